@@ -1,0 +1,2 @@
+//! Wiring of `oauth-authorize`.
+fn main() {}

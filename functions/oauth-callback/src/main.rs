@@ -1,0 +1,2 @@
+//! Wiring of `oauth-callback`.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Wiring of `runtime-calendar`.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Wiring of `runtime-gmail`.
+fn main() {}

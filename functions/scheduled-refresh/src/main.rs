@@ -1,0 +1,2 @@
+//! Wiring of `scheduled-refresh`.
+fn main() {}

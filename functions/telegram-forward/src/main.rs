@@ -1,0 +1,2 @@
+//! Wiring of `telegram-forward`.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Wiring of `telegram-relay`.
+fn main() {}

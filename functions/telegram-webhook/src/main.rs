@@ -1,0 +1,2 @@
+//! Wiring of `telegram-webhook`.
+fn main() {}
