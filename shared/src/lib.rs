@@ -1,1 +1,4 @@
 //! Shared.
+
+#[cfg(feature = "http")]
+pub mod http;
