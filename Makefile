@@ -1,0 +1,55 @@
+# What a person or `.ci/run` calls. Every target fails clearly when a tool is missing: nothing is skipped.
+ARGS ?=
+CARGO ?= cargo
+TOOLS := target/tools/bin
+
+.PHONY: help run test lint bench e2e tools fmt clippy doc deny machete guard shellcheck template
+
+help: ## This list
+	@sed -nE 's/^([a-z0-9]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST)
+
+run: ## The whole system on this machine; ARGS=--once ends after the story
+	$(CARGO) run --locked --quiet --package nbhd-local -- $(ARGS)
+
+test: ## Every test; NBHD_REQUIRE_SHARED=1 makes absent contracts and mail a failure
+	$(CARGO) test --locked --workspace --no-fail-fast $(ARGS)
+
+bench: ## Cold start, size, CPU per update, isolation: figures, bars and verdicts
+	$(CARGO) run --locked --quiet --release --package nbhd-bench -- $(ARGS)
+
+e2e: ## Tests against a deployed stack
+	@echo "There are no tests against a deployed stack yet: \`make test\` runs the system in one process."
+
+lint: fmt clippy doc deny machete guard shellcheck ## Every static check
+
+tools: ## Installs what `make lint` needs, in pinned versions
+	.ci/tools
+
+fmt:
+	$(CARGO) fmt --all -- --check
+
+clippy:
+	$(CARGO) clippy --locked --quiet --workspace --all-targets -- -D warnings
+
+doc:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --quiet --workspace --no-deps
+
+# Advisories need a database from the network; the rest of cargo-deny works without one.
+deny:
+	@command -v cargo-deny >/dev/null || { echo "cargo-deny is not installed: run \`make tools\`" >&2; exit 1; }
+	$(CARGO) deny --locked --log-level error check bans licenses sources
+
+machete:
+	@command -v cargo-machete >/dev/null || { echo "cargo-machete is not installed: run \`make tools\`" >&2; exit 1; }
+	cargo-machete
+
+guard:
+	.ci/dependencies
+
+shellcheck:
+	@command -v shellcheck >/dev/null || { echo "shellcheck is not installed: run \`make tools\`" >&2; exit 1; }
+	shellcheck .ci/run .ci/tools .ci/dependencies
+
+template:
+	@test -x $(TOOLS)/cfn-lint || { echo "cfn-lint is not in $(TOOLS): run \`make tools\`" >&2; exit 1; }
+	$(TOOLS)/python .ci/template.py template.yaml
