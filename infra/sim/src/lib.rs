@@ -5,4 +5,6 @@
 
 pub mod contracts;
 pub mod journal;
+mod proxy;
 pub mod server;
+pub mod table;

@@ -19,13 +19,21 @@ impl Server {
     /// # Errors
     /// When no port can be bound.
     pub async fn start(router: Router) -> std::io::Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        let address = listener.local_addr()?;
-        let task = tokio::spawn(async move {
+        Self::running(|listener| async move {
             // `axum::serve` ends only with the task.
             let _ = axum::serve(listener, router).await;
-        });
-        Ok(Self { address, task })
+        })
+        .await
+    }
+
+    /// Runs what `serve` makes of a free loopback port.
+    pub(crate) async fn running<F>(serve: impl FnOnce(TcpListener) -> F) -> std::io::Result<Self>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let address = listener.local_addr()?;
+        Ok(Self { address, task: tokio::spawn(serve(listener)) })
     }
 
     /// `http://127.0.0.1:<port>`, without a trailing slash.

@@ -1,0 +1,199 @@
+//! The table: an embedded DynamoDB engine with the table and the index of the design, and a meter in front of it.
+//!
+//! The meter counts every request and the capacity it consumed (it asks the engine for `ReturnConsumedCapacity` whether
+//! or not the caller did), and can make the table fail.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::Context;
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use dynoxide::Database;
+use dynoxide::actions::{scan::ScanRequest, update_time_to_live::UpdateTimeToLiveRequest};
+use dynoxide::errors::DynoxideError;
+use serde_json::{Value, json};
+
+use crate::proxy::Upstream;
+use crate::server::Server;
+
+/// The name of the table, for `TABLE_NAME`.
+pub const NAME: &str = "nbhd";
+
+/// The running table; it stops when dropped.
+pub struct Table {
+    database: Database,
+    meter: Arc<Mutex<Meter>>,
+    front: Server,
+    _engine: Server,
+}
+
+/// One request to the table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Call {
+    /// Such as `UpdateItem`.
+    pub operation: String,
+    /// Whether the table did it; a failed condition is `false`.
+    pub done: bool,
+    /// Capacity units consumed, as the engine reports them; 0 when it refused.
+    pub units: f64,
+}
+
+#[derive(Debug, Default)]
+struct Meter {
+    failing: bool,
+    calls: Vec<Call>,
+}
+
+impl Table {
+    /// Starts the engine, in memory or on the file at `path`, and creates the table where it is not there yet.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or no port be bound.
+    pub async fn start(path: Option<&Path>) -> anyhow::Result<Self> {
+        let database = open(path)?;
+        create(&database)?;
+        let engine = serve(database.clone()).await?;
+        let meter = Arc::default();
+        let state = (Upstream::new(engine.base_url()), Arc::clone(&meter));
+        let front = Server::start(Router::new().fallback(measure).with_state(state)).await?;
+        Ok(Self { database, meter, front, _engine: engine })
+    }
+
+    /// For `AWS_ENDPOINT_URL_DYNAMODB`.
+    pub fn base_url(&self) -> String {
+        self.front.base_url()
+    }
+
+    /// Answers every request with 500 from now on, or no longer.
+    pub fn fail(&self, failing: bool) {
+        lock(&self.meter).failing = failing;
+    }
+
+    /// Every request since the start or the last [`Table::forget_calls`], oldest first.
+    pub fn calls(&self) -> Vec<Call> {
+        lock(&self.meter).calls.clone()
+    }
+
+    /// Starts the count anew.
+    pub fn forget_calls(&self) {
+        lock(&self.meter).calls.clear();
+    }
+
+    /// Capacity units consumed since the start or the last [`Table::forget_calls`].
+    pub fn units(&self) -> f64 {
+        lock(&self.meter).calls.iter().map(|call| call.units).sum()
+    }
+
+    /// Every item in DynamoDB's JSON, past its `ttl` or not.
+    ///
+    /// # Errors
+    /// When the engine cannot read its file.
+    pub fn items(&self) -> anyhow::Result<Vec<Value>> {
+        let mut items = Vec::new();
+        let mut after = None;
+        loop {
+            let scan =
+                ScanRequest { table_name: NAME.to_owned(), exclusive_start_key: after, ..ScanRequest::default() };
+            let page = self.database.scan(scan)?;
+            for item in page.items.unwrap_or_default() {
+                items.push(serde_json::to_value(item)?);
+            }
+            after = page.last_evaluated_key;
+            if after.is_none() {
+                return Ok(items);
+            }
+        }
+    }
+}
+
+fn open(path: Option<&Path>) -> anyhow::Result<Database> {
+    let Some(path) = path else { return Ok(Database::memory()?) };
+    let path = path.to_str().with_context(|| format!("`{}` is not UTF-8", path.display()))?;
+    Database::new(path).with_context(|| format!("the table's file `{path}` cannot be opened"))
+}
+
+/// The table of `template.yaml`.
+fn create(database: &Database) -> anyhow::Result<()> {
+    let attribute = |name: &str, kind: &str| json!({ "AttributeName": name, "AttributeType": kind });
+    let key = |hash: &str, range: &str| json!([{ "AttributeName": hash, "KeyType": "HASH" }, { "AttributeName": range, "KeyType": "RANGE" }]);
+    let table = json!({
+        "TableName": NAME,
+        "BillingMode": "PAY_PER_REQUEST",
+        "AttributeDefinitions": [
+            attribute("pk", "S"), attribute("sk", "S"), attribute("due_shard", "S"), attribute("due_at", "N"),
+        ],
+        "KeySchema": key("pk", "sk"),
+        "GlobalSecondaryIndexes": [{
+            "IndexName": "due",
+            "KeySchema": key("due_shard", "due_at"),
+            "Projection": { "ProjectionType": "KEYS_ONLY" },
+        }],
+    });
+    match database.create_table(serde_json::from_value(table)?) {
+        Ok(_) => {}
+        Err(DynoxideError::ResourceInUseException(_)) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    }
+    let ttl = json!({ "TableName": NAME, "TimeToLiveSpecification": { "Enabled": true, "AttributeName": "ttl" } });
+    database.update_time_to_live(serde_json::from_value::<UpdateTimeToLiveRequest>(ttl)?)?;
+    Ok(())
+}
+
+async fn measure(State((engine, meter)): State<(Upstream, Arc<Mutex<Meter>>)>, request: Request) -> Response {
+    if lock(&meter).failing {
+        let error = json!({ "__type": "com.amazonaws.dynamodb.v20120810#InternalServerError", "message": "told to" });
+        return (StatusCode::INTERNAL_SERVER_ERROR, axum::Json(error)).into_response();
+    }
+    let operation = operation(request.headers());
+    let request = match ask_for_capacity(request).await {
+        Ok(request) => request,
+        Err(refusal) => return refusal.into_response(),
+    };
+    let (head, body) = engine.pass_on(request).await.into_parts();
+    let Ok(body) = to_bytes(body, usize::MAX).await else { return StatusCode::BAD_GATEWAY.into_response() };
+    let call = Call { operation, done: head.status.is_success(), units: units(&body) };
+    lock(&meter).calls.push(call);
+    Response::from_parts(head, Body::from(body))
+}
+
+fn operation(headers: &HeaderMap) -> String {
+    let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    target.rsplit('.').next().unwrap_or_default().to_owned()
+}
+
+/// The request with `ReturnConsumedCapacity` set, where the operation knows it.
+async fn ask_for_capacity(request: Request) -> Result<Request, StatusCode> {
+    let metered = !operation(request.headers()).contains("Table");
+    let (mut head, body) = request.into_parts();
+    let mut body = to_bytes(body, usize::MAX).await.map_err(|_| StatusCode::BAD_REQUEST)?;
+    if let (true, Ok(Value::Object(mut fields))) = (metered, serde_json::from_slice(&body)) {
+        fields.entry("ReturnConsumedCapacity").or_insert_with(|| json!("TOTAL"));
+        body = Value::Object(fields).to_string().into();
+        head.headers.remove(header::CONTENT_LENGTH);
+    }
+    Ok(Request::from_parts(head, Body::from(body)))
+}
+
+/// The sum over `ConsumedCapacity`, which is an object or, for batches and transactions, a list of them.
+fn units(answer: &[u8]) -> f64 {
+    let answer: Value = serde_json::from_slice(answer).unwrap_or_default();
+    let of = |capacity: &Value| capacity["CapacityUnits"].as_f64().unwrap_or_default();
+    let capacity = &answer["ConsumedCapacity"];
+    capacity.as_array().map_or_else(|| of(capacity), |tables| tables.iter().map(of).sum())
+}
+
+async fn serve(database: Database) -> std::io::Result<Server> {
+    Server::running(|listener| async move {
+        // It ends only with its listener.
+        let _ = dynoxide::server::serve_with_shutdown(listener, database, std::future::pending()).await;
+    })
+    .await
+}
+
+fn lock(meter: &Mutex<Meter>) -> MutexGuard<'_, Meter> {
+    meter.lock().unwrap_or_else(PoisonError::into_inner)
+}
