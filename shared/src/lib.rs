@@ -1,4 +1,14 @@
-//! Shared.
+//! What NBHD United's functions share.
+//!
+//! Dependencies run one way: `flows` → {`store`, `queue`, `providers`} → `domain`. A function names the features it
+//! needs, so that one without a table, a vault or a TLS client does not carry it.
 
+mod aws;
+pub mod clock;
+pub mod config;
+pub mod domain;
+pub mod flows;
 #[cfg(feature = "http")]
 pub mod http;
+pub mod providers;
+pub mod telemetry;

@@ -1,0 +1,144 @@
+//! The only place that reads the time; everything below a handler takes `now` as an argument.
+
+use std::fmt;
+use std::ops::{Add, Sub};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// A moment, in milliseconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// The moment `millis` milliseconds after the Unix epoch.
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    /// The moment `seconds` seconds after the Unix epoch, saturating.
+    pub const fn from_seconds(seconds: i64) -> Self {
+        Self(seconds.saturating_mul(1000))
+    }
+
+    /// Reads an RFC 3339 date-time with any offset; `None` when it is not one.
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
+        let nanos = OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp_nanos();
+        i64::try_from(nanos / 1_000_000).ok().map(Self)
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub const fn millis(self) -> i64 {
+        self.0
+    }
+
+    /// Whole seconds since the Unix epoch, rounded down.
+    pub const fn seconds(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+
+    /// The time from `earlier` to this moment; zero when `earlier` lies ahead.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    /// The moment as RFC 3339 in UTC, such as `2026-11-21T03:39:18.000Z`.
+    pub fn rfc3339(self) -> String {
+        let nanos = i128::from(self.0) * 1_000_000;
+        OffsetDateTime::from_unix_timestamp_nanos(nanos)
+            .ok()
+            .and_then(|at| at.format(&Rfc3339).ok())
+            .unwrap_or_else(|| self.0.to_string())
+    }
+}
+
+impl Add<Duration> for Timestamp {
+    type Output = Self;
+
+    fn add(self, by: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
+    }
+}
+
+impl Sub<Duration> for Timestamp {
+    type Output = Self;
+
+    fn sub(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.rfc3339())
+    }
+}
+
+/// Where a handler takes `now` from: the machine, or a hand that tests move.
+#[derive(Clone, Debug)]
+pub enum Clock {
+    /// The machine's clock.
+    System,
+    /// A clock that stands still until it is moved; clones share it.
+    Manual(Arc<AtomicI64>),
+}
+
+impl Clock {
+    /// A clock that stands at `start` until it is moved.
+    pub fn manual(start: Timestamp) -> Self {
+        Self::Manual(Arc::new(AtomicI64::new(start.millis())))
+    }
+
+    /// The present moment.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the time")]
+    pub fn now(&self) -> Timestamp {
+        match self {
+            Self::System => {
+                let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+            }
+            Self::Manual(hand) => Timestamp(hand.load(Ordering::SeqCst)),
+        }
+    }
+
+    /// Moves a manual clock forward; the system's clock is not ours to move and stays.
+    pub fn advance(&self, by: Duration) {
+        if let Self::Manual(hand) = self {
+            hand.fetch_add(i64::try_from(by.as_millis()).unwrap_or(0), Ordering::SeqCst);
+        }
+    }
+
+    /// Sets a manual clock; the system's clock is not ours to move and stays.
+    pub fn set(&self, to: Timestamp) {
+        if let Self::Manual(hand) = self {
+            hand.store(to.millis(), Ordering::SeqCst);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc3339_survives_the_round_trip() {
+        let at = Timestamp::from_millis(1_795_232_358_123);
+        assert_eq!(Timestamp::parse_rfc3339(&at.rfc3339()), Some(at));
+        assert_eq!(Timestamp::parse_rfc3339("2026-11-21T05:00:00+02:00"), Some(Timestamp::from_seconds(1_795_230_000)));
+        assert_eq!(Timestamp::parse_rfc3339("2026-11-21"), None);
+    }
+
+    #[test]
+    fn a_manual_clock_moves_only_when_moved() {
+        let clock = Clock::manual(Timestamp::from_seconds(10));
+        let twin = clock.clone();
+        twin.advance(Duration::from_secs(5));
+        assert_eq!(clock.now(), Timestamp::from_seconds(15));
+        assert_eq!(Timestamp::from_seconds(1).since(clock.now()), Duration::ZERO);
+    }
+}

@@ -1,0 +1,201 @@
+//! The settings of a function: the only place that reads the environment.
+//!
+//! A value `ssm:/name` stands for the SSM parameter of that name; all of them are read in one batched call at init, so a
+//! secret never lies in a function's plain configuration.
+
+use std::collections::BTreeMap;
+
+use secrecy::SecretString;
+use url::Url;
+
+/// `GetParameters` takes at most ten names a call.
+/// <https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameters.html>
+const PARAMETERS_PER_CALL: usize = 10;
+const SSM_PREFIX: &str = "ssm:";
+
+/// Why the settings cannot be used; the message names the variable and what it should hold.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A variable without a default is not set.
+    #[error("`{name}` is not set: {hint}")]
+    Missing {
+        /// The variable.
+        name: String,
+        /// What it should hold.
+        hint: &'static str,
+    },
+    /// A variable holds something that cannot be used. The value is not shown: it may be a secret.
+    #[error("`{name}` cannot be used: {hint}")]
+    Invalid {
+        /// The variable.
+        name: String,
+        /// What it should hold.
+        hint: &'static str,
+    },
+    /// The parameter store did not answer, or does not know a parameter.
+    #[error("the SSM parameters behind {names} could not be read: {reason}")]
+    Parameters {
+        /// The variables concerned.
+        names: String,
+        /// The parameter store's error code, or which parameter is missing.
+        reason: String,
+    },
+}
+
+/// The settings a function was started with, with every `ssm:` value resolved.
+#[derive(Clone)]
+pub struct Env {
+    values: BTreeMap<String, SecretString>,
+}
+
+impl Env {
+    /// Reads the process environment and resolves all `ssm:` values in one call for every ten of them.
+    ///
+    /// # Errors
+    /// [`ConfigError::Parameters`] when the parameter store fails or a parameter does not exist.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+    pub async fn load() -> Result<Self, ConfigError> {
+        Self::from_pairs(std::env::vars()).resolve().await
+    }
+
+    /// Settings from pairs instead of the process environment, for tests and the local world.
+    pub fn from_pairs<K: Into<String>, V: Into<String>>(pairs: impl IntoIterator<Item = (K, V)>) -> Self {
+        let values = pairs.into_iter().map(|(name, value)| (name.into(), SecretString::from(value.into()))).collect();
+        Self { values }
+    }
+
+    /// These settings with one of them set anew.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.values.insert(name.to_owned(), SecretString::from(value.into()));
+        self
+    }
+
+    /// These settings without one of them.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.values.remove(name);
+        self
+    }
+
+    /// A setting without a default.
+    ///
+    /// # Errors
+    /// [`ConfigError::Missing`], whose message carries `hint`: what the setting should hold.
+    pub fn required(&self, name: &str, hint: &'static str) -> Result<&str, ConfigError> {
+        self.optional(name).ok_or_else(|| ConfigError::Missing { name: name.to_owned(), hint })
+    }
+
+    /// A setting that may be absent; an empty value counts as absent.
+    pub fn optional(&self, name: &str) -> Option<&str> {
+        use secrecy::ExposeSecret as _;
+        self.values.get(name).map(SecretString::expose_secret).map(str::trim).filter(|value| !value.is_empty())
+    }
+
+    /// A secret without a default.
+    ///
+    /// # Errors
+    /// [`ConfigError::Missing`], whose message carries `hint`: what the setting should hold.
+    pub fn secret(&self, name: &str, hint: &'static str) -> Result<SecretString, ConfigError> {
+        self.required(name, hint).map(SecretString::from)
+    }
+
+    /// A secret that may be absent.
+    pub fn optional_secret(&self, name: &str) -> Option<SecretString> {
+        self.optional(name).map(SecretString::from)
+    }
+
+    /// The address of a service, without a trailing slash: the setting, or the vendor's own.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`] when the setting is not an absolute http(s) address.
+    pub fn url(&self, name: &str, default: &str) -> Result<String, ConfigError> {
+        let text = self.optional(name).unwrap_or(default).trim_end_matches('/');
+        match Url::parse(text) {
+            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(text.to_owned()),
+            Ok(_) | Err(_) => {
+                Err(ConfigError::Invalid { name: name.to_owned(), hint: "an address such as https://api.example.com" })
+            }
+        }
+    }
+
+    /// A whole number with a default and bounds (inclusive).
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`] when the setting is not a number within the bounds.
+    pub fn number(&self, name: &str, default: u32, bounds: std::ops::RangeInclusive<u32>) -> Result<u32, ConfigError> {
+        let Some(text) = self.optional(name) else { return Ok(default) };
+        text.parse().ok().filter(|number| bounds.contains(number)).ok_or_else(|| ConfigError::Invalid {
+            name: name.to_owned(),
+            hint: "a whole number within the bounds README gives",
+        })
+    }
+
+    async fn resolve(mut self) -> Result<Self, ConfigError> {
+        let wanted: Vec<(String, String)> = self
+            .values
+            .keys()
+            .filter_map(|name| Some((name.clone(), self.optional(name)?.strip_prefix(SSM_PREFIX)?.to_owned())))
+            .collect();
+        if wanted.is_empty() {
+            return Ok(self);
+        }
+        let found = self.parameters(&wanted).await?;
+        for (name, parameter) in wanted {
+            let Some(value) = found.get(&parameter) else {
+                return Err(ConfigError::Parameters { names: name, reason: format!("no parameter `{parameter}`") });
+            };
+            self.values.insert(name, value.clone());
+        }
+        Ok(self)
+    }
+
+    async fn parameters(&self, wanted: &[(String, String)]) -> Result<BTreeMap<String, SecretString>, ConfigError> {
+        let names = || wanted.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let failed = |reason: String| ConfigError::Parameters { names: names(), reason };
+        let client = aws_sdk_ssm::Client::new(&crate::aws::sdk_config(self, "SSM")?);
+        let mut parameters: Vec<String> = wanted.iter().map(|(_, parameter)| parameter.clone()).collect();
+        parameters.sort();
+        parameters.dedup();
+        let mut found = BTreeMap::new();
+        for batch in parameters.chunks(PARAMETERS_PER_CALL) {
+            let request = client.get_parameters().set_names(Some(batch.to_vec())).with_decryption(true);
+            let answer = request.send().await.map_err(|error| failed(crate::aws::code(&error)))?;
+            for parameter in answer.parameters.unwrap_or_default() {
+                if let (Some(name), Some(value)) = (parameter.name, parameter.value) {
+                    found.insert(name, SecretString::from(value));
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_setting_is_named_with_what_it_should_hold() {
+        let env = Env::from_pairs([("A", " "), ("B", "x")]);
+        let error = env.required("A", "the name of the table").expect_err("blank counts as absent");
+        assert_eq!(error.to_string(), "`A` is not set: the name of the table");
+        assert_eq!(env.required("B", "").expect("set"), "x");
+    }
+
+    #[test]
+    fn an_address_is_absolute_and_loses_its_trailing_slash() {
+        let env = Env::from_pairs([("A", "https://example.com/"), ("B", "example.com"), ("C", "ftp://example.com")]);
+        assert_eq!(env.url("A", "").expect("valid"), "https://example.com");
+        assert_eq!(env.url("Z", "https://vendor.example").expect("default"), "https://vendor.example");
+        assert!(env.url("B", "").is_err() && env.url("C", "").is_err());
+    }
+
+    #[test]
+    fn a_number_keeps_its_bounds() {
+        let env = Env::from_pairs([("A", "0"), ("B", "30")]);
+        assert!(env.number("A", 1, 1..=100).is_err());
+        assert_eq!(env.number("B", 1, 1..=100).expect("in bounds"), 30);
+        assert_eq!(env.number("C", 7, 1..=100).expect("default"), 7);
+    }
+}

@@ -1,0 +1,9 @@
+//! What the system knows without asking anyone: pure, without I/O, clock or environment.
+
+pub mod ids;
+pub mod integration;
+pub mod rate;
+pub mod route;
+pub mod scope;
+pub mod secrets;
+pub mod tenant;

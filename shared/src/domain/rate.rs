@@ -1,0 +1,83 @@
+//! The generic cell rate algorithm: one moment a key, the *theoretical arrival time*, holds the whole state of a limit.
+//! <https://en.wikipedia.org/wiki/Generic_cell_rate_algorithm>
+
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+
+/// A limit: one event every `interval` on average, `burst` of them at once after a rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gcra {
+    interval: Duration,
+    burst: u32,
+}
+
+/// What a limit says to one event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The event conforms; the theoretical arrival time to store.
+    Admit(Timestamp),
+    /// It does not; how long until one would.
+    Refuse(Duration),
+}
+
+impl Gcra {
+    /// `count` events every `period` on average, `burst` (at least 1) at once.
+    pub const fn new(count: u32, period: Duration, burst: u32) -> Self {
+        let count = if count == 0 { 1 } else { count };
+        let burst = if burst == 0 { 1 } else { burst };
+        let millis = period.as_millis() as u64 / count as u64;
+        Self { interval: Duration::from_millis(millis), burst }
+    }
+
+    /// The average time between events.
+    pub const fn interval(&self) -> Duration {
+        self.interval
+    }
+
+    /// How far ahead of now the theoretical arrival time may lie for an event still to conform.
+    pub const fn tolerance(&self) -> Duration {
+        self.interval.saturating_mul(self.burst - 1)
+    }
+
+    /// Judges an event at `now`, given the stored theoretical arrival time (`None` for a key never seen).
+    pub fn judge(&self, stored: Option<Timestamp>, now: Timestamp) -> Verdict {
+        let arrival = stored.map_or(now, |at| at.max(now));
+        let ahead = arrival.since(now);
+        match ahead.checked_sub(self.tolerance()) {
+            Some(wait) if !wait.is_zero() => Verdict::Refuse(wait),
+            Some(_) | None => Verdict::Admit(arrival + self.interval),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_passes_and_the_next_waits_one_interval() {
+        let limit = Gcra::new(30, Duration::from_secs(60), 10);
+        let now = Timestamp::from_seconds(1_000);
+        let mut stored = None;
+        for _ in 0..10 {
+            let Verdict::Admit(at) = limit.judge(stored, now) else { panic!("the burst is ten") };
+            stored = Some(at);
+        }
+        assert_eq!(limit.judge(stored, now), Verdict::Refuse(Duration::from_secs(2)));
+        assert!(matches!(limit.judge(stored, now + Duration::from_secs(2)), Verdict::Admit(_)));
+    }
+
+    #[test]
+    fn a_long_rest_restores_the_burst_and_no_more() {
+        let limit = Gcra::new(1, Duration::from_secs(1), 5);
+        let mut stored = Some(Timestamp::from_seconds(0));
+        let later = Timestamp::from_seconds(1_000_000);
+        let mut admitted = 0;
+        while let Verdict::Admit(at) = limit.judge(stored, later) {
+            stored = Some(at);
+            admitted += 1;
+        }
+        assert_eq!(admitted, 5);
+    }
+}

@@ -1,0 +1,137 @@
+//! Secrets that are derived instead of stored, and how secrets are compared.
+//!
+//! A runtime's webhook secret and its relay capability are `HMAC-SHA256(platform key, purpose ‖ tenant ‖ generation)`:
+//! forward and relay need no vault, and a rotation is a new generation.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::{digest, hmac};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq as _;
+
+use super::ids::TenantId;
+use crate::clock::Timestamp;
+
+/// The shortest key that is accepted, in bytes: the output of SHA-256.
+pub const MIN_KEY_BYTES: usize = 32;
+
+/// A key that others are derived from.
+#[derive(Clone)]
+pub struct MasterKey(hmac::Key);
+
+/// The key is shorter than [`MIN_KEY_BYTES`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the key is shorter than 32 bytes")]
+pub struct KeyTooShort;
+
+impl MasterKey {
+    /// Takes the key's text as it is; generate it from at least 256 random bits.
+    ///
+    /// # Errors
+    /// [`KeyTooShort`] under 32 bytes.
+    pub fn new(key: &SecretString) -> Result<Self, KeyTooShort> {
+        let bytes = key.expose_secret().as_bytes();
+        if bytes.len() < MIN_KEY_BYTES {
+            return Err(KeyTooShort);
+        }
+        Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, bytes)))
+    }
+
+    /// The secret a tenant's runtime expects in `X-Telegram-Bot-Api-Secret-Token`: 43 characters of `A-Za-z0-9_-`.
+    pub fn webhook_secret(&self, tenant: TenantId, generation: u32) -> SecretString {
+        self.derive("runtime-webhook", &[tenant.as_bytes(), &generation.to_be_bytes()])
+    }
+
+    /// What opens the relay to a tenant's runtime: the part after `:` of its "bot token".
+    pub fn relay_capability(&self, tenant: TenantId, generation: u32) -> SecretString {
+        self.derive("relay", &[tenant.as_bytes(), &generation.to_be_bytes()])
+    }
+
+    /// The signature under a file path that `tenant` alone may download until `until`.
+    pub fn file_signature(&self, tenant: TenantId, path: &str, until: Timestamp) -> SecretString {
+        self.derive("relay-file", &[tenant.as_bytes(), &until.millis().to_be_bytes(), path.as_bytes()])
+    }
+
+    /// `HMAC-SHA256(key, purpose ‖ parts)` as unpadded base64url; every part is preceded by its length, so that no two
+    /// lists of parts derive the same secret by chance of concatenation.
+    pub fn derive(&self, purpose: &str, parts: &[&[u8]]) -> SecretString {
+        let mut context = hmac::Context::with_key(&self.0);
+        for part in std::iter::once(purpose.as_bytes()).chain(parts.iter().copied()) {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part);
+        }
+        SecretString::from(URL_SAFE_NO_PAD.encode(context.sign()))
+    }
+}
+
+impl fmt::Debug for MasterKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MasterKey(…)")
+    }
+}
+
+/// Whether two secrets are the same, in a time that depends on their lengths alone.
+pub fn same_secret(ours: &SecretString, theirs: &str) -> bool {
+    ours.expose_secret().as_bytes().ct_eq(theirs.as_bytes()).into()
+}
+
+/// The SHA-256 of a tenant's internal key; the key itself is never stored by us.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct KeyHash(String);
+
+impl KeyHash {
+    /// The hash of a presented or freshly made key.
+    pub fn of(key: &str) -> Self {
+        Self(URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, key.as_bytes())))
+    }
+
+    /// Whether both are of the same key, in constant time.
+    pub fn matches(&self, other: &Self) -> bool {
+        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
+    }
+}
+
+impl fmt::Debug for KeyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyHash(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> MasterKey {
+        MasterKey::new(&SecretString::from("k".repeat(MIN_KEY_BYTES))).expect("long enough")
+    }
+
+    #[test]
+    fn a_short_key_is_refused() {
+        assert_eq!(MasterKey::new(&SecretString::from("short")).err(), Some(KeyTooShort));
+    }
+
+    #[test]
+    fn purpose_tenant_and_generation_each_change_the_secret() {
+        let (tenant, other) = (TenantId::random(), TenantId::random());
+        let secrets = [
+            key().webhook_secret(tenant, 1),
+            key().webhook_secret(tenant, 2),
+            key().webhook_secret(other, 1),
+            key().relay_capability(tenant, 1),
+        ];
+        let distinct: std::collections::BTreeSet<_> = secrets.iter().map(|s| s.expose_secret()).collect();
+        assert_eq!(distinct.len(), secrets.len());
+        assert!(secrets.iter().all(|s| s.expose_secret().len() == 43));
+        assert!(same_secret(&secrets[0], key().webhook_secret(tenant, 1).expose_secret()));
+    }
+
+    #[test]
+    fn parts_cannot_slide_into_each_other() {
+        let ab = key().derive("p", &[b"ab", b"c"]);
+        assert!(!same_secret(&ab, key().derive("p", &[b"a", b"bc"]).expose_secret()));
+    }
+}

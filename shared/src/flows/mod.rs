@@ -1,0 +1,1 @@
+//! What two functions need of store, queue and providers together.
