@@ -20,7 +20,7 @@ bench: ## Cold start, size, CPU per update, isolation: figures, bars and verdict
 e2e: ## Tests against a deployed stack
 	@echo "There are no tests against a deployed stack yet: \`make test\` runs the system in one process."
 
-lint: fmt clippy doc deny machete guard shellcheck ## Every static check
+lint: fmt clippy doc deny machete guard shellcheck template ## Every static check
 
 tools: ## Installs what `make lint` needs, in pinned versions
 	.ci/tools
