@@ -1,5 +1,8 @@
 //! One file per outside service. Every client is `{ http, base_url, secret }`; nothing here knows the table or a queue.
 
+#[cfg(feature = "telegram")]
+pub mod telegram;
+
 use std::time::Duration;
 
 /// Why a provider's answer cannot be used; each variant is the caller's next move.

@@ -1,0 +1,382 @@
+//! Telegram's Bot API: <https://core.telegram.org/bots/api>.
+//!
+//! The bot's token is part of every address, so no address is ever shown: errors are taken apart here, and what is left
+//! of them names neither the address nor the text of a message.
+
+mod multipart;
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use reqwest::{Response, StatusCode, header};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+pub use multipart::Upload;
+
+use super::Error;
+use crate::config::{ConfigError, Env};
+use crate::domain::ids::ChatId;
+
+/// Telegram's own address.
+const API_URL: &str = "https://api.telegram.org";
+/// A small call is answered at once or not at all.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// An upload or a download of the largest size we pass on; still below API Gateway's 30 s.
+const TRANSFER_TIMEOUT: Duration = Duration::from_secs(24);
+/// The largest answer to a call that is read; a message with every field filled is far below it.
+const MAX_ANSWER_BYTES: usize = 1024 * 1024;
+/// No path Telegram hands out is near this long.
+const MAX_FILE_PATH_BYTES: usize = 256;
+
+/// The shared bot.
+#[derive(Clone, Debug)]
+pub struct Bot {
+    http: reqwest::Client,
+    base_url: String,
+    token: SecretString,
+}
+
+/// How a message is sent, beside its text.
+#[derive(Clone, Debug, Default)]
+pub struct MessageOptions<'a> {
+    /// The message of the same chat that this one answers; sent also when that one is gone.
+    pub reply_to: Option<i64>,
+    /// A button under the message that opens a page.
+    pub button: Option<Button<'a>>,
+    /// Whether it arrives without a sound.
+    pub silent: bool,
+}
+
+/// A button that opens a page.
+#[derive(Clone, Copy, Debug)]
+pub struct Button<'a> {
+    /// What is written on it.
+    pub text: &'a str,
+    /// The https address it opens.
+    pub url: &'a str,
+}
+
+/// A message that was sent. <https://core.telegram.org/bots/api#message>
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Message {
+    /// Unique within its chat.
+    pub message_id: i64,
+}
+
+/// A file ready to be downloaded. <https://core.telegram.org/bots/api#file>
+#[derive(Clone, Debug, Deserialize)]
+pub struct File {
+    /// What names the file to this bot.
+    pub file_id: String,
+    /// What names the file to every bot, but opens it to none.
+    pub file_unique_id: String,
+    /// In bytes, when Telegram knows it.
+    pub file_size: Option<u64>,
+    /// Where to download it within the hour.
+    pub file_path: Option<String>,
+}
+
+/// A path below the bot's files that leads nowhere else: names of `A-Za-z0-9_-.`, none of them `.` or `..`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FilePath(String);
+
+/// A downloaded file.
+#[derive(Clone, Debug)]
+pub struct Download {
+    /// What Telegram calls its type, when it does.
+    pub content_type: Option<String>,
+    /// The file.
+    pub bytes: Bytes,
+}
+
+/// Telegram's own answer to a call, refusals included.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Answer {
+    /// Whether the call succeeded.
+    pub ok: bool,
+    /// What it returned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result: Option<Value>,
+    /// The status of a refusal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_code: Option<u16>,
+    /// A text for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// What a program can do about a refusal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<ResponseParameters>,
+}
+
+/// What a program can do about a refusal. <https://core.telegram.org/bots/api#responseparameters>
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResponseParameters {
+    /// Seconds to wait before the next call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u64>,
+}
+
+impl Bot {
+    /// The bot of `TELEGRAM_BOT_TOKEN`, at `TELEGRAM_API_URL` when that is set.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when there is no token, or one that is not `<digits>:<secret>`.
+    pub fn new(env: &Env, http: reqwest::Client) -> Result<Self, ConfigError> {
+        const TOKEN: &str = "TELEGRAM_BOT_TOKEN";
+        const HINT: &str = "the bot's token from BotFather, such as `123456:ABC-DEF`";
+        let token = env.secret(TOKEN, HINT)?;
+        if !is_token(token.expose_secret()) {
+            return Err(ConfigError::Invalid { name: TOKEN.to_owned(), hint: HINT });
+        }
+        Ok(Self { http, base_url: env.url("TELEGRAM_API_URL", API_URL)?, token })
+    }
+
+    /// The bot's user id: the digits before the token's colon, which are no secret.
+    pub fn id(&self) -> &str {
+        self.token.expose_secret().split(':').next().unwrap_or_default()
+    }
+
+    /// Calls a method and reads its result; `IgnoredAny` takes any.
+    ///
+    /// # Errors
+    /// [`Error::RateLimited`] with Telegram's own wait, [`Error::Refused`] with its description (such as `Forbidden: bot
+    /// was blocked by the user`), [`Error::Unauthorized`] or [`Error::NotFound`] when the token is not known.
+    pub async fn call<R: DeserializeOwned>(&self, method: &str, parameters: &impl Serialize) -> Result<R, Error> {
+        let body = serde_json::to_vec(parameters).map_err(|_| malformed("parameters that are not JSON"))?;
+        let answer = self.post(method, "application/json", body.into(), CALL_TIMEOUT).await?;
+        serde_json::from_value(answer.into_result()?).map_err(|_| malformed("a result of another form"))
+    }
+
+    /// Sends a text, without a preview of the links in it.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub async fn send_message(&self, chat: ChatId, text: &str, options: MessageOptions<'_>) -> Result<Message, Error> {
+        let mut parameters = json!({
+            "chat_id": chat,
+            "text": text,
+            "link_preview_options": {"is_disabled": true},
+            "disable_notification": options.silent,
+        });
+        if let Some(message_id) = options.reply_to {
+            parameters["reply_parameters"] = json!({"message_id": message_id, "allow_sending_without_reply": true});
+        }
+        if let Some(Button { text, url }) = options.button {
+            parameters["reply_markup"] = json!({"inline_keyboard": [[{"text": text, "url": url}]]});
+        }
+        self.call("sendMessage", &parameters).await
+    }
+
+    /// Shows an action such as `typing` for five seconds, or until the next message.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub async fn send_chat_action(&self, chat: ChatId, action: &str) -> Result<(), Error> {
+        let parameters = json!({"chat_id": chat, "action": action});
+        self.call::<IgnoredAny>("sendChatAction", &parameters).await.map(|_| ())
+    }
+
+    /// Asks for a file to be made ready; its path is good for an hour.
+    ///
+    /// # Errors
+    /// As [`Self::call`]; a file over 20 MB is [`Error::Refused`].
+    pub async fn get_file(&self, file_id: &str) -> Result<File, Error> {
+        self.call("getFile", &json!({"file_id": file_id})).await
+    }
+
+    /// Downloads a file of at most `limit` bytes; `None` when it is larger.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub async fn download(&self, path: &FilePath, limit: usize) -> Result<Option<Download>, Error> {
+        let address = format!("{}/file/bot{}/{}", self.base_url, self.token.expose_secret(), path.0);
+        let response = self.http.get(address).timeout(TRANSFER_TIMEOUT).send().await.map_err(unreachable)?;
+        let status = response.status();
+        if !status.is_success() {
+            return Err(refusal(status, None, None));
+        }
+        let content_type = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let content_type = content_type.map(str::to_owned);
+        let bytes = read(response, limit).await?;
+        Ok(bytes.map(|bytes| Download { content_type, bytes }))
+    }
+
+    /// Makes a call on someone else's behalf and hands back Telegram's own answer, refusals included.
+    ///
+    /// The caller answers for every parameter: nothing is checked here.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`], [`Error::Failed`], [`Error::Malformed`], and [`Error::Unauthorized`] or
+    /// [`Error::NotFound`] when the token is not known: never Telegram's word on the call itself.
+    pub async fn relay(
+        &self,
+        method: &str,
+        parameters: &Map<String, Value>,
+        uploads: &[Upload],
+    ) -> Result<Answer, Error> {
+        if uploads.is_empty() {
+            let body = serde_json::to_vec(parameters).map_err(|_| malformed("parameters that are not JSON"))?;
+            return self.post(method, "application/json", body.into(), CALL_TIMEOUT).await;
+        }
+        let form = multipart::encode(parameters, uploads);
+        self.post(method, &form.content_type, form.body, TRANSFER_TIMEOUT).await
+    }
+
+    async fn post(&self, method: &str, content_type: &str, body: Bytes, limit: Duration) -> Result<Answer, Error> {
+        let address = format!("{}/bot{}/{method}", self.base_url, self.token.expose_secret());
+        let request = self.http.post(address).header(header::CONTENT_TYPE, content_type).body(body).timeout(limit);
+        let response = request.send().await.map_err(unreachable)?;
+        let status = response.status();
+        if status.is_server_error() {
+            return Err(Error::Failed { status: status.as_u16() });
+        }
+        let body = read(response, MAX_ANSWER_BYTES).await?.ok_or_else(|| malformed("an answer that is too large"))?;
+        let answer: Answer =
+            serde_json::from_slice(&body).map_err(|_| malformed("an answer that is not Telegram's"))?;
+        match status {
+            StatusCode::UNAUTHORIZED | StatusCode::NOT_FOUND => Err(refusal(status, None, None)),
+            _ => Ok(answer),
+        }
+    }
+}
+
+impl FilePath {
+    /// Takes a path as Telegram hands it out, such as `photos/file_7.jpg`; anything that could lead elsewhere is `None`.
+    pub fn parse(path: &str) -> Option<Self> {
+        let plain = |name: &str| {
+            let known = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+            !name.is_empty() && name != "." && name != ".." && name.bytes().all(known)
+        };
+        (path.len() <= MAX_FILE_PATH_BYTES && path.split('/').all(plain)).then(|| Self(path.to_owned()))
+    }
+
+    /// The path.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for FilePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Answer {
+    /// The result, or the refusal as an error.
+    fn into_result(self) -> Result<Value, Error> {
+        match self {
+            Self { ok: true, result: Some(result), .. } => Ok(result),
+            Self { error_code, description, parameters, .. } => {
+                let status = error_code.and_then(|code| StatusCode::from_u16(code).ok());
+                let retry_after = parameters.and_then(|parameters| parameters.retry_after);
+                Err(refusal(status.unwrap_or(StatusCode::BAD_REQUEST), retry_after, description))
+            }
+        }
+    }
+}
+
+/// `<digits>:<secret>`, which also keeps it within one segment of an address.
+fn is_token(token: &str) -> bool {
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+    token.split_once(':').is_some_and(|(id, secret)| {
+        !id.is_empty()
+            && id.bytes().all(|byte| byte.is_ascii_digit())
+            && !secret.is_empty()
+            && secret.bytes().all(known)
+    })
+}
+
+/// Reads an answer's body; `None` when it is larger than `limit`, which is noticed before it is held.
+async fn read(mut response: Response, limit: usize) -> Result<Option<Bytes>, Error> {
+    let announced = usize::try_from(response.content_length().unwrap_or_default()).unwrap_or(usize::MAX);
+    if announced > limit {
+        return Ok(None);
+    }
+    let mut body = BytesMut::with_capacity(announced);
+    while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
+        if body.len() + chunk.len() > limit {
+            return Ok(None);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Some(body.freeze()))
+}
+
+fn refusal(status: StatusCode, retry_after: Option<u64>, description: Option<String>) -> Error {
+    match status {
+        StatusCode::TOO_MANY_REQUESTS => Error::RateLimited { retry_after: retry_after.map(Duration::from_secs) },
+        StatusCode::UNAUTHORIZED => Error::Unauthorized,
+        StatusCode::NOT_FOUND => Error::NotFound,
+        status if status.is_server_error() => Error::Failed { status: status.as_u16() },
+        status => Error::Refused { status: status.as_u16(), reason: description.unwrap_or_default() },
+    }
+}
+
+/// The error carries the address it was for, and that the token: only its kind is kept.
+fn unreachable(error: reqwest::Error) -> Error {
+    let reason = match &error {
+        error if error.is_timeout() => "too slow",
+        error if error.is_connect() => "no connection",
+        _ => "broken off",
+    };
+    Error::Unreachable { timed_out: error.is_timeout(), reason: reason.to_owned() }
+}
+
+fn malformed(reason: &str) -> Error {
+    Error::Malformed { reason: reason.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client() -> reqwest::Client {
+        crate::http::client_trusting(None).expect("embedded roots")
+    }
+
+    #[test]
+    fn a_file_path_cannot_lead_elsewhere() {
+        for path in ["photos/file_7.jpg", "documents/file_12.tar.gz", "file", "voice/file_0.oga"] {
+            assert!(FilePath::parse(path).is_some(), "{path}");
+        }
+        let long = "a".repeat(MAX_FILE_PATH_BYTES + 1);
+        for path in
+            ["", "/", "/etc/passwd", "a//b", "a/", "..", "a/../b", "./a", "a%2e", "a\\b", "a?b", "a#b", "ä", &long]
+        {
+            assert!(FilePath::parse(path).is_none(), "{path}");
+        }
+    }
+
+    #[test]
+    fn the_token_is_in_no_debug_output_and_its_id_is_known() {
+        let env = Env::from_pairs([("TELEGRAM_BOT_TOKEN", "123:SECRET_part")]);
+        let bot = Bot::new(&env, client()).expect("a token");
+        assert_eq!(bot.id(), "123");
+        assert!(!format!("{bot:?}").contains("SECRET_part"));
+    }
+
+    #[test]
+    fn a_token_of_another_form_is_refused() {
+        for token in ["123", ":abc", "12a:abc", "123:", "123:a/b", "123:a?b"] {
+            let env = Env::from_pairs([("TELEGRAM_BOT_TOKEN", token)]);
+            let error = Bot::new(&env, client()).expect_err(token);
+            assert!(!error.to_string().contains(token));
+        }
+    }
+
+    #[test]
+    fn a_refusal_keeps_telegrams_wait_and_its_word() {
+        let read = |text: &str| serde_json::from_str::<Answer>(text).expect("Telegram's form").into_result();
+        let limited =
+            r#"{"ok":false,"error_code":429,"description":"Too Many Requests","parameters":{"retry_after":7}}"#;
+        assert!(matches!(read(limited), Err(Error::RateLimited { retry_after: Some(wait) }) if wait.as_secs() == 7));
+        let blocked = r#"{"ok":false,"error_code":403,"description":"Forbidden: bot was blocked by the user"}"#;
+        assert!(matches!(read(blocked), Err(Error::Refused { status: 403, reason }) if reason.contains("blocked")));
+        assert!(matches!(read(r#"{"ok":false,"error_code":502}"#), Err(Error::Failed { status: 502 })));
+    }
+}
