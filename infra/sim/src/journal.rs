@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -134,13 +134,17 @@ async fn write_down(
     let place = journal.record(entry);
 
     let (head, body) = next.run(Request::from_parts(head, Body::from(body))).await.into_parts();
-    let Ok(body) = axum::body::to_bytes(body, usize::MAX).await else {
-        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    let body = match axum::body::to_bytes(body, usize::MAX).await {
+        Ok(body) => body,
+        // An answer that a simulator cuts short stays cut short, and is none.
+        Err(cut) => return Response::from_parts(head, failing_body(cut)),
     };
     journal.answered(place, head.status, &head.headers, body.clone());
-    let mut response = Response::from_parts(head, Body::from(body));
-    response.headers_mut().remove(header::TRANSFER_ENCODING);
-    response
+    Response::from_parts(head, Body::from(body))
+}
+
+fn failing_body(error: axum::Error) -> Body {
+    Body::from_stream(futures::stream::once(async { Err::<Bytes, _>(error) }))
 }
 
 fn plain(headers: &HeaderMap) -> Vec<(String, String)> {

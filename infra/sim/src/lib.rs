@@ -8,3 +8,4 @@ pub mod journal;
 mod proxy;
 pub mod server;
 pub mod table;
+pub mod telegram;

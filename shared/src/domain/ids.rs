@@ -56,6 +56,12 @@ pub struct InvalidId;
 #[serde(transparent)]
 pub struct ChatId(pub i64);
 
+impl From<ChatId> for i64 {
+    fn from(chat: ChatId) -> Self {
+        chat.0
+    }
+}
+
 impl fmt::Display for ChatId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

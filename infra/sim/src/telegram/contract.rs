@@ -1,0 +1,240 @@
+//! Holds requests, answers and updates to Telegram's machine-readable contract (`telegram/api.json`).
+
+use serde_json::{Map, Value};
+
+use super::params::{Given, Params};
+use super::{BOT_API, WEBHOOK};
+use crate::contracts;
+use crate::journal::{Entry, Journal};
+
+/// The Bot API's methods and types.
+#[derive(Clone, Debug)]
+pub struct Contract {
+    api: Value,
+}
+
+/// How a value came, which decides how strictly its type is held.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// JSON: types are exact.
+    Typed,
+    /// Query, form or multipart: numbers and objects are text.
+    Text,
+}
+
+impl Contract {
+    /// The contract, unless it is absent on this machine (see [`contracts::dir`]).
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read.
+    pub fn load() -> anyhow::Result<Option<Self>> {
+        let Some(folder) = contracts::dir() else { return Ok(None) };
+        let api = serde_json::from_slice(&std::fs::read(folder.join("telegram/api.json"))?)?;
+        Ok(Some(Self { api }))
+    }
+
+    /// Every method's name, in order.
+    pub fn methods(&self) -> Vec<&str> {
+        self.api["methods"].as_object().map(|methods| methods.keys().map(String::as_str).collect()).unwrap_or_default()
+    }
+
+    /// The parameters of `method` as `(name, types, required)`.
+    pub fn parameters(&self, method: &str) -> Vec<(&str, Vec<&str>, bool)> {
+        fields(&self.api["methods"][method])
+            .map(|field| (name_of(field), types_of(field), is_required(field)))
+            .collect()
+    }
+
+    /// The fields of the type `name` as `(name, types, required)`.
+    pub fn fields(&self, name: &str) -> Vec<(&str, Vec<&str>, bool)> {
+        fields(&self.api["types"][name]).map(|field| (name_of(field), types_of(field), is_required(field))).collect()
+    }
+
+    /// Every way in which the journal's calls, deliveries and answers break the contract.
+    pub async fn violations(&self, journal: &Journal) -> Vec<String> {
+        let mut found = Vec::new();
+        for entry in journal.entries() {
+            match entry.simulator {
+                BOT_API => found.extend(self.of_call(&entry).await),
+                WEBHOOK => found.extend(self.of_delivery(&entry)),
+                _ => {}
+            }
+        }
+        found
+    }
+
+    /// Every way in which `params` break the contract of `method`: missing, unknown, or of another type.
+    pub fn of_request(&self, method: &str, params: &Params) -> Vec<String> {
+        let known = &self.api["methods"][method];
+        if known.is_null() {
+            return vec![format!("`{method}` is no method")];
+        }
+        let mut found = Vec::new();
+        for field in fields(known).filter(|field| is_required(field)) {
+            let name = name_of(field);
+            if !params.values.contains_key(name) && !params.uploads.contains_key(name) {
+                found.push(format!("{method}: `{name}` is missing"));
+            }
+        }
+        for (name, given) in &params.values {
+            let Some(field) = fields(known).find(|field| name_of(field) == name) else {
+                found.push(format!("{method}: `{name}` is unknown"));
+                continue;
+            };
+            let place = format!("{method}.{name}");
+            found.extend(match given {
+                Given::Typed(value) => self.of_types(value, &types_of(field), Form::Typed, &place),
+                Given::Text(text) => self.of_types(&Value::from(text.as_str()), &types_of(field), Form::Text, &place),
+            });
+        }
+        // Other parts are attached by name (`attach://…`) to a parameter that describes them.
+        let attached = |part: &str| {
+            params
+                .values
+                .keys()
+                .any(|name| params.text(name).is_some_and(|text| text.contains(&format!("attach://{part}"))))
+        };
+        for part in params.uploads.keys() {
+            let takes_a_file =
+                fields(known).any(|field| name_of(field) == part && types_of(field).contains(&"InputFile"));
+            if !takes_a_file && !attached(part) {
+                found.push(format!("{method}: the file `{part}` is unknown"));
+            }
+        }
+        found
+    }
+
+    /// Every way in which `answer` breaks what `method` returns, or the shape of an error.
+    pub fn of_answer(&self, method: &str, status: u16, answer: &[u8]) -> Vec<String> {
+        let Ok(answer) = serde_json::from_slice::<Value>(answer) else {
+            return vec![format!("{method}: the answer is no JSON")];
+        };
+        if answer["ok"] == true {
+            let types = strings(&self.api["methods"][method]["returns"]);
+            return self.of_types(&answer["result"], &types, Form::Typed, &format!("{method} → result"));
+        }
+        let as_said = answer["error_code"] == status && answer["description"].is_string() && answer["ok"] == false;
+        let mut found =
+            if as_said { Vec::new() } else { vec![format!("{method}: {status} in another shape: {answer}")] };
+        if let Some(parameters) = answer.get("parameters") {
+            found.extend(self.of_types(
+                parameters,
+                &["ResponseParameters"],
+                Form::Typed,
+                &format!("{method} → parameters"),
+            ));
+        }
+        found
+    }
+
+    /// Every way in which `update` breaks the contract.
+    pub fn of_update(&self, update: &Value) -> Vec<String> {
+        self.of_types(update, &["Update"], Form::Typed, "update")
+    }
+
+    async fn of_call(&self, entry: &Entry) -> Vec<String> {
+        let Some((_, method)) = entry.path_only().trim_start_matches('/').split_once('/') else { return Vec::new() };
+        if entry.path.starts_with("/file/") {
+            return Vec::new();
+        }
+        let query = entry.path.split_once('?').map_or("", |(_, query)| query);
+        let content_type = entry.header("content-type").unwrap_or_default();
+        let mut found = match Params::read(query, content_type, &entry.request).await {
+            Ok(params) => self.of_request(method, &params),
+            Err(refusal) => vec![format!("{method}: {refusal:?}")],
+        };
+        if let Some(status) = entry.status {
+            found.extend(self.of_answer(method, status, &entry.answer));
+        }
+        found
+    }
+
+    fn of_delivery(&self, entry: &Entry) -> Vec<String> {
+        let mut found = match serde_json::from_slice(&entry.request) {
+            Ok(update) => self.of_update(&update),
+            Err(_) => vec!["an update is no JSON".to_owned()],
+        };
+        if let Ok(Value::Object(mut call)) = serde_json::from_slice(&entry.answer)
+            && let Some(Value::String(method)) = call.remove("method")
+        {
+            found.extend(self.of_request(&method, &Params::of_object(call)));
+        }
+        found
+    }
+
+    /// No violation when `value` is of one of `types`; else those against the closest of them.
+    fn of_types(&self, value: &Value, types: &[&str], form: Form, place: &str) -> Vec<String> {
+        let attempts = types.iter().map(|name| self.of_type(value, name, form, place));
+        attempts.min_by_key(Vec::len).unwrap_or_else(|| vec![format!("{place}: the contract names no type")])
+    }
+
+    fn of_type(&self, value: &Value, name: &str, form: Form, place: &str) -> Vec<String> {
+        let wrong = || vec![format!("{place}: {value} is no {name}")];
+        let text = value.as_str().filter(|_| form == Form::Text);
+        let fits = match name {
+            "String" | "InputFile" => return if value.is_string() { Vec::new() } else { wrong() },
+            "Integer" => value.is_i64() || text.is_some_and(|text| text.parse::<i64>().is_ok()),
+            "Float" => value.is_number() || text.is_some_and(|text| text.parse::<f64>().is_ok()),
+            "Boolean" => value.is_boolean() || text.is_some_and(|text| ["true", "false"].contains(&text)),
+            _ => return self.of_structure(value, name, form, place),
+        };
+        if fits { Vec::new() } else { wrong() }
+    }
+
+    fn of_structure(&self, value: &Value, name: &str, form: Form, place: &str) -> Vec<String> {
+        if form == Form::Text {
+            let parsed = value.as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
+            return match parsed {
+                Some(value) => self.of_structure(&value, name, Form::Typed, place),
+                None => vec![format!("{place}: {value} is no {name} in JSON")],
+            };
+        }
+        if let Some(item_type) = name.strip_prefix("Array of ") {
+            let Some(items) = value.as_array() else { return vec![format!("{place}: {value} is no {name}")] };
+            let each = |(at, item)| self.of_type(item, item_type, form, &format!("{place}[{at}]"));
+            return items.iter().enumerate().flat_map(each).collect();
+        }
+        let known = &self.api["types"][name];
+        let subtypes = strings(&known["subtypes"]);
+        if !subtypes.is_empty() {
+            return self.of_types(value, &subtypes, form, place);
+        }
+        match value.as_object() {
+            Some(object) if !known.is_null() => self.of_object(object, known, place),
+            _ => vec![format!("{place}: {value} is no {name}")],
+        }
+    }
+
+    fn of_object(&self, object: &Map<String, Value>, known: &Value, place: &str) -> Vec<String> {
+        let missing = fields(known)
+            .filter(|field| is_required(field) && !object.contains_key(name_of(field)))
+            .map(|field| format!("{place}: `{}` is missing", name_of(field)));
+        let given = object.iter().flat_map(|(name, value)| {
+            let Some(field) = fields(known).find(|field| name_of(field) == name) else {
+                return vec![format!("{place}: `{name}` is unknown")];
+            };
+            self.of_types(value, &types_of(field), Form::Typed, &format!("{place}.{name}"))
+        });
+        missing.chain(given).collect()
+    }
+}
+
+fn fields(of: &Value) -> impl Iterator<Item = &Value> {
+    of["fields"].as_array().into_iter().flatten()
+}
+
+fn name_of(field: &Value) -> &str {
+    field["name"].as_str().unwrap_or_default()
+}
+
+fn types_of(field: &Value) -> Vec<&str> {
+    strings(&field["types"])
+}
+
+fn is_required(field: &Value) -> bool {
+    field["required"] == true
+}
+
+fn strings(list: &Value) -> Vec<&str> {
+    list.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+}
