@@ -6,6 +6,8 @@
 pub mod contracts;
 pub mod journal;
 mod proxy;
+pub mod pump;
 pub mod server;
+pub mod sqs;
 pub mod table;
 pub mod telegram;

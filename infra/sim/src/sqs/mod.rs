@@ -1,0 +1,177 @@
+//! SQS: the queues of the system, over the AWS JSON protocol and for the pump.
+//!
+//! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/Welcome.html>
+
+pub(crate) mod api;
+mod limits;
+pub mod queue;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nbhd::clock::{Clock, Timestamp};
+use tokio::sync::watch;
+
+use crate::journal::Journal;
+use crate::server::Server;
+use queue::{Message, Outgoing, Queue, Redrive, Refusal, Settings};
+
+pub use limits::MAX_BYTES;
+
+/// Updates on their way to the runtimes.
+pub const INBOUND: &str = "inbound.fifo";
+/// Updates that could not be delivered.
+pub const INBOUND_DLQ: &str = "inbound-dlq.fifo";
+/// Jobs of `scheduled-refresh`.
+pub const REFRESH: &str = "refresh";
+/// Jobs that failed too often.
+pub const REFRESH_DLQ: &str = "refresh-dlq";
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The running simulator with the queues of `template.yaml`; clones are the same one.
+#[derive(Clone, Debug)]
+pub struct Sqs {
+    state: Arc<State>,
+    server: Arc<Server>,
+}
+
+#[derive(Debug)]
+struct State {
+    clock: Clock,
+    queues: Mutex<Vec<Queue>>,
+    failing: Mutex<Failing>,
+    changed: watch::Sender<()>,
+}
+
+#[derive(Debug, Default)]
+struct Failing {
+    all: bool,
+    operations: HashSet<&'static str>,
+}
+
+impl Sqs {
+    /// Starts with empty queues.
+    ///
+    /// # Errors
+    /// When no port can be bound.
+    pub async fn start(clock: &Clock, journal: &Journal) -> std::io::Result<Self> {
+        let state = Arc::new(State {
+            clock: clock.clone(),
+            queues: Mutex::new(settings().map(Queue::new).into()),
+            failing: Mutex::default(),
+            changed: watch::Sender::new(()),
+        });
+        let server = Server::start(journal.watch("sqs", api::router(Arc::clone(&state)))).await?;
+        Ok(Self { state, server: Arc::new(server) })
+    }
+
+    /// For `AWS_ENDPOINT_URL_SQS`.
+    pub fn base_url(&self) -> String {
+        self.server.base_url()
+    }
+
+    /// The address of the queue `name`, for the settings.
+    pub fn url(&self, name: &str) -> String {
+        format!("{}/000000000000/{name}", self.base_url())
+    }
+
+    /// Answers every request with 503 from now on, or no longer.
+    pub fn fail(&self, failing: bool) {
+        self.state.failing().all = failing;
+    }
+
+    /// Answers every request of one operation, such as `SendMessage`, with 503 from now on, or no longer.
+    pub fn fail_operation(&self, operation: &'static str, failing: bool) {
+        let mut state = self.state.failing();
+        if failing {
+            state.operations.insert(operation);
+        } else {
+            state.operations.remove(operation);
+        }
+    }
+
+    /// Every message in the queue `name`, oldest first, visible or not.
+    pub fn messages(&self, name: &str) -> Vec<Message> {
+        self.with(name, |queue, _| queue.messages().to_vec())
+    }
+
+    /// Puts a message into the queue `name`, as a sender over the network would.
+    ///
+    /// # Errors
+    /// What SQS refuses.
+    pub fn send(&self, name: &str, message: Outgoing) -> Result<(), Refusal> {
+        self.with(name, |queue, now| queue.send(now, message))?;
+        self.state.changed.send_replace(());
+        Ok(())
+    }
+
+    /// Takes up to `max` messages out of sight, for the pump.
+    pub(crate) fn receive(&self, name: &str, max: usize, visibility: Option<Duration>) -> Vec<Message> {
+        self.state.receive(name, max, visibility)
+    }
+
+    /// Removes a message whose invocation succeeded, for the pump.
+    pub(crate) fn delete(&self, name: &str, receipt: &str) -> Result<(), Refusal> {
+        self.with(name, |queue, now| queue.delete(now, receipt))?;
+        self.state.changed.send_replace(());
+        Ok(())
+    }
+
+    /// When the next message of the queue `name` can be received; `None` when it is empty.
+    pub(crate) fn next_visible(&self, name: &str) -> Option<Timestamp> {
+        self.with(name, |queue, _| queue.next_visible())
+    }
+
+    /// Tells when a queue has changed.
+    pub(crate) fn watch(&self) -> watch::Receiver<()> {
+        self.state.changed.subscribe()
+    }
+
+    fn with<T>(&self, name: &str, act: impl FnOnce(&mut Queue, Timestamp) -> T) -> T {
+        let mut queues = self.state.queues();
+        let queue = find(&mut queues, name).unwrap_or_else(|| panic!("there is no queue `{name}`"));
+        act(queue, self.state.clock.now())
+    }
+}
+
+impl State {
+    fn queues(&self) -> MutexGuard<'_, Vec<Queue>> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failing(&self) -> MutexGuard<'_, Failing> {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Receives, and moves what was received too often to the dead-letter queue.
+    fn receive(&self, name: &str, max: usize, visibility: Option<Duration>) -> Vec<Message> {
+        let now = self.clock.now();
+        let mut queues = self.queues();
+        let Some(queue) = find(&mut queues, name) else { return Vec::new() };
+        let (received, dead) = queue.receive(now, max, visibility);
+        let target = queue.settings().redrive.map(|redrive| redrive.to);
+        if let Some(dead_letters) = target.and_then(|target| find(&mut queues, target)) {
+            dead.into_iter().for_each(|message| dead_letters.adopt(now, message));
+        }
+        received
+    }
+}
+
+fn find<'a>(queues: &'a mut [Queue], name: &str) -> Option<&'a mut Queue> {
+    queues.iter_mut().find(|queue| queue.settings().name == name)
+}
+
+/// The queues of `template.yaml`.
+fn settings() -> [Settings; 4] {
+    let visibility = Duration::from_secs(180);
+    let queue = |name, redrive| Settings { name, visibility, retention: 4 * DAY, redrive };
+    let dead_letters = |name| Settings { name, visibility, retention: 14 * DAY, redrive: None };
+    [
+        queue(INBOUND, Some(Redrive { to: INBOUND_DLQ, max_receive_count: 200 })),
+        dead_letters(INBOUND_DLQ),
+        queue(REFRESH, Some(Redrive { to: REFRESH_DLQ, max_receive_count: 5 })),
+        dead_letters(REFRESH_DLQ),
+    ]
+}
