@@ -11,4 +11,6 @@ pub mod flows;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod providers;
+#[cfg(feature = "store")]
+pub mod store;
 pub mod telemetry;

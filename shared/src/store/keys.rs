@@ -1,0 +1,76 @@
+//! Every key of the table, once.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use crate::domain::ids::{ChatId, TenantId};
+use crate::domain::integration::Provider;
+
+pub(super) const PARTITION: &str = "pk";
+pub(super) const SORT: &str = "sk";
+
+/// `INTEGRATION#…` and `META` are neighbours in the sort order, and `STEP#…` is not between them: a runtime call reads
+/// both with one query that steps cost nothing.
+pub(super) const RUNTIME_VIEW: (&str, &str) = ("INTEGRATION#", "META");
+
+/// An item's primary key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    pub(super) partition: String,
+    pub(super) sort: String,
+}
+
+impl Key {
+    fn new(partition: impl Into<String>, sort: impl Into<String>) -> Self {
+        Self { partition: partition.into(), sort: sort.into() }
+    }
+
+    /// The key in the form that requests take.
+    pub(super) fn attributes(&self) -> HashMap<String, AttributeValue> {
+        HashMap::from([
+            (PARTITION.to_owned(), AttributeValue::S(self.partition.clone())),
+            (SORT.to_owned(), AttributeValue::S(self.sort.clone())),
+        ])
+    }
+}
+
+pub(super) fn tenant_partition(id: TenantId) -> String {
+    format!("TENANT#{id}")
+}
+
+pub(super) fn tenant(id: TenantId) -> Key {
+    Key::new(tenant_partition(id), "META")
+}
+
+pub(super) fn integration(id: TenantId, provider: Provider) -> Key {
+    Key::new(tenant_partition(id), format!("INTEGRATION#{provider}"))
+}
+
+/// The relay's rate state of a tenant.
+pub(super) fn relay(id: TenantId) -> Key {
+    Key::new(tenant_partition(id), "RELAY")
+}
+
+pub(super) fn route(chat: ChatId) -> Key {
+    Key::new(format!("CHAT#{chat}"), "ROUTE")
+}
+
+pub(super) fn nonce(jti: &str) -> Key {
+    Key::new(format!("NONCE#{jti}"), "USED")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_runtime_view_holds_tenant_and_integrations_and_nothing_else() {
+        let id = TenantId::random();
+        let within = |key: &Key| (RUNTIME_VIEW.0..=RUNTIME_VIEW.1).contains(&key.sort.as_str());
+        assert!(within(&tenant(id)));
+        assert!(Provider::ALL.into_iter().all(|provider| within(&integration(id, provider))));
+        assert!(!within(&relay(id)));
+        assert!(!within(&Key::new(tenant_partition(id), "STEP#2026")));
+    }
+}

@@ -1,0 +1,149 @@
+//! The one DynamoDB table; the only module that names `aws_sdk_dynamodb`.
+//!
+//! Writes are compare-and-set: on `version` where a row is replaced, on the very attributes where a part of it changes.
+//! Every call asks for the capacity it consumed, because the cost of a request is part of the contract.
+
+mod integrations;
+mod keys;
+mod nonces;
+mod relay;
+mod routes;
+mod tenants;
+
+pub use nonces::Nonce;
+pub use routes::Admission;
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::config::{ConfigError, Env};
+use keys::Key;
+
+/// An item as the SDK hands it over.
+type Item = HashMap<String, AttributeValue>;
+
+const CONDITION_FAILED: &str = "ConditionalCheckFailedException";
+
+/// A conditional write's result: the item as it is now, or as it was when the condition failed.
+enum Written {
+    Done(Option<Item>),
+    Refused(Option<Item>),
+}
+
+/// Why the table could not serve; each variant is the caller's next move.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The table did not answer, or throttled: answer 503, or let the queue retry. Whether a write took effect is unknown.
+    #[error("the table is unavailable ({reason})")]
+    Unavailable {
+        /// DynamoDB's error code, or the stage that failed.
+        reason: String,
+    },
+    /// The item changed since it was read: read it anew and decide again.
+    #[error("the item changed meanwhile")]
+    Conflict,
+    /// An item does not have the form this code writes: a person has to look.
+    #[error("the {what} item is not of a readable form ({reason})")]
+    Corrupt {
+        /// Which kind of item.
+        what: &'static str,
+        /// What is wrong with it, without its values.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// Whether the same call may succeed later without anything else changing.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Unavailable { .. } | Self::Conflict => true,
+            Self::Corrupt { .. } => false,
+        }
+    }
+}
+
+/// The table.
+#[derive(Clone, Debug)]
+pub struct Store {
+    client: Client,
+    table: String,
+}
+
+impl Store {
+    /// The table named by `TABLE_NAME`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when a setting is missing.
+    pub fn new(env: &Env) -> Result<Self, ConfigError> {
+        let table = env.required("TABLE_NAME", "the name of the DynamoDB table")?.to_owned();
+        Ok(Self { client: Client::new(&crate::aws::sdk_config(env, "DYNAMODB")?), table })
+    }
+
+    /// Reads one item as it is now.
+    async fn read<T: DeserializeOwned>(&self, what: &'static str, key: &Key) -> Result<Option<T>, Error> {
+        let request = self.client.get_item().table_name(&self.table).set_key(Some(key.attributes()));
+        let request = request.consistent_read(true).return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let answer = request.send().await.map_err(|error| unavailable(&error))?;
+        answer.item.map(|item| decode(what, item)).transpose()
+    }
+
+    /// Replaces one item, which must still have the version it was read with; `None` when it must not exist yet.
+    async fn replace(&self, key: &Key, item: Item, read_version: Option<u64>) -> Result<(), Error> {
+        let mut item = item;
+        item.extend(key.attributes());
+        let request = self.client.put_item().table_name(&self.table).set_item(Some(item));
+        let request = request.return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let request = match read_version {
+            None => request.condition_expression("attribute_not_exists(pk)"),
+            Some(version) => {
+                request.condition_expression("version = :read").expression_attribute_values(":read", number(version))
+            }
+        };
+        match request.send().await {
+            Ok(_) => Ok(()),
+            Err(error) if error.code() == Some(CONDITION_FAILED) => Err(Error::Conflict),
+            Err(error) => Err(unavailable(&error)),
+        }
+    }
+}
+
+/// Sends a conditional update that returns the old item when its condition fails.
+async fn write(request: UpdateItemFluentBuilder) -> Result<Written, Error> {
+    let error = match request.send().await {
+        Ok(done) => return Ok(Written::Done(done.attributes)),
+        Err(error) => error,
+    };
+    match error.as_service_error() {
+        Some(UpdateItemError::ConditionalCheckFailedException(failed)) => Ok(Written::Refused(failed.item.clone())),
+        Some(_) | None => Err(unavailable(&error)),
+    }
+}
+
+fn unavailable<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> Error {
+    Error::Unavailable { reason: crate::aws::code(error) }
+}
+
+fn encode<T: Serialize>(what: &'static str, value: &T) -> Result<Item, Error> {
+    serde_dynamo::to_item(value).map_err(|error| Error::Corrupt { what, reason: error.to_string() })
+}
+
+/// Reads an item; the reason of a failure names fields, never values.
+fn decode<T: DeserializeOwned>(what: &'static str, item: Item) -> Result<T, Error> {
+    serde_dynamo::from_item(item).map_err(|error| Error::Corrupt { what, reason: error.to_string() })
+}
+
+fn number(value: impl ToString) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+fn text(value: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(value.into())
+}

@@ -1,0 +1,76 @@
+//! Links and states that were spent: each works once.
+
+use aws_sdk_dynamodb::error::ProvideErrorMetadata as _;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::types::{ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::{CONDITION_FAILED, Error, Store, decode, encode, keys, unavailable};
+use crate::clock::Timestamp;
+
+/// What spending a nonce found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Nonce<T> {
+    /// It is ours now.
+    Fresh,
+    /// It was spent before; the outcome, if one was recorded.
+    Spent(Option<T>),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Row<T> {
+    #[serde(default = "Option::default", skip_serializing_if = "Option::is_none")]
+    outcome: Option<T>,
+    ttl: i64,
+}
+
+impl Store {
+    /// Spends the nonce `jti`, once; what was spent is remembered until `remember_until`.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]; whether it was spent is then unknown.
+    pub async fn spend_nonce<T>(&self, jti: &str, remember_until: Timestamp) -> Result<Nonce<T>, Error>
+    where
+        T: Serialize + DeserializeOwned,
+    {
+        let key = keys::nonce(jti);
+        let mut item = encode("nonce", &Row::<T> { outcome: None, ttl: remember_until.seconds() })?;
+        item.extend(key.attributes());
+        let request = self.client.put_item().table_name(&self.table).set_item(Some(item));
+        let request = request
+            .condition_expression("attribute_not_exists(pk)")
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let error = match request.send().await {
+            Ok(_) => return Ok(Nonce::Fresh),
+            Err(error) => error,
+        };
+        let Some(PutItemError::ConditionalCheckFailedException(failed)) = error.as_service_error() else {
+            return Err(unavailable(&error));
+        };
+        let row = failed.item.clone().map(|item| decode::<Row<T>>("nonce", item)).transpose()?;
+        let outcome = row.and_then(|row| row.outcome);
+        Ok(Nonce::Spent(outcome))
+    }
+
+    /// Records how a spent nonce ended, replacing what was recorded before.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn record_nonce<T: Serialize>(&self, jti: &str, outcome: &T) -> Result<(), Error> {
+        let outcome = serde_dynamo::to_attribute_value(outcome)
+            .map_err(|error| Error::Corrupt { what: "nonce", reason: error.to_string() })?;
+        let request = self.client.update_item().table_name(&self.table).set_key(Some(keys::nonce(jti).attributes()));
+        let request = request
+            .update_expression("SET outcome = :outcome")
+            .condition_expression("attribute_exists(pk)")
+            .expression_attribute_values(":outcome", outcome)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        match request.send().await {
+            Ok(_) => Ok(()),
+            Err(error) if error.code() == Some(CONDITION_FAILED) => Err(Error::Conflict),
+            Err(error) => Err(unavailable(&error)),
+        }
+    }
+}

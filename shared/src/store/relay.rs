@@ -1,0 +1,64 @@
+//! The relay's rate state of a tenant.
+
+use aws_sdk_dynamodb::types::{ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure};
+use serde::Deserialize;
+
+use super::{Error, Store, Written, decode, keys, number, write};
+use crate::clock::Timestamp;
+use crate::domain::ids::TenantId;
+use crate::domain::rate::{Gcra, Verdict};
+
+#[derive(Deserialize)]
+struct Row {
+    arrival: Timestamp,
+}
+
+impl Store {
+    /// Charges one send of `tenant` against `limit`; one write, and a second one within a burst.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] or [`Error::Corrupt`].
+    pub async fn charge_relay(&self, tenant: TenantId, limit: Gcra, now: Timestamp) -> Result<Verdict, Error> {
+        let mut seen = None;
+        // Only a send at the very same time sends us around again, and the limit is soon reached.
+        loop {
+            let next = match limit.judge(seen, now) {
+                Verdict::Admit(next) => next,
+                refuse @ Verdict::Refuse(_) => return Ok(refuse),
+            };
+            match self.advance_relay(tenant, seen, next, now).await? {
+                None => return Ok(Verdict::Admit(next)),
+                Some(arrival) => seen = Some(arrival),
+            }
+        }
+    }
+
+    /// Moves the arrival time from what was seen (`None`: anything not ahead of now) to `next`; else what it is instead.
+    async fn advance_relay(
+        &self,
+        tenant: TenantId,
+        seen: Option<Timestamp>,
+        next: Timestamp,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, Error> {
+        let request = self.client.update_item().table_name(&self.table);
+        let request = request
+            .set_key(Some(keys::relay(tenant).attributes()))
+            .update_expression("SET arrival = :next")
+            .expression_attribute_values(":next", number(next.millis()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let request = match seen {
+            None => request
+                .condition_expression("attribute_not_exists(arrival) OR arrival <= :now")
+                .expression_attribute_values(":now", number(now.millis())),
+            Some(seen) => request
+                .condition_expression("arrival = :seen")
+                .expression_attribute_values(":seen", number(seen.millis())),
+        };
+        match write(request).await? {
+            Written::Done(_) => Ok(None),
+            Written::Refused(item) => item.map(|item| decode::<Row>("relay", item).map(|row| row.arrival)).transpose(),
+        }
+    }
+}
