@@ -11,6 +11,12 @@ pub mod flows;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod providers;
+#[cfg(feature = "queue")]
+pub mod queue;
 #[cfg(feature = "store")]
 pub mod store;
 pub mod telemetry;
+#[cfg(feature = "tokens")]
+pub mod tokens;
+#[cfg(feature = "web")]
+pub mod web;

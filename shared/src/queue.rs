@@ -1,0 +1,172 @@
+//! The queues; the only module that names `aws_sdk_sqs`.
+
+use std::time::Duration;
+
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_sqs::types::MessageAttributeValue;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{ConfigError, Env};
+use crate::domain::ids::{ChatId, TenantId};
+use crate::domain::integration::Provider;
+
+/// The message attribute that says a body is not the update's own bytes, and its only value.
+pub const ENCODING: &str = "encoding";
+/// See [`ENCODING`].
+pub const BASE64: &str = "base64";
+
+/// The longest time a message can be put off. <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html>
+const MAX_VISIBILITY: Duration = Duration::from_secs(43_200);
+
+/// The queue did not take, or did not change, a message. Whether it took effect is unknown.
+#[derive(Debug, thiserror::Error)]
+#[error("the queue is unavailable ({reason})")]
+pub struct Error {
+    reason: String,
+}
+
+/// A connection to SQS.
+#[derive(Clone, Debug)]
+pub struct Queues {
+    client: Client,
+}
+
+impl Queues {
+    /// A client for the region's queues.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when a setting is missing.
+    pub fn new(env: &Env) -> Result<Self, ConfigError> {
+        Ok(Self { client: Client::new(&crate::aws::sdk_config(env, "SQS")?) })
+    }
+
+    /// A FIFO queue of Telegram updates, by its address.
+    pub fn updates(&self, url: &str) -> Updates {
+        Updates { client: self.client.clone(), url: url.to_owned() }
+    }
+
+    /// The queue of refresh jobs, by its address.
+    pub fn refresh(&self, url: &str) -> Refresh {
+        Refresh { client: self.client.clone(), url: url.to_owned() }
+    }
+}
+
+/// A FIFO queue of Telegram updates (inbound, or its dead letters): a group per chat, deduplication by update id.
+#[derive(Clone, Debug)]
+pub struct Updates {
+    client: Client,
+    url: String,
+}
+
+impl Updates {
+    /// Puts an update on the queue, byte for byte; within five minutes the same update id is taken once.
+    ///
+    /// Bytes that SQS refuses (not UTF-8, or a character outside its set) travel as base64 with the attribute
+    /// [`ENCODING`]; [`decode`] undoes it.
+    ///
+    /// # Errors
+    /// [`Error`]; the update may be on the queue all the same.
+    pub async fn send(&self, chat: ChatId, update_id: i64, update: &[u8]) -> Result<(), Error> {
+        let request = self
+            .client
+            .send_message()
+            .queue_url(&self.url)
+            .message_group_id(chat.to_string())
+            .message_deduplication_id(update_id.to_string());
+        let request = match std::str::from_utf8(update) {
+            Ok(text) if text.chars().all(is_allowed) => request.message_body(text),
+            Ok(_) | Err(_) => request.message_body(STANDARD.encode(update)).message_attributes(
+                ENCODING,
+                MessageAttributeValue::builder()
+                    .data_type("String")
+                    .string_value(BASE64)
+                    .build()
+                    .map_err(|error| Error { reason: error.to_string() })?,
+            ),
+        };
+        request.send().await.map(|_| ()).map_err(|error| unavailable(&error))
+    }
+
+    /// Hides a received message for `delay` (whole seconds, at most 12 hours) from now.
+    ///
+    /// # Errors
+    /// [`Error`]; the message then returns after the queue's own visibility timeout.
+    pub async fn put_off(&self, receipt: &str, delay: Duration) -> Result<(), Error> {
+        let seconds = i32::try_from(delay.min(MAX_VISIBILITY).as_secs()).unwrap_or(i32::MAX);
+        let request = self.client.change_message_visibility().queue_url(&self.url).receipt_handle(receipt);
+        request.visibility_timeout(seconds).send().await.map(|_| ()).map_err(|error| unavailable(&error))
+    }
+}
+
+/// The update's own bytes from a message's body and its [`ENCODING`]; `None` when it claims base64 and is not.
+pub fn decode(body: &str, encoding: Option<&str>) -> Option<Vec<u8>> {
+    match encoding {
+        Some(BASE64) => STANDARD.decode(body).ok(),
+        Some(_) | None => Some(body.as_bytes().to_vec()),
+    }
+}
+
+/// The characters SQS takes. <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>
+fn is_allowed(character: char) -> bool {
+    matches!(character, '\t' | '\n' | '\r' | ' '..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}' | '\u{10000}'..)
+}
+
+/// A job of the function `scheduled-refresh`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "job", rename_all = "snake_case")]
+pub enum RefreshJob {
+    /// Remove a revoked connection's tokens.
+    Disconnect {
+        /// Whose connection.
+        tenant_id: TenantId,
+        /// To which service.
+        provider: Provider,
+    },
+}
+
+/// The queue of refresh jobs.
+#[derive(Clone, Debug)]
+pub struct Refresh {
+    client: Client,
+    url: String,
+}
+
+impl Refresh {
+    /// Puts a job on the queue.
+    ///
+    /// # Errors
+    /// [`Error`]; the job may be on the queue all the same.
+    pub async fn send(&self, job: &RefreshJob) -> Result<(), Error> {
+        let body = serde_json::to_string(job).map_err(|error| Error { reason: error.to_string() })?;
+        let request = self.client.send_message().queue_url(&self.url).message_body(body);
+        request.send().await.map(|_| ()).map_err(|error| unavailable(&error))
+    }
+}
+
+fn unavailable<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> Error {
+    Error { reason: crate::aws::code(error) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_reads_back_from_its_wire_form() {
+        let job = RefreshJob::Disconnect { tenant_id: TenantId::random(), provider: Provider::Gmail };
+        let wire = serde_json::to_value(&job).expect("serializable");
+        assert_eq!(wire["job"], "disconnect");
+        assert_eq!(serde_json::from_value::<RefreshJob>(wire).expect("readable"), job);
+    }
+
+    #[test]
+    fn a_body_reads_back_as_it_was_sent() {
+        assert_eq!(decode("{}", None).as_deref(), Some(b"{}".as_slice()));
+        assert_eq!(decode(&STANDARD.encode([0xff, 0x00]), Some(BASE64)).as_deref(), Some([0xff, 0x00].as_slice()));
+        assert_eq!(decode("not base64!", Some(BASE64)), None);
+        assert!(!is_allowed('\u{FFFE}') && !is_allowed('\u{1}') && is_allowed('é') && is_allowed('😀'));
+    }
+}
