@@ -6,6 +6,8 @@ use reqwest::redirect;
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 
+use crate::config::{ConfigError, Env};
+
 /// How long a connection may take to be established. A call's own, shorter or longer, limit is set on its request.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -15,40 +17,29 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(25);
 /// Idle connections are dropped before the vendors' front ends drop them, so that a thawed sandbox seldom meets a dead one.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
-/// Why no client could be built: the file of additional roots is not usable.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The file is absent, unreadable, or not PEM.
-    #[error("`{path}` could not be read as PEM certificates")]
-    Unreadable {
-        /// The file, as it was named in the setting.
-        path: String,
-        /// What the reader said.
-        source: rustls_pki_types::pem::Error,
-    },
-    /// The file is PEM, but holds no certificate that can be trusted.
-    #[error("`{path}` holds no usable CA certificate")]
-    Unusable {
-        /// The file, as it was named in the setting.
-        path: String,
-    },
-    /// TLS could not be set up at all.
-    #[error("the HTTPS client could not be built")]
-    Client(#[source] Box<dyn std::error::Error + Send + Sync>),
-}
-
-/// A client that trusts the embedded web roots and, when given, the certificates of a PEM file.
+/// The process's client: it trusts the embedded web roots and the certificates of the PEM file `CA_BUNDLE`, if that is set.
 ///
 /// ring and embedded roots: the alternatives cost milliseconds of every cold start. Redirects are answers like any other,
 /// never followed: our requests carry credentials. HTTP is allowed, which only tests and the local world use.
-pub fn client_trusting(additional_roots: Option<&Path>) -> Result<reqwest::Client, Error> {
+///
+/// # Errors
+/// [`ConfigError::Invalid`] when `CA_BUNDLE` is not a PEM file of CA certificates.
+pub fn client(env: &Env) -> Result<reqwest::Client, ConfigError> {
+    client_trusting(env.optional("CA_BUNDLE").map(Path::new))
+}
+
+/// [`client`] with the file of additional roots given.
+///
+/// # Errors
+/// [`ConfigError::Invalid`] when the file is absent, not PEM, or holds no usable certificate.
+pub fn client_trusting(additional_roots: Option<&Path>) -> Result<reqwest::Client, ConfigError> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     if let Some(path) = additional_roots {
-        trust_file(&mut roots, path)?;
+        trust_file(&mut roots, path).ok_or_else(unusable)?;
     }
     let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(|error| Error::Client(error.into()))?
+        .map_err(|_| unusable())?
         .with_root_certificates(roots)
         .with_no_client_auth();
     reqwest::Client::builder()
@@ -62,17 +53,18 @@ pub fn client_trusting(additional_roots: Option<&Path>) -> Result<reqwest::Clien
         .pool_idle_timeout(IDLE_TIMEOUT)
         .user_agent("nbhd")
         .build()
-        .map_err(|error| Error::Client(error.into()))
+        .map_err(|_| unusable())
 }
 
-fn trust_file(roots: &mut RootCertStore, path: &Path) -> Result<(), Error> {
-    let name = || path.display().to_string();
-    let certificates = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|source| Error::Unreadable { path: name(), source })?;
+fn unusable() -> ConfigError {
+    ConfigError::Invalid { name: "CA_BUNDLE".to_owned(), hint: "the path of a PEM file with CA certificates" }
+}
+
+fn trust_file(roots: &mut RootCertStore, path: &Path) -> Option<()> {
+    let certificates = CertificateDer::pem_file_iter(path).ok()?.collect::<Result<Vec<_>, _>>().ok()?;
     match roots.add_parsable_certificates(certificates) {
-        (1.., 0) => Ok(()),
-        _ => Err(Error::Unusable { path: name() }),
+        (1.., 0) => Some(()),
+        _ => None,
     }
 }
 
@@ -81,20 +73,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn builds_without_additional_roots() {
-        assert!(client_trusting(None).is_ok());
+    fn without_a_bundle_only_the_web_is_trusted() {
+        assert!(client(&Env::from_pairs([("CA_BUNDLE", "")])).is_ok());
     }
 
     #[test]
-    fn an_absent_file_of_roots_is_named() {
-        let error = client_trusting(Some(Path::new("/nowhere/ca.pem"))).expect_err("no such file");
-        assert!(matches!(&error, Error::Unreadable { .. }));
-        assert!(error.to_string().contains("/nowhere/ca.pem"));
-    }
-
-    #[test]
-    fn a_file_without_certificates_is_refused() {
-        let error = client_trusting(Some(Path::new(env!("CARGO_MANIFEST_PATH")))).expect_err("not a certificate");
-        assert!(matches!(error, Error::Unusable { .. }));
+    fn a_bundle_that_is_absent_or_holds_no_certificate_is_refused_by_name() {
+        for path in ["/nowhere/ca.pem", env!("CARGO_MANIFEST_PATH")] {
+            let error = client(&Env::from_pairs([("CA_BUNDLE", path)])).expect_err("not certificates");
+            assert!(error.to_string().starts_with("`CA_BUNDLE` cannot be used"));
+        }
     }
 }

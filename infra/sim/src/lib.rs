@@ -3,11 +3,15 @@
 //! A simulator checks credentials, keeps state, refuses what its vendor refuses, can be told to fail, and writes every
 //! request and answer into a [`journal::Journal`]. Production code runs against it unchanged: only base URLs differ.
 
+pub mod azure;
 pub mod contracts;
+pub mod entra;
 pub mod journal;
+pub mod key_vault;
 mod proxy;
 pub mod pump;
 pub mod server;
 pub mod sqs;
 pub mod table;
 pub mod telegram;
+pub mod tls;

@@ -1,0 +1,165 @@
+//! Microsoft Entra's token endpoint for one application with a client secret.
+//!
+//! See <https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow>. Tokens do not age: the SDK
+//! reads the machine's clock, which no test moves. [`Entra::forgets_its_tokens`] ends them instead.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Form, Json, Router};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::journal::Journal;
+use crate::tls::{Authority, TlsServer};
+
+/// The name under which requests stand in the journal.
+pub const ENTRA: &str = "entra";
+
+/// The simulator; clones are the same Entra.
+#[derive(Clone, Debug)]
+pub struct Entra {
+    inner: Arc<Inner>,
+    server: Arc<TlsServer>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    tenant_id: String,
+    client_id: String,
+    client_secret: String,
+    state: Mutex<Granted>,
+}
+
+#[derive(Debug, Default)]
+struct Granted {
+    /// The scope of each token given out.
+    tokens: HashMap<String, String>,
+    failures: VecDeque<StatusCode>,
+}
+
+impl Entra {
+    /// Starts Entra with one directory and one application of random identities.
+    ///
+    /// # Errors
+    /// When no loopback port can be bound.
+    pub async fn start(authority: &Authority, journal: Journal) -> anyhow::Result<Self> {
+        let inner = Arc::new(Inner {
+            tenant_id: Uuid::new_v4().to_string(),
+            client_id: Uuid::new_v4().to_string(),
+            client_secret: format!("entra-secret-{}", Uuid::new_v4().simple()),
+            state: Mutex::default(),
+        });
+        let router = Router::new()
+            .route("/{tenant}/oauth2/v2.0/token", post(token))
+            .route("/{tenant}/v2.0/.well-known/openid-configuration", get(discovery))
+            .with_state(Arc::clone(&inner));
+        let server = TlsServer::start(authority, journal.watch(ENTRA, router)).await?;
+        Ok(Self { inner, server: Arc::new(server) })
+    }
+
+    /// What a function needs to sign in here.
+    pub fn settings(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("AZURE_AUTHORITY_HOST", self.server.base_url()),
+            ("AZURE_TENANT_ID", self.inner.tenant_id.clone()),
+            ("AZURE_CLIENT_ID", self.inner.client_id.clone()),
+            ("AZURE_CLIENT_SECRET", self.inner.client_secret.clone()),
+        ]
+    }
+
+    /// The next request for a token fails with this status.
+    pub fn fail_next(&self, status: StatusCode) {
+        self.inner.lock().failures.push_back(status);
+    }
+
+    /// Every token given out so far ceases to be accepted.
+    pub fn forgets_its_tokens(&self) {
+        self.inner.lock().tokens.clear();
+    }
+
+    /// How a resource points a caller without a token here.
+    pub(crate) fn challenge(&self, resource: &str) -> String {
+        let (base, tenant) = (self.server.base_url(), &self.inner.tenant_id);
+        format!(r#"Bearer authorization="{base}/{tenant}", resource="{resource}""#)
+    }
+
+    /// Whether `token` was given out for `resource`.
+    pub(crate) fn accepts(&self, token: &str, resource: &str) -> bool {
+        self.inner.lock().tokens.get(token).is_some_and(|scope| scope == &format!("{resource}/.default"))
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, Granted> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn grant(&self, tenant: &str, form: &HashMap<String, String>) -> Result<Value, Refusal> {
+        let field = |name: &str| form.get(name).map(String::as_str).filter(|value| !value.is_empty());
+        if tenant != self.tenant_id {
+            return Err(Refusal(StatusCode::BAD_REQUEST, "invalid_request", 90_002));
+        }
+        let (Some(grant_type), Some(scope)) = (field("grant_type"), field("scope")) else {
+            return Err(Refusal(StatusCode::BAD_REQUEST, "invalid_request", 900_144));
+        };
+        if grant_type != "client_credentials" {
+            return Err(Refusal(StatusCode::BAD_REQUEST, "unsupported_grant_type", 70_003));
+        }
+        if field("client_id") != Some(&self.client_id) {
+            return Err(Refusal(StatusCode::BAD_REQUEST, "unauthorized_client", 700_016));
+        }
+        if field("client_secret") != Some(&self.client_secret) {
+            return Err(Refusal(StatusCode::UNAUTHORIZED, "invalid_client", 7_000_215));
+        }
+        if !scope.ends_with("/.default") {
+            return Err(Refusal(StatusCode::BAD_REQUEST, "invalid_scope", 1_002_012));
+        }
+        let token = format!("entra-token-{}", Uuid::new_v4().simple());
+        self.lock().tokens.insert(token.clone(), scope.to_owned());
+        Ok(json!({"token_type": "Bearer", "expires_in": 3599, "ext_expires_in": 3599, "access_token": token}))
+    }
+}
+
+/// Status, OAuth error and the number behind `AADSTS`.
+/// <https://learn.microsoft.com/entra/identity-platform/reference-error-codes>
+struct Refusal(StatusCode, &'static str, u32);
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let Self(status, error, code) = self;
+        let description = format!("AADSTS{code}: the request was refused.");
+        (status, Json(json!({"error": error, "error_description": description, "error_codes": [code]}))).into_response()
+    }
+}
+
+async fn token(
+    State(inner): State<Arc<Inner>>,
+    Path(tenant): Path<String>,
+    Form(form): Form<HashMap<String, String>>,
+) -> Response {
+    let failure = inner.lock().failures.pop_front();
+    if let Some(status) = failure {
+        return Refusal(status, "temporarily_unavailable", 90_033).into_response();
+    }
+    match inner.grant(&tenant, &form) {
+        Ok(granted) => Json(granted).into_response(),
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+async fn discovery(State(inner): State<Arc<Inner>>, headers: axum::http::HeaderMap) -> Response {
+    let host = headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let base = format!("https://{host}/{}", inner.tenant_id);
+    Json(json!({
+        "issuer": format!("{base}/v2.0"),
+        "authorization_endpoint": format!("{base}/oauth2/v2.0/authorize"),
+        "token_endpoint": format!("{base}/oauth2/v2.0/token"),
+        "token_endpoint_auth_methods_supported": ["client_secret_post"],
+    }))
+    .into_response()
+}

@@ -1,0 +1,156 @@
+//! Azure Key Vault's secrets as a stateful server: versions, soft delete, recovery, purge.
+//!
+//! It accepts Entra's tokens only, refuses what the vault refuses, and can be told to fail.
+//! See <https://learn.microsoft.com/rest/api/keyvault/secrets/operation-groups>.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::http::StatusCode;
+use nbhd::clock::Clock;
+
+use crate::entra::Entra;
+use crate::journal::Journal;
+use crate::tls::{Authority, TlsServer};
+
+mod api;
+pub mod contract;
+mod state;
+
+use state::Secrets;
+
+/// The name under which requests stand in the journal.
+pub const KEY_VAULT: &str = "key-vault";
+
+/// The simulator; clones are the same vault.
+#[derive(Clone, Debug)]
+pub struct KeyVault {
+    inner: Arc<Inner>,
+    server: Arc<TlsServer>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    entra: Entra,
+    clock: Clock,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    secrets: Secrets,
+    failures: VecDeque<(Operation, Failure)>,
+    outage: Option<Failure>,
+}
+
+/// What can be asked of a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Read a version's value.
+    Get,
+    /// Write a new version.
+    Set,
+    /// Change a version's attributes.
+    Update,
+    /// Delete softly.
+    Delete,
+    /// Delete for good what is softly deleted.
+    Purge,
+    /// Undo a soft deletion.
+    Recover,
+    /// Any of the lists, and a look at a deleted secret.
+    List,
+}
+
+/// How an operation goes wrong.
+#[derive(Clone, Copy, Debug)]
+pub enum Failure {
+    /// 429 with `Retry-After`, in seconds.
+    Throttled(u32),
+    /// This status, without an effect.
+    Status(StatusCode),
+    /// The operation has its effect, and its answer is lost.
+    AnswerLost,
+    /// 200 with a body that is no JSON, without an effect.
+    Nonsense,
+}
+
+impl KeyVault {
+    /// Starts an empty vault that accepts the tokens of `entra`.
+    ///
+    /// # Errors
+    /// When no loopback port can be bound.
+    pub async fn start(authority: &Authority, entra: &Entra, clock: Clock, journal: Journal) -> anyhow::Result<Self> {
+        let inner = Arc::new(Inner { entra: entra.clone(), clock, state: Mutex::default() });
+        let server = TlsServer::start(authority, journal.watch(KEY_VAULT, api::router(Arc::clone(&inner)))).await?;
+        Ok(Self { inner, server: Arc::new(server) })
+    }
+
+    /// The vault's URL, without a trailing slash.
+    pub fn base_url(&self) -> String {
+        self.server.base_url()
+    }
+
+    /// The next request for `operation` fails; several wait in line.
+    pub fn fail_next(&self, operation: Operation, failure: Failure) {
+        self.inner.lock().failures.push_back((operation, failure));
+    }
+
+    /// Every request fails until [`Self::recovers`].
+    pub fn goes_down(&self, failure: Failure) {
+        self.inner.lock().outage = Some(failure);
+    }
+
+    /// Ends an outage and forgets failures still in line.
+    pub fn recovers(&self) {
+        let mut state = self.inner.lock();
+        state.outage = None;
+        state.failures.clear();
+    }
+
+    /// From now on a deletion or a recovery is in progress for the next `requests` that name the secret.
+    pub fn settles_slowly(&self, requests: u32) {
+        self.inner.lock().secrets.slowness = requests;
+    }
+
+    /// The latest value of a secret that is not deleted, as its owner would see it in the portal.
+    pub fn value(&self, name: &str) -> Option<String> {
+        self.inner.lock().secrets.live(name)?.versions.last().map(|version| version.value.clone())
+    }
+
+    /// Writes a new version past the API, as an operator would; returns its identifier.
+    pub fn put(&self, name: &str, value: &str) -> String {
+        let now = self.inner.clock.now();
+        self.inner.lock().secrets.put(name, value, now)
+    }
+
+    /// The versions of a secret that is not deleted, oldest first, with whether each is enabled.
+    pub fn versions(&self, name: &str) -> Vec<(String, bool)> {
+        let state = self.inner.lock();
+        let versions = state.secrets.live(name).map(|secret| secret.versions.as_slice()).unwrap_or_default();
+        versions.iter().map(|version| (version.id.clone(), version.enabled)).collect()
+    }
+
+    /// Whether the name is softly deleted: neither readable nor gone.
+    pub fn is_soft_deleted(&self, name: &str) -> bool {
+        self.inner.lock().secrets.deleted(name).is_some()
+    }
+
+    /// The names of all secrets that are not purged.
+    pub fn names(&self) -> Vec<String> {
+        self.inner.lock().secrets.names()
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How this request shall fail, if it shall.
+    fn failure(&self, operation: Operation) -> Option<Failure> {
+        let mut state = self.lock();
+        let in_line = state.failures.iter().position(|(failing, _)| *failing == operation);
+        in_line.and_then(|place| state.failures.remove(place)).map(|(_, failure)| failure).or(state.outage)
+    }
+}
