@@ -1,1 +1,4 @@
 //! What two functions need of store, queue and providers together.
+
+#[cfg(feature = "tokens")]
+pub mod connect_link;

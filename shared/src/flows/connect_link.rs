@@ -1,0 +1,338 @@
+//! What carries a person from a link in a chat to Google's consent and back, without a store.
+//!
+//! A link is a bearer token, so it opens a page, never an effect. The `state` that goes to Google inherits the link's
+//! `jti`; a cookie and the PKCE verifier are derived from that `jti`, which binds the answer to one browser.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+use url::{Host, Url};
+
+use crate::clock::Timestamp;
+use crate::config::{ConfigError, Env};
+use crate::domain::ids::{InvalidId, TenantId};
+use crate::domain::integration::Provider;
+use crate::domain::secrets::{KeyTooShort, MasterKey, same_secret};
+use crate::tokens::{self, Claims, Purpose, Signer};
+
+/// How long a link, and after it the way through Google's consent, stays open.
+pub const LIFETIME: Duration = Duration::from_secs(600);
+
+/// How long the result page can take a connection back; later there is `/disconnect`.
+pub const UNDO_LIFETIME: Duration = Duration::from_secs(3600);
+
+/// Display names beyond this are cut: a link has to fit a Telegram button, and a page a phone.
+const MAX_NAME_CHARACTERS: usize = 64;
+
+/// What one consent asks for: a service, or both at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Services {
+    /// Gmail alone.
+    Gmail,
+    /// Google Calendar alone.
+    GoogleCalendar,
+    /// Both.
+    Google,
+}
+
+impl Services {
+    /// Every choice there is.
+    pub const ALL: [Self; 3] = [Self::Gmail, Self::GoogleCalendar, Self::Google];
+
+    /// The name in paths.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Gmail => Provider::Gmail.as_str(),
+            Self::GoogleCalendar => Provider::GoogleCalendar.as_str(),
+            Self::Google => "google",
+        }
+    }
+
+    /// The services asked for.
+    pub const fn providers(self) -> &'static [Provider] {
+        match self {
+            Self::Gmail => &[Provider::Gmail],
+            Self::GoogleCalendar => &[Provider::GoogleCalendar],
+            Self::Google => &Provider::ALL,
+        }
+    }
+}
+
+impl fmt::Display for Services {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Services {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        Self::ALL.into_iter().find(|services| services.as_str() == text).ok_or(InvalidId)
+    }
+}
+
+/// What a link says: whose assistant will read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connect {
+    /// The tenant it connects.
+    pub tenant_id: TenantId,
+    /// The person's name in Telegram, by which the reader of the page recognises whose assistant it is.
+    pub name: String,
+}
+
+/// What comes back from Google with the answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// The link this came from.
+    #[serde(flatten)]
+    pub connect: Connect,
+    /// What was asked for.
+    pub services: Services,
+}
+
+/// What the button on a result page takes back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Undo {
+    /// The tenant that was connected.
+    pub tenant_id: TenantId,
+    /// The connections made.
+    pub providers: Vec<Provider>,
+    /// When they were made: a connection made later is not this button's to take back.
+    pub connected_at: Timestamp,
+}
+
+/// Issues and reads everything above.
+#[derive(Clone)]
+pub struct Links {
+    signer: Signer,
+    derivation: MasterKey,
+    base: PublicBase,
+}
+
+impl Links {
+    /// From the settings `LINK_SIGNING_KEY` and `PUBLIC_BASE_URL`.
+    ///
+    /// # Errors
+    /// When either is absent or unusable.
+    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        let (name, hint) = ("LINK_SIGNING_KEY", "at least 32 random bytes, as text");
+        let key = env.secret(name, hint)?;
+        let too_short = |KeyTooShort| ConfigError::Invalid { name: name.to_owned(), hint };
+        Ok(Self {
+            signer: Signer::new(&key).map_err(too_short)?,
+            derivation: MasterKey::new(&key).map_err(too_short)?,
+            base: PublicBase::from_env(env)?,
+        })
+    }
+
+    /// Where we are reached.
+    pub fn base(&self) -> &PublicBase {
+        &self.base
+    }
+
+    /// A link for the chat of `tenant_id`, of an identity of its own, valid for ten minutes.
+    pub fn connect_url(&self, services: Services, tenant_id: TenantId, name: &str, now: Timestamp) -> String {
+        let name = name.chars().take(MAX_NAME_CHARACTERS).collect();
+        let link = self.signer.sign(Purpose::Connect, &Signer::new_jti(), &Connect { tenant_id, name }, now, LIFETIME);
+        self.authorize_url(services, &link)
+    }
+
+    /// The page that `link` opens.
+    pub fn authorize_url(&self, services: Services, link: &str) -> String {
+        format!("{}/oauth/{services}/authorize?link={link}", self.base.as_str())
+    }
+
+    /// Where Google sends the answer; registered there for each of [`Services::ALL`].
+    pub fn redirect_url(&self, services: Services) -> String {
+        format!("{}/oauth/{services}/callback", self.base.as_str())
+    }
+
+    /// Where the undo button leads.
+    pub fn undo_url(&self, services: Services) -> String {
+        format!("{}/oauth/{services}/undo", self.base.as_str())
+    }
+
+    /// Reads a link.
+    pub fn read_link(&self, link: &str, now: Timestamp) -> Result<Claims<Connect>, tokens::Error> {
+        self.signer.verify(Purpose::Connect, link, now)
+    }
+
+    /// The OAuth `state` that follows from a link.
+    pub fn state(&self, link: &Claims<Connect>, services: Services, now: Timestamp) -> String {
+        let state = State { connect: link.content.clone(), services };
+        self.signer.sign(Purpose::OauthState, &link.jti, &state, now, LIFETIME)
+    }
+
+    /// Reads an OAuth `state`.
+    pub fn read_state(&self, state: &str, now: Timestamp) -> Result<Claims<State>, tokens::Error> {
+        self.signer.verify(Purpose::OauthState, state, now)
+    }
+
+    /// What the undo button submits.
+    pub fn undo(&self, undo: &Undo, now: Timestamp) -> String {
+        self.signer.sign(Purpose::Undo, &Signer::new_jti(), undo, now, UNDO_LIFETIME)
+    }
+
+    /// Reads what an undo button submitted.
+    pub fn read_undo(&self, undo: &str, now: Timestamp) -> Result<Claims<Undo>, tokens::Error> {
+        self.signer.verify(Purpose::Undo, undo, now)
+    }
+
+    /// The PKCE verifier of RFC 7636: derived, so that nobody has to keep it.
+    pub fn pkce_verifier(&self, jti: &str) -> SecretString {
+        self.derivation.derive("pkce", &[jti.as_bytes()])
+    }
+
+    /// The `Set-Cookie` value that marks the browser in which the person agreed to go on.
+    pub fn set_cookie(&self, jti: &str) -> String {
+        let (name, value) = (self.cookie_name(jti), self.browser_mark(jti));
+        let secure = if self.base.is_loopback() { "" } else { "; Secure" };
+        // The way back may begin when the state is about to expire, and a reload of the result should still be known.
+        let seconds = 2 * LIFETIME.as_secs();
+        format!("{name}={}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}", value.expose_secret())
+    }
+
+    /// Whether a `Cookie` header comes from the browser that [`Self::set_cookie`] marked.
+    pub fn is_same_browser(&self, jti: &str, cookies: &str) -> bool {
+        let (name, value) = (self.cookie_name(jti), self.browser_mark(jti));
+        cookies
+            .split(';')
+            .filter_map(|cookie| cookie.trim().split_once('='))
+            .any(|(found, text)| found == name && same_secret(&value, text))
+    }
+
+    fn browser_mark(&self, jti: &str) -> SecretString {
+        self.derivation.derive("browser", &[jti.as_bytes()])
+    }
+
+    fn cookie_name(&self, jti: &str) -> String {
+        // Browsers accept the prefix only together with `Secure`, which plain HTTP on this machine cannot have.
+        let prefix = if self.base.is_loopback() { "" } else { "__Host-" };
+        format!("{prefix}nbhd-{jti}")
+    }
+}
+
+/// The setting `PUBLIC_BASE_URL`: where people, Google and runtimes reach us.
+#[derive(Clone, Debug)]
+pub struct PublicBase {
+    text: String,
+    url: Url,
+}
+
+impl PublicBase {
+    /// # Errors
+    /// When the setting is absent, or is plain HTTP to anything but this machine.
+    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        let (name, hint) = ("PUBLIC_BASE_URL", "the https address this system is reached at");
+        let invalid = || ConfigError::Invalid { name: name.to_owned(), hint };
+        let text = env.required(name, hint)?.trim_end_matches('/').to_owned();
+        let url = Url::parse(&text).map_err(|_| invalid())?;
+        let base = Self { text, url };
+        if base.url.scheme() == "https" || base.is_loopback() { Ok(base) } else { Err(invalid()) }
+    }
+
+    /// The address without a trailing slash.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// What a browser puts into `Origin` for our own pages.
+    pub fn origin(&self) -> String {
+        self.url.origin().ascii_serialization()
+    }
+
+    /// Whether this is plain HTTP on this machine, where `Secure` cookies do not work.
+    pub fn is_loopback(&self) -> bool {
+        let loopback = match self.url.host() {
+            Some(Host::Domain(name)) => name == "localhost",
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
+        };
+        loopback && self.url.scheme() == "http"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+
+    fn links(base: &str) -> Links {
+        let env = Env::from_pairs([("LINK_SIGNING_KEY", "k".repeat(32)), ("PUBLIC_BASE_URL", base.to_owned())]);
+        Links::from_env(&env).expect("complete settings")
+    }
+
+    fn link(links: &Links) -> Claims<Connect> {
+        let url = links.connect_url(Services::Google, TenantId::random(), "Ada", NOW);
+        let (_, link) = url.split_once("link=").expect("a link in it");
+        links.read_link(link, NOW).expect("fresh")
+    }
+
+    #[test]
+    fn every_choice_is_read_back_from_its_name() {
+        for services in Services::ALL {
+            assert_eq!(services.as_str().parse(), Ok(services));
+            assert_eq!(serde_json::to_value(services).expect("serializable"), services.as_str());
+        }
+    }
+
+    #[test]
+    fn a_link_becomes_a_state_of_the_same_identity() {
+        let links = links("https://nbhd.example");
+        let link = link(&links);
+        let state = links.state(&link, Services::Gmail, NOW);
+        let read = links.read_state(&state, NOW).expect("fresh");
+        assert_eq!(read.jti, link.jti);
+        assert_eq!(read.content, State { connect: link.content, services: Services::Gmail });
+        assert_eq!(links.read_link(&state, NOW), Err(tokens::Error::Invalid));
+        assert_eq!(links.read_state(&state, NOW + LIFETIME), Err(tokens::Error::Expired));
+    }
+
+    #[test]
+    fn a_long_name_is_cut_on_a_character() {
+        let links = links("https://nbhd.example");
+        let url = links.connect_url(Services::Gmail, TenantId::random(), &"é".repeat(1000), NOW);
+        let (_, link) = url.split_once("link=").expect("a link in it");
+        assert_eq!(links.read_link(link, NOW).expect("fresh").content.name, "é".repeat(MAX_NAME_CHARACTERS));
+    }
+
+    #[test]
+    fn a_cookie_marks_one_browser_for_one_link() {
+        let links = links("https://nbhd.example");
+        let (jti, other) = (link(&links).jti, link(&links).jti);
+        let set = links.set_cookie(&jti);
+        assert!(set.starts_with(&format!("__Host-nbhd-{jti}=")) && set.ends_with("; HttpOnly; SameSite=Lax; Secure"));
+        let (cookie, _) = set.split_once(';').expect("attributes");
+        assert!(links.is_same_browser(&jti, &format!("a=b; {cookie}; c=d")));
+        assert!(!links.is_same_browser(&other, cookie));
+        assert!(!links.is_same_browser(&jti, &cookie[..cookie.len() - 1]));
+        assert!(!links.is_same_browser(&jti, ""));
+    }
+
+    #[test]
+    fn only_plain_http_on_this_machine_goes_without_secure() {
+        for base in ["http://127.0.0.1:8080", "http://localhost:1", "http://[::1]:8080"] {
+            let links = links(base);
+            let set = links.set_cookie(&link(&links).jti);
+            assert!(set.starts_with("nbhd-") && !set.contains("Secure"), "{base}: {set}");
+        }
+        assert!(links("https://localhost").set_cookie("1").contains("Secure"));
+        let refused = Env::from_pairs([("PUBLIC_BASE_URL", "http://nbhd.example")]);
+        assert!(PublicBase::from_env(&refused).is_err());
+    }
+
+    #[test]
+    fn a_verifier_has_the_form_of_rfc_7636() {
+        let links = links("https://nbhd.example");
+        let verifier = links.pkce_verifier(&link(&links).jti);
+        assert_eq!(verifier.expose_secret().len(), 43);
+        assert_ne!(verifier.expose_secret(), links.pkce_verifier(&link(&links).jti).expose_secret());
+    }
+}
