@@ -15,7 +15,7 @@ test: ## Every test; NBHD_REQUIRE_SHARED=1 makes absent contracts and mail a fai
 	$(CARGO) test --locked --workspace --no-fail-fast $(ARGS)
 
 bench: ## Cold start, size, CPU per update, isolation: figures, bars and verdicts
-	$(CARGO) run --locked --quiet --release --package nbhd-bench -- $(ARGS)
+	$(CARGO) run --locked --quiet --profile harness --package nbhd-bench -- $(ARGS)
 
 e2e: ## Tests against a deployed stack
 	@echo "There are no tests against a deployed stack yet: \`make test\` runs the system in one process."

@@ -1,0 +1,169 @@
+//! Cold starts: from the spawn of the process to its first poll of the Runtime API, size and memory.
+
+use std::io::Read as _;
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, ensure};
+
+use crate::artifact::Artifact;
+use crate::process::{Process, Setting};
+use crate::report::Report;
+use crate::ssm::ParameterStore;
+
+/// Starts of each binary that are measured, after the ones that warm the page cache.
+const STARTS: usize = 101;
+const WARM_UP: usize = 5;
+
+/// How long a function may take to start before it is taken for broken.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html#runtimes-api-next>
+const FIRST_POLL: &[u8] = b"GET /2018-06-01/runtime/invocation/next ";
+
+/// The secrets among the settings, which are SSM parameters where the functions are deployed.
+const SECRETS: [&str; 6] = [
+    "TELEGRAM_WEBHOOK_SECRET",
+    "TELEGRAM_BOT_TOKEN",
+    "PLATFORM_KEY",
+    "LINK_SIGNING_KEY",
+    "GOOGLE_CLIENT_SECRET",
+    "AZURE_CLIENT_SECRET",
+];
+
+/// Settings with which every function starts, secrets in plain text.
+pub(crate) fn plain_settings() -> Vec<Setting> {
+    let secrets = SECRETS.map(|name| (name, "123456:a-secret-of-more-than-32-bytes-for-the-bench".to_owned()));
+    let mut settings: Vec<Setting> = [
+        ("TABLE_NAME", "nbhd"),
+        ("INBOUND_QUEUE_URL", "https://sqs.eu-central-1.amazonaws.com/1/inbound.fifo"),
+        ("INBOUND_DLQ_URL", "https://sqs.eu-central-1.amazonaws.com/1/inbound-dlq.fifo"),
+        ("REFRESH_QUEUE_URL", "https://sqs.eu-central-1.amazonaws.com/1/refresh"),
+        ("PUBLIC_BASE_URL", "https://api.example.com"),
+        ("SUBSCRIBE_URL", "https://example.com/subscribe"),
+        ("TELEGRAM_BOT_USERNAME", "nbhd_bot"),
+        ("GOOGLE_CLIENT_ID", "bench.apps.example.com"),
+        ("KEY_VAULT_URL", "https://bench.vault.azure.net"),
+        ("AZURE_TENANT_ID", "11111111-1111-1111-1111-111111111111"),
+        ("AZURE_CLIENT_ID", "22222222-2222-2222-2222-222222222222"),
+    ]
+    .map(|(name, value)| (name, value.to_owned()))
+    .into();
+    settings.extend(secrets);
+    settings
+}
+
+/// The same settings with every secret a parameter of `store`.
+pub(crate) fn settings_from(store: &ParameterStore) -> Vec<Setting> {
+    let mut settings = plain_settings();
+    for (name, value) in &mut settings {
+        if SECRETS.contains(name) {
+            *value = format!("ssm:/nbhd/{name}");
+        }
+    }
+    settings.push(("AWS_ENDPOINT_URL_SSM", store.base_url()));
+    settings
+}
+
+/// Zip sizes.
+pub(crate) fn sizes(report: &mut Report, functions: &[Artifact]) -> anyhow::Result<()> {
+    report.section("Size of the zip");
+    for function in functions {
+        report.at_most(function.name, function.zipped()?, 3.0, "MB");
+    }
+    Ok(())
+}
+
+/// Starts of every function against its bare echo, and the memory they take.
+pub(crate) fn starts(
+    report: &mut Report,
+    echo: &Artifact,
+    functions: &[Artifact],
+    settings: &[Setting],
+) -> anyhow::Result<()> {
+    report.section(&format!("Cold start, spawn to first poll, against `{}`: median of {STARTS}", echo.name));
+    let starts = interleaved(echo, functions, settings)?;
+    let bare = median(&starts[0], |start| start.init);
+    report.figure(echo.name, &format!("{:.2} ms, {:.1} MiB", bare * 1e3, median(&starts[0], |start| start.memory)));
+    for (function, starts) in functions.iter().zip(&starts[1..]) {
+        let init = median(starts, |start| start.init);
+        report.at_most(&format!("{} ({:.2} ms)", function.name, init * 1e3), init / bare, 1.6, "×");
+        report.at_most(&format!("{} peak memory", function.name), median(starts, |start| start.memory), 10.0, "MiB");
+    }
+    Ok(())
+}
+
+/// The same starts with the secrets read from the parameter store: reported, since the store's distance is not ours.
+pub(crate) fn starts_with_parameters(
+    report: &mut Report,
+    echo: &Artifact,
+    functions: &[Artifact],
+    settings: &[Setting],
+) -> anyhow::Result<()> {
+    report.section("Cold start with `ssm:` settings, against a parameter store on this machine");
+    let starts = interleaved(echo, functions, settings)?;
+    let bare = median(&starts[0], |start| start.init);
+    for (function, starts) in functions.iter().zip(&starts[1..]) {
+        let init = median(starts, |start| start.init);
+        report.figure(function.name, &format!("{:.2} ms, {:.2} ×", init * 1e3, init / bare));
+    }
+    Ok(())
+}
+
+struct Start {
+    /// Seconds from the spawn to the first poll.
+    init: f64,
+    /// MiB at the first poll.
+    memory: f64,
+}
+
+/// Measured starts of the echo, then of each function: one of each in turn.
+fn interleaved(echo: &Artifact, functions: &[Artifact], settings: &[Setting]) -> anyhow::Result<Vec<Vec<Start>>> {
+    let artifacts: Vec<&Artifact> = std::iter::once(echo).chain(functions).collect();
+    for artifact in &artifacts {
+        ensure_it_starts(artifact, settings)?;
+    }
+    let mut starts: Vec<Vec<Start>> = artifacts.iter().map(|_| Vec::with_capacity(STARTS)).collect();
+    for round in 0..WARM_UP + STARTS {
+        for (artifact, starts) in artifacts.iter().zip(&mut starts) {
+            let start = start(artifact, settings)?;
+            if round >= WARM_UP {
+                starts.push(start);
+            }
+        }
+    }
+    Ok(starts)
+}
+
+fn start(artifact: &Artifact, settings: &[Setting]) -> anyhow::Result<Start> {
+    let runtime_api = TcpListener::bind(("127.0.0.1", 0))?;
+    let began = Instant::now();
+    let process = Process::spawn(&artifact.path, runtime_api.local_addr()?, settings)?;
+    let (mut connection, _) = runtime_api.accept()?;
+    let mut poll = [0; 1024];
+    let read = connection.read(&mut poll)?;
+    let init = began.elapsed().as_secs_f64();
+    ensure!(poll[..read].starts_with(FIRST_POLL), "`{}` began with another request than a poll", artifact.name);
+    Ok(Start { init, memory: process.peak_memory()? })
+}
+
+/// A measured start waits for a connection without end; this one finds out whether there will be one.
+fn ensure_it_starts(artifact: &Artifact, settings: &[Setting]) -> anyhow::Result<()> {
+    let runtime_api = TcpListener::bind(("127.0.0.1", 0))?;
+    runtime_api.set_nonblocking(true)?;
+    let mut process = Process::spawn(&artifact.path, runtime_api.local_addr()?, settings)?;
+    let began = Instant::now();
+    while runtime_api.accept().is_err() {
+        if process.has_ended() || began.elapsed() > PATIENCE {
+            bail!("`{}` does not start with the bench's settings: its message is above", artifact.name);
+        }
+        std::thread::yield_now();
+    }
+    Ok(())
+}
+
+fn median(starts: &[Start], figure: impl Fn(&Start) -> f64) -> f64 {
+    let mut figures: Vec<f64> = starts.iter().map(figure).collect();
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
