@@ -7,6 +7,7 @@ pub mod azure;
 pub mod contracts;
 pub mod entra;
 pub mod gateway;
+pub mod google;
 pub mod journal;
 pub mod key_vault;
 mod proxy;

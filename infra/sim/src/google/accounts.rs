@@ -1,0 +1,170 @@
+//! Accounts, what each grants us, and the codes and tokens that stand for it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use nbhd::clock::Timestamp;
+use uuid::Uuid;
+
+use super::calendar::Calendar;
+use super::mailbox::Mailbox;
+
+/// Google ends the oldest refresh token of an account and client silently when there would be more.
+/// See <https://developers.google.com/identity/protocols/oauth2#expiration>.
+const REFRESH_TOKENS_PER_ACCOUNT: usize = 100;
+const CODE_LIFETIME: Duration = Duration::from_secs(10 * 60);
+/// Google answers `expires_in: 3599`.
+pub(super) const ACCESS_LIFETIME: Duration = Duration::from_secs(3599);
+
+/// Everybody with an account, and what was handed out for them.
+#[derive(Debug, Default)]
+pub(super) struct Accounts {
+    by_email: BTreeMap<String, Account>,
+    codes: HashMap<String, Code>,
+    access: HashMap<String, Access>,
+    pub(super) rotates: bool,
+    pub(super) issued: Vec<String>,
+}
+
+/// One person's account.
+#[derive(Debug)]
+pub(super) struct Account {
+    pub(super) email: String,
+    pub(super) name: String,
+    pub(super) sub: String,
+    pub(super) mailbox: Mailbox,
+    pub(super) calendar: Calendar,
+    pub(super) grant: Option<Grant>,
+}
+
+/// What an account allows our project: one grant over all connections, which ends as a whole.
+#[derive(Debug, Default)]
+pub(super) struct Grant {
+    pub(super) scopes: BTreeSet<String>,
+    refresh: Vec<(String, BTreeSet<String>)>,
+}
+
+/// An authorization code and what it was issued for.
+#[derive(Clone, Debug)]
+pub(super) struct Code {
+    pub(super) email: String,
+    pub(super) redirect_uri: String,
+    pub(super) scopes: BTreeSet<String>,
+    pub(super) challenge: Option<String>,
+    pub(super) with_refresh_token: bool,
+    pub(super) issued_at: Timestamp,
+}
+
+/// What an access token opens.
+#[derive(Clone, Debug)]
+pub(super) struct Access {
+    pub(super) email: String,
+    pub(super) scopes: BTreeSet<String>,
+    pub(super) expires_at: Timestamp,
+}
+
+/// The tokens of one answer of the token endpoint.
+#[derive(Debug)]
+pub(super) struct Tokens {
+    pub(super) access: String,
+    pub(super) refresh: Option<String>,
+    pub(super) scopes: BTreeSet<String>,
+}
+
+impl Accounts {
+    pub(super) fn add(&mut self, email: &str, name: &str, time_zone: &str) {
+        let sub = (100_000_000_000_000_000_000_u128 + self.by_email.len() as u128 * 7_919).to_string();
+        let calendar = Calendar::new(email, time_zone);
+        let (mailbox, grant) = (Mailbox::default(), None);
+        let account = Account { email: email.to_owned(), name: name.to_owned(), sub, mailbox, calendar, grant };
+        self.by_email.insert(email.to_owned(), account);
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Account> {
+        self.by_email.values()
+    }
+
+    pub(super) fn get(&self, email: &str) -> Option<&Account> {
+        self.by_email.get(email)
+    }
+
+    /// For the hands of tests: a missing account is a mistake of the test.
+    pub(super) fn expect(&mut self, email: &str) -> &mut Account {
+        let Some(account) = self.by_email.get_mut(email) else { panic!("there is no account `{email}`") };
+        account
+    }
+
+    /// Adds `scopes` to what the account grants and returns the code for them.
+    pub(super) fn issue_code(&mut self, code: Code) -> String {
+        let name = self.note("4/0A");
+        let grant = self.expect(&code.email).grant.get_or_insert_default();
+        grant.scopes.extend(code.scopes.iter().cloned());
+        self.codes.insert(name.clone(), code);
+        name
+    }
+
+    /// Spends a code; `None` when it is unknown, spent or older than ten minutes.
+    pub(super) fn spend_code(&mut self, code: &str, now: Timestamp) -> Option<Code> {
+        self.codes.remove(code).filter(|code| now.since(code.issued_at) <= CODE_LIFETIME)
+    }
+
+    /// The tokens for a spent code; `None` when the grant ended meanwhile.
+    pub(super) fn exchange(&mut self, code: &Code, now: Timestamp) -> Option<Tokens> {
+        let refresh = code.with_refresh_token.then(|| self.note("1//0"));
+        let grant = self.by_email.get_mut(&code.email)?.grant.as_mut()?;
+        if let Some(refresh) = &refresh {
+            grant.refresh.push((refresh.clone(), code.scopes.clone()));
+            let surplus = grant.refresh.len().saturating_sub(REFRESH_TOKENS_PER_ACCOUNT);
+            grant.refresh.drain(..surplus);
+        }
+        Some(Tokens { access: self.access_token(&code.email, &code.scopes, now), refresh, scopes: code.scopes.clone() })
+    }
+
+    /// New tokens for a refresh token; `None` when it is unknown or dead.
+    pub(super) fn refresh(&mut self, token: &str, now: Timestamp) -> Option<Tokens> {
+        let replacement = self.rotates.then(|| self.note("1//0"));
+        let (email, held) = self.by_email.values_mut().find_map(|account| {
+            let held = account.grant.as_mut()?.refresh.iter_mut().find(|(known, _)| known == token)?;
+            Some((account.email.clone(), held))
+        })?;
+        let scopes = held.1.clone();
+        if let Some(replacement) = &replacement {
+            held.0.clone_from(replacement);
+        }
+        Some(Tokens { access: self.access_token(&email, &scopes, now), refresh: replacement, scopes })
+    }
+
+    /// Ends the whole grant behind an access or refresh token; `false` when it opens nothing.
+    pub(super) fn revoke(&mut self, token: &str, now: Timestamp) -> bool {
+        let by_access = self.opened_by(token, now).map(|access| access.email.clone());
+        let holds = |account: &&Account| {
+            account.grant.as_ref().is_some_and(|grant| grant.refresh.iter().any(|(known, _)| known == token))
+        };
+        let email = by_access.or_else(|| self.by_email.values().find(holds).map(|account| account.email.clone()));
+        email.and_then(|email| self.by_email.get_mut(&email)).is_some_and(|account| account.grant.take().is_some())
+    }
+
+    /// What a live access token opens.
+    pub(super) fn opened_by(&self, token: &str, now: Timestamp) -> Option<&Access> {
+        let access = self.access.get(token).filter(|access| now < access.expires_at)?;
+        self.by_email.get(&access.email)?.grant.as_ref().map(|_| access)
+    }
+
+    fn access_token(&mut self, email: &str, scopes: &BTreeSet<String>, now: Timestamp) -> String {
+        let token = self.note("ya29.a0");
+        let access = Access { email: email.to_owned(), scopes: scopes.clone(), expires_at: now + ACCESS_LIFETIME };
+        self.access.insert(token.clone(), access);
+        token
+    }
+
+    fn note(&mut self, prefix: &str) -> String {
+        let secret = random(prefix);
+        self.issued.push(secret.clone());
+        secret
+    }
+}
+
+/// `prefix` and 128 random bits.
+pub(super) fn random(prefix: &str) -> String {
+    format!("{prefix}{}", Uuid::new_v4().simple())
+}

@@ -1,0 +1,165 @@
+//! How Google fails on demand, how slow it is, and how often each endpoint was called.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::World;
+use super::api::Refused;
+
+/// What can be called, and so fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// The consent page.
+    Authorize,
+    /// `POST /token`, both grants.
+    Token,
+    /// `POST /revoke`.
+    Revoke,
+    /// Either user info address.
+    UserInfo,
+    /// Gmail `users.messages.list`.
+    MessagesList,
+    /// Gmail `users.messages.get`.
+    MessagesGet,
+    /// Gmail `users.threads.get`.
+    ThreadsGet,
+    /// Calendar `calendars.get`.
+    CalendarGet,
+    /// Calendar `events.list`.
+    EventsList,
+    /// Calendar `freebusy.query`.
+    FreeBusy,
+}
+
+/// How a call fails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// 429 `rateLimitExceeded`, with `Retry-After` in seconds if given.
+    RateLimited(Option<u32>),
+    /// 403 `userRateLimitExceeded`, Google's other way to say so.
+    UsageLimit,
+    /// 401 as for a token that ended early.
+    Unauthorized,
+    /// A server error of this status, with an HTML page as from a front end.
+    Down(u16),
+    /// 200 with a body that is no JSON.
+    Garbage,
+    /// No answer, until the caller goes away.
+    Hangs,
+    /// The call takes effect, and its answer is lost: 502.
+    AnswerLost,
+    /// 400 with this `error`, in the token endpoint's shape, such as `invalid_grant`.
+    OAuth(&'static str),
+}
+
+/// What is to fail, and what was called.
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    next: HashMap<Endpoint, VecDeque<Failure>>,
+    standing: HashMap<Endpoint, Failure>,
+    latency: HashMap<Endpoint, Duration>,
+    calls: HashMap<Endpoint, usize>,
+}
+
+impl Endpoint {
+    fn of(method: &Method, path: &str) -> Option<Self> {
+        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+        Some(match (method.as_str(), parts.as_slice()) {
+            (_, ["o", "oauth2", "v2", "auth"]) => Self::Authorize,
+            ("POST", ["token"]) => Self::Token,
+            ("POST", ["revoke"]) => Self::Revoke,
+            ("GET", ["oauth2", "v2", "userinfo"] | ["v1", "userinfo"]) => Self::UserInfo,
+            ("GET", ["gmail", "v1", "users", _, "messages"]) => Self::MessagesList,
+            ("GET", ["gmail", "v1", "users", _, "messages", _]) => Self::MessagesGet,
+            ("GET", ["gmail", "v1", "users", _, "threads", _]) => Self::ThreadsGet,
+            ("GET", ["calendar", "v3", "calendars", _]) => Self::CalendarGet,
+            ("GET", ["calendar", "v3", "calendars", _, "events"]) => Self::EventsList,
+            ("POST", ["calendar", "v3", "freeBusy"]) => Self::FreeBusy,
+            _ => return None,
+        })
+    }
+}
+
+impl Faults {
+    pub(super) fn once(&mut self, endpoint: Endpoint, failure: Failure) {
+        self.next.entry(endpoint).or_default().push_back(failure);
+    }
+
+    pub(super) fn always(&mut self, endpoint: Endpoint, failure: Failure) {
+        self.standing.insert(endpoint, failure);
+    }
+
+    pub(super) fn delay(&mut self, endpoint: Endpoint, latency: Duration) {
+        self.latency.insert(endpoint, latency);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.next.clear();
+        self.standing.clear();
+        self.latency.clear();
+    }
+
+    pub(super) fn calls(&self, endpoint: Endpoint) -> usize {
+        self.calls.get(&endpoint).copied().unwrap_or_default()
+    }
+
+    fn called(&mut self, endpoint: Endpoint) -> (Duration, Option<Failure>) {
+        *self.calls.entry(endpoint).or_default() += 1;
+        let next = self.next.get_mut(&endpoint).and_then(VecDeque::pop_front);
+        let failure = next.or_else(|| self.standing.get(&endpoint).cloned());
+        (self.latency.get(&endpoint).copied().unwrap_or_default(), failure)
+    }
+}
+
+/// Counts a call, keeps it waiting, and fails it if it is to fail.
+pub(super) async fn gate(State(world): State<World>, request: Request, next: Next) -> Response {
+    let Some(endpoint) = Endpoint::of(request.method(), request.uri().path()) else {
+        return next.run(request).await;
+    };
+    let (latency, failure) = world.lock().faults.called(endpoint);
+    if !latency.is_zero() {
+        tokio::time::sleep(latency).await;
+    }
+    match failure {
+        None => next.run(request).await,
+        Some(Failure::Hangs) => std::future::pending().await,
+        Some(Failure::AnswerLost) => {
+            next.run(request).await;
+            front_end_page(StatusCode::BAD_GATEWAY)
+        }
+        Some(Failure::RateLimited(seconds)) => rate_limited(seconds),
+        Some(Failure::UsageLimit) => {
+            let refused = Refused::new(StatusCode::FORBIDDEN, "userRateLimitExceeded", "User Rate Limit Exceeded.");
+            refused.in_domain("usageLimits").into_response()
+        }
+        Some(Failure::Unauthorized) => Refused::invalid_credentials().into_response(),
+        Some(Failure::Down(status)) => {
+            front_end_page(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))
+        }
+        Some(Failure::Garbage) => ([(header::CONTENT_TYPE, "application/json")], "{\"id\": ").into_response(),
+        Some(Failure::OAuth(error)) => super::token::refusal(StatusCode::BAD_REQUEST, error, "Bad Request"),
+    }
+}
+
+fn rate_limited(seconds: Option<u32>) -> Response {
+    let refused =
+        Refused::new(StatusCode::TOO_MANY_REQUESTS, "rateLimitExceeded", "Too many concurrent requests for user.");
+    let mut response = refused.in_domain("usageLimits").into_response();
+    if let Some(seconds) = seconds {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
+/// What Google's front end says when a service behind it is down: a page, never JSON.
+fn front_end_page(status: StatusCode) -> Response {
+    let title = format!("Error {} (Server Error)!!1", status.as_u16());
+    let page =
+        format!("<!DOCTYPE html><html lang=en><title>{title}</title><p>The server encountered an error.</p></html>");
+    (status, [(header::CONTENT_TYPE, "text/html; charset=UTF-8")], page).into_response()
+}
