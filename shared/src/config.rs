@@ -3,7 +3,8 @@
 //! A value `ssm:/name` stands for the SSM parameter of that name; all of them are read in one batched call at init, so a
 //! secret never lies in a function's plain configuration.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use secrecy::SecretString;
 use url::Url;
@@ -46,6 +47,7 @@ pub enum ConfigError {
 #[derive(Clone)]
 pub struct Env {
     values: BTreeMap<String, SecretString>,
+    asked: Option<Arc<Mutex<BTreeSet<String>>>>,
 }
 
 impl Env {
@@ -61,7 +63,20 @@ impl Env {
     /// Settings from pairs instead of the process environment, for tests and the local world.
     pub fn from_pairs<K: Into<String>, V: Into<String>>(pairs: impl IntoIterator<Item = (K, V)>) -> Self {
         let values = pairs.into_iter().map(|(name, value)| (name.into(), SecretString::from(value.into()))).collect();
-        Self { values }
+        Self { values, asked: None }
+    }
+
+    /// These settings, keeping the names of those that are asked for: a test compares them with the template.
+    #[must_use]
+    pub fn recording(mut self) -> Self {
+        self.asked = Some(Arc::default());
+        self
+    }
+
+    /// The names asked for since [`Env::recording`].
+    pub fn asked(&self) -> BTreeSet<String> {
+        let names = |asked: &Arc<Mutex<BTreeSet<String>>>| asked.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.asked.as_ref().map(names).unwrap_or_default()
     }
 
     /// These settings with one of them set anew.
@@ -89,6 +104,9 @@ impl Env {
     /// A setting that may be absent; an empty value counts as absent.
     pub fn optional(&self, name: &str) -> Option<&str> {
         use secrecy::ExposeSecret as _;
+        if let Some(asked) = &self.asked {
+            asked.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
+        }
         self.values.get(name).map(SecretString::expose_secret).map(str::trim).filter(|value| !value.is_empty())
     }
 
