@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
+use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::Next;
+use axum::middleware::{Next, from_fn};
 use axum::response::{Html, IntoResponse, Response};
 use serde_json::json;
 use tracing::Instrument as _;
@@ -57,12 +58,16 @@ pub fn escape(text: &str) -> String {
     safe
 }
 
-/// Middleware (`axum::middleware::from_fn`): one log line a request, with its id, status and duration. Never the path: the
-/// relay's holds a capability. Handlers add what they learn by [`record_tenant`].
-pub async fn log_request(request: Request, next: Next) -> Response {
+/// Adds one log line a request, with the function, the request's id, status and duration. Never the path: the relay's holds
+/// a capability. Handlers add whose request it is by [`record_tenant`].
+pub fn logged(function: &'static str, router: Router) -> Router {
+    router.layer(from_fn(move |request, next| log(function, request, next)))
+}
+
+async fn log(function: &'static str, request: Request, next: Next) -> Response {
     let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
     let id: String = id.chars().filter(char::is_ascii_graphic).take(MAX_REQUEST_ID).collect();
-    let span = tracing::info_span!("request", request_id = id, tenant_id = tracing::field::Empty);
+    let span = tracing::info_span!("request", function, request_id = id, tenant_id = tracing::field::Empty);
     let started = Instant::now();
     async move {
         let response = next.run(request).await;
