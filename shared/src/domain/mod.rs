@@ -1,5 +1,6 @@
 //! What the system knows without asking anyone: pure, without I/O, clock or environment.
 
+pub mod command;
 pub mod ids;
 pub mod integration;
 pub mod rate;
@@ -7,3 +8,4 @@ pub mod route;
 pub mod scope;
 pub mod secrets;
 pub mod tenant;
+pub mod update;

@@ -1,0 +1,210 @@
+//! What we need of a Telegram update: whose it is and whether it is a command. Everything else passes us unread.
+//!
+//! The parser is total: any bytes are one of the kinds below. It asks for nothing it does not use, so that a field
+//! Telegram adds or changes never turns a genuine message away. <https://core.telegram.org/bots/api#update>
+
+use serde_json::Value;
+
+use super::ids::ChatId;
+
+/// A display name longer than this is cut, in characters.
+const LONGEST_NAME: usize = 64;
+
+/// An update, sorted by what is to be done with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Update {
+    /// Something a person did in their private chat with the bot.
+    Private(Private),
+    /// A message in a group or a channel, where the bot serves nobody.
+    Elsewhere {
+        /// The group.
+        chat: ChatId,
+        /// The message's text; empty when it has none.
+        text: String,
+    },
+    /// Nothing we can use, and why: a short name for metrics and logs.
+    Unusable(&'static str),
+}
+
+/// A message, an edited message or a pressed button in a private chat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Private {
+    /// Orders and identifies updates.
+    pub update_id: i64,
+    /// The chat, which is also the person.
+    pub chat: ChatId,
+    /// The person's display name; empty when Telegram gives none.
+    pub name: String,
+    /// The message's text; empty when it has none, or is a pressed button.
+    pub text: String,
+}
+
+/// The kinds of update a person makes in a chat with the bot, and where their message is.
+const KINDS: [(&str, &str); 3] =
+    [("message", "/message"), ("edited_message", "/edited_message"), ("callback_query", "/callback_query/message")];
+
+impl Update {
+    /// Sorts the body of a webhook request.
+    pub fn parse(body: &[u8]) -> Self {
+        let Ok(update) = serde_json::from_slice::<Value>(body) else { return Self::Unusable("not_json") };
+        let Some(update_id) = update["update_id"].as_i64() else { return Self::Unusable("no_update_id") };
+        let Some((kind, message)) = KINDS.iter().find(|(kind, _)| update[*kind].is_object()) else {
+            return Self::Unusable(Self::other_kind(&update));
+        };
+        let Some(chat) = update.pointer(message).map(|message| &message["chat"]) else {
+            return Self::Unusable("no_chat");
+        };
+        let Some(id) = chat["id"].as_i64() else { return Self::Unusable("no_chat") };
+
+        let content = &update[*kind];
+        let text = content["text"].as_str().unwrap_or_default().to_owned();
+        match chat["type"].as_str() {
+            Some("private") => {
+                Self::Private(Private { update_id, chat: ChatId(id), name: display_name(&content["from"]), text })
+            }
+            Some("group" | "supergroup" | "channel") => Self::Elsewhere { chat: ChatId(id), text },
+            Some(_) | None => Self::Unusable("no_chat_type"),
+        }
+    }
+
+    /// The name of a kind we have no use for, from a fixed list: what Telegram sends is never copied into a metric.
+    fn other_kind(update: &Value) -> &'static str {
+        const OTHERS: [&str; 8] = [
+            "my_chat_member",
+            "chat_member",
+            "channel_post",
+            "edited_channel_post",
+            "message_reaction",
+            "inline_query",
+            "poll",
+            "poll_answer",
+        ];
+        OTHERS.into_iter().find(|kind| update.get(kind).is_some()).unwrap_or("unknown_kind")
+    }
+}
+
+/// `First Last`, cut to a length a page can show and without characters that control, or turn around, what is beside them.
+fn display_name(user: &Value) -> String {
+    let part = |name: &str| user[name].as_str().unwrap_or_default();
+    let whole = format!("{} {}", part("first_name"), part("last_name"));
+    whole
+        .trim()
+        .chars()
+        .filter(|character| !character.is_control() && !turns_text(*character))
+        .take(LONGEST_NAME)
+        .collect()
+}
+
+/// The bidirectional controls: <https://www.unicode.org/reports/tr9/#Directional_Formatting_Characters>
+fn turns_text(character: char) -> bool {
+    matches!(character, '\u{200e}' | '\u{200f}' | '\u{61c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_private_message_yields_who_and_what() {
+        let update = json!({"update_id": 7, "message": {
+            "message_id": 1, "date": 0, "text": "/start", "chat": {"id": 1001, "type": "private"},
+            "from": {"id": 1001, "is_bot": false, "first_name": "Ana\u{7}\u{202e}", "last_name": "Lima"},
+        }});
+        let (name, text) = ("Ana Lima".to_owned(), "/start".to_owned());
+        assert_eq!(parse(&update), Update::Private(Private { update_id: 7, chat: ChatId(1001), name, text }));
+    }
+
+    #[test]
+    fn fields_of_an_unexpected_type_do_not_turn_a_message_away() {
+        let update = json!({"update_id": 7, "message": {
+            "message_id": "x", "text": {"rich": []}, "chat": {"id": 1001, "type": "private", "title": 5}, "from": "Ana",
+        }});
+        let Update::Private(private) = parse(&update) else { panic!("still a private message") };
+        assert_eq!((private.name.as_str(), private.text.as_str()), ("", ""));
+    }
+
+    #[test]
+    fn edits_and_pressed_buttons_are_the_persons_too() {
+        let chat = json!({"id": 1001, "type": "private"});
+        let edited = json!({"update_id": 7, "edited_message": {"chat": chat, "text": "hi"}});
+        let pressed =
+            json!({"update_id": 8, "callback_query": {"id": "1", "data": "/start", "message": {"chat": chat}}});
+        for update in [edited, pressed] {
+            assert!(matches!(parse(&update), Update::Private(private) if private.text != "/start"), "{update}");
+        }
+    }
+
+    #[test]
+    fn everything_else_is_named_from_a_fixed_list() {
+        let group = json!({"id": -100, "type": "supergroup"});
+        for (update, expected) in [
+            (json!(null), Update::Unusable("no_update_id")),
+            (json!({"update_id": "7", "message": {}}), Update::Unusable("no_update_id")),
+            (json!({"update_id": 7}), Update::Unusable("unknown_kind")),
+            (json!({"update_id": 7, "secret_name": {}}), Update::Unusable("unknown_kind")),
+            (json!({"update_id": 7, "my_chat_member": {"chat": group}}), Update::Unusable("my_chat_member")),
+            (json!({"update_id": 7, "channel_post": {"chat": group}}), Update::Unusable("channel_post")),
+            (json!({"update_id": 7, "message": {"text": "hi"}}), Update::Unusable("no_chat")),
+            (json!({"update_id": 7, "callback_query": {"inline_message_id": "1"}}), Update::Unusable("no_chat")),
+            (json!({"update_id": 7, "message": {"chat": {"id": 5}}}), Update::Unusable("no_chat_type")),
+            (
+                json!({"update_id": 7, "message": {"chat": group, "text": "hi"}}),
+                Update::Elsewhere { chat: ChatId(-100), text: "hi".to_owned() },
+            ),
+        ] {
+            assert_eq!(parse(&update), expected, "{update}");
+        }
+        assert_eq!(Update::parse(b"{"), Update::Unusable("not_json"));
+        assert_eq!(Update::parse(b"\xff\xfe"), Update::Unusable("not_json"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_sorted(body in proptest::collection::vec(any::<u8>(), 0..512)) {
+            Update::parse(&body);
+        }
+
+        #[test]
+        fn anything_in_an_updates_shape_is_sorted(
+            kind in "message|edited_message|callback_query|channel_post|[a-z_]{1,9}",
+            chat in nonsense(),
+            content in nonsense(),
+            update_id in nonsense(),
+        ) {
+            let mut update = json!({"update_id": update_id});
+            update[kind.as_str()] = json!({"chat": chat, "message": content, "from": content, "text": content});
+            parse(&update);
+        }
+
+        #[test]
+        fn a_name_is_short_and_printable(first in ".{0,200}", last in ".{0,200}") {
+            let name = display_name(&json!({"first_name": first, "last_name": last}));
+            prop_assert!(name.chars().count() <= LONGEST_NAME && !name.chars().any(char::is_control));
+        }
+    }
+
+    fn parse(update: &Value) -> Update {
+        Update::parse(update.to_string().as_bytes())
+    }
+
+    /// Any JSON at all.
+    fn nonsense() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            ".{0,20}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 20, 4, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                proptest::collection::btree_map("id|type|text|chat|first_name|[a-z]{1,5}", inner, 0..4)
+                    .prop_map(|fields| Value::from(fields.into_iter().collect::<serde_json::Map<_, _>>())),
+            ]
+        })
+    }
+}
