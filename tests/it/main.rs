@@ -1,3 +1,4 @@
 //! Tests.
 
+mod google_contract;
 mod telegram_contract;

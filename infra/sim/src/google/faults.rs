@@ -4,12 +4,15 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::{Method, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::World;
 use super::api::Refused;
+
+/// The header of an answer that was a [`Failure`], so that checks can tell it from what the simulator means.
+pub(super) const INJECTED: &str = "x-simulated-failure";
 
 /// What can be called, and so fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -125,25 +128,27 @@ pub(super) async fn gate(State(world): State<World>, request: Request, next: Nex
     if !latency.is_zero() {
         tokio::time::sleep(latency).await;
     }
-    match failure {
-        None => next.run(request).await,
-        Some(Failure::Hangs) => std::future::pending().await,
-        Some(Failure::AnswerLost) => {
+    let Some(failure) = failure else { return next.run(request).await };
+    let mut response = match failure {
+        Failure::Hangs => std::future::pending().await,
+        Failure::AnswerLost => {
             next.run(request).await;
             front_end_page(StatusCode::BAD_GATEWAY)
         }
-        Some(Failure::RateLimited(seconds)) => rate_limited(seconds),
-        Some(Failure::UsageLimit) => {
+        Failure::RateLimited(seconds) => rate_limited(seconds),
+        Failure::UsageLimit => {
             let refused = Refused::new(StatusCode::FORBIDDEN, "userRateLimitExceeded", "User Rate Limit Exceeded.");
             refused.in_domain("usageLimits").into_response()
         }
-        Some(Failure::Unauthorized) => Refused::invalid_credentials().into_response(),
-        Some(Failure::Down(status)) => {
+        Failure::Unauthorized => Refused::invalid_credentials().into_response(),
+        Failure::Down(status) => {
             front_end_page(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))
         }
-        Some(Failure::Garbage) => ([(header::CONTENT_TYPE, "application/json")], "{\"id\": ").into_response(),
-        Some(Failure::OAuth(error)) => super::token::refusal(StatusCode::BAD_REQUEST, error, "Bad Request"),
-    }
+        Failure::Garbage => ([(header::CONTENT_TYPE, "application/json")], "{\"id\": ").into_response(),
+        Failure::OAuth(error) => super::token::refusal(StatusCode::BAD_REQUEST, error, "Bad Request"),
+    };
+    response.headers_mut().insert(INJECTED, HeaderValue::from_static("1"));
+    response
 }
 
 fn rate_limited(seconds: Option<u32>) -> Response {

@@ -4,6 +4,7 @@
 
 pub mod calendar;
 pub mod consent;
+pub mod contract;
 pub mod faults;
 pub mod fields;
 pub mod mailbox;

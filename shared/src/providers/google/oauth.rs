@@ -55,7 +55,8 @@ pub struct Tokens {
 /// Whose account was connected.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Account {
-    /// Google's own, unchanging id of the account.
+    /// Google's own, unchanging id of the account; elsewhere Google calls it `sub`.
+    #[serde(rename = "id", alias = "sub")]
     pub sub: String,
     /// Its address, for people to recognise it by.
     #[serde(default)]
@@ -99,7 +100,7 @@ impl Client {
             http,
             oauth,
             revoke_url: env.url("GOOGLE_REVOKE_URL", "https://oauth2.googleapis.com/revoke")?,
-            userinfo_url: env.url("GOOGLE_USERINFO_URL", "https://openidconnect.googleapis.com/v1/userinfo")?,
+            userinfo_url: env.url("GOOGLE_USERINFO_URL", "https://www.googleapis.com/oauth2/v2/userinfo")?,
         }))
     }
 
@@ -151,7 +152,7 @@ impl Client {
     }
 
     /// Whose account `access_token` opens; the scopes `openid email` are needed for it.
-    /// <https://developers.google.com/identity/openid-connect/openid-connect#obtaininguserprofileinformation>
+    /// <https://developers.google.com/identity/protocols/oauth2/scopes#oauth2>
     pub async fn userinfo(&self, access_token: &SecretString) -> Result<Account, providers::Error> {
         let request =
             self.http.get(&self.userinfo_url).bearer_auth(access_token.expose_secret()).timeout(SIDE_CALL_TIMEOUT);
