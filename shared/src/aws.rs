@@ -36,8 +36,8 @@ static HTTPS: LazyLock<SharedHttpClient> = LazyLock::new(|| {
     }
 });
 
-/// What a service's client is built from; `service` is the suffix of the endpoint's setting, `AWS_ENDPOINT_URL_…`, which
-/// only tests and the local world set. Everything else comes as Lambda sets it.
+/// What a service's client is built from; `service` is the suffix of the endpoint's setting, `AWS_ENDPOINT_URL_…`,
+/// which only tests and the local world set. Everything else comes as Lambda sets it.
 pub(crate) fn sdk_config(env: &Env, service: &str) -> Result<SdkConfig, ConfigError> {
     const HINT: &str = "Lambda sets it; outside, export it as for any AWS tool";
     let endpoint = env.optional(&format!("AWS_ENDPOINT_URL_{service}")).map(str::to_owned);

@@ -1,7 +1,7 @@
 //! The settings of a function: the only place that reads the environment.
 //!
-//! A value `ssm:/name` stands for the SSM parameter of that name; all of them are read in one batched call at init, so a
-//! secret never lies in a function's plain configuration.
+//! A value `ssm:/name` stands for the SSM parameter of that name; all of them are read in one batched call at init, so
+//! a secret never lies in a function's plain configuration.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -14,13 +14,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// What ends a call whose caller set no limit: below the 30 s after which API Gateway gives up on us.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(25);
 
-/// Idle connections are dropped before the vendors' front ends drop them, so that a thawed sandbox seldom meets a dead one.
+/// Idle connections are dropped before the vendors' front ends drop them, so that a thawed sandbox seldom meets a dead
+/// one.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
-/// The process's client: it trusts the embedded web roots and the certificates of the PEM file `CA_BUNDLE`, if that is set.
+/// The process's client: it trusts the embedded web roots and the certificates of the PEM file `CA_BUNDLE`, if that is
+/// set.
 ///
-/// ring and embedded roots: the alternatives cost milliseconds of every cold start. Redirects are answers like any other,
-/// never followed: our requests carry credentials. HTTP is allowed, which only tests and the local world use.
+/// ring and embedded roots: the alternatives cost milliseconds of every cold start. Redirects are answers like any
+/// other, never followed: our requests carry credentials. HTTP is allowed, which only tests and the local world use.
 ///
 /// # Errors
 /// [`ConfigError::Invalid`] when `CA_BUNDLE` is not a PEM file of CA certificates.

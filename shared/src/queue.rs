@@ -18,7 +18,8 @@ pub const ENCODING: &str = "encoding";
 /// See [`ENCODING`].
 pub const BASE64: &str = "base64";
 
-/// The longest time a message can be put off. <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html>
+/// The longest time a message can be put off.
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html>
 const MAX_VISIBILITY: Duration = Duration::from_secs(43_200);
 
 /// The queue did not take, or did not change, a message. Whether it took effect is unknown.
@@ -109,7 +110,8 @@ pub fn decode(body: &str, encoding: Option<&str>) -> Option<Vec<u8>> {
     }
 }
 
-/// The characters SQS takes. <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>
+/// The characters SQS takes.
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>
 fn is_allowed(character: char) -> bool {
     matches!(character, '\t' | '\n' | '\r' | ' '..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}' | '\u{10000}'..)
 }

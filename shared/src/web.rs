@@ -58,8 +58,8 @@ pub fn escape(text: &str) -> String {
     safe
 }
 
-/// Adds one log line a request, with the function, the request's id, status and duration. Never the path: the relay's holds
-/// a capability. Handlers add whose request it is by [`record_tenant`].
+/// Adds one log line a request, with the function, the request's id, status and duration. Never the path: the relay's
+/// holds a capability. Handlers add whose request it is by [`record_tenant`].
 pub fn logged(function: &'static str, router: Router) -> Router {
     router.layer(from_fn(move |request, next| log(function, request, next)))
 }

@@ -2,3 +2,4 @@
 
 mod google_contract;
 mod telegram_contract;
+mod tidy;

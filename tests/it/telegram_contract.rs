@@ -96,7 +96,8 @@ async fn parameters_come_in_by_query_form_json_and_multipart_alike() {
     world.telegram.knows(ANA, "Ana");
     let multipart = "--b\r\ncontent-disposition: form-data; name=\"chat_id\"\r\n\r\n1001\r\n\
                      --b\r\ncontent-disposition: form-data; name=\"caption\"\r\n\r\nhi\r\n\
-                     --b\r\ncontent-disposition: form-data; name=\"document\"; filename=\"a.txt\"\r\n\r\nfile\r\n--b--\r\n";
+                     --b\r\ncontent-disposition: form-data; name=\"document\"; filename=\"a.txt\"\r\n\r\n\
+                     file\r\n--b--\r\n";
     for (path, content_type, body) in [
         ("sendMessage?chat_id=1001&text=hi", "", ""),
         ("sendMessage", "application/x-www-form-urlencoded", "chat_id=1001&text=hi"),

@@ -1,7 +1,7 @@
 //! Microsoft Entra's token endpoint for one application with a client secret.
 //!
-//! See <https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow>. Tokens do not age: the SDK
-//! reads the machine's clock, which no test moves. [`Entra::forgets_its_tokens`] ends them instead.
+//! See <https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow>. Tokens do not age: the
+//! SDK reads the machine's clock, which no test moves. [`Entra::forgets_its_tokens`] ends them instead.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 /// Why a provider's answer cannot be used; each variant is the caller's next move.
 ///
-/// Only [`Self::Refused`], [`Self::NotFound`] and [`Self::Unauthorized`] are the provider's own word. Nothing here holds
-/// an address or a body: both can carry secrets.
+/// Only [`Self::Refused`], [`Self::NotFound`] and [`Self::Unauthorized`] are the provider's own word. Nothing here
+/// holds an address or a body: both can carry secrets.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No answer: refused, reset or too slow. Whether the call took effect is unknown.

@@ -143,8 +143,8 @@ impl Bot {
     /// Calls a method and reads its result; `IgnoredAny` takes any.
     ///
     /// # Errors
-    /// [`Error::RateLimited`] with Telegram's own wait, [`Error::Refused`] with its description (such as `Forbidden: bot
-    /// was blocked by the user`), [`Error::Unauthorized`] or [`Error::NotFound`] when the token is not known.
+    /// [`Error::RateLimited`] with Telegram's own wait, [`Error::Refused`] with its description (such as `Forbidden:
+    /// bot was blocked by the user`), [`Error::Unauthorized`] or [`Error::NotFound`] when the token is not known.
     pub async fn call<R: DeserializeOwned>(&self, method: &str, parameters: &impl Serialize) -> Result<R, Error> {
         let body = serde_json::to_vec(parameters).map_err(|_| malformed("parameters that are not JSON"))?;
         let answer = self.post(method, "application/json", body.into(), CALL_TIMEOUT).await?;
@@ -245,7 +245,8 @@ impl Bot {
 }
 
 impl FilePath {
-    /// Takes a path as Telegram hands it out, such as `photos/file_7.jpg`; anything that could lead elsewhere is `None`.
+    /// Takes a path as Telegram hands it out, such as `photos/file_7.jpg`; anything that could lead elsewhere is
+    /// `None`.
     pub fn parse(path: &str) -> Option<Self> {
         let plain = |name: &str| {
             let known = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);

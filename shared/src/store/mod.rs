@@ -41,7 +41,8 @@ enum Written {
 /// Why the table could not serve; each variant is the caller's next move.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The table did not answer, or throttled: answer 503, or let the queue retry. Whether a write took effect is unknown.
+    /// The table did not answer, or throttled: answer 503, or let the queue retry. Whether a write took effect is
+    /// unknown.
     #[error("the table is unavailable ({reason})")]
     Unavailable {
         /// DynamoDB's error code, or the stage that failed.

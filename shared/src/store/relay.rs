@@ -33,7 +33,8 @@ impl Store {
         }
     }
 
-    /// Moves the arrival time from what was seen (`None`: anything not ahead of now) to `next`; else what it is instead.
+    /// Moves the arrival time from what was seen (`None`: anything not ahead of now) to `next`; else what it is
+    /// instead.
     async fn advance_relay(
         &self,
         tenant: TenantId,

@@ -42,8 +42,8 @@ impl Store {
         Ok(tenant.map(|tenant| (tenant, integrations)))
     }
 
-    /// Writes the tenant's row, which must still be as it was read (`None`: must not exist yet); returns it with its new
-    /// version.
+    /// Writes the tenant's row, which must still be as it was read (`None`: must not exist yet); returns it with its
+    /// new version.
     ///
     /// # Errors
     /// [`Error::Conflict`] when it changed meanwhile, [`Error::Unavailable`].

@@ -288,13 +288,15 @@ fn account_choice(account: &Account, chosen: bool) -> String {
     let (email, name) = (escaped(&account.email), escaped(&account.name));
     let checked = if chosen { " checked" } else { "" };
     format!(
-        "<label><input type=\"radio\" name=\"account\" value=\"{email}\" required{checked}> {name} &lt;{email}&gt;</label>"
+        "<label><input type=\"radio\" name=\"account\" value=\"{email}\" required{checked}>\
+         {name} &lt;{email}&gt;</label>"
     )
 }
 
 fn framed(title: &str, body: &str) -> String {
     format!(
-        "<!DOCTYPE html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
+        "<!DOCTYPE html><html lang=\"en\"><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width\">\
          <title>{title}</title><style>body{{font:16px/1.5 sans-serif;max-width:36rem;margin:3rem auto;padding:0 1rem}}\
          label{{display:block;padding:.3rem 0}}fieldset{{border:1px solid #ccc;margin:1rem 0}}\
          button{{font:inherit;padding:.5rem 1.5rem;margin-right:1rem}}</style>{body}</html>"

@@ -173,7 +173,8 @@ impl Message {
         header(&self.payload, name)
     }
 
-    /// Gmail's [`Message`](https://developers.google.com/workspace/gmail/api/reference/rest/v1/users.messages) resource.
+    /// Gmail's [`Message`](https://developers.google.com/workspace/gmail/api/reference/rest/v1/users.messages)
+    /// resource.
     pub(super) fn resource(&self, format: Format, metadata_headers: &[String]) -> Value {
         let mut resource = json!({
             "id": self.id,

@@ -163,7 +163,8 @@ impl Google {
         })
     }
 
-    /// What a browser does on the consent page: opens `url`, chooses `account`, ticks `scopes`; returns where it is sent.
+    /// What a browser does on the consent page: opens `url`, chooses `account`, ticks `scopes`; returns where it is
+    /// sent.
     ///
     /// # Errors
     /// When Google shows an error page instead of sending the browser back.

@@ -1,4 +1,6 @@
-//! RFC 5322 bytes as Gmail's [`MessagePart`](https://developers.google.com/workspace/gmail/api/reference/rest/v1/users.messages#messagepart) tree.
+//! RFC 5322 bytes as Gmail's
+//! [`MessagePart`](https://developers.google.com/workspace/gmail/api/reference/rest/v1/users.messages#messagepart)
+//! tree.
 //!
 //! Gmail undoes the transfer encoding of a part and nothing more: `body.data` is base64url of the part in its own
 //! charset, which only the part's `Content-Type` names. Mail that keeps no rule still becomes a tree.
@@ -237,7 +239,12 @@ mod tests {
         }
 
         #[test]
-        fn damaged_mail_becomes_a_tree(sample in 0..SAMPLES.len(), at in 0usize..2_000, with in ".{0,12}", cut in 0usize..200) {
+        fn damaged_mail_becomes_a_tree(
+            sample in 0..SAMPLES.len(),
+            at in 0usize..2_000,
+            with in ".{0,12}",
+            cut in 0usize..200,
+        ) {
             let mut raw = SAMPLES[sample].to_vec();
             let at = at.min(raw.len());
             raw.splice(at..(at + cut).min(raw.len()), with.bytes());

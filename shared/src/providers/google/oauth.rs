@@ -69,7 +69,8 @@ pub enum Error {
     /// `invalid_grant`, Google's final word: the code or refresh token is used up, expired or revoked.
     #[error("the grant is no longer valid")]
     InvalidGrant,
-    /// Google refuses our client or the way it asks. The grant may well be sound: an operator has to act, not the person.
+    /// Google refuses our client or the way it asks. The grant may well be sound: an operator has to act, not the
+    /// person.
     #[error("our client was refused with `{code}`")]
     Configuration {
         /// Google's error code.

@@ -1,6 +1,7 @@
 //! `multipart/form-data` with files: <https://www.rfc-editor.org/rfc/rfc7578>.
 //!
-//! Written here because reqwest's own writer brings a table of all MIME types into every function that talks to Telegram.
+//! Written here because reqwest's own writer brings a table of all MIME types into every function that talks to
+//! Telegram.
 
 use bytes::{Bytes, BytesMut};
 use serde_json::{Map, Value};
@@ -22,8 +23,8 @@ pub(super) struct Form {
     pub(super) body: Bytes,
 }
 
-/// Writes the parameters and after them the files. The boundary is made of random bits once everything else is fixed, so
-/// that no content can hold it.
+/// Writes the parameters and after them the files. The boundary is made of random bits once everything else is fixed,
+/// so that no content can hold it.
 pub(super) fn encode(parameters: &Map<String, Value>, uploads: &[Upload]) -> Form {
     let boundary = Uuid::new_v4().simple().to_string();
     let size: usize = uploads.iter().map(|upload| upload.bytes.len() + 256).sum();

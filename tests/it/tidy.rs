@@ -1,0 +1,385 @@
+//! The rules of the architecture, read off the sources: what is broken is printed with the rule it breaks.
+
+use std::path::{Path, PathBuf};
+
+/// A file of the project, by its path from the root.
+struct Source {
+    path: String,
+    text: String,
+}
+
+/// A rule in one sentence, and the lines (from 1; 0 for the file as a whole) that break it.
+struct Rule {
+    says: &'static str,
+    broken_by: fn(&Source) -> Vec<usize>,
+}
+
+const RULES: [Rule; 14] = [
+    Rule { says: "a file has at most 400 lines: past that it is two files", broken_by: too_long },
+    Rule { says: "a line has at most 120 columns", broken_by: too_wide },
+    Rule { says: "a function's `main.rs` is wiring: at most 30 lines, no branches", broken_by: main_with_logic },
+    Rule {
+        says: "dependencies run flows → {store, queue, providers} → domain, and never between the three",
+        broken_by: against_the_layers,
+    },
+    Rule {
+        says: "a function depends on no other function, no simulator, nothing local",
+        broken_by: function_on_its_neighbours,
+    },
+    Rule { says: "`lambda_http` and `lambda_runtime` are named only in `main.rs`", broken_by: lambda_past_main },
+    Rule { says: "an AWS service is named only in the module that owns it", broken_by: aws_past_its_module },
+    Rule { says: "`unwrap()` is for tests", broken_by: unwrap_outside_tests },
+    Rule { says: "the environment is read only in `nbhd::config`", broken_by: environment_past_config },
+    Rule { says: "the time is read only in `nbhd::clock`", broken_by: time_past_the_clock },
+    Rule { says: "every crate inherits the workspace's lints", broken_by: without_the_lints },
+    Rule { says: "a test neither sleeps nor is skipped, and its name is a claim", broken_by: weak_test },
+    Rule { says: "nothing names a path of somebody's machine", broken_by: machine_path },
+    Rule { says: "nothing names a package registry's host", broken_by: registry_host },
+];
+
+#[test]
+fn the_sources_keep_every_rule() {
+    let sources = sources(&root());
+    assert!(sources.len() > 50, "only {} files found: is the project's root right?", sources.len());
+    let broken: Vec<String> = sources
+        .iter()
+        .flat_map(|source| RULES.iter().map(move |rule| (source, rule)))
+        .flat_map(|(source, rule)| {
+            (rule.broken_by)(source).into_iter().map(|line| format!("{}:{line}: {}", source.path, rule.says))
+        })
+        .collect();
+    assert!(broken.is_empty(), "{} rule(s) broken:\n{}", broken.len(), broken.join("\n"));
+}
+
+#[test]
+fn every_rule_can_be_broken_and_kept() {
+    let long = "//! x\n".repeat(401);
+    let wide = "x".repeat(121) + " x";
+    let home = ["/", "home", "/someone/nbhd"].concat();
+    let host = ["crates", ".io"].concat();
+    // A rule, then what breaks it, then what does not.
+    let cases: [(&str, &str, &str, &str, &str); 29] = [
+        ("at most 400", "shared/src/http.rs", &long, "shared/src/http.rs", "//! x\n"),
+        ("120 columns", "README.md", &wide, "README.md", "x"),
+        ("120 columns", "shared/src/http.rs", &wide, "Cargo.lock", &wide),
+        ("`main.rs` is", "functions/a/src/main.rs", "if x {}\n", "functions/a/src/lib.rs", "if x {}\n"),
+        ("`main.rs` is", "functions/a/src/main.rs", &long, "functions/a/src/main.rs", "let app = a::App::new();\n"),
+        (
+            "run flows",
+            "shared/src/store/mod.rs",
+            "use crate::queue::Q;",
+            "shared/src/store/mod.rs",
+            "use crate::domain::X;",
+        ),
+        ("run flows", "shared/src/queue.rs", "crate::providers::x()", "shared/src/queue.rs", "// crate::providers"),
+        (
+            "run flows",
+            "shared/src/providers/a.rs",
+            "use crate::{domain::A, store::B};",
+            "shared/src/flows/a.rs",
+            "use crate::{store, queue};",
+        ),
+        (
+            "run flows",
+            "shared/src/domain/a.rs",
+            "use crate::config::Env;",
+            "shared/src/domain/a.rs",
+            "use crate::clock::Clock;",
+        ),
+        ("run flows", "shared/src/web.rs", "use crate::flows::x;", "functions/a/src/lib.rs", "use crate::store::x;"),
+        (
+            "no other function",
+            "functions/a/Cargo.toml",
+            "runtime-gmail.workspace = true",
+            "functions/runtime-gmail/Cargo.toml",
+            "name = \"runtime-gmail\"",
+        ),
+        (
+            "no other function",
+            "functions/a/Cargo.toml",
+            "[dependencies]\nnbhd-sim.workspace = true",
+            "functions/a/Cargo.toml",
+            "[dependencies]\nnbhd.workspace = true",
+        ),
+        (
+            "named only in `main",
+            "functions/a/src/lib.rs",
+            "use lambda_http::Request;",
+            "functions/a/src/main.rs",
+            "lambda_http::run(x)",
+        ),
+        (
+            "named only in `main",
+            "shared/src/web.rs",
+            "lambda_runtime::Error",
+            "shared/src/web.rs",
+            "aws_lambda_events::sqs::SqsEvent",
+        ),
+        (
+            "AWS service",
+            "shared/src/queue.rs",
+            "use aws_sdk_dynamodb::Client;",
+            "shared/src/store/mod.rs",
+            "use aws_sdk_dynamodb::Client;",
+        ),
+        (
+            "AWS service",
+            "functions/a/src/lib.rs",
+            "use aws_sdk_sqs::Client;",
+            "shared/src/queue.rs",
+            "use aws_sdk_sqs::Client;",
+        ),
+        (
+            "AWS service",
+            "shared/src/store/mod.rs",
+            "aws_sdk_ssm::Client",
+            "shared/src/config.rs",
+            "aws_sdk_ssm::Client",
+        ),
+        ("`unwrap()`", "shared/src/a.rs", "x.unwrap();", "shared/src/a.rs", "#[cfg(test)]\nmod tests { x.unwrap(); }"),
+        (
+            "environment is",
+            "functions/a/src/lib.rs",
+            "std::env::var(\"A\")",
+            "shared/src/config.rs",
+            "std::env::vars()",
+        ),
+        ("time is read", "functions/a/src/lib.rs", "SystemTime::now()", "shared/src/clock.rs", "SystemTime::now()"),
+        ("time is read", "shared/src/web.rs", "OffsetDateTime::now_utc()", "shared/src/web.rs", "Instant::now()"),
+        (
+            "inherits",
+            "functions/a/Cargo.toml",
+            "[package]\n",
+            "functions/a/Cargo.toml",
+            "[package]\n[lints]\nworkspace = true\n",
+        ),
+        ("inherits", "infra/bench/Cargo.toml", "[lints]\n", "Cargo.toml", "[workspace]\n"),
+        ("neither sleeps", "tests/it/a.rs", "tokio::time::sleep(x)", "tests/it/a.rs", "clock.advance(x)"),
+        ("neither sleeps", "tests/it/a.rs", "#[ignore]", "tests/it/a.rs", "#[test]"),
+        ("neither sleeps", "shared/src/a.rs", "fn test_it() {}", "shared/src/a.rs", "fn it_works() {}"),
+        ("somebody's machine", "README.md", &home, "README.md", "/telegram/webhook"),
+        ("registry's host", "Makefile", &host, "Cargo.lock", &host),
+        ("registry's host", "shared/src/a.rs", &host, "shared/src/a.rs", "a crate's page"),
+    ];
+    for (says, bad_path, bad, good_path, good) in cases {
+        let rule = RULES.iter().find(|rule| rule.says.contains(says)).expect("a rule by these words");
+        let breaks = |path: &str, text: &str| {
+            !(rule.broken_by)(&Source { path: path.to_owned(), text: text.to_owned() }).is_empty()
+        };
+        assert!(breaks(bad_path, bad), "not seen in {bad_path}: {}", rule.says);
+        assert!(!breaks(good_path, good), "wrongly seen in {good_path}: {}", rule.says);
+    }
+    for rule in &RULES {
+        assert!(cases.iter().any(|case| rule.says.contains(case.0)), "no case breaks the rule: {}", rule.says);
+    }
+}
+
+fn too_long(source: &Source) -> Vec<usize> {
+    let lines = source.text.lines().count();
+    if source.is_code() && lines > 400 { vec![lines] } else { Vec::new() }
+}
+
+/// A single word, such as an address, cannot be broken.
+fn too_wide(source: &Source) -> Vec<usize> {
+    if source.is("Cargo.lock") {
+        return Vec::new();
+    }
+    let is_one_word = |line: &str| line.trim_start_matches(['/', '!', '#', ' ']).split(' ').count() == 1;
+    source.lines(|line| line.chars().count() > 120 && !is_one_word(line))
+}
+
+fn main_with_logic(source: &Source) -> Vec<usize> {
+    if !(source.path.starts_with("functions/") && source.path.ends_with("/main.rs")) {
+        return Vec::new();
+    }
+    let mut lines =
+        source.code_lines(|line| ["if ", "match ", "while ", "for "].iter().any(|word| line.contains(word)));
+    let length = source.text.lines().count();
+    if length > 30 {
+        lines.push(length);
+    }
+    lines
+}
+
+fn against_the_layers(source: &Source) -> Vec<usize> {
+    const LAYERS: [(&str, &[&str]); 5] = [
+        ("domain", &["store", "queue", "providers", "flows", "config", "http", "aws", "web", "telemetry"]),
+        ("store", &["queue", "providers", "flows", "web"]),
+        ("queue", &["store", "providers", "flows", "web"]),
+        ("providers", &["store", "queue", "flows", "web"]),
+        ("flows", &["web"]),
+    ];
+    /// What is no layer serves all of them.
+    const BENEATH: &[&str] = &["store", "queue", "providers", "flows"];
+    let Some(module) = source.path.strip_prefix("shared/src/") else { return Vec::new() };
+    if module == "lib.rs" {
+        return Vec::new();
+    }
+    let own = module.split(['/', '.']).next().unwrap_or_default();
+    let above = LAYERS.iter().find(|(layer, _)| *layer == own).map_or(BENEATH, |(_, above)| above);
+    source.code_lines(|line| modules_named(line).iter().any(|module| above.contains(module)))
+}
+
+/// The modules of `nbhd` on a line: of `crate::store::Store` and of `use crate::{store::Store, queue}`.
+fn modules_named(line: &str) -> Vec<&str> {
+    let paths = line.split("crate::").skip(1);
+    paths
+        .flat_map(|path| match path.strip_prefix('{') {
+            Some(group) => group.split(", ").collect::<Vec<_>>(),
+            None => vec![path],
+        })
+        .map(|path| path.split(|letter: char| !letter.is_alphanumeric() && letter != '_').next().unwrap_or_default())
+        .collect()
+}
+
+fn function_on_its_neighbours(source: &Source) -> Vec<usize> {
+    let Some(own) = source.path.strip_prefix("functions/").and_then(|path| path.strip_suffix("/Cargo.toml")) else {
+        return Vec::new();
+    };
+    let functions = functions();
+    let others = functions.iter().map(String::as_str).filter(|name| *name != own).chain(["nbhd-sim", "nbhd-local"]);
+    let others: Vec<&str> = others.collect();
+    source.lines(|line| others.iter().any(|other| line.trim_start().starts_with(other)))
+}
+
+fn lambda_past_main(source: &Source) -> Vec<usize> {
+    let held = source.path.starts_with("functions/") || source.path.starts_with("shared/");
+    if !held || source.path.ends_with("/main.rs") {
+        return Vec::new();
+    }
+    source.code_lines(|line| line.contains("lambda_http") || line.contains("lambda_runtime"))
+}
+
+fn aws_past_its_module(source: &Source) -> Vec<usize> {
+    const OWNERS: [(&str, &[&str]); 3] = [
+        ("aws_sdk_dynamodb", &["shared/src/store/"]),
+        ("aws_sdk_sqs", &["shared/src/queue.rs"]),
+        // `aws.rs` takes the types that all services share from the service that every function has.
+        ("aws_sdk_ssm", &["shared/src/config.rs", "shared/src/aws.rs"]),
+    ];
+    if source.is("tests/it/tidy.rs") {
+        return Vec::new();
+    }
+    let foreign = |(_, owners): &(&str, &[&str])| !owners.iter().any(|owner| source.path.starts_with(owner));
+    let services: Vec<&str> = OWNERS.into_iter().filter(foreign).map(|(service, _)| service).collect();
+    source.code_lines(|line| services.iter().any(|service| line.contains(service)))
+}
+
+fn unwrap_outside_tests(source: &Source) -> Vec<usize> {
+    if source.path.starts_with("tests/") {
+        return Vec::new();
+    }
+    let tests = source.text.lines().position(|line| line.trim() == "#[cfg(test)]").unwrap_or(usize::MAX);
+    let found = source.code_lines(|line| line.contains(".unwrap()"));
+    found.into_iter().filter(|line| *line <= tests).collect()
+}
+
+fn environment_past_config(source: &Source) -> Vec<usize> {
+    if !source.is_production() || source.is("shared/src/config.rs") {
+        return Vec::new();
+    }
+    source.code_lines(|line| line.contains("env::var"))
+}
+
+fn time_past_the_clock(source: &Source) -> Vec<usize> {
+    if !source.is_production() || source.is("shared/src/clock.rs") {
+        return Vec::new();
+    }
+    source.code_lines(|line| line.contains("SystemTime::now") || line.contains("now_utc"))
+}
+
+fn without_the_lints(source: &Source) -> Vec<usize> {
+    let is_a_crate = source.path.ends_with("/Cargo.toml");
+    if is_a_crate && !source.text.contains("[lints]\nworkspace = true\n") { vec![0] } else { Vec::new() }
+}
+
+fn weak_test(source: &Source) -> Vec<usize> {
+    if source.is("tests/it/tidy.rs") {
+        return Vec::new();
+    }
+    let in_tests = source.path.starts_with("tests/");
+    let waits = |line: &str| line.contains("thread::sleep") || line.contains("time::sleep");
+    source.code_lines(|line| line.contains("fn test_") || line.contains("#[ignore") || (in_tests && waits(line)))
+}
+
+fn machine_path(source: &Source) -> Vec<usize> {
+    let homes = ["home", "root", "work"].map(|folder| format!("/{folder}/"));
+    let starts = |line: &str, home: &String| {
+        line.match_indices(home.as_str()).any(|(at, _)| !line[..at].ends_with(|letter: char| letter.is_alphanumeric()))
+    };
+    source.lines(|line| homes.iter().any(|home| starts(line, home)))
+}
+
+/// The hosts are put together here, so that this file does not name them either.
+fn registry_host(source: &Source) -> Vec<usize> {
+    if source.is("Cargo.lock") {
+        return Vec::new();
+    }
+    let hosts = [["crates", "io"], ["pypi", "org"], ["npmjs", "org"], ["npmjs", "com"], ["debian", "org"]];
+    let hosts = hosts.map(|host| host.join("."));
+    source.lines(|line| hosts.iter().any(|host| line.contains(host)))
+}
+
+impl Source {
+    fn is(&self, path: &str) -> bool {
+        self.path == path
+    }
+
+    fn is_code(&self) -> bool {
+        [".rs", ".py", ".sh", ".js"].iter().any(|ending| self.path.ends_with(ending)) || self.path.starts_with(".ci/")
+    }
+
+    /// What runs in production, whose tests are left to the lints.
+    fn is_production(&self) -> bool {
+        self.path.starts_with("shared/src/") || self.path.starts_with("functions/")
+    }
+
+    fn lines(&self, breaks: impl Fn(&str) -> bool) -> Vec<usize> {
+        self.text.lines().enumerate().filter(|(_, line)| breaks(line)).map(|(place, _)| place + 1).collect()
+    }
+
+    /// Of Rust sources, and without comments: prose may name what code may not.
+    fn code_lines(&self, breaks: impl Fn(&str) -> bool) -> Vec<usize> {
+        if !self.path.ends_with(".rs") {
+            return Vec::new();
+        }
+        self.lines(|line| !line.trim_start().starts_with("//") && breaks(line))
+    }
+}
+
+/// The project's root.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The names of the functions: the folders of `functions/`.
+pub(crate) fn functions() -> Vec<String> {
+    let folders = std::fs::read_dir(root().join("functions")).expect("the folder `functions`");
+    let mut names: Vec<String> =
+        folders.map(|folder| folder.expect("readable").file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+/// Every text file that belongs to the project.
+fn sources(root: &Path) -> Vec<Source> {
+    const LEFT_OUT: [&str; 4] = ["target", ".git", ".local", "node_modules"];
+    let mut sources = Vec::new();
+    let mut folders = vec![root.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("readable") {
+            let path = entry.expect("readable").path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if LEFT_OUT.contains(&name.as_str()) {
+                continue;
+            }
+            if path.is_dir() {
+                folders.push(path);
+            } else if let Ok(text) = std::fs::read_to_string(&path) {
+                let path = path.strip_prefix(root).expect("below the root").to_string_lossy().into_owned();
+                sources.push(Source { path, text });
+            }
+        }
+    }
+    sources
+}
