@@ -1,1 +1,5 @@
-//! The function `runtime-gmail`.
+//! Reads a tenant's Gmail for its runtime.
+
+pub mod body;
+mod charset;
+mod html;
