@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::{Add, Sub};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -118,6 +119,39 @@ impl Clock {
         if let Self::Manual(hand) = self {
             hand.store(to.millis(), Ordering::SeqCst);
         }
+    }
+}
+
+/// How a caller lets time pass between two looks at something another one is working on.
+#[derive(Clone, Default)]
+pub enum Waiter {
+    /// By the machine's timer.
+    #[default]
+    Timer,
+    /// As the hook likes: tests decide when time has passed.
+    Hook(Arc<Hook>),
+}
+
+type Hook = dyn Fn(Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync;
+
+impl Waiter {
+    /// A waiter that awaits what `hook` returns.
+    pub fn hook<W: Future<Output = ()> + Send + 'static>(hook: impl Fn(Duration) -> W + Send + Sync + 'static) -> Self {
+        Self::Hook(Arc::new(move |duration| Box::pin(hook(duration))))
+    }
+
+    /// Lets `duration` pass.
+    pub async fn wait(&self, duration: Duration) {
+        match self {
+            Self::Timer => tokio::time::sleep(duration).await,
+            Self::Hook(hook) => hook(duration).await,
+        }
+    }
+}
+
+impl fmt::Debug for Waiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Waiter")
     }
 }
 

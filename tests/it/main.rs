@@ -3,3 +3,4 @@
 mod google_contract;
 mod telegram_contract;
 mod tidy;
+mod vault;

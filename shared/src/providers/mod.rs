@@ -1,5 +1,7 @@
 //! One file per outside service. Every client is `{ http, base_url, secret }`; nothing here knows the table or a queue.
 
+#[cfg(feature = "vault")]
+pub mod azure;
 #[cfg(feature = "google")]
 pub mod google;
 #[cfg(feature = "telegram")]

@@ -1,0 +1,189 @@
+//! The vault that alone holds tokens. <https://learn.microsoft.com/rest/api/keyvault/secrets/operation-groups>
+//!
+//! [`Error::NotFound`] is the vault's own word that there is no such secret; every other error says nothing about the
+//! secret, only that the vault cannot serve now.
+
+use std::time::Duration;
+
+use azure_core::http::Response;
+use azure_security_keyvault_secrets::models::{
+    SecretAttributes, SecretClientGetSecretOptions, SecretClientUpdateSecretPropertiesOptions, SetSecretParameters,
+    UpdateSecretPropertiesParameters,
+};
+use azure_security_keyvault_secrets::{ResourceExt as _, SecretClient, SecretClientOptions, models};
+use secrecy::{ExposeSecret as _, SecretString};
+use url::{Host, Url};
+
+use super::super::Error;
+use super::credential;
+use crate::clock::Waiter;
+use crate::config::{ConfigError, Env};
+
+const API_VERSION: &str = "7.6";
+
+/// The longest one operation takes, sign-in included.
+const TIMEOUT: Duration = Duration::from_secs(8);
+
+/// A deletion or recovery takes the vault a few seconds, in which the name cannot be written.
+const SETTLING_POLL: Duration = Duration::from_secs(1);
+const SETTLING_POLLS: u32 = 8;
+
+/// <https://learn.microsoft.com/azure/key-vault/general/soft-delete-overview>
+const IS_DELETED: &str = "ObjectIsDeletedButRecoverable";
+
+/// A vault.
+pub struct Vault {
+    secrets: SecretClient,
+    waiter: Waiter,
+}
+
+/// One version of a secret.
+#[derive(Clone, Debug)]
+pub struct Secret {
+    /// What it holds.
+    pub value: SecretString,
+    /// Which version it is.
+    pub version: String,
+}
+
+impl Vault {
+    /// The vault at `KEY_VAULT_URL`, opened as the identity of the `AZURE_…` settings.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when a setting is missing or cannot be used.
+    pub fn new(env: &Env, http: &reqwest::Client) -> Result<Self, ConfigError> {
+        const HINT: &str = "the address of the vault, such as https://name.vault.azure.net";
+        let endpoint = env.url("KEY_VAULT_URL", env.required("KEY_VAULT_URL", HINT)?)?;
+        let invalid = || ConfigError::Invalid { name: "KEY_VAULT_URL".to_owned(), hint: HINT };
+        let url = Url::parse(&endpoint).map_err(|_| invalid())?;
+        let options = SecretClientOptions {
+            api_version: API_VERSION.to_owned(),
+            client_options: super::client_options(http),
+            // The challenge names a suffix of the vault's host, which a vault on this machine does not have.
+            verify_challenge_resource: Some(!is_loopback(&url)),
+        };
+        let credential = credential::from_env(env, http)?;
+        let secrets = SecretClient::new(&endpoint, credential, Some(options)).map_err(|_| invalid())?;
+        Ok(Self { secrets, waiter: Waiter::default() })
+    }
+
+    /// The same vault, passing time as `waiter` does.
+    #[must_use]
+    pub fn waiting_by(mut self, waiter: Waiter) -> Self {
+        self.waiter = waiter;
+        self
+    }
+
+    /// The latest version of a secret.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is none (a deleted one is none); any other: the vault cannot serve now.
+    pub async fn latest(&self, name: &str) -> Result<Secret, Error> {
+        self.get(name, None).await
+    }
+
+    /// One version of a secret.
+    ///
+    /// # Errors
+    /// As [`Self::latest`]; also [`Error::Refused`] with status 403 when the version was disabled.
+    pub async fn version(&self, name: &str, version: &str) -> Result<Secret, Error> {
+        self.get(name, Some(version.to_owned())).await
+    }
+
+    /// Writes a new version, and returns which. A name that is softly deleted is recovered first.
+    ///
+    /// # Errors
+    /// The vault cannot serve now; whether the version was written is then unknown.
+    pub async fn set(&self, name: &str, value: &SecretString) -> Result<String, Error> {
+        for _ in 0..SETTLING_POLLS {
+            match self.put(name, value).await {
+                Err(Error::Refused { status: 409, reason }) if reason == IS_DELETED => {
+                    call(self.secrets.recover_deleted_secret(name, None)).await?;
+                }
+                Err(Error::Refused { status: 409, .. }) => self.waiter.wait(SETTLING_POLL).await,
+                written => return written,
+            }
+        }
+        Err(Error::Refused { status: 409, reason: "the name did not settle".to_owned() })
+    }
+
+    /// Makes a superseded version unreadable: single versions cannot be deleted.
+    ///
+    /// # Errors
+    /// The vault cannot serve now, or there is no such version.
+    pub async fn disable(&self, name: &str, version: &str) -> Result<(), Error> {
+        let attributes = SecretAttributes { enabled: Some(false), ..SecretAttributes::default() };
+        let parameters = UpdateSecretPropertiesParameters { secret_attributes: Some(attributes), ..Default::default() };
+        let body = parameters.try_into().map_err(|error| super::error(&error))?;
+        let options = SecretClientUpdateSecretPropertiesOptions {
+            secret_version: Some(version.to_owned()),
+            ..SecretClientUpdateSecretPropertiesOptions::default()
+        };
+        call(self.secrets.update_secret_properties(name, body, Some(options))).await.map(|_| ())
+    }
+
+    /// Deletes a secret with all its versions, softly; done as well when there is none.
+    ///
+    /// # Errors
+    /// The vault cannot serve now.
+    pub async fn delete(&self, name: &str) -> Result<(), Error> {
+        gone(call(self.secrets.delete_secret(name, None)).await.map(|_| ()))
+    }
+
+    /// Deletes for good what is softly deleted; done as well when nothing is.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with status 409 while the deletion is still in progress; any other: the vault cannot serve now.
+    pub async fn purge(&self, name: &str) -> Result<(), Error> {
+        gone(call(self.secrets.purge_deleted_secret(name, None)).await.map(|_| ()))
+    }
+
+    async fn get(&self, name: &str, version: Option<String>) -> Result<Secret, Error> {
+        let options =
+            SecretClientGetSecretOptions { secret_version: version, ..SecretClientGetSecretOptions::default() };
+        read(call(self.secrets.get_secret(name, Some(options))).await?)
+    }
+
+    async fn put(&self, name: &str, value: &SecretString) -> Result<String, Error> {
+        let parameters = SetSecretParameters {
+            value: Some(value.expose_secret().to_owned()),
+            content_type: Some("application/json".to_owned()),
+            ..SetSecretParameters::default()
+        };
+        let body = parameters.try_into().map_err(|error| super::error(&error))?;
+        read(call(self.secrets.set_secret(name, body, None)).await?).map(|secret| secret.version)
+    }
+}
+
+/// Awaits one operation of the SDK, within [`TIMEOUT`].
+async fn call<T>(operation: impl Future<Output = azure_core::Result<T>>) -> Result<T, Error> {
+    match tokio::time::timeout(TIMEOUT, operation).await {
+        Ok(answer) => answer.map_err(|error| super::error(&error)),
+        Err(_) => Err(Error::Unreachable { timed_out: true, reason: "too slow".to_owned() }),
+    }
+}
+
+fn gone(result: Result<(), Error>) -> Result<(), Error> {
+    match result {
+        Err(Error::NotFound) => Ok(()),
+        result => result,
+    }
+}
+
+fn read(answer: Response<models::Secret>) -> Result<Secret, Error> {
+    let malformed = || Error::Malformed { reason: "not a secret".to_owned() };
+    // The parser's own message would quote the value.
+    let secret = answer.into_model().map_err(|_| malformed())?;
+    let version = secret.resource_id().ok().and_then(|id| id.version).ok_or_else(malformed)?;
+    let value = secret.value.map(SecretString::from).ok_or_else(malformed)?;
+    Ok(Secret { value, version })
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}

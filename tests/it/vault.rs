@@ -1,0 +1,258 @@
+//! The vault's client against its simulator, and the simulator against Microsoft's description.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use nbhd::clock::{Clock, Timestamp, Waiter};
+use nbhd::config::Env;
+use nbhd::providers::Error;
+use nbhd::providers::azure::key_vault::Vault;
+use nbhd_sim::azure::Azure;
+use nbhd_sim::contracts;
+use nbhd_sim::entra::ENTRA;
+use nbhd_sim::journal::Journal;
+use nbhd_sim::key_vault::contract::Contract;
+use nbhd_sim::key_vault::{Failure, KEY_VAULT, Operation};
+use secrecy::{ExposeSecret as _, SecretString};
+
+const NAME: &str = "google-tenant-gmail";
+
+#[tokio::test]
+async fn what_is_set_is_read_back_with_its_version() {
+    let world = World::start().await;
+    let first = world.vault.set(NAME, &"one".into()).await.expect("set");
+    let second = world.vault.set(NAME, &"two".into()).await.expect("set");
+
+    let latest = world.vault.latest(NAME).await.expect("read");
+    assert_eq!((latest.value.expose_secret(), latest.version), ("two", second));
+    let earlier = world.vault.version(NAME, &first).await.expect("read");
+    assert_eq!((earlier.value.expose_secret(), earlier.version), ("one", first));
+}
+
+#[tokio::test]
+async fn a_process_signs_in_once() {
+    let world = World::start().await;
+    for _ in 0..3 {
+        world.vault.set(NAME, &"value".into()).await.expect("set");
+    }
+    assert_eq!(world.journal.of(ENTRA).len(), 1);
+    // The first request is bare and asks for the challenge.
+    assert_eq!(world.journal.of(KEY_VAULT).len(), 4);
+}
+
+#[tokio::test]
+async fn a_name_never_written_is_not_found() {
+    let world = World::start().await;
+    assert!(matches!(world.vault.latest(NAME).await, Err(Error::NotFound)));
+}
+
+#[tokio::test]
+async fn a_disabled_version_is_refused_and_the_latest_is_not() {
+    let world = World::start().await;
+    let first = world.vault.set(NAME, &"one".into()).await.expect("set");
+    world.vault.set(NAME, &"two".into()).await.expect("set");
+    world.vault.disable(NAME, &first).await.expect("disabled");
+
+    let refused = world.vault.version(NAME, &first).await;
+    assert!(matches!(refused, Err(Error::Refused { status: 403, reason }) if reason == "SecretDisabled"));
+    assert_eq!(world.vault.latest(NAME).await.expect("read").value.expose_secret(), "two");
+}
+
+#[tokio::test]
+async fn a_deleted_secret_is_not_found_and_then_purged() {
+    let world = World::start().await;
+    world.vault.set(NAME, &"value".into()).await.expect("set");
+    world.vault.delete(NAME).await.expect("deleted");
+    assert!(matches!(world.vault.latest(NAME).await, Err(Error::NotFound)));
+    assert!(world.azure.vault.is_soft_deleted(NAME));
+
+    world.vault.purge(NAME).await.expect("purged");
+    assert!(world.azure.vault.names().is_empty());
+}
+
+#[tokio::test]
+async fn deleting_and_purging_twice_is_done_as_well() {
+    let world = World::start().await;
+    world.vault.set(NAME, &"value".into()).await.expect("set");
+    for _ in 0..2 {
+        world.vault.delete(NAME).await.expect("deleted");
+        world.vault.purge(NAME).await.expect("purged");
+    }
+}
+
+#[tokio::test]
+async fn a_purge_waits_for_the_deletion_to_end() {
+    let world = World::start().await;
+    world.vault.set(NAME, &"value".into()).await.expect("set");
+    world.azure.vault.settles_slowly(1);
+    world.vault.delete(NAME).await.expect("deleted");
+    let early = world.vault.purge(NAME).await;
+    assert!(matches!(early, Err(Error::Refused { status: 409, reason }) if reason == "ObjectIsBeingDeleted"));
+    world.vault.purge(NAME).await.expect("purged");
+}
+
+#[tokio::test]
+async fn setting_a_deleted_name_recovers_it_however_long_that_takes() {
+    for requests_to_settle in [0, 1, 3] {
+        let world = World::start().await;
+        world.vault.set(NAME, &"one".into()).await.expect("set");
+        world.azure.vault.settles_slowly(requests_to_settle);
+        world.vault.delete(NAME).await.expect("deleted");
+
+        world.vault.set(NAME, &"two".into()).await.expect("set");
+        assert_eq!(world.azure.vault.value(NAME).as_deref(), Some("two"), "settling for {requests_to_settle}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_never_settles_is_given_up() {
+    let world = World::start().await;
+    world.vault.set(NAME, &"one".into()).await.expect("set");
+    world.azure.vault.settles_slowly(100);
+    world.vault.delete(NAME).await.expect("deleted");
+    let given_up = world.vault.set(NAME, &"two".into()).await;
+    assert!(matches!(given_up, Err(Error::Refused { status: 409, .. })));
+}
+
+#[tokio::test]
+async fn a_throttled_vault_says_for_how_long_and_is_asked_once() {
+    let world = World::start().await;
+    world.vault.set(NAME, &"value".into()).await.expect("set");
+    world.journal.clear();
+    world.azure.vault.fail_next(Operation::Get, Failure::Throttled(7));
+    let throttled = world.vault.latest(NAME).await;
+    assert!(matches!(throttled, Err(Error::RateLimited { retry_after: Some(wait) }) if wait == Duration::from_secs(7)));
+    assert_eq!(world.journal.of(KEY_VAULT).len(), 1);
+}
+
+#[tokio::test]
+async fn a_vault_that_is_down_is_never_a_missing_secret() {
+    let world = World::start().await;
+    world.vault.set(NAME, &"value".into()).await.expect("set");
+    for (failure, is_expected) in [
+        (Failure::Status(StatusCode::INTERNAL_SERVER_ERROR), is_failed as fn(&Error) -> bool),
+        (Failure::Status(StatusCode::SERVICE_UNAVAILABLE), is_failed),
+        // A proxy's 404, or a vault address that leads elsewhere.
+        (Failure::Status(StatusCode::NOT_FOUND), |error| matches!(error, Error::Refused { status: 404, .. })),
+        (Failure::Nonsense, |error| matches!(error, Error::Malformed { .. })),
+    ] {
+        world.azure.vault.fail_next(Operation::Get, failure);
+        let error = world.vault.latest(NAME).await.expect_err("down");
+        assert!(is_expected(&error), "{failure:?} became {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_failing_sign_in_is_never_a_missing_secret() {
+    for (status, is_expected) in [
+        (StatusCode::SERVICE_UNAVAILABLE, is_failed as fn(&Error) -> bool),
+        (StatusCode::TOO_MANY_REQUESTS, |error| matches!(error, Error::RateLimited { .. })),
+        (StatusCode::NOT_FOUND, |error| matches!(error, Error::Refused { .. })),
+        (StatusCode::UNAUTHORIZED, |error| matches!(error, Error::Refused { .. })),
+    ] {
+        let world = World::start().await;
+        world.azure.entra.fail_next(status);
+        let error = world.vault.latest(NAME).await.expect_err("no token");
+        assert!(is_expected(&error), "{status} became {error:?}");
+        assert!(matches!(world.vault.latest(NAME).await, Err(Error::NotFound)), "the next call signs in");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_client_secret_is_refused_by_the_sign_in() {
+    let world = World::start().await;
+    let env = world.env.clone().with("AZURE_CLIENT_SECRET", "wrong");
+    let vault = Vault::new(&env, &nbhd::http::client(&env).expect("client")).expect("settings");
+    assert!(matches!(vault.latest(NAME).await, Err(Error::Refused { status: 401, .. })));
+}
+
+#[tokio::test]
+async fn a_missing_setting_is_named() {
+    let world = World::start().await;
+    let http = nbhd::http::client(&world.env).expect("client");
+    for name in ["KEY_VAULT_URL", "AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"] {
+        let error = Vault::new(&world.env.clone().without(name), &http).err().expect("missing");
+        assert!(error.to_string().starts_with(&format!("`{name}` is not set")), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn no_error_carries_the_secret() {
+    let world = World::start().await;
+    let secret = SecretString::from("do-not-tell");
+    world.azure.vault.put(NAME, "do-not-tell");
+    for failure in [Failure::Nonsense, Failure::AnswerLost, Failure::Throttled(1)] {
+        for operation in [Operation::Get, Operation::Set] {
+            world.azure.vault.fail_next(operation, failure);
+        }
+        let errors = [world.vault.latest(NAME).await.err(), world.vault.set(NAME, &secret).await.err()];
+        assert!(!format!("{errors:?}").contains("do-not-tell"));
+    }
+}
+
+#[tokio::test]
+async fn every_request_and_every_answer_is_as_microsoft_describes_it() {
+    let Some(contracts) = contracts::dir() else { return };
+    let contract = Contract::read(&contracts).expect("the description");
+    let world = World::start().await;
+    let first = world.vault.set(NAME, &"one".into()).await.expect("set");
+    world.vault.set(NAME, &"two".into()).await.expect("set");
+    world.vault.disable(NAME, &first).await.expect("disabled");
+    let _ = world.vault.version(NAME, &first).await.expect_err("disabled");
+    world.vault.latest(NAME).await.expect("read");
+    world.vault.delete(NAME).await.expect("deleted");
+    world.vault.set(NAME, &"three".into()).await.expect("recovered and set");
+    world.azure.vault.fail_next(Operation::Get, Failure::Throttled(1));
+    let _ = world.vault.latest(NAME).await.expect_err("throttled");
+    world.vault.delete(NAME).await.expect("deleted");
+    world.vault.purge(NAME).await.expect("purged");
+
+    let entries = world.journal.of(KEY_VAULT);
+    let departures: Vec<String> = entries.iter().flat_map(|entry| contract.departures(entry)).collect();
+    assert!(departures.is_empty(), "{departures:#?}");
+    assert_eq!(entries.len(), 13);
+}
+
+#[tokio::test]
+async fn the_description_catches_a_departure() {
+    let Some(contracts) = contracts::dir() else { return };
+    let contract = Contract::read(&contracts).expect("the description");
+    let world = World::start().await;
+    world.vault.set(NAME, &"one".into()).await.expect("set");
+    let kept = world.journal.of(KEY_VAULT).pop().expect("the set");
+    assert_eq!(contract.departures(&kept), Vec::<String>::new());
+
+    let changed = [
+        nbhd_sim::journal::Entry { path: format!("/keys/{NAME}?api-version=7.6"), ..kept.clone() },
+        nbhd_sim::journal::Entry { request: "{}".into(), ..kept.clone() },
+        nbhd_sim::journal::Entry { request: r#"{"value":"v","owner":"me"}"#.into(), ..kept.clone() },
+        nbhd_sim::journal::Entry { answer: r#"{"value":7}"#.into(), ..kept.clone() },
+        nbhd_sim::journal::Entry { status: Some(202), ..kept },
+    ];
+    for entry in changed {
+        assert_eq!(contract.departures(&entry).len(), 1, "{entry:?}");
+    }
+}
+
+fn is_failed(error: &Error) -> bool {
+    matches!(error, Error::Failed { status: 500.. })
+}
+
+struct World {
+    azure: Azure,
+    journal: Journal,
+    env: Env,
+    vault: Vault,
+}
+
+impl World {
+    async fn start() -> Self {
+        let journal = Journal::new();
+        let clock = Clock::manual(Timestamp::from_seconds(1_800_000_000));
+        let azure = Azure::start(clock, journal.clone()).await.expect("loopback ports");
+        let env = Env::from_pairs(azure.settings());
+        let http = nbhd::http::client(&env).expect("a client");
+        let vault = Vault::new(&env, &http).expect("settings").waiting_by(Waiter::hook(|_| async {}));
+        Self { azure, journal, env, vault }
+    }
+}
