@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use secrecy::SecretString;
 use url::Url;
 
+use crate::domain::secrets::MasterKey;
+
 /// `GetParameters` takes at most ten names a call.
 /// <https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameters.html>
 const PARAMETERS_PER_CALL: usize = 10;
@@ -121,6 +123,16 @@ impl Env {
     /// A secret that may be absent.
     pub fn optional_secret(&self, name: &str) -> Option<SecretString> {
         self.optional(name).map(SecretString::from)
+    }
+
+    /// A key of at least 32 bytes that other secrets are derived from.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when it is not set, or shorter.
+    pub fn master_key(&self, name: &str) -> Result<MasterKey, ConfigError> {
+        const HINT: &str = "at least 32 bytes of a key made from random bits";
+        let key = self.secret(name, HINT)?;
+        MasterKey::new(&key).map_err(|_| ConfigError::Invalid { name: name.to_owned(), hint: HINT })
     }
 
     /// The address of a service, without a trailing slash: the setting, or the vendor's own.

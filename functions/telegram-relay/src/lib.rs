@@ -1,1 +1,195 @@
-//! The function `telegram-relay`.
+//! The function `telegram-relay`: the Bot API as one tenant's runtime may use it.
+//!
+//! `ANY /telegram/relay/{tenant_id}/bot<bot id>:<capability>/<method>`, and `…/file/bot<…>/<signed path>` for files. A
+//! runtime is taken to be hostile: it gets through to its own chat and to nothing else of the shared bot.
+
+mod answer;
+mod call;
+mod file;
+mod json;
+pub mod local;
+mod parameters;
+pub mod rules;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::http::Method;
+use axum::response::{IntoResponse, Response};
+use axum::{Router, routing::any};
+use nbhd::clock::Clock;
+use nbhd::config::{ConfigError, Env};
+use nbhd::domain::rate::{Gcra, Verdict};
+use nbhd::domain::secrets::{MasterKey, same_secret};
+use nbhd::domain::tenant::Tenant;
+use nbhd::providers::telegram::{Bot, FilePath};
+use nbhd::store::{RelayLane, Store};
+use nbhd::{providers, web};
+use serde_json::{Value, json};
+
+pub use answer::Refusal;
+pub use call::Call;
+pub use parameters::{File, Parameters};
+
+/// What passes through here, either way, in bytes: Lambda's 6 MB are of base64 and have room for the rest of an event.
+pub const MAX_BYTES: usize = 4 * 1024 * 1024;
+
+/// What Telegram allows a bot in one chat. <https://core.telegram.org/bots/faq#my-bot-is-hitting-limits-how-do-i-avoid-this>
+const SENDS: Gcra = Gcra::new(1, Duration::from_secs(1), 5);
+/// Calls that put nothing into the chat: enough for an album of files, and no way to use up the shared bot.
+const CALLS: Gcra = Gcra::new(5, Duration::from_secs(1), 20);
+
+/// What the function uses.
+#[derive(Clone, Debug)]
+pub struct App {
+    store: Store,
+    bot: Bot,
+    identity: local::Identity,
+    platform_key: MasterKey,
+    clock: Clock,
+}
+
+impl App {
+    /// Reads the function's settings.
+    ///
+    /// # Errors
+    /// [`ConfigError`], which names the setting.
+    pub fn new(env: &Env, clock: Clock) -> Result<Self, ConfigError> {
+        let bot = Bot::new(env, nbhd::http::client(env)?)?;
+        let username = env.required("TELEGRAM_BOT_USERNAME", "the bot's name behind `@`")?;
+        Ok(Self {
+            store: Store::new(env)?,
+            identity: local::Identity { id: bot.id().parse().unwrap_or_default(), username: username.to_owned() },
+            bot,
+            platform_key: env.master_key("PLATFORM_KEY")?,
+            clock,
+        })
+    }
+
+    async fn serve(&self, tenant: &str, path: &str, request: Request) -> Result<Response, Refusal> {
+        let target = Target::parse(path).ok_or(Refusal::NOT_FOUND)?;
+        let tenant = self.authorize(tenant, target.token).await?;
+        web::record_tenant(tenant.tenant_id);
+        if !tenant.may_serve() {
+            return Err(Refusal::INACTIVE);
+        }
+        match target.wanted {
+            Wanted::File(signed) => self.download(&tenant, signed).await,
+            Wanted::Method(name) => self.call(&tenant, name, request).await,
+        }
+    }
+
+    /// The tenant whose capability this is.
+    async fn authorize(&self, tenant: &str, token: &str) -> Result<Tenant, Refusal> {
+        let id = tenant.parse().map_err(|_| Refusal::UNAUTHORIZED)?;
+        let (bot, capability) = token.split_once(':').ok_or(Refusal::UNAUTHORIZED)?;
+        let tenant = self.store.tenant(id).await?.ok_or(Refusal::UNAUTHORIZED)?;
+        let valid = tenant.generations().fold(false, |valid, generation| {
+            valid | same_secret(&self.platform_key.relay_capability(id, generation), capability)
+        });
+        if valid && bot == self.bot.id() { Ok(tenant) } else { Err(Refusal::UNAUTHORIZED) }
+    }
+
+    async fn call(&self, tenant: &Tenant, name: &str, request: Request) -> Result<Response, Refusal> {
+        if let Some(result) = local::result(name, &self.identity) {
+            return Ok(answer::success(result));
+        }
+        let method = rules::Method::named(name).ok_or(Refusal::NO_METHOD)?;
+        let (head, body) = request.into_parts();
+        if !matches!(head.method, Method::GET | Method::POST) {
+            return Err(Refusal::NOT_FOUND);
+        }
+        let body = to_bytes(body, MAX_BYTES).await.map_err(|_| Refusal::TOO_BIG)?;
+        let given = Parameters::read(head.uri.query(), &head.headers, body).await?;
+        let call = Call::check(method, tenant.chat_id, given)?;
+        self.charge(tenant, method.pace).await?;
+        tracing::info!(method = method.name, files = call.uploads.len(), "passed on");
+        if method.name == "getFile" {
+            return self.get_file(tenant, &call).await;
+        }
+        let answer = self.bot.relay(method.name, &call.parameters, &call.uploads).await?;
+        Ok(answer::of_telegram(answer, tenant.chat_id, self.identity.id))
+    }
+
+    async fn get_file(&self, tenant: &Tenant, call: &Call) -> Result<Response, Refusal> {
+        let file_id = call.parameters.get("file_id").and_then(Value::as_str).unwrap_or_default();
+        let file = self.bot.get_file(file_id).await?;
+        if file.file_size.is_some_and(|size| size > MAX_BYTES as u64) {
+            return Err(Refusal::TOO_BIG);
+        }
+        let path = file.file_path.as_deref().and_then(FilePath::parse).ok_or(Refusal::BAD_GATEWAY)?;
+        let signed = file::sign(&self.platform_key, tenant.tenant_id, &path, self.clock.now());
+        let mut result = json!({"file_id": file.file_id, "file_unique_id": file.file_unique_id, "file_path": signed});
+        if let Some(size) = file.file_size {
+            result["file_size"] = Value::from(size);
+        }
+        Ok(answer::success(result))
+    }
+
+    async fn download(&self, tenant: &Tenant, signed: &str) -> Result<Response, Refusal> {
+        let path = file::verify(&self.platform_key, tenant.tenant_id, signed, self.clock.now());
+        let path = path.ok_or(Refusal::NOT_FOUND)?;
+        self.charge(tenant, rules::Pace::Call).await?;
+        match self.bot.download(&path, MAX_BYTES).await {
+            Ok(Some(file)) => Ok(file::response(file)),
+            Ok(None) => Err(Refusal::TOO_BIG),
+            Err(providers::Error::NotFound) => Err(Refusal::NOT_FOUND),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn charge(&self, tenant: &Tenant, pace: rules::Pace) -> Result<(), Refusal> {
+        let (lane, limit) = match pace {
+            rules::Pace::Send => (RelayLane::Sends, SENDS),
+            rules::Pace::Call => (RelayLane::Calls, CALLS),
+        };
+        match self.store.charge_relay(tenant.tenant_id, lane, limit, self.clock.now()).await? {
+            Verdict::Admit(_) => Ok(()),
+            Verdict::Refuse(wait) => Err(Refusal::too_many_requests(wait)),
+        }
+    }
+}
+
+/// The function's routes.
+pub fn router(app: App) -> Router {
+    let router = Router::new()
+        .route("/telegram/relay/{tenant_id}/{*path}", any(relay))
+        .fallback(|| async { Refusal::NOT_FOUND })
+        .with_state(Arc::new(app));
+    web::logged("telegram-relay", router)
+}
+
+async fn relay(
+    State(app): State<Arc<App>>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    request: Request<Body>,
+) -> Response {
+    let Ok(Path((tenant, path))) = path else { return Refusal::NOT_FOUND.into_response() };
+    app.serve(&tenant, &path, request).await.unwrap_or_else(IntoResponse::into_response)
+}
+
+/// An address of the Bot API, taken apart.
+struct Target<'a> {
+    /// `<bot id>:<capability>`
+    token: &'a str,
+    wanted: Wanted<'a>,
+}
+
+enum Wanted<'a> {
+    Method(&'a str),
+    File(&'a str),
+}
+
+impl<'a> Target<'a> {
+    /// Reads `bot<token>/<method>` or `file/bot<token>/<path>`.
+    fn parse(path: &'a str) -> Option<Self> {
+        if let Some((token, file)) = path.strip_prefix("file/bot").and_then(|rest| rest.split_once('/')) {
+            return Some(Self { token, wanted: Wanted::File(file) });
+        }
+        let (token, method) = path.strip_prefix("bot")?.split_once('/')?;
+        Some(Self { token, wanted: Wanted::Method(method) })
+    }
+}

@@ -11,6 +11,7 @@ mod routes;
 mod tenants;
 
 pub use nonces::Nonce;
+pub use relay::RelayLane;
 pub use routes::Admission;
 
 use std::collections::HashMap;

@@ -8,25 +8,57 @@ use crate::clock::Timestamp;
 use crate::domain::ids::TenantId;
 use crate::domain::rate::{Gcra, Verdict};
 
+/// Which of a tenant's limits at the relay a call counts against; each has an arrival time of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RelayLane {
+    /// What appears or changes in the chat.
+    Sends,
+    /// Everything else that costs Telegram a call.
+    Calls,
+}
+
 #[derive(Deserialize)]
 struct Row {
-    arrival: Timestamp,
+    sends: Option<Timestamp>,
+    calls: Option<Timestamp>,
+}
+
+impl RelayLane {
+    const fn attribute(self) -> &'static str {
+        match self {
+            Self::Sends => "sends",
+            Self::Calls => "calls",
+        }
+    }
+
+    const fn arrival(self, row: &Row) -> Option<Timestamp> {
+        match self {
+            Self::Sends => row.sends,
+            Self::Calls => row.calls,
+        }
+    }
 }
 
 impl Store {
-    /// Charges one send of `tenant` against `limit`; one write, and a second one within a burst.
+    /// Charges one call of `tenant` against `limit`; one write, and a second one within a burst.
     ///
     /// # Errors
     /// [`Error::Unavailable`] or [`Error::Corrupt`].
-    pub async fn charge_relay(&self, tenant: TenantId, limit: Gcra, now: Timestamp) -> Result<Verdict, Error> {
+    pub async fn charge_relay(
+        &self,
+        tenant: TenantId,
+        lane: RelayLane,
+        limit: Gcra,
+        now: Timestamp,
+    ) -> Result<Verdict, Error> {
         let mut seen = None;
-        // Only a send at the very same time sends us around again, and the limit is soon reached.
+        // Only a call at the very same time sends us around again, and the limit is soon reached.
         loop {
             let next = match limit.judge(seen, now) {
                 Verdict::Admit(next) => next,
                 refuse @ Verdict::Refuse(_) => return Ok(refuse),
             };
-            match self.advance_relay(tenant, seen, next, now).await? {
+            match self.advance_relay((tenant, lane), seen, next, now).await? {
                 None => return Ok(Verdict::Admit(next)),
                 Some(arrival) => seen = Some(arrival),
             }
@@ -37,7 +69,7 @@ impl Store {
     /// instead.
     async fn advance_relay(
         &self,
-        tenant: TenantId,
+        (tenant, lane): (TenantId, RelayLane),
         seen: Option<Timestamp>,
         next: Timestamp,
         now: Timestamp,
@@ -45,21 +77,23 @@ impl Store {
         let request = self.client.update_item().table_name(&self.table);
         let request = request
             .set_key(Some(keys::relay(tenant).attributes()))
-            .update_expression("SET arrival = :next")
+            .update_expression("SET #arrival = :next")
+            .expression_attribute_names("#arrival", lane.attribute())
             .expression_attribute_values(":next", number(next.millis()))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
         let request = match seen {
             None => request
-                .condition_expression("attribute_not_exists(arrival) OR arrival <= :now")
+                .condition_expression("attribute_not_exists(#arrival) OR #arrival <= :now")
                 .expression_attribute_values(":now", number(now.millis())),
             Some(seen) => request
-                .condition_expression("arrival = :seen")
+                .condition_expression("#arrival = :seen")
                 .expression_attribute_values(":seen", number(seen.millis())),
         };
         match write(request).await? {
             Written::Done(_) => Ok(None),
-            Written::Refused(item) => item.map(|item| decode::<Row>("relay", item).map(|row| row.arrival)).transpose(),
+            Written::Refused(Some(item)) => Ok(lane.arrival(&decode("relay", item)?)),
+            Written::Refused(None) => Ok(None),
         }
     }
 }

@@ -1,0 +1,177 @@
+//! A call as it goes on to Telegram: built anew from what the rules let through, never copied.
+
+use std::collections::BTreeMap;
+
+use nbhd::domain::ids::ChatId;
+use nbhd::providers::telegram::Upload;
+use serde_json::{Map, Value};
+
+use crate::answer::Refusal;
+use crate::json;
+use crate::parameters::{File, Parameters};
+use crate::rules::{Method, Parameter, Rule};
+
+/// The longest file name passed on, in characters.
+const MAX_FILE_NAME: usize = 200;
+
+/// The parameters and files of a checked call.
+#[derive(Debug, Default)]
+pub struct Call {
+    /// Allow-listed parameters only, and the tenant's own chat wherever one is named.
+    pub parameters: Map<String, Value>,
+    /// The files those parameters mean.
+    pub uploads: Vec<Upload>,
+}
+
+impl Call {
+    /// Checks a method's parameters for the tenant of `chat`.
+    ///
+    /// # Errors
+    /// A [`Refusal`] in Telegram's words for the first parameter that is unknown, refused or out of form, and for a file
+    /// that no parameter means.
+    pub fn check(method: &Method, chat: ChatId, given: Parameters) -> Result<Self, Refusal> {
+        let Parameters { mut values, files } = given;
+        let mut checker = Checker { chat, files, uploads: Vec::new() };
+        let mut parameters = Map::new();
+        for (name, rule) in method.parameters() {
+            match values.remove(*name) {
+                Some(Value::Null) => {}
+                Some(value) => {
+                    let value = checker.value(name, rule, value)?;
+                    parameters.insert((*name).to_owned(), value);
+                }
+                None => checker.file(name, rule),
+            }
+        }
+        if let Some(name) = values.keys().chain(checker.files.keys()).next() {
+            return Err(unknown(name));
+        }
+        if method.names_a_chat() && !parameters.contains_key("chat_id") {
+            return Err(Refusal::bad_request("chat_id is empty"));
+        }
+        Ok(Self { parameters, uploads: checker.uploads })
+    }
+}
+
+struct Checker {
+    chat: ChatId,
+    /// Files that no parameter has meant yet.
+    files: BTreeMap<String, File>,
+    uploads: Vec<Upload>,
+}
+
+impl Checker {
+    fn value(&mut self, name: &str, rule: &Rule, value: Value) -> Result<Value, Refusal> {
+        let checked = match rule {
+            Rule::OwnChat => {
+                let own = value.as_i64() == Some(self.chat.0) || value.as_str() == Some(&self.chat.to_string());
+                return if own { Ok(Value::from(self.chat.0)) } else { Err(Refusal::bad_request("chat not found")) };
+            }
+            Rule::Refused(reason) => {
+                return Err(Refusal::bad_request(format!("parameter \"{name}\" is not accepted: {reason}")));
+            }
+            Rule::Object(fields) => return self.object(name, fields, value),
+            Rule::List(of) => return self.list(name, of, value),
+            Rule::Media => return self.media(name, value),
+            Rule::Whole => whole(&value),
+            Rule::Decimal => decimal(&value),
+            Rule::Flag => flag(&value),
+            Rule::Text => value.is_string().then_some(value),
+            Rule::Url => value.as_str().is_some_and(is_web_address).then_some(value),
+        };
+        checked.ok_or_else(|| malformed(name))
+    }
+
+    fn object(&mut self, name: &str, fields: &[Parameter], value: Value) -> Result<Value, Refusal> {
+        let Some(Value::Object(given)) = nested(value) else { return Err(malformed(name)) };
+        let mut object = Map::new();
+        for (key, value) in given {
+            let (_, rule) = fields.iter().find(|(field, _)| *field == key).ok_or_else(|| unknown(&key))?;
+            if !value.is_null() {
+                let value = self.value(&key, rule, value)?;
+                object.insert(key, value);
+            }
+        }
+        Ok(Value::Object(object))
+    }
+
+    fn list(&mut self, name: &str, of: &Rule, value: Value) -> Result<Value, Refusal> {
+        let Some(Value::Array(given)) = nested(value) else { return Err(malformed(name)) };
+        given.into_iter().map(|item| self.value(name, of, item)).collect()
+    }
+
+    /// A file id or address as it is; for `attach://`, the file meant, under a name of ours.
+    fn media(&mut self, name: &str, value: Value) -> Result<Value, Refusal> {
+        let Some(text) = value.as_str() else { return Err(malformed(name)) };
+        if let Some(part) = text.strip_prefix("attach://") {
+            let file = self.files.remove(part).ok_or_else(|| Refusal::bad_request("attached file not found"))?;
+            let field = format!("file{}", self.uploads.len());
+            let value = Value::from(format!("attach://{field}"));
+            self.upload(field, file);
+            return Ok(value);
+        }
+        if is_web_address(text) || is_file_id(text) {
+            return Ok(value);
+        }
+        Err(Refusal::bad_request("wrong file identifier/HTTP URL specified"))
+    }
+
+    /// Takes the file sent under a media parameter's own name, if there is one.
+    fn file(&mut self, name: &str, rule: &Rule) {
+        if matches!(rule, Rule::Media)
+            && let Some(file) = self.files.remove(name)
+        {
+            self.upload(name.to_owned(), file);
+        }
+    }
+
+    fn upload(&mut self, field: String, file: File) {
+        let file_name = file.name.chars().filter(|c| !c.is_control()).take(MAX_FILE_NAME).collect();
+        self.uploads.push(Upload { field, file_name, bytes: file.bytes });
+    }
+}
+
+/// An object or list, which outside JSON comes as its text.
+fn nested(value: Value) -> Option<Value> {
+    match value.as_str() {
+        Some(text) => json::parse(text.as_bytes()),
+        None => Some(value),
+    }
+}
+
+fn whole(value: &Value) -> Option<Value> {
+    let number = value.as_i64().or_else(|| value.as_str()?.parse().ok())?;
+    Some(Value::from(number))
+}
+
+fn decimal(value: &Value) -> Option<Value> {
+    let number: f64 = value.as_f64().or_else(|| value.as_str()?.parse().ok())?;
+    number.is_finite().then(|| Value::from(number))
+}
+
+fn flag(value: &Value) -> Option<Value> {
+    let flag = value.as_bool().or_else(|| match value.as_str()? {
+        "true" | "True" | "1" => Some(true),
+        "false" | "False" | "0" => Some(false),
+        _ => None,
+    })?;
+    Some(Value::from(flag))
+}
+
+/// Telegram fetches these itself. Anything but http(s) could name a file on the host of a self-hosted Bot API server.
+fn is_web_address(text: &str) -> bool {
+    text.starts_with("https://") || text.starts_with("http://")
+}
+
+fn is_file_id(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
+}
+
+fn unknown(name: &str) -> Refusal {
+    let name: String = name.chars().take(64).collect();
+    Refusal::bad_request(format!("unknown parameter {name:?}"))
+}
+
+fn malformed(name: &str) -> Refusal {
+    Refusal::bad_request(format!("parameter \"{name}\" is not of its form"))
+}

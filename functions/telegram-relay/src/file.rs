@@ -1,0 +1,114 @@
+//! Files: Telegram's paths are easily guessed and the bot is shared, so a path is handed out signed for one tenant.
+//!
+//! `<until, ms>-<signature>/<Telegram's path>`; the name at its end stays, which clients judge the type by.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
+use nbhd::clock::Timestamp;
+use nbhd::domain::ids::TenantId;
+use nbhd::domain::secrets::{MasterKey, same_secret};
+use nbhd::providers::telegram::{Download, FilePath};
+use secrecy::ExposeSecret as _;
+
+/// As long as Telegram promises for its own paths. <https://core.telegram.org/bots/api#getfile>
+const VALID_FOR: Duration = Duration::from_secs(3600);
+
+/// What a type that we do not vouch for is called: nothing runs it.
+const OPAQUE: &str = "application/octet-stream";
+
+/// The path under which `tenant` alone may download `path` for an hour.
+pub(crate) fn sign(key: &MasterKey, tenant: TenantId, path: &FilePath, now: Timestamp) -> String {
+    let until = now + VALID_FOR;
+    let signature = key.file_signature(tenant, path.as_str(), until);
+    format!("{}-{}/{path}", until.millis(), signature.expose_secret())
+}
+
+/// Telegram's path behind a signed one; `None` when it was not signed for this tenant, or not within the last hour.
+pub(crate) fn verify(key: &MasterKey, tenant: TenantId, signed: &str, now: Timestamp) -> Option<FilePath> {
+    let (seal, path) = signed.split_once('/')?;
+    let (until, signature) = seal.split_once('-')?;
+    let until = Timestamp::from_millis(until.parse().ok()?);
+    let path = FilePath::parse(path)?;
+    let ours = same_secret(&key.file_signature(tenant, path.as_str(), until), signature);
+    (ours && now < until).then_some(path)
+}
+
+/// The file as an answer that no browser would run.
+pub(crate) fn response(file: Download) -> Response {
+    let content_type = file.content_type.as_deref().map_or(OPAQUE, inert_type);
+    let mut response = Response::new(Body::from(file.bytes));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// The types that files of a chat have and that are nothing but data; everything else is opaque.
+fn inert_type(given: &str) -> &'static str {
+    const INERT: [&str; 12] = [
+        "application/pdf",
+        "audio/mp4",
+        "audio/mpeg",
+        "audio/ogg",
+        "image/gif",
+        "image/jpeg",
+        "image/png",
+        "image/webp",
+        "video/mp4",
+        "video/quicktime",
+        "video/webm",
+        OPAQUE,
+    ];
+    let essence = given.split(';').next().unwrap_or_default().trim();
+    INERT.into_iter().find(|known| known.eq_ignore_ascii_case(essence)).unwrap_or(OPAQUE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secrecy::SecretString;
+
+    fn signed() -> (MasterKey, TenantId, Timestamp, String) {
+        let key = MasterKey::new(&SecretString::from("k".repeat(32))).expect("long enough");
+        let (tenant, now) = (TenantId::random(), Timestamp::from_seconds(1_000));
+        let path = FilePath::parse("photos/file_7.jpg").expect("plain");
+        let signed = sign(&key, tenant, &path, now);
+        (key, tenant, now, signed)
+    }
+
+    #[test]
+    fn a_signed_path_opens_for_an_hour() {
+        let (key, tenant, now, signed) = signed();
+        let path = FilePath::parse("photos/file_7.jpg");
+        assert_eq!(verify(&key, tenant, &signed, now), path);
+        assert_eq!(verify(&key, tenant, &signed, now + VALID_FOR - Duration::from_millis(1)), path);
+        assert_eq!(verify(&key, tenant, &signed, now + VALID_FOR), None);
+    }
+
+    #[test]
+    fn a_signed_path_opens_for_its_tenant_and_file_alone() {
+        let (key, tenant, now, signed) = signed();
+        assert_eq!(verify(&key, TenantId::random(), &signed, now), None);
+        let until = (now + VALID_FOR).millis();
+        let later = signed.replace(&until.to_string(), &(until + 1).to_string());
+        for other in [later, signed.replace("file_7", "file_8"), signed.replace("photos/", "photos/../photos/")] {
+            assert_eq!(verify(&key, tenant, &other, now), None, "{other}");
+        }
+        for nonsense in ["", "/", "-/", "photos/file_7.jpg", "9999999999999-/photos/file_7.jpg", "x-y/z"] {
+            assert_eq!(verify(&key, tenant, nonsense, now), None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn a_type_that_could_run_is_opaque() {
+        for given in ["text/html", "image/svg+xml", "application/javascript", "", "nonsense", "text/plain"] {
+            assert_eq!(inert_type(given), OPAQUE, "{given}");
+        }
+        assert_eq!(inert_type("Image/JPEG; charset=x"), "image/jpeg");
+    }
+}

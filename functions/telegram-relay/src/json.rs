@@ -1,0 +1,93 @@
+//! JSON in which no object names a key twice: two readers could otherwise see two different calls.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+
+/// Reads one JSON value; `None` when it is not JSON, or when any object in it names a key twice.
+pub(crate) fn parse(text: &[u8]) -> Option<Value> {
+    serde_json::from_slice::<Unambiguous>(text).ok().map(|value| value.0)
+}
+
+struct Unambiguous(Value);
+
+impl<'de> Deserialize<'de> for Unambiguous {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(Reader).map(Self)
+    }
+}
+
+struct Reader;
+
+impl<'de> Visitor<'de> for Reader {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON without repeated keys")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::from(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(Unambiguous(item)) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Value::Array(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut object = Map::new();
+        while let Some((key, Unambiguous(value))) = entries.next_entry::<String, _>()? {
+            if object.insert(key, value).is_some() {
+                return Err(A::Error::custom("a repeated key"));
+            }
+        }
+        Ok(Value::Object(object))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repeated_key_is_refused_at_any_depth() {
+        for text in [r#"{"a":1,"a":2}"#, r#"{"a":{"b":1,"b":1}}"#, r#"[[{"a":1},{"a":1,"\u0061":2}]]"#] {
+            assert!(parse(text.as_bytes()).is_none(), "{text}");
+        }
+        assert_eq!(parse(br#"{"a":[1,{"b":null}],"c":-1.5}"#), Some(serde_json::json!({"a":[1,{"b":null}],"c":-1.5})));
+    }
+
+    #[test]
+    fn what_is_not_one_json_value_is_refused() {
+        let deep = "[".repeat(100_000);
+        for text in ["", "{", "{}{}", "{} x", "nul", "1e999", "\"\\ud800\"", &deep] {
+            assert!(parse(text.as_bytes()).is_none());
+        }
+        assert!(parse(b"\"\xff\"").is_none());
+    }
+}

@@ -1,0 +1,113 @@
+//! A call's parameters, read from exactly one place: the query, or the body in one of Telegram's three forms.
+//! <https://core.telegram.org/bots/api#making-requests>
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+
+use axum::http::{HeaderMap, header};
+use bytes::Bytes;
+use futures::stream;
+use multer::Multipart;
+use serde_json::{Map, Value};
+
+use crate::answer::Refusal;
+use crate::json;
+
+/// What a call carries, before it is checked; texts are texts also where the method wants a number or an object.
+#[derive(Debug, Default)]
+pub struct Parameters {
+    /// The parameters by name.
+    pub values: Map<String, Value>,
+    /// The files sent along, by the name of their part.
+    pub files: BTreeMap<String, File>,
+}
+
+/// A file sent along.
+#[derive(Debug)]
+pub struct File {
+    /// What the sender calls it.
+    pub name: String,
+    /// The file.
+    pub bytes: Bytes,
+}
+
+impl Parameters {
+    /// Reads the parameters of a request.
+    ///
+    /// # Errors
+    /// A [`Refusal`] when both query and body carry some, when a name comes twice, or when the body is not of the form its
+    /// content type says.
+    pub async fn read(query: Option<&str>, headers: &HeaderMap, body: Bytes) -> Result<Self, Refusal> {
+        let query = query.unwrap_or_default();
+        if body.is_empty() {
+            return Self::from_form(query.as_bytes());
+        }
+        if !query.is_empty() {
+            return Err(Refusal::bad_request("parameters are accepted from the query or from the body, not from both"));
+        }
+        let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        match essence.as_str() {
+            "application/json" => Self::from_json(&body),
+            "application/x-www-form-urlencoded" => Self::from_form(&body),
+            "multipart/form-data" => Self::from_multipart(content_type, body).await,
+            _ => Err(Refusal::bad_request("unsupported content type")),
+        }
+    }
+
+    fn from_json(body: &[u8]) -> Result<Self, Refusal> {
+        match json::parse(body) {
+            Some(Value::Object(values)) => Ok(Self { values, files: BTreeMap::new() }),
+            Some(_) | None => Err(Refusal::bad_request("the body is not a JSON object of parameters, each named once")),
+        }
+    }
+
+    fn from_form(text: &[u8]) -> Result<Self, Refusal> {
+        let pairs: Vec<(String, String)> =
+            serde_urlencoded::from_bytes(text).map_err(|_| Refusal::bad_request("the parameters are not a form"))?;
+        let mut parameters = Self::default();
+        for (name, value) in pairs {
+            parameters.add_value(name, value)?;
+        }
+        Ok(parameters)
+    }
+
+    async fn from_multipart(content_type: &str, body: Bytes) -> Result<Self, Refusal> {
+        let not_multipart = || Refusal::bad_request("the body is not the multipart form its content type says");
+        let boundary = multer::parse_boundary(content_type).map_err(|_| not_multipart())?;
+        let mut form = Multipart::new(stream::iter([Ok::<_, Infallible>(body)]), boundary);
+        let mut parameters = Self::default();
+        while let Some(field) = form.next_field().await.map_err(|_| not_multipart())? {
+            let name = field.name().ok_or_else(not_multipart)?.to_owned();
+            let file_name = field.file_name().map(str::to_owned);
+            let bytes = field.bytes().await.map_err(|_| not_multipart())?;
+            match file_name {
+                Some(file_name) => parameters.add_file(name, File { name: file_name, bytes })?,
+                None => {
+                    let text = String::from_utf8(bytes.into()).map_err(|_| not_multipart())?;
+                    parameters.add_value(name, text)?;
+                }
+            }
+        }
+        Ok(parameters)
+    }
+
+    fn add_value(&mut self, name: String, value: String) -> Result<(), Refusal> {
+        self.name_is_free(&name)?;
+        self.values.insert(name, Value::String(value));
+        Ok(())
+    }
+
+    fn add_file(&mut self, name: String, file: File) -> Result<(), Refusal> {
+        self.name_is_free(&name)?;
+        self.files.insert(name, file);
+        Ok(())
+    }
+
+    fn name_is_free(&self, name: &str) -> Result<(), Refusal> {
+        match self.values.contains_key(name) || self.files.contains_key(name) {
+            true => Err(Refusal::bad_request("a parameter is given twice")),
+            false => Ok(()),
+        }
+    }
+}
