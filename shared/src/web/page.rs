@@ -1,0 +1,174 @@
+//! The pages a person sees on the way to Google and back: one look, no script, nothing from elsewhere.
+
+use std::fmt::Write as _;
+
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ring::digest;
+
+const STYLE: &str = include_str!("page.css");
+
+/// How much a button stands out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Button {
+    /// What the page is for.
+    Main,
+    /// A way out.
+    Quiet,
+}
+
+/// A page that nobody stores or frames. Whatever text is put on it is escaped.
+#[derive(Clone, Debug)]
+pub struct Page {
+    status: StatusCode,
+    title: String,
+    body: String,
+    form_targets: Vec<String>,
+}
+
+impl Page {
+    /// A page with a heading and nothing else yet.
+    pub fn new(status: StatusCode, title: &str) -> Self {
+        Self { status, title: escape(title), body: String::new(), form_targets: Vec::new() }
+    }
+
+    /// Adds a paragraph.
+    #[must_use]
+    pub fn text(self, text: &str) -> Self {
+        self.html(format_args!("<p>{}</p>", escape(text)))
+    }
+
+    /// Adds a list of facts: a label and what it stands for, such as a name that someone else chose.
+    #[must_use]
+    pub fn facts(self, facts: &[(&str, &str)]) -> Self {
+        let mut list = String::new();
+        for (label, value) in facts {
+            // `bdi` keeps a name with right-to-left marks from turning the text around it.
+            let _ = write!(list, "<div><dt>{}</dt><dd><bdi>{}</bdi></dd></div>", escape(label), escape(value));
+        }
+        self.html(format_args!("<dl>{list}</dl>"))
+    }
+
+    /// Adds a button that posts `fields` to `action`, an address of ours.
+    #[must_use]
+    pub fn form(self, action: &str, fields: &[(&str, &str)], button: Button, label: &str) -> Self {
+        let mut inputs = String::new();
+        for (name, value) in fields {
+            let _ = write!(inputs, "<input type=\"hidden\" name=\"{}\" value=\"{}\">", escape(name), escape(value));
+        }
+        let class = match button {
+            Button::Main => "",
+            Button::Quiet => " class=\"quiet\"",
+        };
+        let (action, label) = (escape(action), escape(label));
+        let mut page = self.html(format_args!(
+            "<form method=\"post\" action=\"{action}\">{inputs}<button{class}>{label}</button></form>"
+        ));
+        page.form_targets.push("'self'".to_owned());
+        page
+    }
+
+    /// Lets a form be redirected to `origin`: browsers hold redirects after a form to its policy too.
+    #[must_use]
+    pub fn leading_to(mut self, origin: String) -> Self {
+        self.form_targets.push(origin);
+        self
+    }
+
+    /// Adds text to be copied as a whole.
+    #[must_use]
+    pub fn copyable(self, text: &str) -> Self {
+        self.html(format_args!("<p class=\"copy\">{}</p>", escape(text)))
+    }
+
+    /// Adds a stable code, small: for whoever is asked for help.
+    #[must_use]
+    pub fn code(self, code: &str) -> Self {
+        self.html(format_args!("<p class=\"code\">Code: <code>{}</code></p>", escape(code)))
+    }
+
+    fn html(mut self, html: std::fmt::Arguments<'_>) -> Self {
+        let _ = self.body.write_fmt(html);
+        self
+    }
+
+    fn security_policy(&self) -> String {
+        let style = STANDARD.encode(digest::digest(&digest::SHA256, STYLE.as_bytes()));
+        let forms = if self.form_targets.is_empty() { "'none'".to_owned() } else { self.form_targets.join(" ") };
+        format!(
+            "default-src 'none'; style-src 'sha256-{style}'; form-action {forms}; frame-ancestors 'none'; base-uri 'none'"
+        )
+    }
+}
+
+impl IntoResponse for Page {
+    fn into_response(self) -> Response {
+        let policy = self.security_policy();
+        let Self { status, title, body, .. } = self;
+        let html = format!(
+            "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+             <meta name=\"robots\" content=\"noindex\"><title>{title}</title><style>{STYLE}</style></head>\
+             <body><main><p class=\"brand\">NBHD United</p><h1>{title}</h1>{body}</main></body></html>"
+        );
+        let mut response = (status, Html(html)).into_response();
+        let mut set = |name: HeaderName, value: &str| {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                response.headers_mut().insert(name, value);
+            }
+        };
+        set(header::CONTENT_SECURITY_POLICY, &policy);
+        set(header::CACHE_CONTROL, "no-store");
+        // Addresses of pages carry tokens, so no one else learns them. `no-referrer` would also blank the `Origin` of our
+        // own forms, by which browsers without fetch metadata are recognised.
+        set(header::REFERRER_POLICY, "same-origin");
+        set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+        set(header::X_FRAME_OPTIONS, "DENY");
+        response
+    }
+}
+
+/// Text made safe inside HTML, in an element or a quoted attribute.
+fn escape(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            other => safe.push(other),
+        }
+    }
+    safe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOSTILE: &str = "\"'></title><script>alert(1)</script>&";
+
+    #[test]
+    fn no_text_becomes_markup() {
+        let page = Page::new(StatusCode::OK, HOSTILE)
+            .text(HOSTILE)
+            .facts(&[(HOSTILE, HOSTILE)])
+            .form(HOSTILE, &[(HOSTILE, HOSTILE)], Button::Main, HOSTILE)
+            .copyable(HOSTILE)
+            .code(HOSTILE);
+        assert!(!page.body.contains("<script") && !page.title.contains('<'));
+        assert_eq!(page.body.matches("&lt;script&gt;").count(), 9);
+    }
+
+    #[test]
+    fn a_page_without_a_form_submits_nothing() {
+        assert!(Page::new(StatusCode::OK, "").security_policy().contains("form-action 'none'"));
+        let page =
+            Page::new(StatusCode::OK, "").form("/", &[], Button::Quiet, "").leading_to("https://a.example".into());
+        assert!(page.security_policy().contains("form-action 'self' https://a.example;"));
+    }
+}
