@@ -144,7 +144,12 @@ impl Links {
 
     /// The page that `link` opens.
     pub fn authorize_url(&self, services: Services, link: &str) -> String {
-        format!("{}/oauth/{services}/authorize?link={link}", self.base.as_str())
+        format!("{}?link={link}", self.form_url(services))
+    }
+
+    /// Where the button on that page leads.
+    pub fn form_url(&self, services: Services) -> String {
+        format!("{}/oauth/{services}/authorize", self.base.as_str())
     }
 
     /// Where Google sends the answer; registered there for each of [`Services::ALL`].

@@ -1,0 +1,65 @@
+//! The address of Google's consent page.
+
+use std::borrow::Cow;
+
+use nbhd::clock::Timestamp;
+use nbhd::config::{ConfigError, Env};
+use nbhd::domain::scope;
+use nbhd::flows::connect_link::{Connect, Links, Services};
+use nbhd::tokens::Claims;
+use oauth2::basic::BasicClient;
+use oauth2::{
+    AuthUrl, ClientId, CsrfToken, EndpointSet, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope, url::ParseError,
+};
+use secrecy::ExposeSecret as _;
+
+/// Our client, as far as asking for consent goes: it sends people to Google and talks to nobody.
+pub(crate) struct Consent {
+    client: BasicClient<EndpointSet>,
+}
+
+impl Consent {
+    /// `None` when `GOOGLE_CLIENT_ID` or `GOOGLE_CLIENT_SECRET` is not set: a consent could not be completed then.
+    pub(crate) fn from_env(env: &Env) -> Result<Option<Self>, ConfigError> {
+        let (Some(id), Some(_)) = (env.optional("GOOGLE_CLIENT_ID"), env.optional("GOOGLE_CLIENT_SECRET")) else {
+            return Ok(None);
+        };
+        let (name, hint) = ("GOOGLE_AUTH_URL", "the address of Google's consent page");
+        let url = env.url(name, "https://accounts.google.com/o/oauth2/v2/auth")?;
+        let url = AuthUrl::new(url).map_err(|_| ConfigError::Invalid { name: name.to_owned(), hint })?;
+        Ok(Some(Self { client: BasicClient::new(ClientId::new(id.to_owned())).set_auth_uri(url) }))
+    }
+
+    /// Where the consent page is: a form of ours may lead there.
+    pub(crate) fn origin(&self) -> String {
+        self.client.auth_uri().url().origin().ascii_serialization()
+    }
+
+    /// The address to send the holder of `link` to.
+    ///
+    /// `offline` and `consent` together make Google hand out a refresh token every time; `include_granted_scopes` lets a
+    /// second service join the grant of the first.
+    /// <https://developers.google.com/identity/protocols/oauth2/web-server#creatingclient>
+    pub(crate) fn url(
+        &self,
+        links: &Links,
+        link: &Claims<Connect>,
+        services: Services,
+        now: Timestamp,
+    ) -> Result<String, ParseError> {
+        let redirect = RedirectUrl::new(links.redirect_url(services))?;
+        let verifier = PkceCodeVerifier::new(links.pkce_verifier(&link.jti).expose_secret().to_owned());
+        let scopes = scope::IDENTITY.into_iter().chain(services.providers().iter().map(|provider| provider.scope()));
+        let (url, _) = self
+            .client
+            .authorize_url(|| CsrfToken::new(links.state(link, services, now)))
+            .set_redirect_uri(Cow::Owned(redirect))
+            .set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&verifier))
+            .add_scopes(scopes.map(|scope| Scope::new(scope.to_owned())))
+            .add_extra_param("access_type", "offline")
+            .add_extra_param("prompt", "consent")
+            .add_extra_param("include_granted_scopes", "true")
+            .url();
+        Ok(url.into())
+    }
+}
