@@ -1,27 +1,20 @@
 //! What is sent to Google, and what its simulator answers, is what Google's discovery documents describe.
 
 use axum::http::{HeaderMap, StatusCode};
-use nbhd::clock::{Clock, Timestamp};
-use nbhd::config::Env;
 use nbhd_sim::contracts;
-use nbhd_sim::google::calendar::Event;
 use nbhd_sim::google::contract::check;
-use nbhd_sim::google::{Endpoint, Failure, Google, Scopes};
+use nbhd_sim::google::{Endpoint, Failure};
 use nbhd_sim::journal::{Entry, Journal};
-use serde_json::{Value, json};
+use serde_json::json;
 
-const PERSON: &str = "nora@example.com";
-const REDIRECT: &str = "https://nbhd.example/oauth/google/callback";
-const NOON: Timestamp = Timestamp::from_millis(1_795_262_400_000);
-const EVERYTHING: &str = "openid email https://www.googleapis.com/auth/gmail.readonly \
-                          https://www.googleapis.com/auth/calendar.readonly";
+use crate::google_world::{PERSON, World};
 
 #[tokio::test]
 async fn every_answer_of_the_simulator_is_one_google_describes() {
     let world = World::start().await;
     world.fill();
     let token = world.access_token().await;
-    let get = |path: String| world.get(&token, path);
+    let get = async |path: String| world.get(&token, &path).await;
 
     for path in
         ["", "?q=is:unread&maxResults=3", "?maxResults=2&fields=messages(id,threadId),nextPageToken", "?q=nothing"]
@@ -54,7 +47,7 @@ async fn every_answer_of_the_simulator_is_one_google_describes() {
         "items": [{ "id": "primary" }, { "id": "nobody@example.com" }],
     });
     world.post(&token, "/calendar/v3/freeBusy", asked).await;
-    world.get("ya29.unknown", "/gmail/v1/users/me/messages".to_owned()).await;
+    world.get("ya29.unknown", "/gmail/v1/users/me/messages").await;
 
     let Some(report) = check(&world.journal) else { return };
     assert_eq!(report.violations, Vec::<String>::new());
@@ -72,7 +65,7 @@ async fn every_message_of_the_corpus_is_answered_as_google_describes() {
         .mailbox(PERSON, |mailbox| mailbox.messages().iter().map(|message| message.id.clone()).collect::<Vec<_>>());
     assert_eq!(ids.len(), count, "none was dropped");
     for id in ids {
-        let (status, _) = world.get(&token, format!("/gmail/v1/users/me/messages/{id}")).await;
+        let (status, _) = world.get(&token, &format!("/gmail/v1/users/me/messages/{id}")).await;
         assert_eq!(status, StatusCode::OK);
     }
     let Some(report) = check(&world.journal) else { return };
@@ -129,85 +122,10 @@ async fn an_injected_failure_is_held_to_nothing_but_its_request_is() {
     world.google.fail_next(Endpoint::MessagesList, Failure::Garbage);
     world.google.fail_next(Endpoint::MessagesList, Failure::Down(503));
     for _ in 0..2 {
-        world.get(&token, "/gmail/v1/users/me/messages".to_owned()).await;
+        world.get(&token, "/gmail/v1/users/me/messages").await;
     }
     world.google.fail_next(Endpoint::MessagesList, Failure::RateLimited(Some(7)));
-    world.get(&token, "/gmail/v1/users/me/messages?unknown=1".to_owned()).await;
+    world.get(&token, "/gmail/v1/users/me/messages?unknown=1").await;
     let Some(report) = check(&world.journal) else { return };
     assert_eq!((report.held, report.violations.len()), (3, 1), "{:?}", report.violations);
-}
-
-struct World {
-    google: Google,
-    journal: Journal,
-    http: reqwest::Client,
-}
-
-impl World {
-    async fn start() -> Self {
-        let journal = Journal::new();
-        let google = Google::start(Clock::manual(NOON), &journal).await.expect("a free port");
-        google.has_account(PERSON, "Nora Lindqvist", "Europe/Zurich");
-        google.allows_redirect_to(REDIRECT);
-        let http = nbhd::http::client(&Env::from_pairs::<&str, &str>([])).expect("a client");
-        Self { google, journal, http }
-    }
-
-    fn fill(&self) {
-        self.google.fills_mailbox(PERSON, None).expect("the samples are compiled in");
-        self.google.calendar(PERSON, |calendar| {
-            let timed = |name, from, to| {
-                Event::timed(name, &format!("2026-11-21T{from}+01:00"), &format!("2026-11-21T{to}+01:00"))
-            };
-            calendar.add(timed("Dentist", "09:00:00", "09:45:00").at("Limmatquai 4").with(&["dentist@example.com"]));
-            calendar.add(timed("Overlap", "09:30:00", "10:00:00").status("tentative"));
-            calendar.add(timed("Called off", "11:00:00", "12:00:00").status("cancelled"));
-            calendar.add(timed("", "15:00:00", "16:00:00").untitled());
-            calendar.add(Event::all_day("Market day", "2026-11-21", "2026-11-22"));
-        });
-    }
-
-    async fn access_token(&self) -> String {
-        let client = self.google.client();
-        let query = [
-            ("client_id", client.id.as_str()),
-            ("redirect_uri", REDIRECT),
-            ("response_type", "code"),
-            ("scope", EVERYTHING),
-        ];
-        let mut url = url::Url::parse(&format!("{}/o/oauth2/v2/auth", self.google.base_url())).expect("an address");
-        url.query_pairs_mut().extend_pairs(query);
-        let back = self.google.consents(url.as_str(), PERSON, &Scopes::All).expect("a consent");
-        let back = url::Url::parse(&back).expect("an address");
-        let code = back.query_pairs().find(|(name, _)| name == "code").expect("a code").1.into_owned();
-        let form = [
-            ("grant_type", "authorization_code"),
-            ("code", &code),
-            ("redirect_uri", REDIRECT),
-            ("client_id", &client.id),
-            ("client_secret", &client.secret),
-        ];
-        let mut body = url::form_urlencoded::Serializer::new(String::new());
-        let request = self.http.post(format!("{}/token", self.google.base_url()));
-        let request = request.header("content-type", "application/x-www-form-urlencoded");
-        let answer = request.body(body.extend_pairs(form).finish()).send().await.expect("an answer");
-        let tokens: Value = serde_json::from_slice(&answer.bytes().await.expect("a body")).expect("JSON");
-        tokens["access_token"].as_str().expect("an access token").to_owned()
-    }
-
-    async fn get(&self, token: &str, path: String) -> (StatusCode, Value) {
-        let request = self.http.get(format!("{}{path}", self.google.base_url())).bearer_auth(token);
-        answer(request).await
-    }
-
-    async fn post(&self, token: &str, path: &str, body: Value) -> (StatusCode, Value) {
-        let request = self.http.post(format!("{}{path}", self.google.base_url())).bearer_auth(token);
-        answer(request.body(body.to_string())).await
-    }
-}
-
-async fn answer(request: reqwest::RequestBuilder) -> (StatusCode, Value) {
-    let answer = request.send().await.expect("an answer");
-    let status = answer.status();
-    (status, serde_json::from_slice(&answer.bytes().await.expect("a body")).unwrap_or_default())
 }

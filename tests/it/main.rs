@@ -1,6 +1,8 @@
 //! Tests.
 
 mod google_contract;
+mod google_sim;
+mod google_world;
 mod telegram_contract;
 mod tidy;
 mod vault;
