@@ -4,6 +4,8 @@
 pub mod azure;
 #[cfg(feature = "google")]
 pub mod google;
+#[cfg(feature = "runtime")]
+pub mod runtime;
 #[cfg(feature = "telegram")]
 pub mod telegram;
 
