@@ -31,7 +31,7 @@ pub struct Limits {
 impl Default for Limits {
     /// Those of `template.yaml`.
     fn default() -> Self {
-        Self { concurrency: 50, timeout: Duration::from_secs(60) }
+        Self { concurrency: 200, timeout: Duration::from_secs(90) }
     }
 }
 

@@ -52,6 +52,26 @@ pub enum Cause {
     NotDurable,
 }
 
+impl Delivery {
+    /// The stable code in log lines.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::SecretRefused => "secret_refused",
+            Self::Rejected => "rejected",
+            Self::NotYet { .. } => "not_yet",
+        }
+    }
+
+    /// What happened, where an update was not taken.
+    pub const fn cause(self) -> Option<Cause> {
+        match self {
+            Self::NotYet { cause, .. } => Some(cause),
+            Self::Accepted | Self::SecretRefused | Self::Rejected => None,
+        }
+    }
+}
+
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
