@@ -18,6 +18,10 @@ pub const ENCODING: &str = "encoding";
 /// See [`ENCODING`].
 pub const BASE64: &str = "base64";
 
+/// The longest update that always fits a message of at most 1 MiB, even as base64.
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
+pub const LARGEST_UPDATE: usize = 767 * 1024;
+
 /// The longest time a message can be put off.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html>
 const MAX_VISIBILITY: Duration = Duration::from_secs(43_200);

@@ -2,3 +2,5 @@
 
 #[cfg(feature = "tokens")]
 pub mod connect_link;
+#[cfg(all(feature = "store", feature = "queue"))]
+pub mod disconnect;

@@ -1,0 +1,132 @@
+//! What we say ourselves: the webhook's own answer, a `sendMessage` that costs no call.
+//!
+//! See <https://core.telegram.org/bots/api#making-requests-when-getting-updates>.
+
+use nbhd::domain::ids::ChatId;
+use nbhd::domain::integration::{Integration, Status};
+use nbhd::domain::tenant::{Lifecycle, Tenant};
+use serde::Serialize;
+
+/// A `sendMessage` as the answer to an update.
+#[derive(Debug, Serialize)]
+pub(crate) struct Reply {
+    method: &'static str,
+    chat_id: ChatId,
+    text: String,
+    link_preview_options: LinkPreview,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reply_markup: Option<Keyboard>,
+}
+
+#[derive(Debug, Serialize)]
+struct LinkPreview {
+    is_disabled: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Keyboard {
+    inline_keyboard: Vec<[Button; 1]>,
+}
+
+/// A button that opens an address.
+#[derive(Debug, Serialize)]
+pub(crate) struct Button {
+    /// What stands on it.
+    pub(crate) text: &'static str,
+    /// What it opens.
+    pub(crate) url: String,
+}
+
+/// A reply of plain text.
+pub(crate) fn say(chat: ChatId, text: impl Into<String>) -> Reply {
+    let link_preview_options = LinkPreview { is_disabled: true };
+    Reply { method: "sendMessage", chat_id: chat, text: text.into(), link_preview_options, reply_markup: None }
+}
+
+pub(crate) fn welcome(chat: ChatId, subscribe_url: &str) -> Reply {
+    say(
+        chat,
+        format!(
+            "Welcome to NBHD United: a private assistant of your own, here in Telegram.\n\n\
+             You have no assistant yet. Subscribe at {subscribe_url} and write to me again."
+        ),
+    )
+}
+
+pub(crate) fn suspended(chat: ChatId) -> Reply {
+    say(chat, "Your assistant is paused, so this was not passed on. Send /billing to resume, then write again.")
+}
+
+pub(crate) fn slow_down(chat: ChatId) -> Reply {
+    say(chat, "That is more than I can take at once, so your last messages were not passed on. Give me a minute.")
+}
+
+pub(crate) fn private_chats_only(chat: ChatId) -> Reply {
+    say(chat, "I only work in private chats. Open a chat with me and write there.")
+}
+
+pub(crate) fn out_of_order(chat: ChatId) -> Reply {
+    say(chat, "Something on our side is out of order, so this was not passed on. We have been told; try again later.")
+}
+
+pub(crate) fn start(chat: ChatId, is_ready: bool) -> Reply {
+    let state = if is_ready {
+        "Your assistant is here: just write to it."
+    } else {
+        "Your assistant is being made ready. Write to it already: it will read everything."
+    };
+    say(chat, format!("{state}\n\nSend /connect to let it read your Gmail and Google Calendar, or /help for more."))
+}
+
+pub(crate) fn connect(chat: ChatId, buttons: impl IntoIterator<Item = Button>) -> Reply {
+    let text = "What may your assistant read? It can only read, never send or change anything.\n\n\
+                The buttons work for 10 minutes and connect to your assistant whoever presses them: do not pass them on.";
+    let inline_keyboard = buttons.into_iter().map(|button| [button]).collect();
+    Reply { reply_markup: Some(Keyboard { inline_keyboard }), ..say(chat, text) }
+}
+
+pub(crate) fn help(chat: ChatId) -> Reply {
+    say(
+        chat,
+        "Everything you write goes to your assistant, except these:\n\n\
+         /connect – let it read Gmail or Google Calendar\n\
+         /disconnect – take that back; /disconnect gmail or /disconnect calendar for one of them\n\
+         /status – what is connected, and how your assistant is\n\
+         /timezone – your time zone, such as /timezone Europe/Berlin\n\
+         /billing – your subscription\n\
+         /help – this list",
+    )
+}
+
+pub(crate) fn billing(chat: ChatId) -> Reply {
+    say(
+        chat,
+        "Managing your subscription from here is coming soon. Until then, write to the people you subscribed with.",
+    )
+}
+
+pub(crate) fn status(chat: ChatId, tenant: &Tenant, integrations: &[Integration]) -> Reply {
+    let assistant = match tenant.lifecycle {
+        Lifecycle::Pending | Lifecycle::Provisioning => "being made ready",
+        Lifecycle::Active => "running",
+        Lifecycle::Suspended => "paused; send /billing to resume",
+        Lifecycle::Deprovisioning | Lifecycle::Deleted => "removed",
+    };
+    let zone = tenant.time_zone.as_ref().map_or("not known; set it with /timezone", |zone| &zone.name);
+    let mut lines = vec![format!("Assistant: {assistant}")];
+    for provider in nbhd::domain::integration::Provider::ALL {
+        let row = integrations.iter().find(|row| row.provider == provider);
+        lines.push(format!("{}: {}", provider.display_name(), connection(row)));
+    }
+    lines.push(format!("Time zone: {zone}"));
+    say(chat, lines.join("\n"))
+}
+
+fn connection(row: Option<&Integration>) -> String {
+    match row.map(|row| (row.status, row.account.as_deref())) {
+        Some((Status::Active, Some(account))) => format!("connected as {account}"),
+        Some((Status::Active, None)) => "connected".to_owned(),
+        Some((Status::Expired, _)) => "Google ended the connection; send /connect to renew it".to_owned(),
+        Some((Status::Revoked, _)) | None => "not connected".to_owned(),
+    }
+}
