@@ -4,5 +4,6 @@ mod google_contract;
 mod google_sim;
 mod google_world;
 mod telegram_contract;
+mod template;
 mod tidy;
 mod vault;

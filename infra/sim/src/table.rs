@@ -116,11 +116,12 @@ fn open(path: Option<&Path>) -> anyhow::Result<Database> {
     Database::new(path).with_context(|| format!("the table's file `{path}` cannot be opened"))
 }
 
-/// The table of `template.yaml`.
-fn create(database: &Database) -> anyhow::Result<()> {
+/// The table of `template.yaml`, as `CreateTable` takes it.
+pub fn definition() -> Value {
     let attribute = |name: &str, kind: &str| json!({ "AttributeName": name, "AttributeType": kind });
-    let key = |hash: &str, range: &str| json!([{ "AttributeName": hash, "KeyType": "HASH" }, { "AttributeName": range, "KeyType": "RANGE" }]);
-    let table = json!({
+    let part = |name: &str, kind: &str| json!({ "AttributeName": name, "KeyType": kind });
+    let key = |hash: &str, range: &str| json!([part(hash, "HASH"), part(range, "RANGE")]);
+    json!({
         "TableName": NAME,
         "BillingMode": "PAY_PER_REQUEST",
         "AttributeDefinitions": [
@@ -132,8 +133,11 @@ fn create(database: &Database) -> anyhow::Result<()> {
             "KeySchema": key("due_shard", "due_at"),
             "Projection": { "ProjectionType": "KEYS_ONLY" },
         }],
-    });
-    match database.create_table(serde_json::from_value(table)?) {
+    })
+}
+
+fn create(database: &Database) -> anyhow::Result<()> {
+    match database.create_table(serde_json::from_value(definition())?) {
         Ok(_) => {}
         Err(DynoxideError::ResourceInUseException(_)) => return Ok(()),
         Err(error) => return Err(error.into()),
