@@ -12,6 +12,7 @@ pub mod journal;
 pub mod key_vault;
 mod proxy;
 pub mod pump;
+pub mod runtime;
 pub mod server;
 pub mod sqs;
 pub mod table;

@@ -1,0 +1,181 @@
+//! A stand-in for a tenant's container: the front's durable acknowledgement and an assistant without a model.
+//!
+//! It answers as OpenClaw's webhook was observed to (see [`front`]), takes each update once, and works off its turns one
+//! after the other, speaking to people through the relay and to Google through our runtime endpoints alone.
+
+mod assistant;
+mod front;
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::Context as _;
+use nbhd::clock::{Clock, Timestamp};
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// What a container is given: its own secrets and addresses, and nothing shared.
+#[derive(Clone)]
+pub struct Settings {
+    /// The tenant it belongs to.
+    pub tenant_id: String,
+    /// What webhooks must carry.
+    pub webhook_secret: String,
+    /// OpenClaw's `channels.telegram.apiRoot`: the relay.
+    pub api_root: String,
+    /// OpenClaw's bot token, `<digits>:<secret>`: a capability for the relay.
+    pub bot_token: String,
+    /// Where the runtime endpoints are.
+    pub api_base_url: String,
+    /// The key they ask for.
+    pub internal_key: String,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings").field("tenant_id", &self.tenant_id).finish_non_exhaustive()
+    }
+}
+
+/// How the next webhook goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The connection closes without an answer, and nothing was taken.
+    Refused,
+    /// This status; nothing was taken.
+    Status(u16),
+    /// 429 with this `Retry-After`, in seconds; nothing was taken.
+    TooManyRequests(u32),
+    /// No answer for as long as the caller waits; nothing was taken.
+    Hang,
+    /// 200 without the promise to keep the update; nothing was taken.
+    NotDurable,
+    /// The update is taken, and the answer is lost because the container stops right then.
+    AnswerLost,
+}
+
+/// The running stand-in; clones are the same container. It stops when the last one is dropped.
+#[derive(Clone, Debug)]
+pub struct Runtime {
+    inner: Arc<Inner>,
+    _server: Arc<Abort>,
+}
+
+struct Inner {
+    settings: Settings,
+    address: SocketAddr,
+    clock: Clock,
+    state: Mutex<State>,
+    /// How many turns are waiting or under way.
+    busy: watch::Sender<usize>,
+    assistant: assistant::Assistant,
+}
+
+#[derive(Default)]
+struct State {
+    stopped: bool,
+    failures: VecDeque<Failure>,
+    chooser: Option<Chooser>,
+    /// When each update was first taken: repeats are dropped for 30 days.
+    taken: HashMap<i64, Timestamp>,
+    log: Vec<Value>,
+    attempts: usize,
+    unauthorised: Vec<Timestamp>,
+}
+
+type Chooser = Box<dyn FnMut(i64) -> Option<Failure> + Send>;
+
+/// A task that ends when it is dropped.
+#[derive(Debug)]
+struct Abort(JoinHandle<()>);
+
+impl Drop for Abort {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Runtime {
+    /// Starts a container that is up at once.
+    ///
+    /// # Errors
+    /// When no loopback port can be bound.
+    pub async fn start(settings: Settings, clock: &Clock) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("a runtime found no port")?;
+        let inner = Arc::new(Inner {
+            address: listener.local_addr()?,
+            clock: clock.clone(),
+            state: Mutex::default(),
+            busy: watch::Sender::new(0),
+            assistant: assistant::Assistant::new(settings.clone())?,
+            settings,
+        });
+        let server = Arc::new(Abort(tokio::spawn(front::serve(listener, Arc::clone(&inner)))));
+        Ok(Self { inner, _server: server })
+    }
+
+    /// The address on the tenant's route.
+    pub fn base_url(&self) -> String {
+        format!("http://{}", self.inner.address)
+    }
+
+    /// The container stops: connections close without an answer, as when nothing listens.
+    pub fn stops(&self) {
+        self.inner.state().stopped = true;
+    }
+
+    /// The container is up again; it remembers what it has taken.
+    pub fn starts(&self) {
+        self.inner.state().stopped = false;
+    }
+
+    /// The next webhook fails so; several add up.
+    pub fn fail_next(&self, failure: Failure) {
+        self.inner.state().failures.push_back(failure);
+    }
+
+    /// Every webhook with a good secret asks `choose`, by update id, how to fail.
+    pub fn fail_as(&self, choose: impl FnMut(i64) -> Option<Failure> + Send + 'static) {
+        self.inner.state().chooser = Some(Box::new(choose));
+    }
+
+    /// No more failures.
+    pub fn recovers(&self) {
+        let mut state = self.inner.state();
+        state.chooser = None;
+        state.failures.clear();
+        state.stopped = false;
+    }
+
+    /// The updates taken, each once, in the order in which they came.
+    pub fn taken(&self) -> Vec<Value> {
+        self.inner.state().log.clone()
+    }
+
+    /// How many webhooks reached the container, whatever became of them.
+    pub fn attempts(&self) -> usize {
+        self.inner.state().attempts
+    }
+
+    /// Waits until every turn has ended.
+    pub async fn settle(&self) {
+        // The sender lives as long as this container, so waiting cannot fail.
+        let _ = self.inner.busy.subscribe().wait_for(|turns| *turns == 0).await;
+    }
+}
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
