@@ -12,10 +12,13 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 
+use crate::interruption::Interruption;
+
 /// What one simulator, or several, saw; clones share their entries.
 #[derive(Clone, Debug, Default)]
 pub struct Journal {
     entries: Arc<Mutex<Vec<Entry>>>,
+    interruption: Interruption,
 }
 
 /// One request and, once it is given, its answer.
@@ -81,6 +84,11 @@ impl Journal {
         self.lock().clear();
     }
 
+    /// What stops a function at one of the requests to the simulators that write this journal.
+    pub fn interruption(&self) -> &Interruption {
+        &self.interruption
+    }
+
     /// Wraps `router` so that every request to it and every answer of it is recorded under `simulator`.
     pub fn watch(&self, simulator: &'static str, router: Router) -> Router {
         router.layer(from_fn_with_state((self.clone(), simulator), write_down))
@@ -140,6 +148,7 @@ async fn write_down(
         Err(cut) => return Response::from_parts(head, failing_body(cut)),
     };
     journal.answered(place, head.status, &head.headers, body.clone());
+    journal.interruption.passed().await;
     Response::from_parts(head, Body::from(body))
 }
 

@@ -8,6 +8,7 @@ pub mod contracts;
 pub mod entra;
 pub mod gateway;
 pub mod google;
+pub mod interruption;
 pub mod journal;
 pub mod key_vault;
 mod proxy;

@@ -17,6 +17,7 @@ use dynoxide::actions::{scan::ScanRequest, update_time_to_live::UpdateTimeToLive
 use dynoxide::errors::DynoxideError;
 use serde_json::{Value, json};
 
+use crate::interruption::Interruption;
 use crate::proxy::Upstream;
 use crate::server::Server;
 
@@ -44,6 +45,7 @@ pub struct Call {
 
 #[derive(Debug, Default)]
 struct Meter {
+    interruption: Interruption,
     failing: bool,
     calls: Vec<Call>,
 }
@@ -86,6 +88,11 @@ impl Table {
     /// Capacity units consumed since the start or the last [`Table::forget_calls`].
     pub fn units(&self) -> f64 {
         lock(&self.meter).calls.iter().map(|call| call.units).sum()
+    }
+
+    /// Lets requests to the table count for `interruption`, beside those to the simulators of its journal.
+    pub fn stops_with(&self, interruption: &Interruption) {
+        lock(&self.meter).interruption = interruption.clone();
     }
 
     /// Every item in DynamoDB's JSON, past its `ttl` or not.
@@ -160,7 +167,12 @@ async fn measure(State((engine, meter)): State<(Upstream, Arc<Mutex<Meter>>)>, r
     let (head, body) = engine.pass_on(request).await.into_parts();
     let Ok(body) = to_bytes(body, usize::MAX).await else { return StatusCode::BAD_GATEWAY.into_response() };
     let call = Call { operation, done: head.status.is_success(), units: units(&body) };
-    lock(&meter).calls.push(call);
+    let interruption = {
+        let mut meter = lock(&meter);
+        meter.calls.push(call);
+        meter.interruption.clone()
+    };
+    interruption.passed().await;
     Response::from_parts(head, Body::from(body))
 }
 
