@@ -4,3 +4,5 @@
 pub mod connect_link;
 #[cfg(all(feature = "store", feature = "queue"))]
 pub mod disconnect;
+#[cfg(feature = "vault")]
+pub mod stored_token;

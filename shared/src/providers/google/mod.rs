@@ -1,5 +1,6 @@
 //! Google: sign-in and, through its APIs, a person's mailbox and calendar.
 
+pub mod calendar;
 pub mod oauth;
 
 use std::time::Duration;
