@@ -58,6 +58,8 @@ pub enum Failure {
     AnswerLost,
     /// 400 with this `error`, in the token endpoint's shape, such as `invalid_grant`.
     OAuth(&'static str),
+    /// 400 with a message that repeats the whole request, credentials included, as careless services do.
+    Echoes,
 }
 
 /// What is to fail, and what was called.
@@ -146,9 +148,29 @@ pub(super) async fn gate(State(world): State<World>, request: Request, next: Nex
         }
         Failure::Garbage => ([(header::CONTENT_TYPE, "application/json")], "{\"id\": ").into_response(),
         Failure::OAuth(error) => super::token::refusal(StatusCode::BAD_REQUEST, error, "Bad Request"),
+        Failure::Echoes => echo(endpoint, request).await,
     };
     response.headers_mut().insert(INJECTED, HeaderValue::from_static("1"));
     response
+}
+
+async fn echo(endpoint: Endpoint, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+    let repeated = format!("cannot handle {} {:?} {}", head.uri, head.headers, String::from_utf8_lossy(&body));
+    match endpoint {
+        Endpoint::Token | Endpoint::Revoke => {
+            super::token::refusal(StatusCode::BAD_REQUEST, "invalid_request", &repeated)
+        }
+        Endpoint::Authorize
+        | Endpoint::UserInfo
+        | Endpoint::MessagesList
+        | Endpoint::MessagesGet
+        | Endpoint::ThreadsGet
+        | Endpoint::CalendarGet
+        | Endpoint::EventsList
+        | Endpoint::FreeBusy => Refused::invalid(repeated).into_response(),
+    }
 }
 
 fn rate_limited(seconds: Option<u32>) -> Response {
