@@ -5,8 +5,9 @@
 //!
 //! Neither ever carries a secret, an address with one in it, or a word of a message.
 
+use std::fs::File;
 use std::io::{self, Write};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde_json::json;
 use tracing::level_filters::LevelFilter;
@@ -17,21 +18,37 @@ use crate::clock::Clock;
 
 const NAMESPACE: &str = "NBHD";
 
-/// Everything emitted so far, when [`capture`] was asked to keep it instead of printing.
-static CAPTURED: OnceLock<Mutex<Vec<u8>>> = OnceLock::new();
+/// Where lines go instead of standard output.
+enum Elsewhere {
+    Memory(Mutex<Vec<u8>>),
+    File(File),
+}
+
+static ELSEWHERE: OnceLock<Elsewhere> = OnceLock::new();
 
 /// Starts logging for the function `name`; call it once, before anything else.
 pub fn init(name: &'static str) {
-    start(name, LevelFilter::INFO);
+    start();
+    tracing::info!(function = name, "started");
+}
+
+/// Starts logging into `file` instead. For the local world, whose terminal shows other things.
+pub fn init_file(file: File) {
+    if ELSEWHERE.set(Elsewhere::File(file)).is_ok() {
+        start();
+    }
 }
 
 /// Keeps every line the process emits from now on, and returns what was kept so far. For tests.
 pub fn capture() -> String {
-    let kept = CAPTURED.get_or_init(|| {
-        start("test", LevelFilter::INFO);
-        Mutex::default()
+    let elsewhere = ELSEWHERE.get_or_init(|| {
+        start();
+        Elsewhere::Memory(Mutex::default())
     });
-    String::from_utf8_lossy(&kept.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    match elsewhere {
+        Elsewhere::Memory(kept) => String::from_utf8_lossy(&lock(kept)).into_owned(),
+        Elsewhere::File(_) => String::new(),
+    }
 }
 
 /// Adds `value` to the count `name` (CamelCase, a name the template's alarms know).
@@ -48,10 +65,10 @@ pub fn metric(name: &'static str, value: u32) {
         name: value,
     });
     // A full or closed standard output is not worth failing a request for.
-    let _ = writeln!(Output, "{line}");
+    let _ = Output.write_all(format!("{line}\n").as_bytes());
 }
 
-fn start(name: &'static str, level: LevelFilter) {
+fn start() {
     let lines = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)
@@ -59,25 +76,33 @@ fn start(name: &'static str, level: LevelFilter) {
         .with_span_list(false)
         .with_target(false)
         .with_writer(Output);
-    let subscriber = tracing_subscriber::registry().with(lines).with(level);
-    if tracing::subscriber::set_global_default(subscriber).is_ok() {
-        tracing::info!(function = name, "started");
-    }
+    let subscriber = tracing_subscriber::registry().with(lines).with(LevelFilter::INFO);
+    // A second start changes nothing: the first one's subscriber is the same.
+    let _ = tracing::subscriber::set_global_default(subscriber);
 }
 
-/// Standard output, or the capture.
+fn lock(kept: &Mutex<Vec<u8>>) -> MutexGuard<'_, Vec<u8>> {
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Standard output, or elsewhere.
 struct Output;
 
 impl Write for Output {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        match CAPTURED.get() {
-            Some(kept) => kept.lock().unwrap_or_else(PoisonError::into_inner).write(line),
+        match ELSEWHERE.get() {
+            Some(Elsewhere::Memory(kept)) => lock(kept).write(line),
+            Some(Elsewhere::File(file)) => (&mut &*file).write(line),
             None => io::stdout().lock().write(line),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        if CAPTURED.get().is_some() { Ok(()) } else { io::stdout().lock().flush() }
+        match ELSEWHERE.get() {
+            Some(Elsewhere::Memory(_)) => Ok(()),
+            Some(Elsewhere::File(file)) => (&mut &*file).flush(),
+            None => io::stdout().lock().flush(),
+        }
     }
 }
 

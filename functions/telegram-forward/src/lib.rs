@@ -117,12 +117,16 @@ async fn settle(app: &App, record: &SqsMessage) -> bool {
             next.settles()
         }
         Err(error) => {
-            let cause = error.source().map(display);
-            tracing::warn!(code = "failed", receives, duration_ms, error = %error, cause, "comes up again");
+            log_failure(&error, receives, duration_ms);
             put_off(app, &inbound, decide::backoff(receives)).await;
             false
         }
     }
+}
+
+fn log_failure(error: &Error, receives: u32, duration_ms: u64) {
+    let cause = error.source().map(display);
+    tracing::warn!(code = "failed", receives, duration_ms, error = %error, cause, "comes up again");
 }
 
 /// Decides on a message and does what was decided.

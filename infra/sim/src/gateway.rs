@@ -76,6 +76,8 @@ fn event(head: &Parts, body: &[u8], now: Timestamp) -> Value {
         .collect();
     let text = is_text(&head.headers).then(|| std::str::from_utf8(body).ok()).flatten();
     let request_id = uuid::Uuid::new_v4().to_string();
+    // `template.yaml` has every integration overwrite it.
+    headers.insert("x-request-id".to_owned(), request_id.clone().into());
     json!({
         "version": "2.0",
         "routeKey": "$default",
