@@ -7,3 +7,6 @@ mod telegram_contract;
 mod template;
 mod tidy;
 mod vault;
+mod webhook;
+mod webhook_commands;
+mod webhook_world;

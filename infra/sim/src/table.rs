@@ -95,6 +95,15 @@ impl Table {
         lock(&self.meter).interruption = interruption.clone();
     }
 
+    /// Writes an item past the store: `request` is a `PutItem` in DynamoDB's JSON.
+    ///
+    /// # Errors
+    /// When it is none, or the engine cannot write its file.
+    pub fn put(&self, request: Value) -> anyhow::Result<()> {
+        self.database.put_item(serde_json::from_value(request)?)?;
+        Ok(())
+    }
+
     /// Every item in DynamoDB's JSON, past its `ttl` or not.
     ///
     /// # Errors

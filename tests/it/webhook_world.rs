@@ -1,0 +1,199 @@
+//! What the webhook's tests share: Telegram, the table, the queues and the function between them.
+
+use std::time::Duration;
+
+use nbhd::clock::{Clock, Timestamp};
+use nbhd::config::Env;
+use nbhd::domain::ids::{ChatId, TenantId};
+use nbhd::domain::integration::{Integration, Provider, Status};
+use nbhd::domain::route::{Route, RouteStatus};
+use nbhd::domain::scope::Granted;
+use nbhd::domain::tenant::{Lifecycle, Tenant};
+use nbhd::store::Store;
+use nbhd_sim::gateway;
+use nbhd_sim::journal::Journal;
+use nbhd_sim::server::Server;
+use nbhd_sim::sqs::Sqs;
+use nbhd_sim::table::Table;
+use nbhd_sim::telegram::{Delivery, Telegram};
+use telegram_webhook::{App, router};
+
+pub(crate) const ANA: i64 = 1001;
+pub(crate) const STRANGER: i64 = 1009;
+pub(crate) const SECRET: &str = "webhook-secret";
+pub(crate) const SUBSCRIBE: &str = "https://nbhd.example/subscribe";
+
+pub(crate) struct World {
+    pub(crate) clock: Clock,
+    pub(crate) journal: Journal,
+    pub(crate) table: Table,
+    pub(crate) sqs: Sqs,
+    pub(crate) telegram: Telegram,
+    pub(crate) store: Store,
+    pub(crate) tenant: TenantId,
+    http: reqwest::Client,
+    pub(crate) env: Env,
+    function: Server,
+}
+
+impl World {
+    /// One tenant, Ana's, whose assistant runs.
+    pub(crate) async fn start() -> Self {
+        Self::start_with(|env| env).await
+    }
+
+    /// The same, with other settings.
+    pub(crate) async fn start_with(change: impl FnOnce(Env) -> Env) -> Self {
+        let clock = Clock::manual(Timestamp::from_seconds(1_795_000_000));
+        let journal = Journal::new();
+        let table = Table::start(None).await.expect("a table");
+        table.stops_with(journal.interruption());
+        let sqs = Sqs::start(&clock, &journal).await.expect("queues");
+        let telegram =
+            Telegram::start("42:simulated-token", "nbhd_bot", clock.clone(), journal.clone()).await.expect("Telegram");
+        let env = change(settings(&table, &sqs));
+        let app = App::new(&env, clock.clone()).expect("complete settings");
+        let function = Server::start(gateway::in_front_of(router(app), &clock)).await.expect("a free loopback port");
+        telegram.deliver_to(&format!("{}/telegram/webhook", function.base_url()), SECRET);
+        telegram.knows(ANA, "Ana");
+        let store = Store::new(&env).expect("complete settings");
+        let tenant = TenantId::random();
+        let http = nbhd::http::client_trusting(None).expect("a client");
+        let world = Self { clock, journal, table, sqs, telegram, store, tenant, http, env, function };
+        world.set_route(RouteStatus::Active).await;
+        world.store.save_tenant(&world.tenant_row(), None).await.expect("a new tenant");
+        world.forget_calls();
+        world
+    }
+
+    /// Ana writes `text`, and Telegram tries once to deliver it.
+    pub(crate) async fn ana_says(&self, text: &str) -> Delivery {
+        self.telegram.says(ANA, text);
+        self.deliver().await
+    }
+
+    /// Telegram's next attempt, which must be the only one.
+    pub(crate) async fn deliver(&self) -> Delivery {
+        let mut attempts = self.telegram.deliver().await;
+        assert_eq!(attempts.len(), 1, "{attempts:?}");
+        attempts.remove(0)
+    }
+
+    /// A request to the function with any secret and any body; the status and the body of its answer.
+    pub(crate) async fn post(&self, secret: Option<&str>, body: impl Into<Vec<u8>>) -> (u16, String) {
+        let mut request = self.http.post(format!("{}/telegram/webhook", self.function.base_url())).body(body.into());
+        if let Some(secret) = secret {
+            request = request.header("x-telegram-bot-api-secret-token", secret);
+        }
+        let answer = request.send().await.expect("an answer");
+        (answer.status().as_u16(), answer.text().await.expect("a body"))
+    }
+
+    /// A second instance of the function, such as one that starts after the first was stopped.
+    pub(crate) fn another_instance(&self) -> axum::Router {
+        router(App::new(&self.env, self.clock.clone()).expect("complete settings"))
+    }
+
+    /// The bodies on the inbound queue, oldest first.
+    pub(crate) fn queued(&self) -> Vec<String> {
+        self.sqs.messages("inbound.fifo").into_iter().map(|message| message.sent.body).collect()
+    }
+
+    /// The jobs on the refresh queue, oldest first.
+    pub(crate) fn jobs(&self) -> Vec<String> {
+        self.sqs.messages("refresh").into_iter().map(|message| message.sent.body).collect()
+    }
+
+    /// The operations the table was asked for, and whether it did them.
+    pub(crate) fn table_calls(&self) -> Vec<(String, bool)> {
+        self.table.calls().into_iter().map(|call| (call.operation, call.done)).collect()
+    }
+
+    pub(crate) fn forget_calls(&self) {
+        self.table.forget_calls();
+        self.journal.clear();
+    }
+
+    pub(crate) fn later(&self, by: Duration) {
+        self.clock.advance(by);
+    }
+
+    pub(crate) async fn set_route(&self, status: RouteStatus) {
+        let route = Route {
+            chat_id: ChatId(ANA),
+            tenant_id: self.tenant,
+            status,
+            runtime_url: None,
+            generation: 1,
+            other_generation: None,
+            activated_at: None,
+            arrival: None,
+            last_update: None,
+            slow_down: None,
+            waking_told_at: None,
+        };
+        self.store.put_route(&route).await.expect("the table is up");
+    }
+
+    /// Ana's route as no version of this code writes it.
+    pub(crate) fn corrupt_route(&self) {
+        let corrupt = serde_json::json!({
+            "TableName": nbhd_sim::table::NAME,
+            "Item": {"pk": {"S": format!("CHAT#{ANA}")}, "sk": {"S": "ROUTE"}, "status": {"S": "active"}},
+        });
+        self.table.put(corrupt).expect("a writable table");
+    }
+
+    pub(crate) async fn connect(&self, provider: Provider) {
+        let row = Integration {
+            tenant_id: self.tenant,
+            provider,
+            status: Status::Active,
+            granted: Granted::parse(provider.scope()),
+            account: Some("ana@example.com".to_owned()),
+            expires_at: None,
+            secret_name: Integration::secret_name(self.tenant, provider),
+            secret_version: "1".to_owned(),
+            failures: 0,
+            lease_until: None,
+            connected_at: self.clock.now(),
+            version: 0,
+        };
+        self.store.save_integration(&row, None).await.expect("a new row");
+    }
+
+    pub(crate) async fn status_of(&self, provider: Provider) -> Status {
+        self.store.integration(self.tenant, provider).await.expect("the table is up").expect("a row").status
+    }
+
+    fn tenant_row(&self) -> Tenant {
+        Tenant {
+            tenant_id: self.tenant,
+            lifecycle: Lifecycle::Active,
+            chat_id: ChatId(ANA),
+            key_hashes: Vec::new(),
+            generation: 1,
+            other_generation: None,
+            time_zone: None,
+            version: 0,
+        }
+    }
+}
+
+fn settings(table: &Table, sqs: &Sqs) -> Env {
+    Env::from_pairs([
+        ("AWS_REGION", "eu-central-1".to_owned()),
+        ("AWS_ACCESS_KEY_ID", "local".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
+        ("AWS_ENDPOINT_URL_DYNAMODB", table.base_url()),
+        ("AWS_ENDPOINT_URL_SQS", sqs.base_url()),
+        ("TABLE_NAME", nbhd_sim::table::NAME.to_owned()),
+        ("INBOUND_QUEUE_URL", sqs.url("inbound.fifo")),
+        ("REFRESH_QUEUE_URL", sqs.url("refresh")),
+        ("TELEGRAM_WEBHOOK_SECRET", SECRET.to_owned()),
+        ("TELEGRAM_BOT_USERNAME", "nbhd_bot".to_owned()),
+        ("LINK_SIGNING_KEY", "k".repeat(32)),
+        ("PUBLIC_BASE_URL", "https://bot.nbhd.example".to_owned()),
+        ("SUBSCRIBE_URL", SUBSCRIBE.to_owned()),
+    ])
+}
