@@ -1,12 +1,15 @@
-//! A small HTTP server on a loopback port of the system's choice, for as long as it is held.
+//! A small HTTP server on a loopback port, for as long as it is held.
 
 use std::net::SocketAddr;
 
 use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
-/// A router served on `127.0.0.1`; it stops when dropped.
+/// A router served on `127.0.0.1`; when it is dropped it stops, and every open connection breaks.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
@@ -14,24 +17,28 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves `router` on a free loopback port.
+    /// Serves `router` on a free port.
     ///
     /// # Errors
     /// When no port can be bound.
     pub async fn start(router: Router) -> std::io::Result<Self> {
-        Self::running(|listener| async move {
-            // `axum::serve` ends only with the task.
-            let _ = axum::serve(listener, router).await;
-        })
-        .await
+        Self::start_on(0, router).await
     }
 
-    /// Runs what `serve` makes of a free loopback port.
-    pub(crate) async fn running<F>(serve: impl FnOnce(TcpListener) -> F) -> std::io::Result<Self>
+    /// Serves `router` on `port`.
+    ///
+    /// # Errors
+    /// When the port is taken.
+    pub async fn start_on(port: u16, router: Router) -> std::io::Result<Self> {
+        Self::running(port, |listener| serve(listener, router)).await
+    }
+
+    /// Runs what `serve` makes of a listener on `port`, 0 for a free one.
+    pub(crate) async fn running<F>(port: u16, serve: impl FnOnce(TcpListener) -> F) -> std::io::Result<Self>
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let listener = TcpListener::bind(("127.0.0.1", port)).await?;
         let address = listener.local_addr()?;
         Ok(Self { address, task: tokio::spawn(serve(listener)) })
     }
@@ -50,5 +57,20 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+/// As `axum::serve`, but the connections end with this future.
+async fn serve(listener: TcpListener, router: Router) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                let Ok((stream, _)) = accepted else { continue };
+                let service = TowerToHyperService::new(router.clone());
+                connections.spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+            }
+            Some(_) = connections.join_next() => {}
+        }
     }
 }

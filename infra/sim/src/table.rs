@@ -212,7 +212,7 @@ fn units(answer: &[u8]) -> f64 {
 }
 
 async fn serve(database: Database) -> std::io::Result<Server> {
-    Server::running(|listener| async move {
+    Server::running(0, |listener| async move {
         // It ends only with its listener.
         let _ = dynoxide::server::serve_with_shutdown(listener, database, std::future::pending()).await;
     })

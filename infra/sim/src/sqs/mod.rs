@@ -165,13 +165,16 @@ fn find<'a>(queues: &'a mut [Queue], name: &str) -> Option<&'a mut Queue> {
 
 /// The queues of `template.yaml`.
 fn settings() -> [Settings; 4] {
-    let visibility = Duration::from_secs(180);
-    let queue = |name, redrive| Settings { name, visibility, retention: 4 * DAY, redrive };
-    let dead_letters = |name| Settings { name, visibility, retention: 14 * DAY, redrive: None };
+    let queue = |name, visibility, redrive: Option<Redrive>| Settings {
+        name,
+        visibility: Duration::from_secs(visibility),
+        retention: if redrive.is_some() { 4 * DAY } else { 14 * DAY },
+        redrive,
+    };
     [
-        queue(INBOUND, Some(Redrive { to: INBOUND_DLQ, max_receive_count: 200 })),
-        dead_letters(INBOUND_DLQ),
-        queue(REFRESH, Some(Redrive { to: REFRESH_DLQ, max_receive_count: 5 })),
-        dead_letters(REFRESH_DLQ),
+        queue(INBOUND, 180, Some(Redrive { to: INBOUND_DLQ, max_receive_count: 200 })),
+        queue(INBOUND_DLQ, 30, None),
+        queue(REFRESH, 360, Some(Redrive { to: REFRESH_DLQ, max_receive_count: 20 })),
+        queue(REFRESH_DLQ, 30, None),
     ]
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use nbhd::clock::Timestamp;
 use serde_json::Value;
 
-/// Within this time a FIFO queue takes a repeated deduplication id and drops the message.
+/// Within this time a FIFO queue takes a repeated deduplication id of a group and drops the message.
 pub const DEDUPLICATION: Duration = Duration::from_secs(5 * 60);
 /// The longest visibility timeout.
 pub const MAX_VISIBILITY: Duration = Duration::from_secs(12 * 60 * 60);
@@ -91,7 +91,7 @@ impl Refusal {
 pub struct Queue {
     settings: Settings,
     messages: Vec<Message>,
-    seen: HashMap<String, Seen>,
+    seen: HashMap<(Option<String>, String), Seen>,
     sequence: u64,
 }
 
@@ -134,12 +134,13 @@ impl Queue {
     pub fn send(&mut self, now: Timestamp, sent: Outgoing) -> Result<(String, u64), Refusal> {
         super::limits::check(&sent, self.is_fifo())?;
         self.seen.retain(|_, seen| now < seen.at + DEDUPLICATION);
-        if let Some(first) = sent.deduplication.as_ref().and_then(|key| self.seen.get(key)) {
+        let key = sent.deduplication.clone().map(|key| (sent.group.clone(), key));
+        if let Some(first) = key.as_ref().and_then(|key| self.seen.get(key)) {
             return Ok((first.id.clone(), first.sequence));
         }
         self.sequence += 1;
         let (id, sequence) = (uuid::Uuid::new_v4().to_string(), self.sequence);
-        if let Some(key) = sent.deduplication.clone() {
+        if let Some(key) = key {
             self.seen.insert(key, Seen { at: now, id: id.clone(), sequence });
         }
         self.messages.push(Message {
