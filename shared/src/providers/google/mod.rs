@@ -1,11 +1,13 @@
 //! Google: sign-in and, through its APIs, a person's mailbox and calendar.
 
+mod api;
 pub mod calendar;
+pub mod gmail;
 pub mod oauth;
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{RequestBuilder, Response, StatusCode};
 use serde_json::Value;
@@ -14,22 +16,45 @@ use super::Error;
 
 /// Reasons of a 403 that mean "too many requests", as the APIs spell them.
 /// <https://developers.google.com/workspace/gmail/api/guides/handle-errors>
-const USAGE_LIMITS: [&str; 2] = ["rateLimitExceeded", "userRateLimitExceeded"];
+const USAGE_LIMITS: [&str; 4] = ["rateLimitExceeded", "userRateLimitExceeded", "dailyLimitExceeded", "quotaExceeded"];
+
+/// A longer wait than this is not believed: a slip of Google's must not silence an account for a day.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
+
+/// Larger answers are not read. Gmail's own limit of 25 MB a message grows by a third in base64.
+const MAX_ANSWER_BYTES: usize = 40 * 1024 * 1024;
 
 /// Sends a request and returns the body of a 2xx answer; any other becomes the caller's next move.
 pub(crate) async fn answer(request: RequestBuilder) -> Result<Bytes, Error> {
     let response = unless_passing(request.send().await.map_err(unreachable)?)?;
     let (status, retry_after) = (response.status(), retry_after(response.headers()));
-    let body = response.bytes().await.map_err(unreachable)?;
+    let body = bounded_body(response).await?;
     match status {
         status if status.is_success() => Ok(body),
         StatusCode::UNAUTHORIZED => Err(Error::Unauthorized),
         StatusCode::NOT_FOUND => Err(Error::NotFound),
-        status => match reason(&body) {
-            reason if USAGE_LIMITS.contains(&reason.as_str()) => Err(Error::RateLimited { retry_after }),
-            reason => Err(Error::Refused { status: status.as_u16(), reason }),
-        },
+        status => Err(refusal(status.as_u16(), reason(&body), retry_after)),
     }
+}
+
+/// What a machine-readable reason means: a usage limit passes, whatever its status; any other is a final word.
+fn refusal(status: u16, reason: String, retry_after: Option<Duration>) -> Error {
+    if USAGE_LIMITS.contains(&reason.as_str()) {
+        Error::RateLimited { retry_after }
+    } else {
+        Error::Refused { status, reason }
+    }
+}
+
+async fn bounded_body(mut response: Response) -> Result<Bytes, Error> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
+        if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+            return Err(Error::Malformed { reason: "larger than any answer".to_owned() });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
 }
 
 /// The response, unless it is a 429 or a 5xx: those are no final word, whatever their body says.
@@ -48,7 +73,8 @@ fn unreachable(error: reqwest::Error) -> Error {
 }
 
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER))
 }
 
 /// The machine-readable code of an error: `error` itself (OAuth) or the first of `error.errors[].reason` (the APIs).

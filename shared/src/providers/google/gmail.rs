@@ -1,0 +1,161 @@
+//! Gmail, read only. Every request names the fields it wants: Gmail's units are spent per call, but bytes and time are not.
+//! <https://developers.google.com/workspace/gmail/api/reference/rest>
+
+use reqwest::Url;
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::api;
+use crate::config::{ConfigError, Env};
+use crate::providers::Error;
+
+/// What a list shows of a message.
+const SUMMARY_HEADERS: [&str; 3] = ["Subject", "From", "Date"];
+const SUMMARY_FIELDS: &str = "id,threadId,snippet,internalDate,payload/headers";
+
+/// Gmail's API.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+}
+
+/// A page of a search: who was found, and no more.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Found {
+    /// The newest first.
+    pub messages: Vec<MessageRef>,
+    /// Roughly how many there are in all.
+    pub result_size_estimate: u64,
+}
+
+/// A message by its identifier.
+#[derive(Clone, Debug, Deserialize)]
+pub struct MessageRef {
+    /// Gmail's identifier.
+    pub id: String,
+}
+
+/// A message as far as it was asked for.
+/// <https://developers.google.com/workspace/gmail/api/reference/rest/v1/users.messages#Message>
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Message {
+    /// Gmail's identifier.
+    pub id: String,
+    /// The conversation it belongs to.
+    pub thread_id: String,
+    /// Its first words, with HTML's entities.
+    #[serde(default)]
+    pub snippet: String,
+    /// When Gmail took it in, in milliseconds since the epoch, as decimal digits.
+    #[serde(default)]
+    pub internal_date: Option<String>,
+    /// Such as `INBOX`; only asked for with the whole message.
+    #[serde(default)]
+    pub label_ids: Vec<String>,
+    /// The tree of its parts as Gmail wrote it: it can be nested deeper than a stack, so who needs it reads it.
+    #[serde(default)]
+    pub payload: Option<Box<RawValue>>,
+}
+
+/// The header fields of a message, in order.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Headers {
+    headers: Vec<HeaderField>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct HeaderField {
+    name: String,
+    value: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Thread {
+    messages: Vec<Message>,
+}
+
+impl Client {
+    /// The API at `GMAIL_API_URL`, by default Google's own.
+    ///
+    /// # Errors
+    /// When that setting is no address.
+    pub fn new(env: &Env, http: reqwest::Client) -> Result<Self, ConfigError> {
+        Ok(Self { http, base: api::base(env, "GMAIL_API_URL", "https://gmail.googleapis.com/gmail/v1")? })
+    }
+
+    /// The newest messages that `query`, in the language of Gmail's search box, finds; 5 units.
+    pub async fn search(&self, token: &SecretString, query: &str, max_results: u32) -> Result<Found, Error> {
+        let mut url = api::url(&self.base, &["users", "me", "messages"]);
+        url.query_pairs_mut()
+            .append_pair("maxResults", &max_results.to_string())
+            .append_pair("fields", "messages/id,resultSizeEstimate");
+        if !query.is_empty() {
+            url.query_pairs_mut().append_pair("q", query);
+        }
+        api::json(self.http.get(url), token).await
+    }
+
+    /// What a list shows of a message; 20 units. [`Error::NotFound`] when it was deleted meanwhile.
+    pub async fn summary(&self, token: &SecretString, id: &str) -> Result<Message, Error> {
+        let mut url = api::url(&self.base, &["users", "me", "messages", id]);
+        ask_for_summaries(&mut url, SUMMARY_FIELDS);
+        api::json(self.http.get(url), token).await
+    }
+
+    /// The whole message but for what is attached; 20 units.
+    pub async fn message(&self, token: &SecretString, id: &str) -> Result<Message, Error> {
+        let mut url = api::url(&self.base, &["users", "me", "messages", id]);
+        url.query_pairs_mut()
+            .append_pair("format", "full")
+            .append_pair("fields", "id,threadId,snippet,internalDate,labelIds,payload");
+        api::json(self.http.get(url), token).await
+    }
+
+    /// What a list shows of each message of a conversation, oldest first; 40 units.
+    pub async fn thread(&self, token: &SecretString, thread_id: &str) -> Result<Vec<Message>, Error> {
+        let mut url = api::url(&self.base, &["users", "me", "threads", thread_id]);
+        ask_for_summaries(&mut url, &format!("messages({SUMMARY_FIELDS})"));
+        api::json::<Thread>(self.http.get(url), token).await.map(|thread| thread.messages)
+    }
+}
+
+fn ask_for_summaries(url: &mut Url, fields: &str) {
+    let mut query = url.query_pairs_mut();
+    query.append_pair("format", "metadata").append_pair("fields", fields);
+    query.extend_pairs(SUMMARY_HEADERS.map(|name| ("metadataHeaders", name)));
+}
+
+impl Message {
+    /// The header fields that were asked for; none when they are not of Gmail's form.
+    pub fn headers(&self) -> Headers {
+        self.payload.as_ref().and_then(|payload| serde_json::from_str(payload.get()).ok()).unwrap_or_default()
+    }
+}
+
+impl Headers {
+    /// The first field of this name, in whatever case.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_found_in_any_case_and_beside_any_depth_of_parts() {
+        let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+        let headers = r#"[{"name":"SUBJECT","value":"Hi"}]"#;
+        let message = format!(r#"{{"id":"1","threadId":"2","payload":{{"parts":{deep},"headers":{headers}}}}}"#);
+        let message: Message = serde_json::from_str(&message).expect("a message");
+        assert_eq!(message.headers().get("Subject"), Some("Hi"));
+        assert_eq!(message.headers().get("From"), None);
+    }
+}
