@@ -3,6 +3,7 @@
 mod google_contract;
 mod google_sim;
 mod google_world;
+mod relay;
 mod telegram_contract;
 mod template;
 mod tidy;

@@ -155,10 +155,7 @@ impl App {
 
 /// The function's routes.
 pub fn router(app: App) -> Router {
-    let router = Router::new()
-        .route("/telegram/relay/{tenant_id}/{*path}", any(relay))
-        .fallback(|| async { Refusal::NOT_FOUND })
-        .with_state(Arc::new(app));
+    let router = Router::new().route("/telegram/relay/{tenant_id}/{*path}", any(relay)).with_state(Arc::new(app));
     web::logged("telegram-relay", router)
 }
 

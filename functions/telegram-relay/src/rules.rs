@@ -258,7 +258,7 @@ const EDIT: &[Parameter] = &[
     ("message_id", Whole),
     ("business_connection_id", BUSINESS),
     ("inline_message_id", Refused("it names a message in any chat")),
-    ("reply_markup", KEYBOARD),
+    ("reply_markup", INLINE_KEYBOARD),
 ];
 
 /// <https://core.telegram.org/bots/api#replyparameters>
@@ -325,7 +325,7 @@ const INPUT_MEDIA: Rule = Object(&[
 /// An inline keyboard, a reply keyboard, its removal, or a forced reply.
 /// <https://core.telegram.org/bots/api#inlinekeyboardmarkup>
 const KEYBOARD: Rule = Object(&[
-    ("inline_keyboard", List(&List(&INLINE_BUTTON))),
+    BUTTONS,
     ("keyboard", List(&List(&BUTTON))),
     ("is_persistent", Flag),
     ("resize_keyboard", Flag),
@@ -335,6 +335,11 @@ const KEYBOARD: Rule = Object(&[
     ("remove_keyboard", Flag),
     ("force_reply", Flag),
 ]);
+
+/// The only kind a message that is edited can have.
+const INLINE_KEYBOARD: Rule = Object(&[BUTTONS]);
+
+const BUTTONS: Parameter = ("inline_keyboard", List(&List(&INLINE_BUTTON)));
 
 /// <https://core.telegram.org/bots/api#inlinekeyboardbutton>
 const INLINE_BUTTON: Rule = Object(&[

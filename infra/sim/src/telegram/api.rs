@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
@@ -19,6 +19,8 @@ pub(super) fn router(inner: Arc<Inner>) -> Router {
         .route("/{bot}/{method}", any(call))
         .route("/file/{bot}/{*path}", any(download))
         .fallback(|| async { Refusal::new(StatusCode::NOT_FOUND, "Not Found").into_response() })
+        // Bots upload up to 50 MB: <https://core.telegram.org/bots/api#sending-files>.
+        .layer(DefaultBodyLimit::max(50 * 1024 * 1024))
         .with_state(inner)
 }
 

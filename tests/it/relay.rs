@@ -1,0 +1,240 @@
+//! The relay: what a runtime reaches through it, what it refuses and how.
+
+mod files;
+mod isolation;
+mod limits;
+mod parameters;
+mod refusals;
+mod rules;
+mod samples;
+mod world;
+
+use axum::http::StatusCode;
+use nbhd::domain::tenant::{Lifecycle, Tenant};
+use nbhd_sim::telegram::Failure;
+use nbhd_sim::telegram::contract::Contract;
+use serde_json::{Value, json};
+use world::{ANA, Multipart, World};
+
+#[tokio::test]
+async fn a_message_arrives_in_the_tenants_chat_in_each_of_telegrams_forms() {
+    let world = World::start().await;
+    let ana = world.tenant(ANA).await;
+    let text = "a <b>c</b> & d=e ü 👍";
+    world.post(&ana, "sendMessage", &json!({"chat_id": ANA, "text": text, "parse_mode": "HTML"})).await.result();
+    world.post(&ana, "sendmessage", &json!({"chat_id": ANA.to_string(), "text": text})).await.result();
+    world.form(&ana, "sendMessage", &[("chat_id", &ANA.to_string()), ("text", text)]).await.result();
+    world.query(&ana, "sendMessage", &[("chat_id", &ANA.to_string()), ("text", text)]).await.result();
+    let form = Multipart::default().field("chat_id", &ANA.to_string()).field("text", text);
+    world.multipart(&ana, "sendMessage", form).await.result();
+
+    assert_eq!(world.telegram.texts_to(ANA), [text; 5]);
+}
+
+#[tokio::test]
+async fn nested_objects_arrive_whole_as_json_and_as_text_of_a_form() {
+    let world = World::start().await;
+    let ana = world.tenant(ANA).await;
+    let reply = json!({"message_id": 1, "chat_id": ANA, "allow_sending_without_reply": true});
+    let keyboard = json!({"inline_keyboard": [[{"text": "Yes", "callback_data": "y"}]]});
+    let body = json!({"chat_id": ANA, "text": "?", "reply_parameters": reply, "reply_markup": keyboard});
+    world.post(&ana, "sendMessage", &body).await.result();
+    let (reply, keyboard) = (reply.to_string(), keyboard.to_string());
+    let chat = ANA.to_string();
+    let form = [("chat_id", chat.as_str()), ("text", "?"), ("reply_parameters", &reply), ("reply_markup", &keyboard)];
+    world.form(&ana, "sendMessage", &form).await.result();
+
+    let calls = world.calls();
+    assert_eq!(calls[0], ("sendMessage".to_owned(), body));
+    assert_eq!(calls[0], calls[1]);
+}
+
+#[tokio::test]
+async fn an_uploaded_photo_arrives_byte_for_byte() {
+    let world = World::start().await;
+    let ana = world.tenant(ANA).await;
+    let photo: Vec<u8> = (0..=255).cycle().take(100_000).collect();
+    let form = Multipart::default().field("chat_id", &ANA.to_string()).field("caption", "look").file(
+        "photo",
+        "a \"b\".jpg",
+        &photo,
+    );
+    world.multipart(&ana, "sendPhoto", form).await.result();
+
+    let sent = &world.telegram.sent_to(ANA)[0];
+    assert_eq!((sent.method.as_str(), sent.text.as_str()), ("sendPhoto", "look"));
+    assert_eq!(sent.params.uploads["photo"].bytes, photo);
+}
+
+#[tokio::test]
+async fn an_album_arrives_with_its_files_under_names_of_ours() {
+    let world = World::start().await;
+    let ana = world.tenant(ANA).await;
+    let media = json!([
+        {"type": "photo", "media": "attach://chat_id_of_someone", "caption": "one"},
+        {"type": "photo", "media": "attach://second"},
+    ]);
+    let form = Multipart::default()
+        .field("chat_id", &ANA.to_string())
+        .field("media", &media.to_string())
+        .file("second", "2.jpg", b"two")
+        .file("chat_id_of_someone", "1.jpg", b"one");
+    world.multipart(&ana, "sendMediaGroup", form).await.result();
+
+    let sent = world.telegram.sent_to(ANA);
+    assert_eq!(sent.len(), 2);
+    let names: Vec<&String> = sent[0].params.uploads.keys().collect();
+    assert_eq!(names, ["file0", "file1"]);
+    assert_eq!(sent[0].params.uploads["file0"].bytes, &b"one"[..]);
+}
+
+#[tokio::test]
+async fn a_button_press_is_answered_and_a_message_edited_and_deleted() {
+    let world = World::start().await;
+    let ana = world.tenant(ANA).await;
+    let message = world.post(&ana, "sendMessage", &json!({"chat_id": ANA, "text": "?"})).await.result();
+    let id = &message["message_id"];
+    let query = world.telegram.presses(ANA, id.as_i64().expect("a number"), "y");
+    let answer = json!({"callback_query_id": query, "text": "done"});
+    assert_eq!(world.post(&ana, "answerCallbackQuery", &answer).await.result(), true);
+    assert_eq!(world.telegram.answer_to_query(&query).as_deref(), Some("done"));
+
+    world.post(&ana, "sendChatAction", &json!({"chat_id": ANA, "action": "typing"})).await.result();
+    world.post(&ana, "editMessageText", &json!({"chat_id": ANA, "message_id": id, "text": "!"})).await.result();
+    assert_eq!(
+        (world.telegram.texts_to(ANA), world.telegram.actions_in(ANA)),
+        (vec!["!".into()], vec!["typing".into()])
+    );
+    world.post(&ana, "deleteMessage", &json!({"chat_id": ANA, "message_id": id})).await.result();
+    assert!(world.telegram.sent_to(ANA).is_empty());
+}
+
+#[tokio::test]
+async fn the_shared_bot_is_not_a_runtimes_to_configure() {
+    let world = World::start().await;
+    let ana = world.tenant(ANA).await;
+    let hostile = json!({"url": "https://attacker.example", "commands": [], "drop_pending_updates": true});
+    for method in telegram_relay::local::METHODS {
+        let answer = world.post(&ana, method, &hostile).await;
+        assert_eq!(answer.status, StatusCode::OK, "{method}");
+        if let Some(contract) = Contract::load().expect("readable") {
+            assert_eq!(contract.of_answer(method, 200, &answer.body), Vec::<String>::new());
+        }
+    }
+    let me = world.query(&ana, "GETME", &[]).await.result();
+    assert_eq!((&me["id"], &me["username"]), (&json!(world::BOT_ID), &json!(world::BOT_USERNAME)));
+    assert_eq!(world.calls(), []);
+}
+
+#[tokio::test]
+async fn both_generations_open_the_relay_during_a_rotation_and_no_other() {
+    let world = World::start().await;
+    let ana = world.tenant(ANA).await;
+    world.change(&ana, |tenant| Tenant { generation: 7, other_generation: Some(6), ..tenant }).await;
+    for (generation, status) in [(7, 200), (6, 200), (5, 401), (8, 401), (1, 401)] {
+        let answer = world.query(&ana.at_generation(generation), "getMe", &[]).await;
+        assert_eq!(answer.status.as_u16(), status, "generation {generation}");
+    }
+}
+
+#[tokio::test]
+async fn only_a_tenant_that_runs_is_served() {
+    let world = World::start().await;
+    let ana = world.tenant(ANA).await;
+    for (lifecycle, serves) in [
+        (Lifecycle::Pending, false),
+        (Lifecycle::Provisioning, true),
+        (Lifecycle::Active, true),
+        (Lifecycle::Suspended, false),
+        (Lifecycle::Deprovisioning, false),
+        (Lifecycle::Deleted, false),
+    ] {
+        world.change(&ana, |tenant| Tenant { lifecycle, ..tenant }).await;
+        for method in ["getMe", "sendMessage"] {
+            let answer = world.post(&ana, method, &json!({"chat_id": ANA, "text": "hi"})).await;
+            if serves {
+                answer.result();
+            } else {
+                answer.is_refused(StatusCode::FORBIDDEN, "Forbidden: the assistant is suspended");
+            }
+        }
+    }
+    assert_eq!(world.telegram.texts_to(ANA), ["hi"; 2]);
+}
+
+#[tokio::test]
+async fn telegrams_own_word_passes_through() {
+    let world = World::start().await;
+    let ana = world.tenant(ANA).await;
+    let message = json!({"chat_id": ANA, "text": "hi"});
+    world.telegram.fail_next("sendMessage", Failure::TooManyRequests(17));
+    let limited = world.post(&ana, "sendMessage", &message).await;
+    assert_eq!(limited.json()["parameters"], json!({"retry_after": 17}));
+    limited.is_refused(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests: retry after 17");
+
+    world.telegram.blocks_the_bot(ANA);
+    let blocked = world.post(&ana, "sendMessage", &message).await;
+    blocked.is_refused(StatusCode::FORBIDDEN, "Forbidden: bot was blocked by the user");
+    let unknown = world.post(&ana, "getFile", &json!({"file_id": "none"})).await;
+    unknown.is_refused(StatusCode::BAD_REQUEST, "Bad Request: invalid file_id");
+}
+
+#[tokio::test]
+async fn telegram_failing_is_a_bad_gateway_and_never_the_runtimes_fault() {
+    let world = World::start().await;
+    let ana = world.tenant(ANA).await;
+    let failures = [
+        Failure::Status(StatusCode::INTERNAL_SERVER_ERROR),
+        Failure::Status(StatusCode::BAD_GATEWAY),
+        // Our token was revoked: the runtime's own capability is as good as before.
+        Failure::Status(StatusCode::UNAUTHORIZED),
+        Failure::Status(StatusCode::NOT_FOUND),
+        Failure::Nonsense,
+        Failure::AnswerLost,
+    ];
+    for failure in failures {
+        for (method, body) in
+            [("sendMessage", json!({"chat_id": ANA, "text": "hi"})), ("getFile", json!({"file_id": "f"}))]
+        {
+            world.telegram.fail_next(method, failure.clone());
+            world.post(&ana, method, &body).await.is_refused(StatusCode::BAD_GATEWAY, "Bad Gateway");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_table_being_down_is_told_as_unavailable() {
+    let world = World::start().await;
+    let ana = world.tenant(ANA).await;
+    world.table.fail(true);
+    for method in ["getMe", "sendMessage"] {
+        let answer = world.post(&ana, method, &json!({"chat_id": ANA, "text": "hi"})).await;
+        answer.is_refused(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable");
+    }
+    assert_eq!(world.calls(), []);
+}
+
+#[tokio::test]
+async fn neither_the_bots_token_nor_a_capability_is_ever_shown() {
+    let world = World::start().await;
+    let _ = nbhd::telemetry::capture();
+    let ana = world.tenant(ANA).await;
+    let mut shown = String::new();
+    for failure in [None, Some(Failure::AnswerLost), Some(Failure::Nonsense), Some(Failure::TooManyRequests(1))] {
+        for (method, body) in [
+            ("sendMessage", json!({"chat_id": ANA, "text": "a word of a message"})),
+            ("getFile", json!({"file_id": "f"})),
+            ("getMe", Value::Null),
+        ] {
+            failure.iter().for_each(|failure| world.telegram.fail_next(method, failure.clone()));
+            let answer = world.post(&ana, method, &body).await;
+            shown.push_str(&answer.text());
+        }
+    }
+    for secret in [world::BOT_SECRET, ana.capability.as_str()] {
+        assert!(!shown.contains(secret));
+        assert!(!nbhd::telemetry::capture().contains(secret));
+        assert!(!world.table.items().expect("readable").iter().any(|item| item.to_string().contains(secret)));
+    }
+    assert!(!nbhd::telemetry::capture().contains("a word of a message"));
+}

@@ -1,0 +1,112 @@
+//! How often a tenant may call, how much passes through, and what a call costs the table.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use serde_json::json;
+
+use super::world::{ANA, BEN, Multipart, World};
+
+const TOO_BIG: &str = "Bad Request: file is too big";
+
+#[tokio::test]
+async fn a_call_reads_one_item_and_writes_one() {
+    let world = World::start().await;
+    let ana = world.tenant(ANA).await;
+    let operations = || world.table.calls().into_iter().map(|call| call.operation).collect::<Vec<_>>();
+
+    world.table.forget_calls();
+    world.post(&ana, "sendMessage", &json!({"chat_id": ANA, "text": "hi"})).await.result();
+    assert_eq!(operations(), ["GetItem", "UpdateItem"]);
+    assert!(world.table.units() <= 2.0, "{} units", world.table.units());
+
+    world.table.forget_calls();
+    world.post(&ana, "getMe", &json!({})).await.result();
+    world.post(&ana, "getUpdates", &json!({})).await;
+    world.post(&ana, "sendMessage", &json!({"chat_id": BEN, "text": "hi"})).await;
+    assert_eq!(operations(), ["GetItem"; 3]);
+}
+
+#[tokio::test]
+async fn five_sends_pass_at_once_and_then_one_a_second() {
+    let world = World::start().await;
+    let (ana, ben) = (world.tenant(ANA).await, world.tenant(BEN).await);
+    let send = async |runtime, chat: i64| {
+        let at = world.clock.now();
+        let answer = world.post(runtime, "sendMessage", &json!({"chat_id": chat, "text": "hi"})).await;
+        // The rest before a call is taken back: these come at once.
+        world.clock.set(at);
+        answer
+    };
+    for _ in 0..5 {
+        send(&ana, ANA).await.result();
+    }
+    let refused = send(&ana, ANA).await;
+    assert_eq!(refused.json()["parameters"], json!({"retry_after": 1}));
+    refused.is_refused(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests: retry after 1");
+    send(&ben, BEN).await.result();
+
+    world.clock.advance(Duration::from_secs(1));
+    send(&ana, ANA).await.result();
+    assert_eq!(send(&ana, ANA).await.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!((world.telegram.texts_to(ANA).len(), world.telegram.texts_to(BEN).len()), (6, 1));
+}
+
+#[tokio::test]
+async fn what_puts_nothing_into_the_chat_has_a_limit_of_its_own() {
+    let world = World::start().await;
+    let ana = world.tenant(ANA).await;
+    let at = world.clock.now();
+    let mut passed = 0;
+    loop {
+        let answer = world.post(&ana, "sendChatAction", &json!({"chat_id": ANA, "action": "typing"})).await;
+        world.clock.set(at);
+        if answer.status == StatusCode::TOO_MANY_REQUESTS {
+            break;
+        }
+        answer.result();
+        passed += 1;
+    }
+    assert_eq!((passed, world.telegram.actions_in(ANA).len()), (20, 20));
+    world.post(&ana, "sendMessage", &json!({"chat_id": ANA, "text": "hi"})).await.result();
+}
+
+#[tokio::test]
+async fn a_refused_call_costs_nothing_of_the_limit() {
+    let world = World::start().await;
+    let ana = world.tenant(ANA).await;
+    let at = world.clock.now();
+    for _ in 0..10 {
+        world.post(&ana, "sendMessage", &json!({"chat_id": BEN, "text": "hi"})).await;
+        world.clock.set(at);
+    }
+    world.post(&ana, "sendMessage", &json!({"chat_id": ANA, "text": "hi"})).await.result();
+}
+
+#[tokio::test]
+async fn a_body_over_4_mib_is_too_big_and_one_below_it_passes() {
+    let world = World::start().await;
+    let ana = world.tenant(ANA).await;
+    let form =
+        |size: usize| Multipart::default().field("chat_id", &ANA.to_string()).file("document", "d.bin", &vec![0; size]);
+    let overhead = form(0).end().len();
+    let answer = world.multipart(&ana, "sendDocument", form(telegram_relay::MAX_BYTES + 1 - overhead)).await;
+    answer.is_refused(StatusCode::BAD_REQUEST, TOO_BIG);
+    assert_eq!(world.calls(), []);
+    world.multipart(&ana, "sendDocument", form(telegram_relay::MAX_BYTES - overhead)).await.result();
+}
+
+#[tokio::test]
+async fn a_file_over_4_mib_is_too_big_and_one_of_them_passes() {
+    let world = World::start().await;
+    let ana = world.tenant(ANA).await;
+    let upload = |size| world.telegram.uploads_file(ANA, "d.bin", "application/octet-stream", vec![7; size]);
+    let larger = upload(telegram_relay::MAX_BYTES + 1);
+    let answer = world.post(&ana, "getFile", &json!({"file_id": larger})).await;
+    answer.is_refused(StatusCode::BAD_REQUEST, TOO_BIG);
+
+    let file_id = upload(telegram_relay::MAX_BYTES);
+    let file = world.post(&ana, "getFile", &json!({"file_id": file_id})).await.result();
+    let path = file["file_path"].as_str().expect("a path");
+    assert_eq!(world.download(&ana, path).await.body.len(), telegram_relay::MAX_BYTES);
+}

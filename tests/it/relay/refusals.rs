@@ -1,0 +1,220 @@
+//! Every way for a call to be wrong has its refusal, in Telegram's own shape, and reaches nobody.
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use nbhd::domain::ids::TenantId;
+use serde_json::{Value, json};
+
+use super::world::{ANA, BOT_ID, BOT_SECRET, Multipart, World};
+
+#[tokio::test]
+async fn a_strange_tenant_and_a_wrong_capability_look_alike() {
+    let world = World::start().await;
+    let ana = world.tenant(ANA).await;
+    let (tenant, token) = (ana.tenant.to_string(), ana.token());
+    let shorter = &token[..token.len() - 1];
+    let wrong = [
+        (TenantId::random().to_string(), token.clone()),
+        (tenant.to_uppercase(), token.clone()),
+        ("nobody".to_owned(), token.clone()),
+        (tenant.clone(), format!("{BOT_ID}:{BOT_SECRET}")),
+        (tenant.clone(), format!("{BOT_ID}:")),
+        (tenant.clone(), format!("43:{}", ana.capability)),
+        (tenant.clone(), ana.capability.clone()),
+        (tenant.clone(), shorter.to_owned()),
+        (tenant.clone(), format!("{token}x")),
+        (tenant.clone(), token.to_lowercase()),
+    ];
+    for (tenant, token) in wrong {
+        for rest in [format!("bot{token}/getMe"), format!("bot{token}/getUpdates"), format!("file/bot{token}/a")] {
+            let path = format!("/telegram/relay/{tenant}/{rest}");
+            let answer = world.send(Request::post(&path).body(Body::from("{not parsed")).expect("a request")).await;
+            answer.is_refused(StatusCode::UNAUTHORIZED, "Unauthorized");
+            assert_eq!(answer.text(), r#"{"ok":false,"error_code":401,"description":"Unauthorized"}"#);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_address_of_another_form_is_not_found() {
+    let world = World::start().await;
+    let ana = world.tenant(ANA).await;
+    let token = ana.token();
+    for rest in ["bot".to_owned(), format!("bot{token}"), format!("{token}/getMe"), "file/x/y".into(), "%ff/x".into()] {
+        let path = format!("/telegram/relay/{}/{rest}", ana.tenant);
+        let answer = world.send(Request::get(&path).body(Body::empty()).expect("a request")).await;
+        answer.is_refused(StatusCode::NOT_FOUND, "Not Found");
+    }
+    for method in ["", "test/getMe", "getMe/", "get_me", "getMe%00", "../getMe"] {
+        let answer = world.query(&ana, method, &[]).await;
+        answer.is_refused(StatusCode::NOT_FOUND, "Not Found: method not found");
+    }
+    let delete = Request::delete(ana.path("sendMessage")).body(Body::empty()).expect("a request");
+    world.send(delete).await.is_refused(StatusCode::NOT_FOUND, "Not Found");
+}
+
+#[tokio::test]
+async fn parameters_come_from_one_place_and_once() {
+    let world = World::start().await;
+    let ana = world.tenant(ANA).await;
+    let chat = ANA.to_string();
+    let twice = "Bad Request: a parameter is given twice";
+    let json_twice = "Bad Request: the body is not a JSON object of parameters, each named once";
+
+    let mixed = Request::post(format!("{}?chat_id={ANA}", ana.path("sendMessage")))
+        .header("content-type", "application/json")
+        .body(Body::from(r#"{"text":"hi"}"#));
+    let both = "Bad Request: parameters are accepted from the query or from the body, not from both";
+    world.send(mixed.expect("a request")).await.is_refused(StatusCode::BAD_REQUEST, both);
+
+    let pairs = [("chat_id", chat.as_str()), ("text", "a"), ("chat_id", "2002")];
+    world.query(&ana, "sendMessage", &pairs).await.is_refused(StatusCode::BAD_REQUEST, twice);
+    world.form(&ana, "sendMessage", &pairs).await.is_refused(StatusCode::BAD_REQUEST, twice);
+    let form = || Multipart::default().field("chat_id", &chat).field("text", "a");
+    world
+        .multipart(&ana, "sendMessage", form().field("chat_id", "2002"))
+        .await
+        .is_refused(StatusCode::BAD_REQUEST, twice);
+    let both_ways = form().file("photo", "a", b"a").field("photo", "b");
+    world.multipart(&ana, "sendPhoto", both_ways).await.is_refused(StatusCode::BAD_REQUEST, twice);
+
+    for body in [
+        r#"{"chat_id":1001,"chat_id":2002,"text":"a"}"#,
+        r#"{"chat_id":1001,"text":"a","reply_parameters":{"message_id":1,"chat_id":1001,"chat_id":2002}}"#,
+        r#"{"chat_id":1001,"text":"a","ch\u0061t_id":2002}"#,
+        r#"[{"chat_id":1001,"text":"a"}]"#,
+        r#"{"chat_id":1001,"text":"a"}{}"#,
+        "\u{feff}{}",
+    ] {
+        let answer = world.call(&ana, "sendMessage", "application/json", body).await;
+        answer.is_refused(StatusCode::BAD_REQUEST, json_twice);
+    }
+    let nested = r#"{"message_id":1,"chat_id":1001,"chat_id":2002}"#;
+    let pairs = [("chat_id", chat.as_str()), ("text", "a"), ("reply_parameters", nested)];
+    let answer = world.form(&ana, "sendMessage", &pairs).await;
+    answer.is_refused(StatusCode::BAD_REQUEST, "Bad Request: parameter \"reply_parameters\" is not of its form");
+    assert_eq!(world.calls(), []);
+}
+
+#[tokio::test]
+async fn a_body_is_of_the_form_it_says() {
+    let world = World::start().await;
+    let ana = world.tenant(ANA).await;
+    let unsupported = "Bad Request: unsupported content type";
+    let not_multipart = "Bad Request: the body is not the multipart form its content type says";
+    for (content_type, body, description) in [
+        ("", r#"{"chat_id":1001,"text":"a"}"#, unsupported),
+        ("text/plain", "chat_id=1001&text=a", unsupported),
+        ("application/xml", "<a/>", unsupported),
+        ("multipart/form-data", "--B--", not_multipart),
+        ("multipart/form-data; boundary=B", "chat_id=1001", not_multipart),
+        (
+            "multipart/form-data; boundary=B",
+            "--B\r\nContent-Disposition: form-data\r\n\r\n1\r\n--B--\r\n",
+            not_multipart,
+        ),
+    ] {
+        let answer = world.call(&ana, "sendMessage", content_type, body).await;
+        answer.is_refused(StatusCode::BAD_REQUEST, description);
+    }
+    let not_text = Multipart::default().field("chat_id", "1001").end();
+    let not_text = [
+        &not_text[..not_text.len() - 7],
+        b"--B\r\nContent-Disposition: form-data; name=\"text\"\r\n\r\n\xff\r\n--B--\r\n",
+    ];
+    let answer = world.call(&ana, "sendMessage", "multipart/form-data; boundary=B", not_text.concat()).await;
+    answer.is_refused(StatusCode::BAD_REQUEST, not_multipart);
+    assert_eq!(world.calls(), []);
+}
+
+#[tokio::test]
+async fn every_hostile_call_is_refused_by_name() {
+    let world = World::start().await;
+    let ana = world.tenant(ANA).await;
+    for (method, extra, said) in hostile_calls() {
+        let mut call = json!({"chat_id": ANA});
+        for (name, value) in extra.as_object().expect("an object") {
+            call[name] = value.clone();
+        }
+        let answer = world.post(&ana, method, &call).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{method} {call}");
+        let description = answer.json()["description"].as_str().unwrap_or_default().to_owned();
+        assert!(description.starts_with("Bad Request: ") && description.contains(said), "{call}: {description}");
+    }
+    assert_eq!(world.calls(), []);
+}
+
+#[tokio::test]
+async fn a_file_that_no_parameter_means_is_refused() {
+    let world = World::start().await;
+    let ana = world.tenant(ANA).await;
+    let form = || Multipart::default().field("chat_id", &ANA.to_string());
+    let missing = r#"[{"type":"photo","media":"attach://a"},{"type":"photo","media":"attach://a"}]"#;
+    for (method, form, description) in [
+        ("sendPhoto", form().file("photo", "a", b"a").file("other", "b", b"b"), "unknown parameter \"other\""),
+        (
+            "sendMessage",
+            form().field("text", "a").file("reply_markup", "a", b"{}"),
+            "unknown parameter \"reply_markup\"",
+        ),
+        ("sendPhoto", Multipart::default().file("chat_id", "a", b"1001"), "unknown parameter \"chat_id\""),
+        ("sendPhoto", form().field("photo", "attach://none"), "attached file not found"),
+        ("sendMediaGroup", form().field("media", missing).file("a", "a", b"a"), "attached file not found"),
+    ] {
+        let answer = world.multipart(&ana, method, form).await;
+        answer.is_refused(StatusCode::BAD_REQUEST, &format!("Bad Request: {description}"));
+    }
+    assert_eq!(world.calls(), []);
+}
+
+/// A method, what is given beside the tenant's own chat, and what the refusal names.
+fn hostile_calls() -> Vec<(&'static str, Value, &'static str)> {
+    let button = |button: Value| json!({"text": "a", "reply_markup": {"inline_keyboard": [[button]]}});
+    let key = |key: Value| json!({"text": "a", "reply_markup": {"keyboard": [[key]]}});
+    let photo = |photo: &str| json!({"photo": photo});
+    let entity = |entity: Value| json!({"text": "a", "entities": [entity]});
+    vec![
+        ("sendMessage", json!({"chat_id": "@someone", "text": "a"}), "chat not found"),
+        ("sendMessage", json!({"chat_id": null, "text": "a"}), "chat_id is empty"),
+        ("sendMessage", json!({"text": "a", "invented": 1}), "unknown parameter \"invented\""),
+        ("sendMessage", json!({"text": "a", "business_connection_id": "b"}), "business_connection_id"),
+        ("sendMessage", json!({"text": "a", "direct_messages_topic_id": 1}), "direct_messages_topic_id"),
+        ("sendMessage", json!({"text": "a", "allow_paid_broadcast": true}), "allow_paid_broadcast"),
+        ("sendMessage", json!({"text": "a", "suggested_post_parameters": {}}), "suggested_post_parameters"),
+        ("sendMessage", json!({"text": "a", "reply_to_message_id": 1}), "unknown parameter \"reply_to_message_id\""),
+        ("sendMessage", json!({"text": "a", "reply_parameters": {"message_id": 1, "chat_id": 2002}}), "chat not found"),
+        ("sendMessage", json!({"text": "a", "reply_parameters": "{\"chat_id\":2002}"}), "chat not found"),
+        ("sendMessage", json!({"text": {"a": 1}}), "\"text\" is not of its form"),
+        ("sendMessage", json!({"text": "a", "disable_notification": "maybe"}), "\"disable_notification\""),
+        ("sendMessage", json!({"text": "a", "link_preview_options": {"url": "file:///etc/passwd"}}), "\"url\""),
+        ("sendMessage", entity(json!({"type": "text_mention", "user": {"id": 2002}})), "\"user\" is not accepted"),
+        ("sendMessage", entity(json!({"type": "text_link", "url": "tg://user?id=2002"})), "\"url\""),
+        ("sendMessage", button(json!({"text": "a", "web_app": {"url": "https://a.example"}})), "web_app"),
+        ("sendMessage", button(json!({"text": "a", "login_url": {"url": "https://a.example"}})), "login_url"),
+        ("sendMessage", button(json!({"text": "a", "switch_inline_query": ""})), "switch_inline_query"),
+        ("sendMessage", button(json!({"text": "a", "switch_inline_query_current_chat": ""})), "switch_inline_query"),
+        ("sendMessage", button(json!({"text": "a", "switch_inline_query_chosen_chat": {}})), "switch_inline_query"),
+        ("sendMessage", button(json!({"text": "a", "pay": true})), "pay"),
+        ("sendMessage", button(json!({"text": "a", "callback_game": {}})), "callback_game"),
+        ("sendMessage", button(json!({"text": "a", "url": "tg://user?id=2002"})), "url"),
+        ("sendMessage", button(json!({"text": "a", "url": "javascript:alert(1)"})), "url"),
+        ("sendMessage", key(json!({"text": "a", "request_users": {"request_id": 1}})), "request_users"),
+        ("sendMessage", key(json!({"text": "a", "request_chat": {"request_id": 1}})), "request_chat"),
+        ("sendMessage", key(json!({"text": "a", "web_app": {"url": "https://a.example"}})), "web_app"),
+        ("sendPhoto", photo("file:///etc/passwd"), "wrong file identifier/HTTP URL specified"),
+        ("sendPhoto", photo("/etc/passwd"), "wrong file identifier/HTTP URL specified"),
+        ("sendPhoto", photo("attach://photo"), "attached file not found"),
+        ("sendPhoto", json!({"photo": ["a"]}), "\"photo\" is not of its form"),
+        ("sendMediaGroup", json!({"media": [{"type": "photo", "media": "file:///a"}]}), "wrong file identifier"),
+        ("sendMediaGroup", json!({"media": "[{\"type\":\"photo\",\"media\":\"a\",\"chat_id\":2002}]"}), "unknown"),
+        ("sendMediaGroup", json!({"media": {"type": "photo"}}), "\"media\" is not of its form"),
+        ("sendPoll", json!({"question": "a", "options": [{"text": "a", "media": {"type": "photo"}}]}), "media"),
+        ("editMessageText", json!({"inline_message_id": "a", "text": "a"}), "inline_message_id"),
+        ("editMessageText", json!({"message_id": 1, "rich_message": {"html": "a"}}), "rich_message"),
+        ("editMessageMedia", json!({"message_id": 1, "media": {"type": "photo", "media": "file:///a"}}), "wrong file"),
+        ("setMessageReaction", json!({"message_id": 1, "reaction": [{"type": "emoji", "user_id": 2002}]}), "unknown"),
+        ("answerCallbackQuery", json!({"chat_id": null, "callback_query_id": "1", "url": "https://a.example"}), "url"),
+        ("deleteMessages", json!({"message_ids": ["a"]}), "\"message_ids\" is not of its form"),
+        ("getFile", json!({"file_id": "a"}), "unknown parameter \"chat_id\""),
+    ]
+}

@@ -1,0 +1,236 @@
+//! A relay between the simulated table and the simulated Telegram, and runtimes that call it.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Request, StatusCode, header};
+use bytes::Bytes;
+use nbhd::clock::{Clock, Timestamp};
+use nbhd::config::Env;
+use nbhd::domain::ids::{ChatId, TenantId};
+use nbhd::domain::secrets::MasterKey;
+use nbhd::domain::tenant::{Lifecycle, Tenant};
+use nbhd::store::Store;
+use nbhd_sim::journal::Journal;
+use nbhd_sim::table::{self, Table};
+use nbhd_sim::telegram::{BOT_API, Telegram};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+
+pub(super) const ANA: i64 = 1001;
+pub(super) const BEN: i64 = 2002;
+pub(super) const BOT_ID: i64 = 42;
+pub(super) const BOT_SECRET: &str = "the-real-token-of-the-shared-bot";
+pub(super) const BOT_USERNAME: &str = "nbhd_bot";
+const PLATFORM_KEY: &str = "platform-key-of-at-least-32-bytes";
+
+pub(super) struct World {
+    pub(super) table: Table,
+    pub(super) telegram: Telegram,
+    pub(super) journal: Journal,
+    pub(super) clock: Clock,
+    store: Store,
+    router: Router,
+}
+
+/// A tenant's runtime, which knows its tenant and holds its capability.
+#[derive(Clone)]
+pub(super) struct Runtime {
+    pub(super) tenant: TenantId,
+    pub(super) capability: String,
+}
+
+impl World {
+    pub(super) async fn start() -> Self {
+        let clock = Clock::manual(Timestamp::from_seconds(1_795_000_000));
+        let journal = Journal::new();
+        let table = Table::start(None).await.expect("a table");
+        let token = format!("{BOT_ID}:{BOT_SECRET}");
+        let telegram = Telegram::start(&token, BOT_USERNAME, clock.clone(), journal.clone()).await.expect("a port");
+        let env = Env::from_pairs([
+            ("AWS_REGION", "us-east-1".to_owned()),
+            ("AWS_ACCESS_KEY_ID", "test".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
+            ("AWS_ENDPOINT_URL_DYNAMODB", table.base_url()),
+            ("TABLE_NAME", table::NAME.to_owned()),
+            ("TELEGRAM_API_URL", telegram.base_url()),
+            ("TELEGRAM_BOT_TOKEN", token),
+            ("TELEGRAM_BOT_USERNAME", BOT_USERNAME.to_owned()),
+            ("PLATFORM_KEY", PLATFORM_KEY.to_owned()),
+        ]);
+        let app = telegram_relay::App::new(&env, clock.clone()).expect("complete settings");
+        let store = Store::new(&env).expect("complete settings");
+        Self { table, telegram, journal, clock, store, router: telegram_relay::router(app) }
+    }
+
+    /// An active tenant whose person has started the bot.
+    pub(super) async fn tenant(&self, chat: i64) -> Runtime {
+        self.telegram.knows(chat, "Person");
+        let tenant = Tenant {
+            tenant_id: TenantId::random(),
+            lifecycle: Lifecycle::Active,
+            chat_id: ChatId(chat),
+            key_hashes: Vec::new(),
+            generation: 1,
+            other_generation: None,
+            time_zone: None,
+            version: 0,
+        };
+        self.store.save_tenant(&tenant, None).await.expect("saved");
+        Runtime { tenant: tenant.tenant_id, capability: capability(tenant.tenant_id, 1) }
+    }
+
+    pub(super) async fn change(&self, runtime: &Runtime, change: impl FnOnce(Tenant) -> Tenant) {
+        let tenant = self.store.tenant(runtime.tenant).await.expect("readable").expect("there");
+        let version = tenant.version;
+        self.store.save_tenant(&change(tenant), Some(version)).await.expect("saved");
+    }
+
+    /// Calls a method with parameters in JSON.
+    pub(super) async fn post(&self, runtime: &Runtime, method: &str, body: &Value) -> Answer {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        self.call(runtime, method, "application/json", body).await
+    }
+
+    /// Calls a method with parameters in a form.
+    pub(super) async fn form(&self, runtime: &Runtime, method: &str, pairs: &[(&str, &str)]) -> Answer {
+        self.call(runtime, method, "application/x-www-form-urlencoded", encoded(pairs)).await
+    }
+
+    /// Calls a method with parameters in the query.
+    pub(super) async fn query(&self, runtime: &Runtime, method: &str, pairs: &[(&str, &str)]) -> Answer {
+        let path = format!("{}?{}", runtime.path(method), encoded(pairs));
+        self.send(Request::get(path).body(Body::empty()).expect("a request")).await
+    }
+
+    pub(super) async fn multipart(&self, runtime: &Runtime, method: &str, form: Multipart) -> Answer {
+        self.call(runtime, method, "multipart/form-data; boundary=B", form.end()).await
+    }
+
+    /// Calls a method, after a rest that no limit is in the way of.
+    pub(super) async fn call(
+        &self,
+        runtime: &Runtime,
+        method: &str,
+        content_type: &str,
+        body: impl Into<Body>,
+    ) -> Answer {
+        self.clock.advance(Duration::from_secs(1));
+        let request = Request::post(runtime.path(method)).header(header::CONTENT_TYPE, content_type);
+        self.send(request.body(body.into()).expect("a request")).await
+    }
+
+    /// Downloads what `getFile` answered.
+    pub(super) async fn download(&self, runtime: &Runtime, file_path: &str) -> Answer {
+        let path = format!("/telegram/relay/{}/file/bot{}/{file_path}", runtime.tenant, runtime.token());
+        self.send(Request::get(path).body(Body::empty()).expect("a request")).await
+    }
+
+    pub(super) async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.expect("infallible");
+        let (head, body) = response.into_parts();
+        let body = to_bytes(body, usize::MAX).await.expect("in memory");
+        Answer { status: head.status, headers: head.headers, body }
+    }
+
+    /// Every call that reached Telegram: method and body, `null` where that is not JSON.
+    pub(super) fn calls(&self) -> Vec<(String, Value)> {
+        let calls = self.journal.of(BOT_API).into_iter();
+        calls
+            .map(|call| {
+                let method = call.path_only().rsplit('/').next().unwrap_or_default().to_owned();
+                (method, serde_json::from_slice(&call.request).unwrap_or_default())
+            })
+            .collect()
+    }
+}
+
+impl Runtime {
+    /// The same tenant's runtime with the capability of another generation.
+    pub(super) fn at_generation(&self, generation: u32) -> Self {
+        Self { tenant: self.tenant, capability: capability(self.tenant, generation) }
+    }
+
+    pub(super) fn token(&self) -> String {
+        format!("{BOT_ID}:{}", self.capability)
+    }
+
+    pub(super) fn path(&self, method: &str) -> String {
+        format!("/telegram/relay/{}/bot{}/{method}", self.tenant, self.token())
+    }
+}
+
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+impl Answer {
+    pub(super) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).expect("JSON")
+    }
+
+    /// The result of a call that succeeded.
+    pub(super) fn result(&self) -> Value {
+        let answer = self.json();
+        assert_eq!((self.status, &answer["ok"]), (StatusCode::OK, &json!(true)), "{answer}");
+        answer["result"].clone()
+    }
+
+    /// A refusal in Telegram's own shape.
+    pub(super) fn is_refused(&self, status: StatusCode, description: &str) {
+        let answer = self.json();
+        let shape = json!({"ok": false, "error_code": status.as_u16(), "description": description});
+        let told = |field: &str| answer[field] == shape[field];
+        assert!(
+            self.status == status && ["ok", "error_code", "description"].into_iter().all(told),
+            "{} {answer}, not {shape}",
+            self.status
+        );
+        let fields = answer.as_object().expect("an object").keys();
+        assert!(fields.into_iter().all(|field| field == "parameters" || shape.get(field).is_some()));
+    }
+}
+
+/// A multipart body with the boundary `B`.
+#[derive(Default)]
+pub(super) struct Multipart(Vec<u8>);
+
+impl Multipart {
+    pub(super) fn field(self, name: &str, value: &str) -> Self {
+        self.part(&format!("name=\"{name}\""), value.as_bytes())
+    }
+
+    pub(super) fn file(self, name: &str, file_name: &str, content: &[u8]) -> Self {
+        let file_name = file_name.replace('"', "\\\"");
+        self.part(&format!("name=\"{name}\"; filename=\"{file_name}\""), content)
+    }
+
+    pub(super) fn end(mut self) -> Vec<u8> {
+        self.0.extend_from_slice(b"--B--\r\n");
+        self.0
+    }
+
+    fn part(mut self, names: &str, content: &[u8]) -> Self {
+        self.0.extend_from_slice(format!("--B\r\nContent-Disposition: form-data; {names}\r\n\r\n").as_bytes());
+        self.0.extend_from_slice(content);
+        self.0.extend_from_slice(b"\r\n");
+        self
+    }
+}
+
+fn capability(tenant: TenantId, generation: u32) -> String {
+    let key = MasterKey::new(&SecretString::from(PLATFORM_KEY)).expect("long enough");
+    key.relay_capability(tenant, generation).expose_secret().to_owned()
+}
+
+fn encoded(pairs: &[(&str, &str)]) -> String {
+    url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
+}
