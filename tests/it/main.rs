@@ -10,4 +10,5 @@ mod tidy;
 mod vault;
 mod webhook;
 mod webhook_commands;
+mod webhook_input;
 mod webhook_world;

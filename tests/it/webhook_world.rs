@@ -16,6 +16,7 @@ use nbhd_sim::server::Server;
 use nbhd_sim::sqs::Sqs;
 use nbhd_sim::table::Table;
 use nbhd_sim::telegram::{Delivery, Telegram};
+use serde_json::{Value, json};
 use telegram_webhook::{App, router};
 
 pub(crate) const ANA: i64 = 1001;
@@ -137,7 +138,7 @@ impl World {
 
     /// Ana's route as no version of this code writes it.
     pub(crate) fn corrupt_route(&self) {
-        let corrupt = serde_json::json!({
+        let corrupt = json!({
             "TableName": nbhd_sim::table::NAME,
             "Item": {"pk": {"S": format!("CHAT#{ANA}")}, "sk": {"S": "ROUTE"}, "status": {"S": "active"}},
         });
@@ -178,6 +179,15 @@ impl World {
             version: 0,
         }
     }
+}
+
+/// A message of Ana's.
+pub(crate) fn private(update_id: i64, text: &str) -> Value {
+    let person = json!({"id": ANA, "is_bot": false, "first_name": "Ana"});
+    let chat = json!({"id": ANA, "type": "private", "first_name": "Ana"});
+    json!({"update_id": update_id, "message": {
+        "message_id": 1, "from": person, "chat": chat, "date": 1_795_000_000, "text": text,
+    }})
 }
 
 fn settings(table: &Table, sqs: &Sqs) -> Env {

@@ -1,8 +1,8 @@
 //! The function `telegram-webhook`: what people write to the bot goes to the queue of their assistant.
 //!
-//! After the secret is verified Telegram is answered 200 or 503 and nothing else: any other answer is repeated for a day
-//! and slows the bot for everyone. 503 means that the table or the queue is down, and that Telegram's retry will do what
-//! this call did not. <https://core.telegram.org/bots/api#setwebhook>
+//! After the secret is verified Telegram is answered 200 or 503 and nothing else: any other answer is repeated for a
+//! day and slows the bot for everyone. 503 means that the table or the queue is down, and that Telegram's retry will do
+//! what this call did not. <https://core.telegram.org/bots/api#setwebhook>
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -80,7 +80,8 @@ pub(crate) fn start(chat: ChatId, is_ready: bool) -> Reply {
 
 pub(crate) fn connect(chat: ChatId, buttons: impl IntoIterator<Item = Button>) -> Reply {
     let text = "What may your assistant read? It can only read, never send or change anything.\n\n\
-                The buttons work for 10 minutes and connect to your assistant whoever presses them: do not pass them on.";
+                The buttons work for 10 minutes and connect to your assistant, whoever presses them: \
+                do not pass them on.";
     let inline_keyboard = buttons.into_iter().map(|button| [button]).collect();
     Reply { reply_markup: Some(Keyboard { inline_keyboard }), ..say(chat, text) }
 }
