@@ -41,7 +41,8 @@ async fn revoke(store: &Store, tenant: TenantId, provider: Provider) -> Result<b
         if read.status == Status::Revoked {
             return Ok(true);
         }
-        let revoked = Integration { status: Status::Revoked, lease_until: None, ..read.clone() };
+        // A lease stays: its holder may be writing to the vault, and the job that removes the secret waits for it.
+        let revoked = Integration { status: Status::Revoked, ..read.clone() };
         match store.save_integration(&revoked, Some(read.version)).await {
             Ok(_) => return Ok(true),
             Err(store::Error::Conflict) => {}

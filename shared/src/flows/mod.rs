@@ -1,8 +1,12 @@
 //! What two functions need of store, queue and providers together.
 
+#[cfg(all(feature = "store", feature = "google", feature = "vault"))]
+pub mod access_token;
 #[cfg(feature = "tokens")]
 pub mod connect_link;
 #[cfg(all(feature = "store", feature = "queue"))]
 pub mod disconnect;
+#[cfg(feature = "store")]
+pub mod lease;
 #[cfg(feature = "vault")]
 pub mod stored_token;

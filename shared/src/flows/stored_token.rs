@@ -1,10 +1,15 @@
 //! What the vault holds for a connection: the only place where Google's tokens are kept.
 
+use std::time::Duration;
+
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
 use crate::domain::scope::Granted;
+
+/// A token that ends within this time is not handed out: a call made with it may outlive it.
+const MARGIN: Duration = Duration::from_secs(120);
 
 /// A connection's tokens and what they open.
 #[derive(Clone, Debug)]
@@ -21,63 +26,106 @@ pub struct StoredToken {
     pub account: Option<String>,
 }
 
-/// The JSON of the secret; `expires_at` is in milliseconds since the epoch, `scope` separated by spaces.
-#[derive(Serialize, Deserialize)]
-struct Json<'a> {
-    access_token: &'a str,
-    expires_at: Timestamp,
-    refresh_token: &'a str,
-    scope: String,
-    account: Option<String>,
+/// What can be read of a secret; the rest counts as absent, and is had anew from Google where that is possible.
+#[derive(Clone, Debug, Default)]
+pub struct Readable {
+    /// The credential for Google's APIs.
+    pub access_token: Option<SecretString>,
+    /// When it ends.
+    pub expires_at: Option<Timestamp>,
+    /// What renews it.
+    pub refresh_token: Option<SecretString>,
+    /// The Google account's address.
+    pub account: Option<String>,
 }
 
 impl StoredToken {
-    /// The secret's value.
+    /// The secret's value: JSON, `expires_at` in milliseconds since the epoch, `scope` separated by spaces.
     pub fn to_secret(&self) -> SecretString {
-        let json = Json {
-            access_token: self.access_token.expose_secret(),
-            expires_at: self.expires_at,
-            refresh_token: self.refresh_token.expose_secret(),
-            scope: self.granted.to_string(),
-            account: self.account.clone(),
-        };
-        serde_json::to_string(&json).expect("strings and a number are always JSON").into()
+        let value = json!({
+            "access_token": self.access_token.expose_secret(),
+            "expires_at": self.expires_at,
+            "refresh_token": self.refresh_token.expose_secret(),
+            "scope": self.granted.to_string(),
+            "account": self.account,
+        });
+        value.to_string().into()
+    }
+}
+
+impl Readable {
+    /// Reads a secret's value.
+    pub fn read(value: &SecretString) -> Self {
+        let value: Value = serde_json::from_str(value.expose_secret()).unwrap_or_default();
+        let token = |field: &str| value[field].as_str().filter(|text| is_a_token(text)).map(SecretString::from);
+        Self {
+            access_token: token("access_token"),
+            expires_at: value["expires_at"].as_i64().map(Timestamp::from_millis),
+            refresh_token: token("refresh_token"),
+            account: value["account"].as_str().map(str::to_owned),
+        }
     }
 
-    /// Reads a secret's value; `None` when it is not of the form above.
-    pub fn from_secret(value: &SecretString) -> Option<Self> {
-        // The parser's message would quote the tokens.
-        let json: Json<'_> = serde_json::from_str(value.expose_secret()).ok()?;
-        Some(Self {
-            access_token: json.access_token.into(),
-            expires_at: json.expires_at,
-            refresh_token: json.refresh_token.into(),
-            granted: Granted::parse(&json.scope),
-            account: json.account,
-        })
+    /// The access token and its end, if it lasts long enough to be handed out.
+    pub fn usable(&self, now: Timestamp) -> Option<(&SecretString, Timestamp)> {
+        let ends = self.expires_at.filter(|ends| lasts(*ends, now))?;
+        self.access_token.as_ref().map(|token| (token, ends))
     }
+}
+
+/// Whether a token that ends at `ends` can be handed out at `now`.
+pub fn lasts(ends: Timestamp, now: Timestamp) -> bool {
+    ends > now + MARGIN
+}
+
+/// Whether a text can stand in an `Authorization` header (RFC 6750, 2.1).
+fn is_a_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+
     #[test]
     fn a_stored_token_survives_the_vault_and_shows_nothing() {
         let token = StoredToken {
             access_token: "ya29.access".into(),
-            expires_at: Timestamp::from_seconds(1_800_000_000),
+            expires_at: NOW,
             refresh_token: "1//refresh".into(),
             granted: Granted::parse("openid email"),
             account: Some("ada@example.com".to_owned()),
         };
-        let read = StoredToken::from_secret(&token.to_secret()).expect("of the form");
-        assert_eq!(read.refresh_token.expose_secret(), "1//refresh");
-        assert_eq!(
-            (read.expires_at, read.granted, read.account),
-            (token.expires_at, token.granted.clone(), token.account.clone())
-        );
-        assert!(!format!("{token:?}").contains("1//") && !format!("{token:?}").contains("ya29"));
-        assert!(StoredToken::from_secret(&SecretString::from("{}")).is_none());
+        let read = Readable::read(&token.to_secret());
+        assert_eq!((read.expires_at, read.account.clone()), (Some(NOW), token.account.clone()));
+        for shown in [format!("{token:?}"), format!("{read:?}")] {
+            assert!(!shown.contains("1//") && !shown.contains("ya29"));
+        }
+        assert_eq!(read.access_token.expect("kept").expose_secret(), "ya29.access");
+        assert_eq!(read.refresh_token.expect("kept").expose_secret(), "1//refresh");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_absent() {
+        for value in ["", "null", "[]", "not json", r#"{"access_token":7,"expires_at":"soon","refresh_token":""}"#] {
+            let read = Readable::read(&value.into());
+            assert!(read.access_token.is_none() && read.refresh_token.is_none() && read.expires_at.is_none());
+        }
+        let half = Readable::read(&r#"{"access_token":"line\nbreak","refresh_token":"1//r"}"#.into());
+        assert!(half.access_token.is_none() && half.refresh_token.is_some());
+    }
+
+    #[test]
+    fn a_token_is_usable_until_two_minutes_before_its_end() {
+        let is_usable = |value: String| Readable::read(&value.into()).usable(NOW).is_some();
+        let ending = |seconds: i64| {
+            let at = NOW.millis() + seconds * 1000;
+            is_usable(format!(r#"{{"access_token":"a","expires_at":{at}}}"#))
+        };
+        assert!(ending(121));
+        assert!(!ending(120) && !ending(-1));
+        assert!(!is_usable(r#"{"access_token":"a"}"#.to_owned()));
     }
 }

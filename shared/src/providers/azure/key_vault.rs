@@ -30,6 +30,7 @@ const SETTLING_POLLS: u32 = 8;
 
 /// <https://learn.microsoft.com/azure/key-vault/general/soft-delete-overview>
 const IS_DELETED: &str = "ObjectIsDeletedButRecoverable";
+const IS_DISABLED: &str = "SecretDisabled";
 
 /// A vault.
 pub struct Vault {
@@ -152,6 +153,20 @@ impl Vault {
         };
         let body = parameters.try_into().map_err(|error| super::error(&error))?;
         read(call(self.secrets.set_secret(name, body, None)).await?).map(|secret| secret.version)
+    }
+}
+
+/// Whether the vault's word is that a version holds nothing to read: there is none, or it was disabled.
+pub fn is_unreadable(error: &Error) -> bool {
+    match error {
+        Error::NotFound => true,
+        Error::Refused { status: 403, reason } => reason == IS_DISABLED,
+        Error::Refused { .. }
+        | Error::Unreachable { .. }
+        | Error::RateLimited { .. }
+        | Error::Unauthorized
+        | Error::Failed { .. }
+        | Error::Malformed { .. } => false,
     }
 }
 
