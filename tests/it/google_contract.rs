@@ -1,13 +1,18 @@
 //! What is sent to Google, and what its simulator answers, is what Google's discovery documents describe.
 
+use std::time::Duration;
+
 use axum::http::{HeaderMap, StatusCode};
+use nbhd::config::Env;
+use nbhd::providers::google::{calendar, gmail, oauth};
 use nbhd_sim::contracts;
 use nbhd_sim::google::contract::check;
 use nbhd_sim::google::{Endpoint, Failure};
 use nbhd_sim::journal::{Entry, Journal};
+use secrecy::SecretString;
 use serde_json::json;
 
-use crate::google_world::{PERSON, World};
+use crate::google_world::{CALENDAR, GMAIL, PERSON, World};
 
 #[tokio::test]
 async fn every_answer_of_the_simulator_is_one_google_describes() {
@@ -52,6 +57,38 @@ async fn every_answer_of_the_simulator_is_one_google_describes() {
     let Some(report) = check(&world.journal) else { return };
     assert_eq!(report.violations, Vec::<String>::new());
     assert_eq!(report.held, 4 + 4 * ids.len() + 3 + 5 + 1 + 1 + 1);
+}
+
+#[tokio::test]
+async fn our_clients_ask_for_what_google_describes_and_understand_the_answers() {
+    let world = World::start().await;
+    world.fill();
+    let env = Env::from_pairs(world.google.settings());
+    let tokens = world.connect(&format!("openid email {GMAIL} {CALENDAR}"), &[]).await;
+    let refresh_token = SecretString::from(tokens["refresh_token"].as_str().expect("a refresh token"));
+    let oauth = oauth::Client::from_env(&env, world.http.clone()).expect("settings").expect("configured");
+    let token = oauth.refresh(&refresh_token).await.expect("a token").access_token;
+    assert_eq!(oauth.userinfo(&token).await.expect("an account").email.as_deref(), Some(PERSON));
+
+    let gmail = gmail::Client::new(&env, world.http.clone()).expect("settings");
+    let found = gmail.search(&token, "subject:budget", 10).await.expect("a list");
+    assert_eq!(found.messages.len(), 2);
+    for id in found.messages.iter().map(|message| &message.id) {
+        let summary = gmail.summary(&token, id).await.expect("a message");
+        assert!(summary.headers().get("subject").is_some_and(|subject| subject.contains("Budget review")));
+        let message = gmail.message(&token, id).await.expect("a message");
+        assert_eq!(gmail.thread(&token, &message.thread_id).await.expect("a thread").len(), 2);
+    }
+
+    let calendar = calendar::Client::new(&env, world.http.clone()).expect("settings");
+    assert_eq!(calendar.time_zone(&token).await.expect("a zone"), "Europe/Zurich");
+    let (from, to) = (world.clock.now(), world.clock.now() + Duration::from_secs(86_400));
+    let range = calendar::Range { from, to: Some(to), max_results: 10, page_token: None };
+    assert_eq!(calendar.events(&token, &range).await.expect("events").items.len(), 2);
+    assert_eq!(calendar.free_busy(&token, from, to).await.expect("busy times").len(), 1);
+
+    let Some(report) = check(&world.journal) else { return };
+    assert_eq!((report.violations, report.held), (Vec::new(), 1 + 1 + 3 * 2 + 3));
 }
 
 #[tokio::test]
