@@ -93,23 +93,25 @@ where
         Some(Failure::Hang) => std::future::pending().await,
         Some(Failure::NotDurable) => return Ok(status(StatusCode::OK)),
         Some(Failure::AnswerLost) => {
-            take(inner, update_id, update, turn);
+            take(inner, update_id, (body, update), turn);
             return Err(closed());
         }
     }
-    take(inner, update_id, update, turn);
+    take(inner, update_id, (body, update), turn);
+    let interruption = inner.state().interruption.clone();
+    interruption.passed().await;
     let mut response = status(StatusCode::OK);
     response.headers_mut().insert(ACCEPTED, header::HeaderValue::from_static("durable"));
     Ok(response)
 }
 
 /// Takes an update once; a repeat starts no second turn.
-fn take(inner: &Inner, update_id: i64, update: Value, turn: impl Fn(Value)) {
+fn take(inner: &Inner, update_id: i64, (body, update): (Bytes, Value), turn: impl Fn(Value)) {
     let now = inner.clock.now();
     let mut state = inner.state();
     state.taken.retain(|_, at| now.since(*at) < REMEMBERED);
     if state.taken.insert(update_id, now).is_none() {
-        state.log.push(update.clone());
+        state.log.push(body);
         inner.busy.send_modify(|turns| *turns += 1);
         turn(update);
     }

@@ -12,11 +12,14 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context as _;
+use bytes::Bytes;
 use nbhd::clock::{Clock, Timestamp};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+
+use crate::interruption::Interruption;
 
 /// What a container is given: its own secrets and addresses, and nothing shared.
 #[derive(Clone)]
@@ -82,7 +85,8 @@ struct State {
     chooser: Option<Chooser>,
     /// When each update was first taken: repeats are dropped for 30 days.
     taken: HashMap<i64, Timestamp>,
-    log: Vec<Value>,
+    log: Vec<Bytes>,
+    interruption: Interruption,
     attempts: usize,
     unauthorised: Vec<Timestamp>,
 }
@@ -153,7 +157,22 @@ impl Runtime {
 
     /// The updates taken, each once, in the order in which they came.
     pub fn taken(&self) -> Vec<Value> {
+        self.bodies().iter().map(|body| serde_json::from_slice(body).unwrap_or_default()).collect()
+    }
+
+    /// The same, byte for byte.
+    pub fn bodies(&self) -> Vec<Bytes> {
         self.inner.state().log.clone()
+    }
+
+    /// The ids of the same.
+    pub fn update_ids(&self) -> Vec<i64> {
+        self.taken().iter().filter_map(|update| update["update_id"].as_i64()).collect()
+    }
+
+    /// Stops a function at a delivery as well, see [`Interruption`].
+    pub fn stops_with(&self, interruption: &Interruption) {
+        self.inner.state().interruption = interruption.clone();
     }
 
     /// How many webhooks reached the container, whatever became of them.
