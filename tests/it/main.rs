@@ -1,5 +1,7 @@
 //! Tests.
 
+mod forward;
+mod forward_world;
 mod google_contract;
 mod google_sim;
 mod google_world;

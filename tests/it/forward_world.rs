@@ -1,0 +1,183 @@
+//! Chats, their tenants' runtimes, and `telegram-forward` between the queue and them.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
+use nbhd::clock::{Clock, Timestamp};
+use nbhd::config::Env;
+use nbhd::domain::ids::{ChatId, TenantId};
+use nbhd::domain::route::{Route, RouteStatus};
+use nbhd::domain::secrets::MasterKey;
+use nbhd::queue::{Queues, Updates};
+use nbhd::store::Store;
+use nbhd_sim::journal::Journal;
+use nbhd_sim::pump::{Limits, Pump};
+use nbhd_sim::runtime::{Runtime, Settings};
+use nbhd_sim::sqs::queue::Message;
+use nbhd_sim::sqs::{INBOUND, INBOUND_DLQ, Sqs};
+use nbhd_sim::table::Table;
+use nbhd_sim::telegram::Telegram;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::json;
+use telegram_forward::App;
+
+pub(crate) const ANA: i64 = 1001;
+pub(crate) const BEN: i64 = 1002;
+const BOT_TOKEN: &str = "123456:forward-bot-token";
+const PLATFORM_KEY: &str = "platform-key-of-the-forward-tests-0123456789";
+const NOON: Timestamp = Timestamp::from_millis(1_795_262_400_000);
+/// A hang is noticed after this long, instead of 25 s.
+const DELIVERY_TIMEOUT: Duration = Duration::from_millis(500);
+
+pub(crate) struct World {
+    pub(crate) clock: Clock,
+    pub(crate) journal: Journal,
+    pub(crate) table: Table,
+    pub(crate) sqs: Sqs,
+    pub(crate) telegram: Telegram,
+    pub(crate) store: Store,
+    pub(crate) app: App,
+    pub(crate) inbound: Updates,
+}
+
+impl World {
+    pub(crate) async fn start() -> Self {
+        let (clock, journal) = (Clock::manual(NOON), Journal::new());
+        let table = Table::start(None).await.expect("a table");
+        let sqs = Sqs::start(&clock, &journal).await.expect("a free port");
+        let telegram =
+            Telegram::start(BOT_TOKEN, "nbhd_bot", clock.clone(), journal.clone()).await.expect("a free port");
+        let env = Env::from_pairs([
+            ("TABLE_NAME", nbhd_sim::table::NAME.to_owned()),
+            ("INBOUND_QUEUE_URL", sqs.url(INBOUND)),
+            ("INBOUND_DLQ_URL", sqs.url(INBOUND_DLQ)),
+            ("TELEGRAM_BOT_TOKEN", BOT_TOKEN.to_owned()),
+            ("TELEGRAM_API_URL", telegram.base_url()),
+            ("PLATFORM_KEY", PLATFORM_KEY.to_owned()),
+            ("AWS_REGION", "us-east-1".to_owned()),
+            ("AWS_ACCESS_KEY_ID", "local".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
+            ("AWS_ENDPOINT_URL_DYNAMODB", table.base_url()),
+            ("AWS_ENDPOINT_URL_SQS", sqs.base_url()),
+        ]);
+        let store = Store::new(&env).expect("complete settings");
+        let inbound = Queues::new(&env).expect("complete settings").updates(&sqs.url(INBOUND));
+        let app = App::new(&env, clock.clone()).expect("complete settings").with_delivery_timeout(DELIVERY_TIMEOUT);
+        Self { clock, journal, table, sqs, telegram, store, app, inbound }
+    }
+
+    /// A person with an assistant that runs, for as long as the value is held.
+    #[must_use]
+    pub(crate) async fn has(&self, chat: i64) -> Runtime {
+        self.telegram.knows(chat, "Someone");
+        let tenant_id = TenantId::random();
+        let runtime = self.runtime(tenant_id, 1).await;
+        self.set_route(chat, |route| {
+            route.tenant_id = tenant_id;
+            route.runtime_url = Some(runtime.base_url());
+        })
+        .await;
+        runtime
+    }
+
+    /// A runtime that knows the webhook secret of one generation.
+    pub(crate) async fn runtime(&self, tenant_id: TenantId, generation: u32) -> Runtime {
+        let key = MasterKey::new(&SecretString::from(PLATFORM_KEY)).expect("long enough");
+        let settings = Settings {
+            tenant_id: tenant_id.to_string(),
+            webhook_secret: key.webhook_secret(tenant_id, generation).expose_secret().to_owned(),
+            // Nothing listens there: what the assistant says is not what these tests are about.
+            api_root: "http://127.0.0.1:9".to_owned(),
+            bot_token: "123456:capability".to_owned(),
+            api_base_url: "http://127.0.0.1:9".to_owned(),
+            internal_key: "internal key".to_owned(),
+        };
+        Runtime::start(settings, &self.clock).await.expect("a free port")
+    }
+
+    /// Changes a chat's route; one that was not there is active, without a runtime.
+    pub(crate) async fn set_route(&self, chat: i64, change: impl FnOnce(&mut Route)) {
+        let new = || Route {
+            chat_id: ChatId(chat),
+            tenant_id: TenantId::random(),
+            status: RouteStatus::Active,
+            runtime_url: None,
+            generation: 1,
+            other_generation: None,
+            activated_at: None,
+            arrival: None,
+            last_update: None,
+            slow_down: None,
+            waking_told_at: None,
+        };
+        let mut route = self.store.route(ChatId(chat)).await.expect("readable").unwrap_or_else(new);
+        change(&mut route);
+        self.store.put_route(&route).await.expect("written");
+    }
+
+    pub(crate) async fn route(&self, chat: i64) -> Route {
+        self.store.route(ChatId(chat)).await.expect("readable").expect("there is a route")
+    }
+
+    /// The webhook has put a message of the chat on the queue; the message's number is the update's.
+    pub(crate) async fn says(&self, chat: i64, update_id: i64) {
+        self.queue(chat, update_id, update(chat, update_id).as_bytes()).await;
+    }
+
+    pub(crate) async fn queue(&self, chat: i64, update_id: i64, body: &[u8]) {
+        self.inbound.send(ChatId(chat), update_id, body).await.expect("queued");
+    }
+
+    /// What the function's `main` does with an event.
+    pub(crate) async fn handle(&self, event: SqsEvent) -> Result<SqsBatchResponse, Infallible> {
+        Ok(telegram_forward::handle(&self.app, event, "a-request").await)
+    }
+
+    /// Handles what can be received now.
+    pub(crate) async fn drain(&self) -> nbhd_sim::pump::Report {
+        Pump::new(&self.sqs, INBOUND, &self.clock, Limits::default(), |event| self.handle(event)).drain().await
+    }
+
+    /// Handles everything, moving the clock to when a message comes up again.
+    pub(crate) async fn run_until_idle(&self) -> nbhd_sim::pump::Report {
+        Pump::new(&self.sqs, INBOUND, &self.clock, Limits::default(), |event| self.handle(event)).run_until_idle().await
+    }
+
+    /// Handles what can be received now, and moves the clock to when the next message can.
+    pub(crate) async fn attempt(&self) -> Option<Duration> {
+        self.drain().await;
+        let wait = self.waiting().iter().map(|message| message.visible_at.since(self.clock.now())).max()?;
+        self.clock.advance(wait);
+        Some(wait)
+    }
+
+    pub(crate) fn waiting(&self) -> Vec<Message> {
+        self.sqs.messages(INBOUND)
+    }
+
+    /// The ids of the updates in the dead-letter queue.
+    pub(crate) fn dead_letters(&self) -> Vec<i64> {
+        let id = |message: Message| message.sent.deduplication.and_then(|id| id.parse().ok()).expect("an update id");
+        self.sqs.messages(INBOUND_DLQ).into_iter().map(id).collect()
+    }
+
+    pub(crate) fn advance(&self, seconds: u64) {
+        self.clock.advance(Duration::from_secs(seconds));
+    }
+}
+
+/// A private message as Telegram sends it.
+pub(crate) fn update(chat: i64, update_id: i64) -> String {
+    json!({
+        "update_id": update_id,
+        "message": {
+            "message_id": update_id,
+            "date": 1_795_262_400,
+            "chat": { "id": chat, "type": "private", "first_name": "Someone" },
+            "from": { "id": chat, "is_bot": false, "first_name": "Someone" },
+            "text": format!("message {update_id}"),
+        },
+    })
+    .to_string()
+}
