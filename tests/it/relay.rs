@@ -89,6 +89,23 @@ async fn an_album_arrives_with_its_files_under_names_of_ours() {
 }
 
 #[tokio::test]
+async fn an_upload_arrives_as_openclaws_own_client_writes_it() {
+    let world = World::start().await;
+    let ana = world.tenant(ANA).await;
+    // grammY 1.46: lower-case headers, no spaces, a file name without quotes, the file under a random name.
+    let body = "------------b\r\ncontent-disposition:form-data;name=\"chat_id\"\r\n\r\n1001\
+                \r\n------------b\r\ncontent-disposition:form-data;name=\"document\"\r\n\r\nattach://0f3k9\
+                \r\n------------b\r\ncontent-disposition:form-data;name=\"0f3k9\";filename=Q3 report; final.pdf\
+                \r\ncontent-type:application/octet-stream\r\n\r\n%PDF\
+                \r\n------------b--\r\n";
+    world.call(&ana, "sendDocument", "multipart/form-data; boundary=----------b", body).await.result();
+
+    let sent = &world.telegram.sent_to(ANA)[0];
+    let upload = &sent.params.uploads["file0"];
+    assert_eq!((upload.filename.as_str(), &upload.bytes[..]), ("Q3 report; final.pdf", &b"%PDF"[..]));
+}
+
+#[tokio::test]
 async fn a_button_press_is_answered_and_a_message_edited_and_deleted() {
     let world = World::start().await;
     let ana = world.tenant(ANA).await;

@@ -7,11 +7,14 @@ use std::convert::Infallible;
 use axum::http::{HeaderMap, header};
 use bytes::Bytes;
 use futures::stream;
-use multer::Multipart;
+use multer::{Field, Multipart};
 use serde_json::{Map, Value};
 
 use crate::answer::Refusal;
 use crate::json;
+
+/// The most text that is taken apart; what Telegram accepts is far below, and a larger one would fill the memory.
+const MAX_TEXT_BYTES: usize = 256 * 1024;
 
 /// What a call carries, before it is checked; texts are texts also where the method wants a number or an object.
 #[derive(Debug, Default)]
@@ -48,9 +51,10 @@ impl Parameters {
         let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         match essence.as_str() {
+            "multipart/form-data" => Self::from_multipart(content_type, body).await,
+            _ if body.len() > MAX_TEXT_BYTES => Err(Refusal::TOO_BIG),
             "application/json" => Self::from_json(&body),
             "application/x-www-form-urlencoded" => Self::from_form(&body),
-            "multipart/form-data" => Self::from_multipart(content_type, body).await,
             _ => Err(Refusal::bad_request("unsupported content type")),
         }
     }
@@ -79,10 +83,11 @@ impl Parameters {
         let mut parameters = Self::default();
         while let Some(field) = form.next_field().await.map_err(|_| not_multipart())? {
             let name = field.name().ok_or_else(not_multipart)?.to_owned();
-            let file_name = field.file_name().map(str::to_owned);
+            let file_name = field.file_name().map(|name| unquoted_file_name(&field).unwrap_or_else(|| name.to_owned()));
             let bytes = field.bytes().await.map_err(|_| not_multipart())?;
             match file_name {
                 Some(file_name) => parameters.add_file(name, File { name: file_name, bytes })?,
+                None if bytes.len() > MAX_TEXT_BYTES => return Err(Refusal::TOO_BIG),
                 None => {
                     let text = String::from_utf8(bytes.into()).map_err(|_| not_multipart())?;
                     parameters.add_value(name, text)?;
@@ -110,4 +115,11 @@ impl Parameters {
             false => Ok(()),
         }
     }
+}
+
+/// The whole of a file name that is written without quotes: grammY, and so `OpenClaw`, writes them so, spaces included.
+fn unquoted_file_name(field: &Field<'_>) -> Option<String> {
+    let disposition = String::from_utf8_lossy(field.headers().get(header::CONTENT_DISPOSITION)?.as_bytes());
+    let (_, name) = disposition.split_once("filename=")?;
+    (!name.starts_with('"')).then(|| name.trim().to_owned())
 }

@@ -97,6 +97,22 @@ async fn a_body_over_4_mib_is_too_big_and_one_below_it_passes() {
 }
 
 #[tokio::test]
+async fn parameters_in_text_are_bounded_before_they_are_taken_apart() {
+    let world = World::start().await;
+    let ana = world.tenant(ANA).await;
+    let lists = format!("{{\"chat_id\":{ANA},\"text\":[{}0]}}", "0,".repeat(300_000));
+    let form = Multipart::default().field("chat_id", &ANA.to_string()).field("media", &"[".repeat(300_000)).end();
+    for (content_type, body) in [
+        ("application/json", lists.clone().into_bytes()),
+        ("application/x-www-form-urlencoded", lists.into_bytes()),
+        ("multipart/form-data; boundary=B", form),
+    ] {
+        world.call(&ana, "sendMediaGroup", content_type, body).await.is_refused(StatusCode::BAD_REQUEST, TOO_BIG);
+    }
+    assert_eq!(world.calls(), []);
+}
+
+#[tokio::test]
 async fn a_file_over_4_mib_is_too_big_and_one_of_them_passes() {
     let world = World::start().await;
     let ana = world.tenant(ANA).await;
