@@ -1,1 +1,66 @@
-//! The function `oauth-callback`.
+//! The function `oauth-callback`: from Google's answer to a connection, and back again by the undo button.
+//!
+//! The order is what makes it safe to stop anywhere: who comes back is checked first, then the nonce is spent, the code
+//! exchanged, the vault written, then rows and outcome in one transaction, and the person told last.
+
+mod arrival;
+mod connect;
+mod ending;
+mod result;
+mod undo;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use nbhd::clock::Clock;
+use nbhd::config::{ConfigError, Env};
+use nbhd::flows::connect_link::Links;
+use nbhd::providers::azure::key_vault::Vault;
+use nbhd::providers::google::{calendar, oauth};
+use nbhd::providers::telegram::Bot;
+use nbhd::queue::{Queues, Refresh};
+use nbhd::store::Store;
+use nbhd::web;
+
+/// What the function holds.
+pub struct App {
+    links: Links,
+    store: Store,
+    disconnects: Refresh,
+    google: Option<oauth::Client>,
+    calendar: calendar::Client,
+    vault: Vault,
+    bot: Bot,
+    clock: Clock,
+}
+
+impl App {
+    /// # Errors
+    /// When a setting is missing or unusable; a Google client that is not configured is answered for, page by page.
+    pub fn new(env: &Env, clock: Clock) -> Result<Self, ConfigError> {
+        let http = nbhd::http::client(env)?;
+        let refresh_queue = env.required("REFRESH_QUEUE_URL", "the address of the queue of refresh jobs")?;
+        Ok(Self {
+            links: Links::from_env(env)?,
+            store: Store::new(env)?,
+            disconnects: Queues::new(env)?.refresh(refresh_queue),
+            google: oauth::Client::from_env(env, http.clone())?,
+            calendar: calendar::Client::new(env, http.clone())?,
+            vault: Vault::new(env, &http)?,
+            bot: Bot::new(env, http)?,
+            clock,
+        })
+    }
+}
+
+/// The function's routes.
+pub fn router(app: App) -> Router {
+    let callback = get(arrival::callback).head(|| async { StatusCode::METHOD_NOT_ALLOWED });
+    let routes = Router::new()
+        .route("/oauth/{services}/callback", callback)
+        .route("/oauth/{services}/undo", post(undo::undo))
+        .with_state(Arc::new(app));
+    web::logged("oauth-callback", routes)
+}

@@ -1,2 +1,12 @@
 //! Wiring of `oauth-callback`.
-fn main() {}
+
+use nbhd::clock::Clock;
+use nbhd::config::Env;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_http::Error> {
+    nbhd::telemetry::init("oauth-callback");
+    let env = Env::load().await?;
+    let app = oauth_callback::App::new(&env, Clock::System)?;
+    lambda_http::run(oauth_callback::router(app)).await
+}

@@ -64,6 +64,14 @@ impl Tenant {
         }
     }
 
+    /// Whether its person may connect an account: also while suspended, but not once its resources are being removed.
+    pub fn may_connect(&self) -> bool {
+        match self.lifecycle {
+            Lifecycle::Pending | Lifecycle::Provisioning | Lifecycle::Active | Lifecycle::Suspended => true,
+            Lifecycle::Deprovisioning | Lifecycle::Deleted => false,
+        }
+    }
+
     /// The generations whose secrets are valid, the current one first.
     pub fn generations(&self) -> impl Iterator<Item = u32> {
         std::iter::once(self.generation).chain(self.other_generation)

@@ -3,6 +3,7 @@
 //! Writes are compare-and-set: on `version` where a row is replaced, on the very attributes where a part of it changes.
 //! Every call asks for the capacity it consumed, because the cost of a request is part of the contract.
 
+mod connections;
 mod integrations;
 mod keys;
 mod nonces;
@@ -10,6 +11,7 @@ mod relay;
 mod routes;
 mod tenants;
 
+pub use connections::Connections;
 pub use nonces::Nonce;
 pub use relay::RelayLane;
 pub use routes::Admission;

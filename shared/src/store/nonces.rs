@@ -5,6 +5,7 @@ use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::{ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::{CONDITION_FAILED, Error, Store, decode, encode, keys, unavailable};
 use crate::clock::Timestamp;
@@ -20,6 +21,8 @@ pub enum Nonce<T> {
 
 #[derive(Serialize, Deserialize)]
 struct Row<T> {
+    /// Who spent it: a request that is sent again after its answer was lost finds itself here.
+    spent_by: Uuid,
     #[serde(default = "Option::default", skip_serializing_if = "Option::is_none")]
     outcome: Option<T>,
     ttl: i64,
@@ -34,8 +37,8 @@ impl Store {
     where
         T: Serialize + DeserializeOwned,
     {
-        let key = keys::nonce(jti);
-        let mut item = encode("nonce", &Row::<T> { outcome: None, ttl: remember_until.seconds() })?;
+        let (key, spent_by) = (keys::nonce(jti), Uuid::new_v4());
+        let mut item = encode("nonce", &Row::<T> { spent_by, outcome: None, ttl: remember_until.seconds() })?;
         item.extend(key.attributes());
         let request = self.client.put_item().table_name(&self.table).set_item(Some(item));
         let request = request
@@ -50,8 +53,10 @@ impl Store {
             return Err(unavailable(&error));
         };
         let row = failed.item.clone().map(|item| decode::<Row<T>>("nonce", item)).transpose()?;
-        let outcome = row.and_then(|row| row.outcome);
-        Ok(Nonce::Spent(outcome))
+        Ok(match row {
+            Some(row) if row.spent_by == spent_by => Nonce::Fresh,
+            row => Nonce::Spent(row.and_then(|row| row.outcome)),
+        })
     }
 
     /// Records how a spent nonce ended, replacing what was recorded before.

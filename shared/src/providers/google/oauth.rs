@@ -2,6 +2,7 @@
 //! <https://developers.google.com/identity/protocols/oauth2/web-server>
 
 use std::borrow::Cow;
+use std::pin::Pin;
 use std::time::Duration;
 
 use oauth2::basic::{BasicClient, BasicErrorResponse, BasicErrorResponseType, BasicTokenResponse};
@@ -110,13 +111,15 @@ impl Client {
         &self,
         code: &SecretString,
         verifier: &SecretString,
-        redirect: &RedirectUrl,
+        redirect: &str,
     ) -> Result<Tokens, Error> {
+        let redirect = RedirectUrl::new(redirect.to_owned())
+            .map_err(|_| Error::Configuration { code: "redirect_uri_mismatch".to_owned() })?;
         self.oauth
             .exchange_code(AuthorizationCode::new(code.expose_secret().to_owned()))
             .set_pkce_verifier(PkceCodeVerifier::new(verifier.expose_secret().to_owned()))
-            .set_redirect_uri(Cow::Borrowed(redirect))
-            .request_async(&|request| self.call(request))
+            .set_redirect_uri(Cow::Owned(redirect))
+            .request_async(&self.transport())
             .await
             .map(Tokens::from)
             .map_err(Error::from)
@@ -127,7 +130,7 @@ impl Client {
         let answer = self
             .oauth
             .exchange_refresh_token(&RefreshToken::new(refresh_token.expose_secret().to_owned()))
-            .request_async(&|request| self.call(request))
+            .request_async(&self.transport())
             .await?;
         let mut tokens = Tokens::from(answer);
         tokens.refresh_token.get_or_insert_with(|| refresh_token.clone());
@@ -162,16 +165,27 @@ impl Client {
             .map_err(|_| providers::Error::Malformed { reason: "not a userinfo answer".to_owned() })
     }
 
-    /// One request of the `oauth2` crate over our own client. What is no final word never reaches the crate's parser.
-    async fn call(&self, request: oauth2::HttpRequest) -> Result<oauth2::HttpResponse, providers::Error> {
-        let malformed = |_| providers::Error::Malformed { reason: "not an HTTP message".to_owned() };
-        let mut request = reqwest::Request::try_from(request).map_err(google::unreachable)?;
-        *request.timeout_mut() = Some(TOKEN_TIMEOUT);
-        let response = google::unless_passing(self.http.execute(request).await.map_err(google::unreachable)?)?;
-        let status = response.status();
-        let body = response.bytes().await.map_err(google::unreachable)?;
-        oauth2::http::Response::builder().status(status).body(body.to_vec()).map_err(malformed)
+    /// What carries the `oauth2` crate's requests. It owns its client: a borrowed one would make these futures impossible
+    /// to send between threads.
+    fn transport(&self) -> impl Fn(oauth2::HttpRequest) -> Carried + use<> {
+        let http = self.http.clone();
+        move |request| Box::pin(carry(http.clone(), request))
     }
+}
+
+type Carried = Pin<Box<dyn Future<Output = Result<oauth2::HttpResponse, providers::Error>> + Send>>;
+
+/// Carries one request over our own client. What is no final word never reaches the crate's parser.
+async fn carry(http: reqwest::Client, request: oauth2::HttpRequest) -> Result<oauth2::HttpResponse, providers::Error> {
+    let mut request = reqwest::Request::try_from(request).map_err(google::unreachable)?;
+    *request.timeout_mut() = Some(TOKEN_TIMEOUT);
+    let response = google::unless_passing(http.execute(request).await.map_err(google::unreachable)?)?;
+    let status = response.status();
+    let body = response.bytes().await.map_err(google::unreachable)?;
+    oauth2::http::Response::builder()
+        .status(status)
+        .body(body.to_vec())
+        .map_err(|_| providers::Error::Malformed { reason: "not an HTTP message".to_owned() })
 }
 
 impl From<BasicTokenResponse> for Tokens {

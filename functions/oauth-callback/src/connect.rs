@@ -1,0 +1,241 @@
+//! From a code to connections.
+
+use std::time::Duration;
+
+use axum::response::{IntoResponse as _, Response};
+use nbhd::clock::Timestamp;
+use nbhd::domain::ids::TenantId;
+use nbhd::domain::integration::{Integration, Provider, Status};
+use nbhd::domain::scope::Granted;
+use nbhd::domain::tenant::{Tenant, TimeZone};
+use nbhd::flows::stored_token::StoredToken;
+use nbhd::providers::google::oauth::{self, Tokens};
+use nbhd::providers::telegram::MessageOptions;
+use nbhd::store::{self, Connections, Nonce};
+use nbhd::telemetry;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+
+use crate::App;
+use crate::arrival::Arrival;
+use crate::ending::Failure;
+use crate::result::Connected;
+
+/// A spent nonce is remembered for longer than any token that carries it is valid.
+const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
+
+/// What only adorns the result (address, time zone, message) must not keep a person waiting for it.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// The vault may have to recover a deleted name first; the page is due within API Gateway's 30 s all the same.
+const VAULT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Another request may change a row between our read and our write, but not this often in a row.
+const ATTEMPTS: usize = 3;
+
+/// How a sign-in ended, as its nonce remembers it. Accounts are left to the connections' own rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Outcome {
+    Connected { providers: Vec<Provider>, at: Timestamp },
+    Failed(Failure),
+}
+
+/// What was read of a tenant.
+type View = (Tenant, Vec<Integration>);
+
+/// Uses up a person's way through Google's consent, and answers with how it ended.
+pub(crate) async fn connect(app: &App, arrival: &Arrival, now: Timestamp) -> Response {
+    match attempt(app, arrival, now).await {
+        Ok(connected) => connected.page(app, arrival, now).into_response(),
+        Err(failure) => failure.page(),
+    }
+}
+
+async fn attempt(app: &App, arrival: &Arrival, now: Timestamp) -> Result<Connected, Failure> {
+    let (jti, tenant_id) = (&arrival.state.jti, arrival.state.content.connect.tenant_id);
+    // Read before the nonce is spent: with the table down, a reload is all it takes.
+    let view = view(app, tenant_id).await?;
+    match app.store.spend_nonce::<Outcome>(jti, now + REMEMBERED).await.map_err(unavailable)? {
+        Nonce::Fresh => {}
+        Nonce::Spent(None) => return Err(Failure::ReplayedState),
+        Nonce::Spent(Some(Outcome::Failed(failure))) => return Err(failure),
+        Nonce::Spent(Some(Outcome::Connected { providers, at })) => {
+            let account = view.1.into_iter().find(|row| providers.contains(&row.provider)).and_then(|row| row.account);
+            return Ok(Connected { providers, account, at });
+        }
+    }
+    let chat = view.0.chat_id;
+    match establish(app, arrival, view, now).await {
+        Ok(connected) => {
+            let message = connected.message(arrival.services);
+            let sent = app.bot.send_message(chat, &message, MessageOptions::default());
+            if !matches!(tokio::time::timeout(PATIENCE, sent).await, Ok(Ok(_))) {
+                tracing::warn!("the person was not told in the chat; the page told them");
+            }
+            telemetry::metric("IntegrationsConnected", 1);
+            Ok(connected)
+        }
+        Err(failure) => {
+            telemetry::metric("ConnectionsFailed", 1);
+            if let Err(error) = app.store.record_nonce(jti, &Outcome::Failed(failure)).await {
+                tracing::warn!(error = %error, code = failure.code(), "the outcome was not recorded");
+            }
+            Err(failure)
+        }
+    }
+}
+
+/// Code → tokens → vault → rows.
+async fn establish(app: &App, arrival: &Arrival, view: View, now: Timestamp) -> Result<Connected, Failure> {
+    let tokens = exchange(app, arrival).await?;
+    let refresh_token = tokens.refresh_token.clone().ok_or(Failure::NoRefreshToken)?;
+    let granted = tokens.granted.clone().unwrap_or_default();
+    let providers: Vec<Provider> =
+        arrival.services.providers().iter().copied().filter(|provider| provider.readable_with(&granted)).collect();
+    if providers.is_empty() {
+        return Err(Failure::ScopeMissing);
+    }
+    let (account, time_zone) = tokio::join!(
+        account(&arrival.google, &tokens.access_token),
+        time_zone(app, &view.0, &granted, &tokens.access_token)
+    );
+    let token = StoredToken {
+        access_token: tokens.access_token,
+        expires_at: now + tokens.lifetime,
+        refresh_token,
+        granted,
+        account: account.clone(),
+    };
+    save(app, arrival, view, &providers, &token, time_zone, now).await?;
+    Ok(Connected { providers, account, at: now })
+}
+
+async fn exchange(app: &App, arrival: &Arrival) -> Result<Tokens, Failure> {
+    let verifier = app.links.pkce_verifier(&arrival.state.jti);
+    let redirect = app.links.redirect_url(arrival.services);
+    arrival.google.exchange(&arrival.code, &verifier, &redirect).await.map_err(|error| {
+        match &error {
+            oauth::Error::Configuration { .. } => tracing::error!(error = %error, "Google refuses our client"),
+            oauth::Error::InvalidGrant => tracing::warn!(error = %error, "no tokens for this code"),
+            oauth::Error::Transient(cause) => tracing::warn!(error = %error, cause = %cause, "no tokens for now"),
+        }
+        Failure::ExchangeFailed
+    })
+}
+
+/// The account's address, if Google tells it soon.
+async fn account(google: &oauth::Client, access_token: &SecretString) -> Option<String> {
+    match tokio::time::timeout(PATIENCE, google.userinfo(access_token)).await {
+        Ok(Ok(account)) => account.email,
+        Ok(Err(error)) => {
+            tracing::warn!(error = %error, "connected without the account's address");
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+/// The zone of the primary calendar, if we may read it and the person has not set one.
+async fn time_zone(app: &App, tenant: &Tenant, granted: &Granted, access_token: &SecretString) -> Option<TimeZone> {
+    let chosen = tenant.time_zone.as_ref().is_some_and(|zone| zone.chosen);
+    if chosen || !Provider::GoogleCalendar.readable_with(granted) {
+        return None;
+    }
+    let name = tokio::time::timeout(PATIENCE, app.calendar.time_zone(access_token)).await.ok()?.ok()?;
+    Some(TimeZone { name, chosen: false })
+}
+
+/// Vault, then rows: a row never speaks of a secret that is not there. Who changes a row meanwhile (a disconnect job, which
+/// deletes the secret) sends us through both again.
+async fn save(
+    app: &App,
+    arrival: &Arrival,
+    view: View,
+    providers: &[Provider],
+    token: &StoredToken,
+    time_zone: Option<TimeZone>,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let mut current = Some(view);
+    for _ in 0..ATTEMPTS {
+        let (tenant, rows) = match current.take() {
+            Some(view) => view,
+            None => self::view(app, arrival.state.content.connect.tenant_id).await?,
+        };
+        let versions = store_secrets(app, tenant.tenant_id, providers, token).await?;
+        let integrations = providers.iter().zip(versions).map(|(provider, secret_version)| {
+            let read = rows.iter().find(|row| row.provider == *provider);
+            let row = Integration {
+                tenant_id: tenant.tenant_id,
+                provider: *provider,
+                status: Status::Active,
+                granted: token.granted.clone(),
+                account: token.account.clone(),
+                expires_at: Some(token.expires_at),
+                secret_name: Integration::secret_name(tenant.tenant_id, *provider),
+                secret_version,
+                failures: 0,
+                lease_until: None,
+                connected_at: now,
+                version: 0,
+            };
+            (row, read.map(|row| row.version))
+        });
+        let zone = time_zone
+            .clone()
+            .filter(|zone| tenant.time_zone.as_ref().is_none_or(|known| !known.chosen && known != zone));
+        let connections = Connections {
+            tenant: &tenant,
+            changed_tenant: zone.map(|zone| Tenant { time_zone: Some(zone), ..tenant.clone() }),
+            integrations: integrations.collect(),
+            jti: &arrival.state.jti,
+            outcome: &Outcome::Connected { providers: providers.to_vec(), at: now },
+        };
+        match app.store.save_connections(connections).await {
+            Ok(()) => return Ok(()),
+            Err(store::Error::Conflict) => {}
+            Err(error) => return Err(unavailable(error)),
+        }
+    }
+    Err(unavailable(store::Error::Conflict))
+}
+
+/// The versions written, in the order of `providers`.
+async fn store_secrets(
+    app: &App,
+    tenant: TenantId,
+    providers: &[Provider],
+    token: &StoredToken,
+) -> Result<Vec<String>, Failure> {
+    let value = token.to_secret();
+    let write_all = async {
+        let mut versions = Vec::with_capacity(providers.len());
+        for provider in providers {
+            versions.push(app.vault.set(&Integration::secret_name(tenant, *provider), &value).await?);
+        }
+        Ok::<_, nbhd::providers::Error>(versions)
+    };
+    match tokio::time::timeout(VAULT_PATIENCE, write_all).await {
+        Ok(Ok(versions)) => Ok(versions),
+        Ok(Err(error)) => {
+            tracing::error!(error = %error, "the vault did not take the tokens");
+            Err(Failure::StoreUnavailable)
+        }
+        Err(_) => {
+            tracing::error!("the vault did not take the tokens in time");
+            Err(Failure::StoreUnavailable)
+        }
+    }
+}
+
+/// The tenant and its connections. A tenant that is gone looks like a state that never was ours.
+async fn view(app: &App, tenant_id: TenantId) -> Result<View, Failure> {
+    let view = app.store.runtime_view(tenant_id).await.map_err(unavailable)?;
+    view.filter(|(tenant, _)| tenant.may_connect()).ok_or(Failure::InvalidState)
+}
+
+fn unavailable(error: store::Error) -> Failure {
+    tracing::error!(error = %error, "the table could not serve");
+    Failure::StoreUnavailable
+}
