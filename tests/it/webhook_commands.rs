@@ -9,7 +9,7 @@ use nbhd::flows::connect_link::Links;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use crate::webhook_world::{ANA, SECRET, World};
+use crate::webhook_world::{ANA, SECRET, World, private};
 
 #[tokio::test]
 async fn no_command_of_ours_reaches_the_assistant_and_every_other_does() {
@@ -94,8 +94,7 @@ async fn disconnect_stopped_after_any_effect_is_completed_by_telegrams_retry() {
             world.connect(provider).await;
         }
         world.forget_calls();
-        let chat = json!({"id": ANA, "type": "private", "first_name": "Ana"});
-        let update = json!({"update_id": 7, "message": {"chat": chat, "text": "/disconnect"}}).to_string();
+        let update = private(7, "/disconnect").to_string();
         let request = Request::post("/telegram/webhook").header("x-telegram-bot-api-secret-token", SECRET);
         let handling = world.another_instance().oneshot(request.body(Body::from(update.clone())).expect("a request"));
         let ended = world.journal.interruption().stop_after(requests, handling).await;
@@ -124,6 +123,23 @@ async fn disconnect_with_the_queue_down_is_already_effective_and_telegram_retrie
     world.sqs.fail(false);
     assert_eq!(world.deliver().await.status, Some(200));
     assert_eq!(world.jobs().len(), 1);
+}
+
+#[tokio::test]
+async fn two_changes_of_one_row_at_once_both_succeed() {
+    let world = World::start().await;
+    world.connect(Provider::Gmail).await;
+    let command = |update_id: i64, text: &str| world.post(Some(SECRET), private(update_id, text).to_string());
+    let answers = tokio::join!(
+        command(1, "/disconnect gmail"),
+        command(2, "/disconnect gmail"),
+        command(3, "/timezone Europe/Berlin"),
+        command(4, "/timezone Europe/Paris"),
+    );
+    assert_eq!([answers.0.0, answers.1.0, answers.2.0, answers.3.0], [200; 4], "{answers:?}");
+    assert_eq!(world.status_of(Provider::Gmail).await, Status::Revoked);
+    let zone = world.store.tenant(world.tenant).await.expect("the table is up").expect("a row").time_zone;
+    assert!(zone.is_some_and(|zone| ["Europe/Berlin", "Europe/Paris"].contains(&zone.name.as_str())));
 }
 
 #[tokio::test]
