@@ -3,10 +3,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use serde_json::json;
 
 use super::World;
 use super::api::Refused;
@@ -58,7 +60,7 @@ pub enum Failure {
     AnswerLost,
     /// 400 with this `error`, in the token endpoint's shape, such as `invalid_grant`.
     OAuth(&'static str),
-    /// 400 with a message that repeats the whole request, credentials included, as careless services do.
+    /// 400 that repeats the whole request in every field, credentials included, as careless services do.
     Echoes,
 }
 
@@ -148,29 +150,23 @@ pub(super) async fn gate(State(world): State<World>, request: Request, next: Nex
         }
         Failure::Garbage => ([(header::CONTENT_TYPE, "application/json")], "{\"id\": ").into_response(),
         Failure::OAuth(error) => super::token::refusal(StatusCode::BAD_REQUEST, error, "Bad Request"),
-        Failure::Echoes => echo(endpoint, request).await,
+        Failure::Echoes => echo(request).await,
     };
     response.headers_mut().insert(INJECTED, HeaderValue::from_static("1"));
     response
 }
 
-async fn echo(endpoint: Endpoint, request: Request) -> Response {
+async fn echo(request: Request) -> Response {
     let (head, body) = request.into_parts();
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
     let repeated = format!("cannot handle {} {:?} {}", head.uri, head.headers, String::from_utf8_lossy(&body));
-    match endpoint {
-        Endpoint::Token | Endpoint::Revoke => {
-            super::token::refusal(StatusCode::BAD_REQUEST, "invalid_request", &repeated)
-        }
-        Endpoint::Authorize
-        | Endpoint::UserInfo
-        | Endpoint::MessagesList
-        | Endpoint::MessagesGet
-        | Endpoint::ThreadsGet
-        | Endpoint::CalendarGet
-        | Endpoint::EventsList
-        | Endpoint::FreeBusy => Refused::invalid(repeated).into_response(),
-    }
+    let body = if head.uri.path().starts_with("/token") || head.uri.path().starts_with("/revoke") {
+        json!({ "error": repeated, "error_description": repeated })
+    } else {
+        let detail = json!({ "reason": repeated, "message": repeated, "domain": "global" });
+        json!({ "error": { "code": 400, "message": repeated, "errors": [detail], "status": repeated } })
+    };
+    (StatusCode::BAD_REQUEST, Json(body)).into_response()
 }
 
 fn rate_limited(seconds: Option<u32>) -> Response {
