@@ -40,12 +40,19 @@ async fn an_address_of_another_form_is_not_found() {
     let world = World::start().await;
     let ana = world.tenant(ANA).await;
     let token = ana.token();
-    for rest in ["bot".to_owned(), format!("bot{token}"), format!("{token}/getMe"), "file/x/y".into(), "%ff/x".into()] {
+    for rest in [
+        "bot".to_owned(),
+        format!("bot{token}"),
+        format!("{token}/getMe"),
+        "file/x/y".into(),
+        "%ff/x".into(),
+        format!("bot{token}/../getMe"),
+    ] {
         let path = format!("/telegram/relay/{}/{rest}", ana.tenant);
         let answer = world.send(Request::get(&path).body(Body::empty()).expect("a request")).await;
         answer.is_refused(StatusCode::NOT_FOUND, "Not Found");
     }
-    for method in ["", "test/getMe", "getMe/", "get_me", "getMe%00", "../getMe"] {
+    for method in ["", "test/getMe", "getMe/", "get_me", "getMe%00"] {
         let answer = world.query(&ana, method, &[]).await;
         answer.is_refused(StatusCode::NOT_FOUND, "Not Found: method not found");
     }

@@ -1,4 +1,4 @@
-//! A relay between the simulated table and the simulated Telegram, and runtimes that call it.
+//! A relay behind API Gateway, between the simulated table and the simulated Telegram, and runtimes that call it.
 
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use nbhd::domain::ids::{ChatId, TenantId};
 use nbhd::domain::secrets::MasterKey;
 use nbhd::domain::tenant::{Lifecycle, Tenant};
 use nbhd::store::Store;
+use nbhd_sim::gateway;
 use nbhd_sim::journal::Journal;
 use nbhd_sim::table::{self, Table};
 use nbhd_sim::telegram::{BOT_API, Telegram};
@@ -62,7 +63,8 @@ impl World {
         ]);
         let app = telegram_relay::App::new(&env, clock.clone()).expect("complete settings");
         let store = Store::new(&env).expect("complete settings");
-        Self { table, telegram, journal, clock, store, router: telegram_relay::router(app) }
+        let router = gateway::in_front_of(telegram_relay::router(app), &clock);
+        Self { table, telegram, journal, clock, store, router }
     }
 
     /// An active tenant whose person has started the bot.
