@@ -172,6 +172,26 @@ impl Google {
         consent::decide(&mut self.world.lock(), url, account, scopes, self.world.clock.now())
     }
 
+    /// A consent from before the story starts; returns the access token and the refresh token it led to.
+    ///
+    /// # Panics
+    /// When there is no such account.
+    pub fn has_consented(&self, email: &str, scopes: &[&str]) -> (String, String) {
+        let now = self.world.clock.now();
+        let accounts = &mut self.world.lock().accounts;
+        let code = accounts::Code {
+            email: email.to_owned(),
+            redirect_uri: String::new(),
+            scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
+            challenge: None,
+            with_refresh_token: true,
+            issued_at: now,
+        };
+        accounts.issue_code(code.clone());
+        let tokens = accounts.exchange(&code, now).expect("a grant was just given");
+        (tokens.access, tokens.refresh.expect("a code of a first consent"))
+    }
+
     /// The person removes our access in the account's settings: the whole grant ends.
     pub fn person_revokes(&self, email: &str) {
         self.world.lock().accounts.expect(email).grant = None;
