@@ -1,2 +1,12 @@
 //! Wiring of `runtime-calendar`.
-fn main() {}
+
+use nbhd::clock::Clock;
+use nbhd::config::Env;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_http::Error> {
+    nbhd::telemetry::init("runtime-calendar");
+    let env = Env::load().await?;
+    let app = runtime_calendar::App::new(&env, Clock::System)?;
+    lambda_http::run(runtime_calendar::router(app)).await
+}

@@ -30,6 +30,11 @@ pub(crate) fn to_text(html: &str) -> String {
     catch_unwind(|| render(&reduced.html)).ok().flatten().unwrap_or(reduced.text)
 }
 
+/// A line of text whose special characters are written as HTML's entities, such as Gmail's snippets.
+pub(crate) fn unescape(line: &str) -> String {
+    reduce(line).text
+}
+
 fn render(html: &str) -> Option<String> {
     config::plain_no_decorate()
         .link_footnotes(true)
@@ -187,6 +192,11 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line:?} in {text:?}");
         }
         assert!(!text.contains("hidden") && !text.contains("javascript"), "{text}");
+    }
+
+    #[test]
+    fn entities_are_read() {
+        assert_eq!(unescape("Tom &amp; Ann&#39;s &lt;b&gt; 5 € &quot;ok&quot;"), "Tom & Ann's <b> 5 € \"ok\"");
     }
 
     #[test]

@@ -1,2 +1,12 @@
 //! Wiring of `runtime-gmail`.
-fn main() {}
+
+use nbhd::clock::Clock;
+use nbhd::config::Env;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_http::Error> {
+    nbhd::telemetry::init("runtime-gmail");
+    let env = Env::load().await?;
+    let app = runtime_gmail::App::new(&env, Clock::System)?;
+    lambda_http::run(runtime_gmail::router(app)).await
+}

@@ -8,5 +8,7 @@ pub mod connect_link;
 pub mod disconnect;
 #[cfg(feature = "store")]
 pub mod lease;
+#[cfg(all(feature = "store", feature = "google", feature = "vault", feature = "web"))]
+pub mod runtime_request;
 #[cfg(feature = "vault")]
 pub mod stored_token;

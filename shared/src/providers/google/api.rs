@@ -1,5 +1,7 @@
 //! What Google's APIs have in common: JSON over HTTPS with a bearer token.
 
+use std::time::Duration;
+
 use reqwest::{RequestBuilder, Url};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
@@ -7,6 +9,9 @@ use serde::de::DeserializeOwned;
 use super::answer;
 use crate::config::{ConfigError, Env};
 use crate::providers::Error;
+
+/// The longest a call takes: a list is two calls in a row, and API Gateway gives up after 30 s.
+const TIMEOUT: Duration = Duration::from_secs(8);
 
 /// The root of an API: the setting `name`, or Google's own.
 pub(super) fn base(env: &Env, name: &str, default: &str) -> Result<Url, ConfigError> {
@@ -27,7 +32,7 @@ pub(super) fn url(base: &Url, segments: &[&str]) -> Url {
 
 /// Sends a request and reads the answer's JSON.
 pub(super) async fn json<T: DeserializeOwned>(request: RequestBuilder, token: &SecretString) -> Result<T, Error> {
-    let body = answer(request.bearer_auth(token.expose_secret())).await?;
+    let body = answer(request.bearer_auth(token.expose_secret()).timeout(TIMEOUT)).await?;
     serde_json::from_slice(&body).map_err(|error| Error::Malformed { reason: format!("{:?}", error.classify()) })
 }
 

@@ -83,19 +83,21 @@ pub struct Event {
     pub attendees: Vec<serde::de::IgnoredAny>,
 }
 
-/// A day (`date`, of all-day events) or a moment (`date_time`, RFC 3339) in a zone.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
-#[serde(rename_all(deserialize = "camelCase"))]
+/// A day, or a moment in a zone.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct EventTime {
-    /// Such as `2026-11-21`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub date: Option<String>,
-    /// Such as `2026-11-21T09:00:00+01:00`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub date_time: Option<String>,
-    /// An IANA name, when the event has a zone of its own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub time_zone: Option<String>,
+    #[serde(default)]
+    date: Option<String>,
+    #[serde(default)]
+    date_time: Option<String>,
+}
+
+impl EventTime {
+    /// Of an all-day event a day such as `2026-11-21`, of any other a moment such as `2026-11-21T09:00:00+01:00`.
+    pub fn text(&self) -> Option<&str> {
+        self.date_time.as_deref().or(self.date.as_deref())
+    }
 }
 
 /// When a calendar is busy, or why that cannot be told.
@@ -203,12 +205,11 @@ mod tests {
     }
 
     #[test]
-    fn all_day_and_timed_events_are_read_and_written_in_their_own_form() {
-        let timed = r#"{"dateTime":"2026-11-21T09:00:00+01:00","timeZone":"Europe/Zurich"}"#;
-        let timed: EventTime = serde_json::from_str(timed).expect("readable");
-        let written = serde_json::to_value(&timed).expect("serializable");
-        assert_eq!(written, json!({"date_time": "2026-11-21T09:00:00+01:00", "time_zone": "Europe/Zurich"}));
-        let day: EventTime = serde_json::from_str(r#"{"date":"2026-11-21"}"#).expect("readable");
-        assert_eq!(serde_json::to_value(&day).expect("serializable"), json!({"date": "2026-11-21"}));
+    fn all_day_and_timed_events_are_told_apart() {
+        let read = |text: &str| serde_json::from_str::<EventTime>(text).expect("readable");
+        let timed = read(r#"{"dateTime":"2026-11-21T09:00:00+01:00","timeZone":"Europe/Zurich"}"#);
+        assert_eq!(timed.text(), Some("2026-11-21T09:00:00+01:00"));
+        assert_eq!(read(r#"{"date":"2026-11-21"}"#).text(), Some("2026-11-21"));
+        assert_eq!(read("{}").text(), None);
     }
 }
