@@ -53,6 +53,7 @@ async fn every_call_and_every_answer_obeys_the_contract() {
             "reply_markup": {"inline_keyboard": [[{"text": "b", "callback_data": "c"}]]}}),
         ),
         ("sendPhoto", json!({"chat_id": ANA, "photo": "https://pictures.example/1.jpg", "caption": "c"})),
+        ("sendLivePhoto", json!({"chat_id": ANA, "live_photo": file, "photo": file})),
         ("sendAudio", json!({"chat_id": ANA, "audio": file})),
         ("sendDocument", json!({"chat_id": ANA, "document": file})),
         ("sendVideo", json!({"chat_id": ANA, "video": file})),
@@ -72,6 +73,12 @@ async fn every_call_and_every_answer_obeys_the_contract() {
         ("sendDice", json!({"chat_id": ANA})),
         ("editMessageText", json!({"chat_id": ANA, "message_id": first, "text": "edited"})),
         ("editMessageCaption", json!({"chat_id": ANA, "message_id": first, "caption": "c"})),
+        (
+            "editMessageMedia",
+            json!({"chat_id": ANA, "message_id": first, "media": {"type": "document", "media": file}}),
+        ),
+        ("editMessageLiveLocation", json!({"chat_id": ANA, "message_id": first, "latitude": 52.5, "longitude": 13.4})),
+        ("stopMessageLiveLocation", json!({"chat_id": ANA, "message_id": first})),
         ("editMessageReplyMarkup", json!({"chat_id": ANA, "message_id": first})),
         (
             "setMessageReaction",
@@ -86,8 +93,33 @@ async fn every_call_and_every_answer_obeys_the_contract() {
         let answer = world.call(method, parameters).await;
         assert_eq!(answer["ok"], true, "{method}: {answer}");
     }
+    let poll = json!({"chat_id": ANA, "question": "q", "options": [{"text": "a"}, {"text": "b"}]});
+    let poll = world.call("sendPoll", poll).await["result"]["message_id"].clone();
+    let stopped = world.call("stopPoll", json!({"chat_id": ANA, "message_id": poll})).await;
+    assert_eq!(stopped["result"]["is_closed"], true);
     assert_eq!(world.telegram.answer_to_query(&query).as_deref(), Some("done"));
     assert_eq!(contract.violations(&world.journal).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn every_method_the_relay_passes_on_is_simulated() {
+    let world = World::start().await;
+    for method in telegram_relay::rules::METHODS {
+        let (status, answer) = world.post(TOKEN, method.name, "application/json", "{}").await;
+        assert_eq!(status, 400, "{}: {answer}", method.name);
+    }
+}
+
+#[tokio::test]
+async fn html_is_shown_without_its_markup_and_refused_when_broken() {
+    let world = World::start().await;
+    world.telegram.knows(ANA, "Ana");
+    let html = |text: &str| json!({"chat_id": ANA, "text": text, "parse_mode": "HTML"});
+    world.call("sendMessage", html("<b>Lunch</b> &lt;today&gt;")).await;
+    assert_eq!(world.telegram.texts_to(ANA), ["Lunch <today>"]);
+    let refused = world.call("sendMessage", html("from <ana@example.com>")).await;
+    let description = refused["description"].as_str().expect("a description");
+    assert!(description.starts_with("Bad Request: can't parse entities"), "{description}");
 }
 
 #[tokio::test]

@@ -18,6 +18,8 @@ use crate::server::Server;
 mod api;
 pub mod contract;
 mod delivery;
+mod edits;
+mod html;
 mod media;
 mod methods;
 pub mod params;

@@ -3,12 +3,14 @@
 use serde_json::{Map, Value, json};
 
 use super::Refusal;
+use super::methods::{required, shown};
 use super::params::{Given, Params};
 use super::state::State;
 
 /// Sends of one file: the method, and the parameter, which is also the message's field.
-const FILES: [(&str, &str); 8] = [
+const FILES: [(&str, &str); 9] = [
     ("sendPhoto", "photo"),
+    ("sendLivePhoto", "live_photo"),
     ("sendAudio", "audio"),
     ("sendDocument", "document"),
     ("sendVideo", "video"),
@@ -32,17 +34,17 @@ pub(super) fn content(state: &mut State, method: &str, params: &Params) -> Resul
         return Ok(one(kind, file_object(kind, &file_of(state, params, kind, kind, source.as_deref())?)));
     }
     match method {
-        "sendMessage" => match params.text("text") {
+        "sendMessage" => match shown(params, "text")? {
             Some(text) if !text.trim().is_empty() => Ok(one("text", json!(text))),
-            _ => Err(Refusal::bad_request("message text is empty")),
+            Some(_) | None => Err(Refusal::bad_request("message text is empty")),
         },
         "sendLocation" => Ok(one("location", location(params)?)),
         "sendVenue" => {
-            let (title, address) = (needed(params, "title")?, needed(params, "address")?);
+            let (title, address) = (required(params, "title")?, required(params, "address")?);
             Ok(one("venue", json!({"location": location(params)?, "title": title, "address": address})))
         }
         "sendContact" => {
-            let (number, name) = (needed(params, "phone_number")?, needed(params, "first_name")?);
+            let (number, name) = (required(params, "phone_number")?, required(params, "first_name")?);
             Ok(one("contact", json!({"phone_number": number, "first_name": name})))
         }
         "sendPoll" => poll(state, params),
@@ -57,7 +59,7 @@ pub(super) fn of_input_media(
     item: &Value,
 ) -> Result<(Map<String, Value>, Params), Refusal> {
     let kind = item["type"].as_str().unwrap_or_default();
-    if !["photo", "audio", "document", "video", "animation"].contains(&kind) {
+    if !["photo", "live_photo", "audio", "document", "video", "animation"].contains(&kind) {
         return Err(Refusal::bad_request("can't parse InputMedia: type is wrong"));
     }
     let source = item["media"].as_str();
@@ -101,14 +103,14 @@ fn file_object(kind: &str, file_id: &str) -> Value {
     let mut file = json!({"file_id": file_id, "file_unique_id": format!("U{file_id}")});
     let mut with = |name: &str, value: Value| file[name] = value;
     match kind {
-        "photo" | "sticker" | "video" | "animation" => {
+        "photo" | "live_photo" | "sticker" | "video" | "animation" => {
             with("width", json!(640));
             with("height", json!(480));
         }
         "video_note" => with("length", json!(240)),
         _ => {}
     }
-    if ["audio", "video", "animation", "voice", "video_note"].contains(&kind) {
+    if ["audio", "live_photo", "video", "animation", "voice", "video_note"].contains(&kind) {
         with("duration", json!(3));
     }
     if kind == "sticker" {
@@ -121,7 +123,7 @@ fn file_object(kind: &str, file_id: &str) -> Value {
 }
 
 fn poll(state: &mut State, params: &Params) -> Result<Map<String, Value>, Refusal> {
-    let question = needed(params, "question")?;
+    let question = required(params, "question")?;
     let Some(Value::Array(options)) = params.json("options") else {
         return Err(Refusal::bad_request("poll must have at least 1 option"));
     };
@@ -138,7 +140,7 @@ fn poll(state: &mut State, params: &Params) -> Result<Map<String, Value>, Refusa
     Ok(one("poll", poll))
 }
 
-fn location(params: &Params) -> Result<Value, Refusal> {
+pub(super) fn location(params: &Params) -> Result<Value, Refusal> {
     let degrees = |name: &str| params.text(name).and_then(|text| text.parse::<f64>().ok());
     match (degrees("latitude"), degrees("longitude")) {
         (Some(latitude), Some(longitude)) => Ok(json!({"latitude": latitude, "longitude": longitude})),
@@ -146,11 +148,6 @@ fn location(params: &Params) -> Result<Value, Refusal> {
     }
 }
 
-fn needed(params: &Params, name: &str) -> Result<String, Refusal> {
-    let missing = || Refusal::bad_request(&format!("parameter \"{name}\" is required"));
-    params.text(name).filter(|text| !text.is_empty()).ok_or_else(missing)
-}
-
-fn one(name: &str, value: Value) -> Map<String, Value> {
+pub(super) fn one(name: &str, value: Value) -> Map<String, Value> {
     Map::from_iter([(name.to_owned(), value)])
 }

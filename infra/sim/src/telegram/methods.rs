@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::params::Params;
 use super::state::{Sent, State, private_chat};
-use super::{Inner, Refusal, media};
+use super::{Inner, Refusal, edits, html, media};
 
 /// Longest text of a message, in characters: <https://core.telegram.org/bots/api#sendmessage>.
 const LONGEST_TEXT: usize = 4096;
@@ -26,16 +26,16 @@ pub(super) fn perform(inner: &Inner, method: &str, params: Params) -> Result<Val
         "getWebhookInfo" => Ok(webhook_info(&state)),
         "sendChatAction" => chat_action(&mut state, &params),
         "sendMediaGroup" => media_group(inner, &mut state, &params),
-        "editMessageText" => edit(inner, &mut state, &params, "text"),
-        "editMessageCaption" => edit(inner, &mut state, &params, "caption"),
-        "editMessageMedia" => edit(inner, &mut state, &params, "media"),
-        "editMessageReplyMarkup" => edit(inner, &mut state, &params, "reply_markup"),
-        "deleteMessage" => {
-            delete(&mut state, &params, vec![message_id(&params)?])?;
-            Ok(json!(true))
-        }
-        "deleteMessages" => delete_several(&mut state, &params),
-        "setMessageReaction" => react(&mut state, &params),
+        "editMessageText"
+        | "editMessageCaption"
+        | "editMessageMedia"
+        | "editMessageReplyMarkup"
+        | "editMessageLiveLocation"
+        | "stopMessageLiveLocation" => edits::edit(inner, &mut state, method, &params),
+        "stopPoll" => edits::stop_poll(&mut state, &params),
+        "deleteMessage" => edits::delete(&mut state, &params),
+        "deleteMessages" => edits::delete_several(&mut state, &params),
+        "setMessageReaction" => edits::react(&mut state, &params),
         "answerCallbackQuery" => answer_callback(&mut state, &params),
         "getFile" => file(&state, &params),
         _ if media::is_send(method) => send(inner, &mut state, method, params),
@@ -69,8 +69,8 @@ fn send_content(
     params: Params,
 ) -> Result<Value, Refusal> {
     let chat_object = private_chat(chat, state.reachable(chat)?);
-    let text = params.text("text").or_else(|| params.text("caption")).unwrap_or_default();
-    check_lengths(&params)?;
+    let caption = shown(&params, "caption")?;
+    let text = shown(&params, "text")?.or_else(|| caption.clone()).unwrap_or_default();
     let reply_to = params.json("reply_parameters").and_then(|reply| reply["message_id"].as_i64());
 
     let message_id = state.next_number();
@@ -80,7 +80,7 @@ fn send_content(
     for (name, value) in content {
         message[name] = value;
     }
-    if let Some(caption) = params.text("caption") {
+    if let Some(caption) = caption {
         message["caption"] = json!(caption);
     }
     // Only inline keyboards are part of the message itself.
@@ -115,77 +115,6 @@ fn media_group(inner: &Inner, state: &mut State, params: &Params) -> Result<Valu
         messages.push(send_content(inner, state, "sendMediaGroup", chat, content, own)?);
     }
     Ok(Value::Array(messages))
-}
-
-fn edit(inner: &Inner, state: &mut State, params: &Params, what: &str) -> Result<Value, Refusal> {
-    let (chat, message_id) = (chat_id(params)?, message_id(params)?);
-    state.reachable(chat)?;
-    check_lengths(params)?;
-    let media = match (what, params.json("media")) {
-        ("media", Some(item)) => Some(media::of_input_media(state, params, &item)?.0),
-        ("media", None) => return Err(Refusal::bad_request("can't parse media JSON object")),
-        _ => None,
-    };
-    let sent = state.sent_mut(chat, message_id).ok_or_else(|| Refusal::bad_request("message to edit not found"))?;
-    match what {
-        "text" | "caption" => {
-            let text = params.text(what).unwrap_or_default();
-            if what == "text" && text.is_empty() {
-                return Err(Refusal::bad_request("message text is empty"));
-            }
-            if sent.text == text && params.text("reply_markup").is_none() {
-                let unchanged = "message is not modified: specified new message content and reply markup are exactly \
-                                 the same as a current content and reply markup of the message";
-                return Err(Refusal::bad_request(unchanged));
-            }
-            sent.text.clone_from(&text);
-            sent.message[what] = json!(text);
-        }
-        _ => {}
-    }
-    for (name, value) in media.unwrap_or_default() {
-        sent.message[name] = value;
-    }
-    if let Some(markup) = params.json("reply_markup") {
-        sent.message["reply_markup"] = markup;
-    }
-    sent.message["edit_date"] = json!(inner.clock.now().seconds());
-    Ok(sent.message.clone())
-}
-
-fn delete(state: &mut State, params: &Params, message_ids: Vec<i64>) -> Result<(), Refusal> {
-    let chat = chat_id(params)?;
-    state.reachable(chat)?;
-    for message_id in message_ids {
-        let sent = state.sent_mut(chat, message_id);
-        sent.ok_or_else(|| Refusal::bad_request("message to delete not found"))?.deleted = true;
-    }
-    Ok(())
-}
-
-fn delete_several(state: &mut State, params: &Params) -> Result<Value, Refusal> {
-    let ids = params.json("message_ids").and_then(|ids| serde_json::from_value::<Vec<i64>>(ids).ok());
-    let ids = ids.ok_or_else(|| Refusal::bad_request("can't parse message identifiers JSON object"))?;
-    // Those that are gone already are skipped: <https://core.telegram.org/bots/api#deletemessages>.
-    let chat = chat_id(params)?;
-    let there = ids.into_iter().filter(|id| state.sent_mut(chat, *id).is_some()).collect::<Vec<_>>();
-    delete(state, params, there)?;
-    Ok(json!(true))
-}
-
-fn react(state: &mut State, params: &Params) -> Result<Value, Refusal> {
-    let (chat, message_id) = (chat_id(params)?, message_id(params)?);
-    state.reachable(chat)?;
-    let reactions = match params.json("reaction") {
-        Some(Value::Array(reactions)) => reactions,
-        _ => Vec::new(),
-    };
-    let emoji = reactions.iter().filter_map(|reaction| reaction["emoji"].as_str().map(str::to_owned)).collect();
-    // The bot also reacts to what people wrote, which is not kept here.
-    if let Some(sent) = state.sent_mut(chat, message_id) {
-        sent.reactions = emoji;
-    }
-    Ok(json!(true))
 }
 
 fn answer_callback(state: &mut State, params: &Params) -> Result<Value, Refusal> {
@@ -278,29 +207,30 @@ fn webhook_info(state: &State) -> Value {
     info
 }
 
-fn chat_id(params: &Params) -> Result<i64, Refusal> {
+pub(super) fn chat_id(params: &Params) -> Result<i64, Refusal> {
     if params.text("chat_id").is_none_or(|chat| chat.is_empty()) {
         return Err(Refusal::bad_request("chat_id is empty"));
     }
     params.integer("chat_id").ok_or_else(|| Refusal::bad_request("chat not found"))
 }
 
-fn message_id(params: &Params) -> Result<i64, Refusal> {
+pub(super) fn message_id(params: &Params) -> Result<i64, Refusal> {
     params.integer("message_id").ok_or_else(|| Refusal::bad_request("message identifier is not specified"))
 }
 
-fn required(params: &Params, name: &str) -> Result<String, Refusal> {
+pub(super) fn required(params: &Params, name: &str) -> Result<String, Refusal> {
     let missing = || Refusal::bad_request(&format!("parameter \"{name}\" is required"));
     params.text(name).filter(|text| !text.is_empty()).ok_or_else(missing)
 }
 
-fn check_lengths(params: &Params) -> Result<(), Refusal> {
-    let longer = |name: &str, most: usize| params.text(name).is_some_and(|text| text.chars().count() > most);
-    if longer("text", LONGEST_TEXT) {
-        return Err(Refusal::bad_request("message is too long"));
-    }
-    if longer("caption", LONGEST_CAPTION) {
-        return Err(Refusal::bad_request("message caption is too long"));
-    }
-    Ok(())
+/// A text or caption as its reader sees it: markup, where `parse_mode` announces it, is gone.
+pub(super) fn shown(params: &Params, name: &str) -> Result<Option<String>, Refusal> {
+    let Some(text) = params.text(name) else { return Ok(None) };
+    let is_html = params.text("parse_mode").is_some_and(|mode| mode.eq_ignore_ascii_case("html"));
+    let shown = if is_html { html::rendered(&text)? } else { text };
+    let (most, too_long) = match name {
+        "text" => (LONGEST_TEXT, "message is too long"),
+        _ => (LONGEST_CAPTION, "message caption is too long"),
+    };
+    if shown.chars().count() > most { Err(Refusal::bad_request(too_long)) } else { Ok(Some(shown)) }
 }

@@ -41,7 +41,7 @@ pub struct Sent {
     pub message_id: i64,
     /// The method that sent it, such as `sendPhoto`.
     pub method: String,
-    /// Its text or caption, as sent.
+    /// Its text or caption, as a person reads it.
     pub text: String,
     /// The message it replies to.
     pub reply_to: Option<i64>,
