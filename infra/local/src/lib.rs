@@ -1,1 +1,86 @@
-//! Local.
+//! The whole system on one machine: the functions as they are deployed, between simulated vendors, with a page to write
+//! to the bot and a story that plays in the terminal.
+
+mod browser;
+mod chat;
+mod page;
+mod show;
+mod story;
+mod subscriber;
+mod trace;
+mod wiring;
+mod world;
+
+pub use browser::{Browser, Seen};
+pub use chat::{Button, Chat, Line};
+pub use subscriber::Subscriber;
+pub use trace::{Invocation, Trace};
+pub use wiring::Secrets;
+pub use world::{BOT_USERNAME, Options, World};
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use nbhd::clock::Clock;
+use nbhd::domain::ids::ChatId;
+
+use show::{Show, line};
+
+/// How to run it.
+#[derive(Debug, clap::Parser)]
+#[command(name = "make run ARGS=…", about = "NBHD United's control plane on this machine, between simulated vendors")]
+pub struct Args {
+    /// End after the story; the exit status says whether every step ended as it should
+    #[arg(long)]
+    once: bool,
+    /// Fill the mailbox from a folder of .eml files or a Maildir, and open every message
+    #[arg(long, value_name = "DIR")]
+    mail: Option<PathBuf>,
+    /// Keep the table in this folder between runs
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// The port of the page and the API on 127.0.0.1
+    #[arg(long, default_value_t = 8080)]
+    port: u16,
+}
+
+const OWN_FOLDER: &str = ".local";
+const LOG: &str = ".local/functions.log";
+
+/// Starts the world, plays the story, and stays up unless `--once` was given. Fails with what could not be started, or
+/// the first step of the story that did not end as it should.
+pub async fn run(args: Args) -> ExitCode {
+    match start(args).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            line(&format!("\nFailed: {error:#}. The functions' log lines are in `{LOG}`."));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn start(args: Args) -> anyhow::Result<()> {
+    std::fs::create_dir_all(OWN_FOLDER)?;
+    nbhd::telemetry::init_file(File::create(LOG)?);
+    let table = match &args.state {
+        Some(folder) => {
+            std::fs::create_dir_all(folder)?;
+            Some(folder.join("table.sqlite"))
+        }
+        None => None,
+    };
+    let options = Options { port: args.port, table, ..Options::with_clock(Clock::System) };
+    let world = World::start(options).await?;
+    let subscriber = world.subscribes(ChatId(world.chat.id())).await?;
+    let count = story::fill_account(&world, args.mail.as_deref())?;
+    line(&format!("NBHD United, on this machine: {} (mailbox: {count} messages)", world.base_url()));
+
+    story::play(&world, &subscriber, &mut Show::new(&world.trace)).await?;
+    line(&format!("\nThe story ended as it should. The functions' log lines are in `{LOG}`."));
+    if args.once {
+        return Ok(());
+    }
+    line(&format!("\nOpen {} to write to the bot yourself; Ctrl-C stops.", world.base_url()));
+    match world.live().await {}
+}

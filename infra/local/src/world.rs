@@ -1,0 +1,254 @@
+//! The whole system in one process: the functions as they are deployed, between simulated vendors.
+
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use anyhow::Context as _;
+use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
+use futures::future::BoxFuture;
+use nbhd::clock::Clock;
+use nbhd::config::Env;
+use nbhd::domain::ids::ChatId;
+use nbhd::queue::Queues;
+use nbhd::store::Store;
+use nbhd_sim::azure::Azure;
+use nbhd_sim::gateway;
+use nbhd_sim::google::Google;
+use nbhd_sim::journal::Journal;
+use nbhd_sim::pump::{Limits, Pump};
+use nbhd_sim::runtime::Runtime;
+use nbhd_sim::sqs::{self, Sqs};
+use nbhd_sim::table::Table;
+use nbhd_sim::telegram::Telegram;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use crate::chat::Chat;
+use crate::page;
+use crate::subscriber::{self, Subscriber};
+use crate::trace::Trace;
+use crate::wiring::{self, Secrets};
+
+/// The shared bot of the local world.
+pub const BOT_USERNAME: &str = "nbhd_local_bot";
+
+/// An invocation of a queue's function under way.
+type Invoked<'w> = BoxFuture<'w, Result<SqsBatchResponse, Infallible>>;
+
+/// How a world is made.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What time it is.
+    pub clock: Clock,
+    /// The port of the API and the page; 0 takes a free one.
+    pub port: u16,
+    /// The table's file; in memory without one.
+    pub table: Option<PathBuf>,
+    /// Whose chat the page at `/` shows, and their name in Telegram.
+    pub person: (i64, &'static str),
+}
+
+impl Options {
+    /// A world on any free port, in memory.
+    pub fn with_clock(clock: Clock) -> Self {
+        Self { clock, port: 0, table: None, person: (1001, "Ann") }
+    }
+}
+
+/// The functions and all they talk to; everything stops when it is dropped.
+pub struct World {
+    /// What time it is.
+    pub clock: Clock,
+    /// Every request to a simulator, and its answer.
+    pub journal: Journal,
+    /// What each function did.
+    pub trace: Trace,
+    /// DynamoDB.
+    pub table: Table,
+    /// SQS.
+    pub sqs: Sqs,
+    /// Telegram.
+    pub telegram: Telegram,
+    /// Google.
+    pub google: Google,
+    /// Entra and the vault.
+    pub azure: Azure,
+    /// The chat that the page shows.
+    pub chat: Chat,
+    /// The settings that all functions share here; in Lambda each has only its own.
+    pub env: Env,
+    runtimes: Mutex<Vec<Runtime>>,
+    forward: telegram_forward::App,
+    refresh: scheduled_refresh::App,
+    base_url: String,
+    serving: JoinHandle<()>,
+}
+
+impl World {
+    /// Starts everything.
+    ///
+    /// # Errors
+    /// When a port cannot be bound, or a setting is missing.
+    pub async fn start(options: Options) -> anyhow::Result<Self> {
+        let Options { clock, port, table, person: (chat, name) } = options;
+        let listener = TcpListener::bind(("127.0.0.1", port))
+            .await
+            .with_context(|| format!("port {port} of 127.0.0.1 cannot be used; `--port` chooses another"))?;
+        let base_url = format!("http://{}", listener.local_addr()?);
+
+        let (journal, trace) = (Journal::new(), Trace::default());
+        let table = Table::start(table.as_deref()).await?;
+        let sqs = Sqs::start(&clock, &journal).await?;
+        let secrets = Secrets::random();
+        let telegram = Telegram::start(&secrets.bot_token, BOT_USERNAME, clock.clone(), journal.clone()).await?;
+        let google = Google::start(clock.clone(), &journal).await?;
+        let azure = Azure::start(clock.clone(), journal.clone()).await?;
+
+        let env = Env::from_pairs(
+            [wiring::settings(&base_url, &secrets), google.settings(), azure.settings()]
+                .into_iter()
+                .flatten()
+                .chain(wiring::endpoints(&table, &sqs, &telegram)),
+        );
+        let api = gateway::in_front_of(wiring::functions(&env, &clock, &trace)?, &clock);
+        for services in ["gmail", "google-calendar", "google"] {
+            google.allows_redirect_to(&format!("{base_url}/oauth/{services}/callback"));
+        }
+        telegram.deliver_to(&format!("{base_url}/telegram/webhook"), &secrets.webhook_secret);
+
+        let forward = telegram_forward::App::new(&env, clock.clone())?;
+        let refresh = scheduled_refresh::App::new(&env, clock.clone())?;
+        let chat = Chat::of(&telegram, chat, name);
+        let all = page::router(chat.clone(), trace.clone()).fallback_service(api);
+        let serving = tokio::spawn(async move {
+            // `axum::serve` ends only with the task.
+            let _ = axum::serve(listener, all).await;
+        });
+        Ok(Self {
+            clock,
+            journal,
+            trace,
+            table,
+            sqs,
+            telegram,
+            google,
+            azure,
+            chat,
+            env,
+            runtimes: Mutex::default(),
+            forward,
+            refresh,
+            base_url,
+            serving,
+        })
+    }
+
+    /// Where the API is reached: the functions' `PUBLIC_BASE_URL`.
+    pub fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
+    /// The shared bot's public identity, the digits of its token.
+    pub fn bot_id(&self) -> &str {
+        self.env.optional("TELEGRAM_BOT_TOKEN").and_then(|token| token.split(':').next()).unwrap_or_default()
+    }
+
+    /// The table, as functions see it.
+    ///
+    /// # Errors
+    /// When a setting is missing.
+    pub fn store(&self) -> anyhow::Result<Store> {
+        Ok(Store::new(&self.env)?)
+    }
+
+    /// The queues, as functions see them.
+    ///
+    /// # Errors
+    /// When a setting is missing.
+    pub fn queues(&self) -> anyhow::Result<Queues> {
+        Ok(Queues::new(&self.env)?)
+    }
+
+    /// A person with a subscription: their rows, and a container that is up.
+    ///
+    /// # Errors
+    /// When the table or a port cannot be used.
+    pub async fn subscribes(&self, chat: ChatId) -> anyhow::Result<Subscriber> {
+        let subscriber = subscriber::seed(self, chat).await?;
+        self.runtimes.lock().unwrap_or_else(PoisonError::into_inner).push(subscriber.runtime.clone());
+        Ok(subscriber)
+    }
+
+    /// Carries everything to its end: Telegram's updates through the webhook, both queues through their functions and the
+    /// assistants' turns, until nothing is left to do. Moves a manual clock on while messages are put off.
+    pub async fn settle(&self) {
+        loop {
+            let delivered = self.telegram.deliver().await.len();
+            let forwarded = self.inbound().run_until_idle().await.invocations();
+            let refreshed = self.refreshes().run_until_idle().await.invocations();
+            for runtime in self.runtimes() {
+                runtime.settle().await;
+            }
+            if delivered + forwarded + refreshed == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Carries Telegram's updates through the webhook, and what the queue holds through one attempt each.
+    pub async fn attempt(&self) {
+        self.telegram.deliver().await;
+        self.inbound().drain().await;
+    }
+
+    /// Does the same as [`Self::settle`] for as long as it is polled, as things happen.
+    pub async fn live(&self) -> Infallible {
+        let _delivering = self.telegram.keep_delivering();
+        let (inbound, refreshes) = (self.inbound(), self.refreshes());
+        futures::future::join(inbound.run(), refreshes.run()).await.0
+    }
+
+    fn runtimes(&self) -> Vec<Runtime> {
+        self.runtimes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn inbound<'w>(&'w self) -> Pump<impl Fn(SqsEvent) -> Invoked<'w>> {
+        self.pump("telegram-forward", sqs::INBOUND, move |event, id| {
+            Box::pin(async move { telegram_forward::handle(&self.forward, event, &id).await })
+        })
+    }
+
+    fn refreshes<'w>(&'w self) -> Pump<impl Fn(SqsEvent) -> Invoked<'w>> {
+        self.pump("scheduled-refresh", sqs::REFRESH, move |event, id| {
+            Box::pin(async move { scheduled_refresh::handle(&self.refresh, event, &id).await.1 })
+        })
+    }
+
+    /// Feeds `queue` to a function, and records what it did.
+    fn pump<'w>(
+        &'w self,
+        function: &'static str,
+        queue: &'static str,
+        handle: impl Fn(SqsEvent, String) -> BoxFuture<'w, SqsBatchResponse> + 'w,
+    ) -> Pump<impl Fn(SqsEvent) -> Invoked<'w>> {
+        Pump::new(&self.sqs, queue, &self.clock, Limits::default(), move |event: SqsEvent| -> Invoked<'w> {
+            let started = Instant::now();
+            let invocation = handle(event, Uuid::new_v4().to_string());
+            Box::pin(async move {
+                let response = invocation.await;
+                let outcome = if response.batch_item_failures.is_empty() { "done" } else { "comes up again" };
+                self.trace.record(function, queue.to_owned(), outcome.to_owned(), started.elapsed());
+                Ok(response)
+            })
+        })
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
