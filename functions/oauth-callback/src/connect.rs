@@ -157,23 +157,30 @@ async fn save(
     time_zone: Option<TimeZone>,
     now: Timestamp,
 ) -> Result<(), Failure> {
+    let tenant_id = view.0.tenant_id;
     let mut current = Some(view);
     for _ in 0..ATTEMPTS {
         let (tenant, rows) = match current.take() {
             Some(view) => view,
-            None => self::view(app, arrival.state.content.connect.tenant_id).await?,
+            None => match self::view(app, tenant_id).await {
+                Err(Failure::InvalidState) => {
+                    forget(app, tenant_id, providers).await;
+                    return Err(Failure::InvalidState);
+                }
+                view => view?,
+            },
         };
-        let versions = store_secrets(app, tenant.tenant_id, providers, token).await?;
+        let versions = store_secrets(app, tenant_id, providers, token).await?;
         let integrations = providers.iter().zip(versions).map(|(provider, secret_version)| {
             let read = rows.iter().find(|row| row.provider == *provider);
             let row = Integration {
-                tenant_id: tenant.tenant_id,
+                tenant_id,
                 provider: *provider,
                 status: Status::Active,
                 granted: token.granted.clone(),
                 account: token.account.clone(),
                 expires_at: Some(token.expires_at),
-                secret_name: Integration::secret_name(tenant.tenant_id, *provider),
+                secret_name: Integration::secret_name(tenant_id, *provider),
                 secret_version,
                 failures: 0,
                 lease_until: None,
@@ -225,6 +232,15 @@ async fn store_secrets(
         Err(_) => {
             tracing::error!("the vault did not take the tokens in time");
             Err(Failure::StoreUnavailable)
+        }
+    }
+}
+
+/// Takes the tokens of a tenant that was removed meanwhile out of the vault again.
+async fn forget(app: &App, tenant: TenantId, providers: &[Provider]) {
+    for provider in providers {
+        if let Err(error) = app.vault.delete(&Integration::secret_name(tenant, *provider)).await {
+            tracing::error!(error = %error, provider = provider.as_str(), "tokens of a removed tenant are left in the vault");
         }
     }
 }

@@ -1,0 +1,612 @@
+//! Connecting Google: the page before the consent, every way the way back can end, and undo.
+
+use std::time::Duration;
+
+use axum::http::{Method, StatusCode};
+use nbhd::domain::integration::{Provider, Status};
+use nbhd::domain::tenant::{Lifecycle, TimeZone};
+use nbhd::flows::connect_link::{LIFETIME, Services};
+use nbhd_sim::google::{Endpoint, Failure, Scopes};
+use nbhd_sim::{key_vault, telegram};
+use secrecy::ExposeSecret as _;
+use url::Url;
+
+use crate::oauth_world::{ADA, ADA_CHAT, BASE, World};
+
+// The page before the consent.
+
+#[tokio::test]
+async fn the_page_names_whose_assistant_will_read_what() {
+    let world = World::start().await;
+    let page = world.browser().get(&world.link(Services::Google)).await;
+    assert_eq!(page.status, StatusCode::OK);
+    assert!(page.body.contains("Ada Lovelace") && page.body.contains("Gmail and Google Calendar"), "{}", page.body);
+    assert!(page.body.contains("Continue only if this is you"));
+}
+
+#[tokio::test]
+async fn opening_a_link_changes_nothing() {
+    let world = World::start().await;
+    let link = world.link(Services::Gmail);
+    let mut scanner = world.browser();
+    scanner.user_agent = "TelegramBot (like TwitterBot)";
+    for method in [Method::GET, Method::HEAD] {
+        let answer = scanner.send(method, &link, &[], String::new()).await;
+        assert_eq!(answer.status, StatusCode::OK);
+        assert_eq!(answer.header("set-cookie"), "");
+    }
+    assert!(world.nobody_was_asked());
+    assert_eq!(world.connect(&mut world.browser(), Services::Gmail, &Scopes::All).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn the_button_asks_google_for_lasting_read_access_and_no_more() {
+    let world = World::start().await;
+    let mut browser = world.browser();
+    let consent = Url::parse(&world.consent_page(&mut browser, &world.link(Services::Google)).await).expect("a URL");
+    let asked: std::collections::BTreeMap<_, _> = consent.query_pairs().into_owned().collect();
+    let asked = |name: &str| asked.get(name).map_or("", String::as_str).to_owned();
+    assert_eq!(
+        asked("scope"),
+        "openid email https://www.googleapis.com/auth/gmail.readonly https://www.googleapis.com/auth/calendar.readonly"
+    );
+    assert_eq!((asked("access_type"), asked("prompt")), ("offline".to_owned(), "consent".to_owned()));
+    assert_eq!((asked("include_granted_scopes"), asked("response_type")), ("true".to_owned(), "code".to_owned()));
+    assert_eq!((asked("code_challenge_method"), asked("code_challenge").len()), ("S256".to_owned(), 43));
+    assert_eq!(asked("redirect_uri"), format!("{BASE}/oauth/google/callback"));
+    assert!(world.links.read_state(&asked("state"), world.clock.now()).is_ok());
+    assert!(browser.cookies.keys().all(|name| name.starts_with("__Host-nbhd-")) && browser.cookies.len() == 1);
+    assert!(world.nobody_was_asked());
+}
+
+#[tokio::test]
+async fn one_service_asks_for_its_own_scope_alone() {
+    let world = World::start().await;
+    let consent = world.consent_page(&mut world.browser(), &world.link(Services::GoogleCalendar)).await;
+    assert!(consent.contains("calendar.readonly") && !consent.contains("gmail"), "{consent}");
+}
+
+#[tokio::test]
+async fn without_a_valid_link_there_is_nothing_to_press() {
+    let world = World::start().await;
+    let link = world.link(Services::Gmail);
+    let flipped = format!("{}A", &link[..link.len() - 1]);
+    let state = {
+        let (_, token) = link.split_once("link=").expect("a link");
+        let read = world.links.read_link(token, world.clock.now()).expect("fresh");
+        format!("{BASE}/oauth/gmail/authorize?link={}", world.links.state(&read, Services::Gmail, world.clock.now()))
+    };
+    let mut refused =
+        vec![format!("{BASE}/oauth/gmail/authorize"), format!("{BASE}/oauth/gmail/authorize?link="), state];
+    refused.extend((flipped != link).then_some(flipped));
+    for address in refused {
+        let page = world.browser().get(&address).await;
+        assert_eq!((page.status, page.code()), (StatusCode::FORBIDDEN, "invalid_link"), "{address}");
+    }
+    world.later(LIFETIME);
+    let page = world.browser().get(&link).await;
+    assert_eq!((page.status, page.code()), (StatusCode::FORBIDDEN, "invalid_link"));
+    assert!(world.nobody_was_asked());
+}
+
+#[tokio::test]
+async fn a_button_on_someone_elses_page_is_refused() {
+    let world = World::start().await;
+    let mut browser = world.browser();
+    let (action, form) = browser.get(&world.link(Services::Gmail)).await.form();
+    for headers in [
+        &[("sec-fetch-site", "cross-site"), ("origin", "https://evil.example")][..],
+        &[("sec-fetch-site", "same-site"), ("origin", BASE)],
+        &[("origin", "https://evil.example")],
+        &[("origin", "null")],
+        &[],
+    ] {
+        let answer = browser.post(&action, headers, form.clone()).await;
+        assert_eq!((answer.status, answer.code()), (StatusCode::FORBIDDEN, "cross_site"), "{headers:?}");
+        assert!(browser.cookies.is_empty());
+    }
+    let older_browser = browser.post(&action, &[("origin", BASE)], form).await;
+    assert_eq!(older_browser.status, StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn a_form_that_is_none_is_refused() {
+    let world = World::start().await;
+    let action = format!("{BASE}/oauth/gmail/authorize");
+    for form in ["", "link", "link=%FF", "link=a&link=b", "{}"] {
+        let answer = world.browser().post(&action, &[("sec-fetch-site", "same-origin")], form.to_owned()).await;
+        assert_eq!((answer.status, answer.code()), (StatusCode::FORBIDDEN, "invalid_link"), "{form}");
+    }
+}
+
+#[tokio::test]
+async fn a_browser_that_google_refuses_gets_the_link_to_copy() {
+    let world = World::start().await;
+    let mut browser = world.browser();
+    browser.user_agent = "Mozilla/5.0 (Linux; Android 14; Pixel 8; wv) AppleWebKit/537.36 Chrome/140.0 Safari/537.36";
+    let link = world.link(Services::Gmail);
+    let page = browser.get(&link).await;
+    assert_eq!(page.status, StatusCode::OK);
+    assert!(page.body.contains("Open this in your browser") && page.body.contains(&link), "{}", page.body);
+    assert!(!page.body.contains("<form"));
+}
+
+#[tokio::test]
+async fn a_name_stays_text() {
+    let world = World::start().await;
+    let name = "<script>alert(1)</script>\"'>";
+    let link = world.links.connect_url(Services::Gmail, world.ada, name, world.clock.now());
+    let page = world.browser().get(&link).await;
+    assert!(!page.body.contains("<script") && page.body.contains("&lt;script&gt;"), "{}", page.body);
+}
+
+#[tokio::test]
+async fn pages_are_neither_kept_nor_framed_nor_scripted() {
+    let world = World::start().await;
+    let mut browser = world.browser();
+    let asking = browser.get(&world.link(Services::Gmail)).await;
+    let refusing = browser.get(&format!("{BASE}/oauth/gmail/callback")).await;
+    let result = world.connect(&mut browser, Services::Gmail, &Scopes::All).await;
+    for page in [&asking, &refusing, &result] {
+        let policy = page.header("content-security-policy");
+        assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
+        assert!(policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"), "{policy}");
+        assert_eq!(page.header("cache-control"), "no-store");
+        assert_eq!(page.header("referrer-policy"), "same-origin");
+        assert_eq!(page.header("x-content-type-options"), "nosniff");
+        assert!(!page.body.contains("<script") && !page.body.contains("style="), "{}", page.body);
+    }
+    let google = Url::parse(&world.google.base_url()).expect("a URL").origin().ascii_serialization();
+    assert!(asking.header("content-security-policy").contains(&format!("form-action 'self' {google};")));
+    assert!(refusing.header("content-security-policy").contains("form-action 'none';"));
+}
+
+// The way back.
+
+#[tokio::test]
+async fn a_consent_connects_tells_both_identities_and_takes_over_the_time_zone() {
+    let world = World::start().await;
+    let page = world.connect(&mut world.browser(), Services::Google, &Scopes::All).await;
+    assert_eq!(page.status, StatusCode::OK);
+    for told in ["Ada Lovelace", ADA, "Gmail and Google Calendar", "Undo"] {
+        assert!(page.body.contains(told), "{told}: {}", page.body);
+    }
+    for provider in Provider::ALL {
+        let row = world.row(world.ada, provider).await.expect("a row");
+        assert_eq!((row.status, row.account.as_deref()), (Status::Active, Some(ADA)));
+        assert_eq!(row.expires_at, Some(world.clock.now() + Duration::from_secs(3599)));
+        let stored = world.secret(provider).expect("tokens in the vault");
+        let refresh_token = stored.refresh_token.expect("a refresh token");
+        assert!(refresh_token.expose_secret().starts_with("1//"), "a refresh token of Google's form");
+    }
+    assert_eq!(world.tenant().await.time_zone, Some(TimeZone { name: "Europe/Berlin".to_owned(), chosen: false }));
+    let told = world.telegram.texts_to(ADA_CHAT);
+    assert_eq!(told.len(), 1);
+    assert!(told[0].contains("Gmail and Google Calendar (ada@gmail.com) are connected"), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_service_that_was_not_ticked_is_not_connected_and_the_page_says_so() {
+    let world = World::start().await;
+    let page = world.connect(&mut world.browser(), Services::Google, &Scopes::Only(vec!["calendar.readonly"])).await;
+    assert_eq!(page.status, StatusCode::OK);
+    assert!(page.body.contains("Gmail was not ticked at Google"), "{}", page.body);
+    assert!(world.row(world.ada, Provider::Gmail).await.is_none() && world.secret(Provider::Gmail).is_none());
+    assert_eq!(world.row(world.ada, Provider::GoogleCalendar).await.expect("a row").status, Status::Active);
+    assert!(world.telegram.texts_to(ADA_CHAT)[0].contains("Gmail was not ticked"));
+}
+
+#[tokio::test]
+async fn a_second_service_leaves_the_first_as_it_is() {
+    let world = World::start().await;
+    world.connect(&mut world.browser(), Services::Gmail, &Scopes::All).await;
+    let gmail = world.row(world.ada, Provider::Gmail).await;
+    world.later(Duration::from_secs(60));
+    world.connect(&mut world.browser(), Services::GoogleCalendar, &Scopes::All).await;
+    assert_eq!(world.row(world.ada, Provider::Gmail).await, gmail);
+    assert_eq!(world.row(world.ada, Provider::GoogleCalendar).await.expect("a row").status, Status::Active);
+}
+
+#[tokio::test]
+async fn a_zone_that_the_person_chose_stays() {
+    let world = World::start().await;
+    let chosen = Some(TimeZone { name: "Asia/Tokyo".to_owned(), chosen: true });
+    let mut tenant = world.tenant().await;
+    let version = tenant.version;
+    tenant.time_zone.clone_from(&chosen);
+    world.store.save_tenant(&tenant, Some(version)).await.expect("unchanged meanwhile");
+    world.connect(&mut world.browser(), Services::Google, &Scopes::All).await;
+    assert_eq!(world.tenant().await.time_zone, chosen);
+    assert_eq!(world.google.calls(Endpoint::CalendarGet), 0);
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_connected_again_under_the_same_name() {
+    for status in [Status::Revoked, Status::Expired] {
+        let world = World::start().await;
+        world.connect(&mut world.browser(), Services::Gmail, &Scopes::All).await;
+        let mut row = world.row(world.ada, Provider::Gmail).await.expect("a row");
+        let (name, version) = (row.secret_name.clone(), row.version);
+        row.status = status;
+        world.store.save_integration(&row, Some(version)).await.expect("unchanged meanwhile");
+        world.later(Duration::from_secs(3600));
+
+        world.connect(&mut world.browser(), Services::Gmail, &Scopes::All).await;
+        let again = world.row(world.ada, Provider::Gmail).await.expect("a row");
+        assert_eq!((again.status, again.secret_name), (Status::Active, name));
+        assert_ne!(again.secret_version, row.secret_version);
+    }
+}
+
+#[tokio::test]
+async fn address_and_zone_and_message_are_not_worth_failing_for() {
+    let world = World::start().await;
+    world.google.fails(Endpoint::UserInfo, Failure::Down(500));
+    world.google.fails(Endpoint::CalendarGet, Failure::Garbage);
+    world.telegram.fail_next("sendMessage", telegram::Failure::Status(StatusCode::FORBIDDEN));
+    let page = world.connect(&mut world.browser(), Services::Google, &Scopes::All).await;
+    assert_eq!(page.status, StatusCode::OK);
+    assert!(page.body.contains("the account you chose"), "{}", page.body);
+    let row = world.row(world.ada, Provider::Gmail).await.expect("a row");
+    assert_eq!((row.status, row.account), (Status::Active, None));
+    assert_eq!(world.tenant().await.time_zone, None);
+}
+
+#[tokio::test]
+async fn a_reload_shows_the_outcome_and_does_nothing_twice() {
+    let world = World::start().await;
+    let mut browser = world.browser();
+    let back = world.way_back(&mut browser, Services::Gmail, &Scopes::All).await;
+    let first = browser.get(&back).await;
+    let row = world.row(world.ada, Provider::Gmail).await;
+    world.later(Duration::from_secs(30));
+    let second = browser.get(&back).await;
+    assert_eq!((first.status, second.status), (StatusCode::OK, StatusCode::OK));
+    assert!(second.body.contains("Ada Lovelace") && second.body.contains(ADA), "{}", second.body);
+    assert_eq!(world.row(world.ada, Provider::Gmail).await, row);
+    assert_eq!(world.google.calls(Endpoint::Token), 1);
+    assert_eq!(world.telegram.texts_to(ADA_CHAT).len(), 1);
+}
+
+#[tokio::test]
+async fn a_preview_of_the_way_back_spends_nothing() {
+    let world = World::start().await;
+    let mut browser = world.browser();
+    let back = world.way_back(&mut browser, Services::Gmail, &Scopes::All).await;
+    let head = browser.send(Method::HEAD, &back, &[], String::new()).await;
+    assert_eq!(head.status, StatusCode::METHOD_NOT_ALLOWED);
+    assert!(world.nobody_was_asked());
+    assert_eq!(browser.get(&back).await.status, StatusCode::OK);
+}
+
+// Every way to end without a connection, by its code.
+
+#[tokio::test]
+async fn access_denied_when_the_person_cancels_and_the_link_still_works() {
+    let world = World::start().await;
+    let mut browser = world.browser();
+    let link = world.link(Services::Gmail);
+    let consent = world.consent_page(&mut browser, &link).await;
+    let back = world.google.consents(&consent, ADA, &Scopes::Deny).expect("sent back");
+    let page = browser.get(&back).await;
+    assert_eq!((page.status, page.code()), (StatusCode::FORBIDDEN, "access_denied"));
+    assert!(world.nobody_was_asked());
+
+    let consent = world.consent_page(&mut browser, &link).await;
+    let back = world.google.consents(&consent, ADA, &Scopes::All).expect("sent back");
+    assert_eq!(browser.get(&back).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn invalid_state_when_it_is_not_ours_or_for_another_service() {
+    let world = World::start().await;
+    let mut browser = world.browser();
+    let back = world.way_back(&mut browser, Services::Gmail, &Scopes::All).await;
+    let elsewhere = back.replace("/oauth/gmail/", "/oauth/google/");
+    for address in [&format!("{BASE}/oauth/gmail/callback?code=4/0A&state=eyJ.eyJ.x"), &elsewhere] {
+        let page = browser.get(address).await;
+        assert_eq!((page.status, page.code()), (StatusCode::BAD_REQUEST, "invalid_state"), "{address}");
+    }
+    assert!(world.nobody_was_asked());
+}
+
+#[tokio::test]
+async fn invalid_state_when_the_tenant_is_gone() {
+    for lifecycle in [Lifecycle::Deprovisioning, Lifecycle::Deleted] {
+        let world = World::start().await;
+        let mut browser = world.browser();
+        let back = world.way_back(&mut browser, Services::Gmail, &Scopes::All).await;
+        let tenant = world.tenant().await;
+        let gone = nbhd::domain::tenant::Tenant { lifecycle, ..tenant.clone() };
+        world.store.save_tenant(&gone, Some(tenant.version)).await.expect("unchanged meanwhile");
+        let page = browser.get(&back).await;
+        assert_eq!((page.status, page.code()), (StatusCode::BAD_REQUEST, "invalid_state"));
+        assert_eq!(world.google.calls(Endpoint::Token), 0);
+    }
+}
+
+#[tokio::test]
+async fn expired_state_after_ten_minutes() {
+    let world = World::start().await;
+    let mut browser = world.browser();
+    let back = world.way_back(&mut browser, Services::Gmail, &Scopes::All).await;
+    world.later(LIFETIME);
+    let page = browser.get(&back).await;
+    assert_eq!((page.status, page.code()), (StatusCode::GONE, "expired_state"));
+    assert!(world.nobody_was_asked());
+}
+
+#[tokio::test]
+async fn replayed_state_when_it_is_spent_and_its_end_unknown() {
+    let world = World::start().await;
+    let mut browser = world.browser();
+    let back = world.way_back(&mut browser, Services::Gmail, &Scopes::All).await;
+    let state = Url::parse(&back)
+        .expect("a URL")
+        .query_pairs()
+        .find(|(name, _)| name == "state")
+        .expect("a state")
+        .1
+        .into_owned();
+    let jti = world.links.read_state(&state, world.clock.now()).expect("fresh").jti;
+    world.store.spend_nonce::<String>(&jti, world.clock.now() + LIFETIME).await.expect("the table is up");
+    let page = browser.get(&back).await;
+    assert_eq!((page.status, page.code()), (StatusCode::CONFLICT, "replayed_state"));
+    assert!(page.body.contains("send /connect again") && world.google.calls(Endpoint::Token) == 0);
+}
+
+#[tokio::test]
+async fn wrong_browser_when_the_cookie_is_missing_or_of_another_link() {
+    let world = World::start().await;
+    let (mut browser, mut other) = (world.browser(), world.browser());
+    let back = world.way_back(&mut browser, Services::Gmail, &Scopes::All).await;
+    world.way_back(&mut other, Services::Gmail, &Scopes::All).await;
+    let mut forged = other.clone();
+    let mark = other.cookies.values().next().expect("a mark").clone();
+    forged.cookies = browser.cookies.keys().map(|name| (name.clone(), mark.clone())).collect();
+    for mut stranger in [world.browser(), other, forged] {
+        let page = stranger.get(&back).await;
+        assert_eq!((page.status, page.code()), (StatusCode::FORBIDDEN, "wrong_browser"));
+    }
+    assert!(world.nobody_was_asked());
+    assert_eq!(browser.get(&back).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn unknown_provider_on_every_path() {
+    let world = World::start().await;
+    let mut browser = world.browser();
+    for path in ["outlook/authorize", "outlook/callback", "Gmail/callback", "%00/callback", "gmail%2f..%2fx/authorize"]
+    {
+        let page = browser.get(&format!("{BASE}/oauth/{path}")).await;
+        assert_eq!((page.status, page.code()), (StatusCode::NOT_FOUND, "unknown_provider"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn missing_params_without_state_or_code() {
+    let world = World::start().await;
+    let mut browser = world.browser();
+    let back = world.way_back(&mut browser, Services::Gmail, &Scopes::All).await;
+    let state = back.split(['?', '&']).find(|pair| pair.starts_with("state=")).expect("a state");
+    for query in
+        ["", "?code=4/0A", "?state=&code=4/0A", &format!("?{state}"), &format!("?{state}&code="), "?state=a&state=b"]
+    {
+        let page = browser.get(&format!("{BASE}/oauth/gmail/callback{query}")).await;
+        assert_eq!((page.status, page.code()), (StatusCode::BAD_REQUEST, "missing_params"), "{query}");
+    }
+    assert!(world.nobody_was_asked());
+}
+
+#[tokio::test]
+async fn not_configured_without_id_or_secret() {
+    for setting in ["GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET"] {
+        let world = World::start_with(|env| env.without(setting)).await;
+        let mut browser = world.browser();
+        for address in [&world.link(Services::Gmail), &format!("{BASE}/oauth/gmail/callback?code=a&state=b")] {
+            let page = browser.get(address).await;
+            assert_eq!((page.status, page.code()), (StatusCode::SERVICE_UNAVAILABLE, "not_configured"), "{setting}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn exchange_failed_whatever_google_says() {
+    for failure in [
+        Failure::OAuth("invalid_grant"),
+        Failure::OAuth("invalid_client"),
+        Failure::OAuth("something_new"),
+        Failure::RateLimited(Some(7)),
+        Failure::Down(503),
+        Failure::Garbage,
+        Failure::AnswerLost,
+    ] {
+        let world = World::start().await;
+        let mut browser = world.browser();
+        let back = world.way_back(&mut browser, Services::Gmail, &Scopes::All).await;
+        world.google.fail_next(Endpoint::Token, failure.clone());
+        for _ in ["at first", "on a reload"] {
+            let page = browser.get(&back).await;
+            assert_eq!((page.status, page.code()), (StatusCode::BAD_GATEWAY, "exchange_failed"), "{failure:?}");
+        }
+        assert_eq!(world.google.calls(Endpoint::Token), 1, "{failure:?}");
+        assert!(world.row(world.ada, Provider::Gmail).await.is_none() && world.azure.vault.names().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn exchange_failed_when_google_sends_another_error_than_a_denial() {
+    let world = World::start().await;
+    let mut browser = world.browser();
+    let back = world.way_back(&mut browser, Services::Gmail, &Scopes::Deny).await;
+    let page = browser.get(&back.replace("access_denied", "server_error")).await;
+    assert_eq!((page.status, page.code()), (StatusCode::BAD_GATEWAY, "exchange_failed"));
+}
+
+#[tokio::test]
+async fn no_refresh_token_when_google_gives_none() {
+    let world = World::start().await;
+    world.connect(&mut world.browser(), Services::Gmail, &Scopes::All).await;
+    let mut browser = world.browser();
+    let consent = world.consent_page(&mut browser, &world.link(Services::GoogleCalendar)).await;
+    // Google gives one anew only when it is asked to ask.
+    let back = world.google.consents(&consent.replace("prompt=consent", "prompt=none"), ADA, &Scopes::All);
+    let page = browser.get(&back.expect("sent back")).await;
+    assert_eq!((page.status, page.code()), (StatusCode::BAD_GATEWAY, "no_refresh_token"));
+    assert!(world.row(world.ada, Provider::GoogleCalendar).await.is_none());
+}
+
+#[tokio::test]
+async fn scope_missing_when_nothing_readable_is_granted() {
+    let world = World::start().await;
+    let mut browser = world.browser();
+    let consent = world.consent_page(&mut browser, &world.link(Services::Gmail)).await;
+    let consent = consent.replace("gmail.readonly", "gmail.metadata");
+    let back = world.google.consents(&consent, ADA, &Scopes::All).expect("sent back");
+    for _ in ["at first", "on a reload"] {
+        let page = browser.get(&back).await;
+        assert_eq!((page.status, page.code()), (StatusCode::FORBIDDEN, "scope_missing"));
+    }
+    assert!(world.row(world.ada, Provider::Gmail).await.is_none() && world.azure.vault.names().is_empty());
+}
+
+#[tokio::test]
+async fn store_unavailable_while_the_table_is_down_and_a_reload_afterwards_works() {
+    let world = World::start().await;
+    let mut browser = world.browser();
+    let back = world.way_back(&mut browser, Services::Gmail, &Scopes::All).await;
+    world.table.fail(true);
+    let page = browser.get(&back).await;
+    assert_eq!((page.status, page.code()), (StatusCode::SERVICE_UNAVAILABLE, "store_unavailable"));
+    assert_eq!((page.header("retry-after"), world.google.calls(Endpoint::Token)), ("30", 0));
+    world.table.fail(false);
+    assert_eq!(browser.get(&back).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn store_unavailable_while_the_vault_is_down() {
+    let world = World::start().await;
+    let mut browser = world.browser();
+    world.azure.vault.goes_down(key_vault::Failure::Status(StatusCode::SERVICE_UNAVAILABLE));
+    let page = world.connect(&mut browser, Services::Gmail, &Scopes::All).await;
+    assert_eq!((page.status, page.code()), (StatusCode::SERVICE_UNAVAILABLE, "store_unavailable"));
+    assert!(world.row(world.ada, Provider::Gmail).await.is_none());
+    world.azure.vault.recovers();
+    assert_eq!(world.connect(&mut browser, Services::Gmail, &Scopes::All).await.status, StatusCode::OK);
+}
+
+// Undo.
+
+#[tokio::test]
+async fn undo_ends_the_connection_and_queues_the_rest() {
+    let world = World::start().await;
+    let mut browser = world.browser();
+    let result = world.connect(&mut browser, Services::Google, &Scopes::All).await;
+    for _ in ["once", "and again"] {
+        let page = browser.submit(&result).await;
+        assert_eq!(page.status, StatusCode::OK);
+        assert!(page.body.contains("Taken back"), "{}", page.body);
+    }
+    for provider in Provider::ALL {
+        assert_eq!(world.row(world.ada, provider).await.expect("a row").status, Status::Revoked);
+        let jobs = world.sqs.messages("refresh");
+        assert!(jobs.iter().any(|job| job.sent.body.contains(&format!("\"{provider}\""))), "{provider}");
+    }
+}
+
+#[tokio::test]
+async fn undo_leaves_a_later_connection_alone() {
+    let world = World::start().await;
+    let mut browser = world.browser();
+    let earlier = world.connect(&mut browser, Services::Gmail, &Scopes::All).await;
+    world.later(Duration::from_secs(60));
+    world.connect(&mut browser, Services::Gmail, &Scopes::All).await;
+    browser.submit(&earlier).await;
+    assert_eq!(world.row(world.ada, Provider::Gmail).await.expect("a row").status, Status::Active);
+    assert!(world.sqs.messages("refresh").is_empty());
+}
+
+#[tokio::test]
+async fn undo_is_refused_across_sites_without_its_token_and_after_an_hour() {
+    let world = World::start().await;
+    let mut browser = world.browser();
+    let result = world.connect(&mut browser, Services::Gmail, &Scopes::All).await;
+    let (action, form) = result.form();
+    let cross = browser.post(&action, &[("sec-fetch-site", "cross-site")], form.clone()).await;
+    assert_eq!((cross.status, cross.code()), (StatusCode::FORBIDDEN, "cross_site"));
+    let same = &[("sec-fetch-site", "same-origin")];
+    let empty = browser.post(&action, same, String::new()).await;
+    assert_eq!((empty.status, empty.code()), (StatusCode::FORBIDDEN, "invalid_undo"));
+    world.later(Duration::from_secs(3600));
+    let late = browser.post(&action, same, form).await;
+    assert_eq!((late.status, late.code()), (StatusCode::FORBIDDEN, "invalid_undo"));
+    assert_eq!(world.row(world.ada, Provider::Gmail).await.expect("a row").status, Status::Active);
+}
+
+#[tokio::test]
+async fn undo_with_table_or_queue_down_says_so_and_works_later() {
+    let world = World::start().await;
+    let mut browser = world.browser();
+    let result = world.connect(&mut browser, Services::Gmail, &Scopes::All).await;
+    world.sqs.fail(true);
+    let page = browser.submit(&result).await;
+    assert_eq!((page.status, page.code()), (StatusCode::SERVICE_UNAVAILABLE, "store_unavailable"));
+    world.sqs.fail(false);
+    assert_eq!(browser.submit(&result).await.status, StatusCode::OK);
+    assert_eq!(world.sqs.messages("refresh").len(), 1);
+}
+
+// Another tenant's link, state, cookie or undo opens nothing of the first.
+
+#[tokio::test]
+async fn another_tenants_link_and_state_connect_that_tenant_alone() {
+    let world = World::start().await;
+    let mut bea = world.browser();
+    let link = world.links.connect_url(Services::Gmail, world.bea, "Bea", world.clock.now());
+    let consent = world.consent_page(&mut bea, &link).await;
+    let back = world.google.consents(&consent, "bea@gmail.com", &Scopes::All).expect("sent back");
+    assert_eq!(bea.get(&back).await.status, StatusCode::OK);
+    assert!(world.row(world.ada, Provider::Gmail).await.is_none() && world.secret(Provider::Gmail).is_none());
+    assert!(world.row(world.bea, Provider::Gmail).await.is_some());
+    assert!(world.telegram.texts_to(ADA_CHAT).is_empty());
+}
+
+#[tokio::test]
+async fn a_code_of_one_tenant_cannot_be_brought_to_another() {
+    let world = World::start().await;
+    let (mut ada, mut bea) = (world.browser(), world.browser());
+    let adas = Url::parse(&world.way_back(&mut ada, Services::Gmail, &Scopes::All).await).expect("a URL");
+    let link = world.links.connect_url(Services::Gmail, world.bea, "Bea", world.clock.now());
+    let consent = world.consent_page(&mut bea, &link).await;
+    let beas =
+        Url::parse(&world.google.consents(&consent, "bea@gmail.com", &Scopes::All).expect("sent back")).expect("a URL");
+    let part =
+        |url: &Url, name: &str| url.query_pairs().find(|(known, _)| known == name).expect("there").1.into_owned();
+
+    // Ada's state in Bea's browser is refused; Ada's code under Bea's state fails at Google, because of PKCE.
+    assert_eq!(bea.get(adas.as_str()).await.code(), "wrong_browser");
+    let mut mixed = beas.clone();
+    mixed
+        .query_pairs_mut()
+        .clear()
+        .append_pair("state", &part(&beas, "state"))
+        .append_pair("code", &part(&adas, "code"));
+    assert_eq!(bea.get(mixed.as_str()).await.code(), "exchange_failed");
+    assert!(
+        world.row(world.bea, Provider::Gmail).await.is_none() && world.row(world.ada, Provider::Gmail).await.is_none()
+    );
+}
+
+#[tokio::test]
+async fn another_tenants_undo_ends_nothing_of_the_first() {
+    let world = World::start().await;
+    let (mut ada, mut bea) = (world.browser(), world.browser());
+    world.connect(&mut ada, Services::Gmail, &Scopes::All).await;
+    let link = world.links.connect_url(Services::Gmail, world.bea, "Bea", world.clock.now());
+    let consent = world.consent_page(&mut bea, &link).await;
+    let back = world.google.consents(&consent, "bea@gmail.com", &Scopes::All).expect("sent back");
+    let result = bea.get(&back).await;
+    bea.submit(&result).await;
+    assert_eq!(world.row(world.bea, Provider::Gmail).await.expect("a row").status, Status::Revoked);
+    assert_eq!(world.row(world.ada, Provider::Gmail).await.expect("a row").status, Status::Active);
+}

@@ -1,0 +1,278 @@
+//! What the tests of connecting share: two subscribers, their browsers, Google, the vault and both functions.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{Method, Request, StatusCode, header};
+use nbhd::clock::{Clock, Timestamp};
+use nbhd::config::Env;
+use nbhd::domain::ids::{ChatId, TenantId};
+use nbhd::domain::integration::{Integration, Provider};
+use nbhd::domain::tenant::{Lifecycle, Tenant};
+use nbhd::flows::connect_link::{Links, Services};
+use nbhd::flows::stored_token::Readable;
+use nbhd::store::Store;
+use nbhd_sim::azure::Azure;
+use nbhd_sim::gateway;
+use nbhd_sim::google::{Google, Scopes};
+use nbhd_sim::journal::Journal;
+use nbhd_sim::sqs::Sqs;
+use nbhd_sim::table::{self, Table};
+use nbhd_sim::telegram::Telegram;
+use tower::ServiceExt as _;
+
+pub(crate) const BASE: &str = "https://nbhd.example";
+pub(crate) const ADA: &str = "ada@gmail.com";
+pub(crate) const ADA_CHAT: i64 = 1001;
+const CHROME: &str = "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Mobile \
+                      Safari/537.36";
+
+pub(crate) struct World {
+    pub(crate) clock: Clock,
+    pub(crate) journal: Journal,
+    pub(crate) table: Table,
+    pub(crate) sqs: Sqs,
+    pub(crate) telegram: Telegram,
+    pub(crate) google: Google,
+    pub(crate) azure: Azure,
+    pub(crate) store: Store,
+    pub(crate) links: Links,
+    pub(crate) env: Env,
+    pub(crate) ada: TenantId,
+    pub(crate) bea: TenantId,
+    functions: Router,
+}
+
+/// A browser with its own cookies.
+#[derive(Clone)]
+pub(crate) struct Browser {
+    functions: Router,
+    pub(crate) cookies: BTreeMap<String, String>,
+    pub(crate) user_agent: &'static str,
+}
+
+/// What a browser was answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: header::HeaderMap,
+    pub(crate) body: String,
+}
+
+impl World {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(|env| env).await
+    }
+
+    /// The same, with other settings.
+    pub(crate) async fn start_with(change: impl FnOnce(Env) -> Env) -> Self {
+        let clock = Clock::manual(Timestamp::from_seconds(1_795_000_000));
+        let journal = Journal::new();
+        let table = Table::start(None).await.expect("a table");
+        table.stops_with(journal.interruption());
+        let sqs = Sqs::start(&clock, &journal).await.expect("queues");
+        let telegram =
+            Telegram::start("42:simulated-token", "nbhd_bot", clock.clone(), journal.clone()).await.expect("Telegram");
+        let google = Google::start(clock.clone(), &journal).await.expect("Google");
+        let azure = Azure::start(clock.clone(), journal.clone()).await.expect("a vault");
+        telegram.knows(ADA_CHAT, "Ada");
+        telegram.knows(ADA_CHAT + 1, "Bea");
+        google.has_account(ADA, "Ada", "Europe/Berlin");
+        google.has_account("bea@gmail.com", "Bea", "America/Lima");
+        for services in Services::ALL {
+            google.allows_redirect_to(&format!("{BASE}/oauth/{services}/callback"));
+        }
+        let env = [google.settings(), azure.settings()].into_iter().flatten();
+        let env = env.fold(settings(&table, &sqs, &telegram), |env, (name, value)| env.with(name, value));
+        let env = change(env);
+        let (ada, bea) = (TenantId::random(), TenantId::random());
+        let world = Self {
+            store: Store::new(&env).expect("complete settings"),
+            links: Links::from_env(&env).expect("complete settings"),
+            functions: functions(&env, &clock),
+            clock,
+            journal,
+            table,
+            sqs,
+            telegram,
+            google,
+            azure,
+            env,
+            ada,
+            bea,
+        };
+        world.store.save_tenant(&tenant(ada, ADA_CHAT), None).await.expect("a new tenant");
+        world.store.save_tenant(&tenant(bea, ADA_CHAT + 1), None).await.expect("a new tenant");
+        world.journal.clear();
+        world.table.forget_calls();
+        world
+    }
+
+    pub(crate) fn browser(&self) -> Browser {
+        Browser { functions: self.functions.clone(), cookies: BTreeMap::new(), user_agent: CHROME }
+    }
+
+    /// A fresh sandbox of both functions for a browser that has its cookies already.
+    pub(crate) fn in_new_sandbox(&self, browser: &Browser) -> Browser {
+        Browser { functions: functions(&self.env, &self.clock), ..browser.clone() }
+    }
+
+    /// The link that the bot sends to Ada.
+    pub(crate) fn link(&self, services: Services) -> String {
+        self.links.connect_url(services, self.ada, "Ada Lovelace", self.clock.now())
+    }
+
+    /// Opens a link, presses the button, and returns the address of Google's consent page.
+    pub(crate) async fn consent_page(&self, browser: &mut Browser, link: &str) -> String {
+        let page = browser.get(link).await;
+        assert_eq!(page.status, StatusCode::OK, "{}", page.body);
+        let answer = browser.submit(&page).await;
+        assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.body);
+        answer.header("location").to_owned()
+    }
+
+    /// Goes with Ada from a link through the consent; returns the address that Google sends the browser back to.
+    pub(crate) async fn way_back(&self, browser: &mut Browser, services: Services, scopes: &Scopes) -> String {
+        let consent = self.consent_page(browser, &self.link(services)).await;
+        self.google.consents(&consent, ADA, scopes).expect("Google knows client, redirect and scopes")
+    }
+
+    /// The whole way; returns the result page.
+    pub(crate) async fn connect(&self, browser: &mut Browser, services: Services, scopes: &Scopes) -> Answer {
+        let back = self.way_back(browser, services, scopes).await;
+        browser.get(&back).await
+    }
+
+    pub(crate) async fn row(&self, tenant: TenantId, provider: Provider) -> Option<Integration> {
+        self.store.integration(tenant, provider).await.expect("the table is up")
+    }
+
+    /// What the vault holds for a connection of Ada.
+    pub(crate) fn secret(&self, provider: Provider) -> Option<Readable> {
+        let value = self.azure.vault.value(&Integration::secret_name(self.ada, provider))?;
+        Some(Readable::read(&value.into()))
+    }
+
+    pub(crate) async fn tenant(&self) -> Tenant {
+        self.store.tenant(self.ada).await.expect("the table is up").expect("a row")
+    }
+
+    pub(crate) fn later(&self, by: Duration) {
+        self.clock.advance(by);
+    }
+
+    /// Whether nothing at all was asked of the table and the vendors.
+    pub(crate) fn nobody_was_asked(&self) -> bool {
+        self.table.calls().is_empty() && self.journal.entries().is_empty()
+    }
+}
+
+impl Browser {
+    /// Follows a link, as from a chat or a redirect of Google's.
+    pub(crate) async fn get(&mut self, address: &str) -> Answer {
+        self.send(Method::GET, address, &[("sec-fetch-site", "cross-site")], String::new()).await
+    }
+
+    /// Presses the button of a page of ours.
+    pub(crate) async fn submit(&mut self, page: &Answer) -> Answer {
+        let (action, form) = page.form();
+        self.post(&action, &[("sec-fetch-site", "same-origin"), ("origin", BASE)], form).await
+    }
+
+    pub(crate) async fn post(&mut self, address: &str, headers: &[(&str, &str)], form: String) -> Answer {
+        self.send(Method::POST, address, headers, form).await
+    }
+
+    pub(crate) async fn send(
+        &mut self,
+        method: Method,
+        address: &str,
+        headers: &[(&str, &str)],
+        form: String,
+    ) -> Answer {
+        let path = address.strip_prefix(BASE).unwrap_or(address);
+        let cookies: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let mut request = Request::builder().method(method).uri(path).header(header::HOST, "nbhd.example");
+        request = request.header(header::USER_AGENT, self.user_agent);
+        if !cookies.is_empty() {
+            request = request.header(header::COOKIE, cookies.join("; "));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let request = request.body(Body::from(form)).expect("a request");
+        let response = self.functions.clone().oneshot(request).await.expect("an answer");
+        let (head, body) = response.into_parts();
+        let body = to_bytes(body, usize::MAX).await.expect("a body");
+        let answer =
+            Answer { status: head.status, headers: head.headers, body: String::from_utf8_lossy(&body).into_owned() };
+        for set in answer.headers.get_all(header::SET_COOKIE) {
+            let (cookie, _) = set.to_str().expect("text").split_once(';').expect("attributes");
+            let (name, value) = cookie.split_once('=').expect("a value");
+            self.cookies.insert(name.to_owned(), value.to_owned());
+        }
+        answer
+    }
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// The stable code on the page.
+    pub(crate) fn code(&self) -> &str {
+        between(&self.body, "<code>", "</code>").unwrap_or_default()
+    }
+
+    /// The page's form: where it leads, and what it submits.
+    pub(crate) fn form(&self) -> (String, String) {
+        let action = between(&self.body, "action=\"", "\"").expect("a form").to_owned();
+        let name = between(&self.body, "name=\"link\"", ">").map_or("undo", |_| "link");
+        let field = between(&self.body, &format!("name=\"{name}\" value=\""), "\"").expect("a field");
+        (action, format!("{name}={field}"))
+    }
+}
+
+fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
+    text.split_once(start)?.1.split_once(end).map(|(inner, _)| inner)
+}
+
+fn functions(env: &Env, clock: &Clock) -> Router {
+    let authorize = oauth_authorize::App::new(env, clock.clone()).expect("complete settings");
+    let callback = oauth_callback::App::new(env, clock.clone()).expect("complete settings");
+    let routes = oauth_authorize::router(authorize).merge(oauth_callback::router(callback));
+    gateway::in_front_of(routes, clock)
+}
+
+fn settings(table: &Table, sqs: &Sqs, telegram: &Telegram) -> Env {
+    Env::from_pairs([
+        ("PUBLIC_BASE_URL", BASE.to_owned()),
+        ("LINK_SIGNING_KEY", "k".repeat(32)),
+        ("TABLE_NAME", table::NAME.to_owned()),
+        ("REFRESH_QUEUE_URL", sqs.url("refresh")),
+        ("TELEGRAM_BOT_TOKEN", "42:simulated-token".to_owned()),
+        ("TELEGRAM_API_URL", telegram.base_url()),
+        ("AWS_REGION", "eu-central-1".to_owned()),
+        ("AWS_ACCESS_KEY_ID", "simulated".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "simulated".to_owned()),
+        ("AWS_ENDPOINT_URL_DYNAMODB", table.base_url()),
+        ("AWS_ENDPOINT_URL_SQS", sqs.base_url()),
+    ])
+}
+
+pub(crate) fn tenant(tenant_id: TenantId, chat: i64) -> Tenant {
+    Tenant {
+        tenant_id,
+        lifecycle: Lifecycle::Active,
+        chat_id: ChatId(chat),
+        key_hashes: Vec::new(),
+        generation: 1,
+        other_generation: None,
+        time_zone: None,
+        version: 0,
+    }
+}
