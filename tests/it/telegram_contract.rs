@@ -4,6 +4,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::post;
 use nbhd::clock::{Clock, Timestamp};
+use nbhd::domain::update::Update;
 use nbhd_sim::journal::Journal;
 use nbhd_sim::server::Server;
 use nbhd_sim::telegram::contract::Contract;
@@ -99,6 +100,19 @@ async fn every_call_and_every_answer_obeys_the_contract() {
     assert_eq!(stopped["result"]["is_closed"], true);
     assert_eq!(world.telegram.answer_to_query(&query).as_deref(), Some("done"));
     assert_eq!(contract.violations(&world.journal).await, Vec::<String>::new());
+}
+
+#[test]
+fn every_kind_of_update_telegram_names_is_known_to_the_parser() {
+    let Some(contract) = contract() else { return };
+    for (kind, _, _) in contract.fields("Update") {
+        let mut update = json!({"update_id": 1});
+        if kind != "update_id" {
+            update[kind] = json!({});
+            let parsed = Update::parse(update.to_string().as_bytes());
+            assert_ne!(parsed, Update::Unusable("unknown_kind"), "{kind}");
+        }
+    }
 }
 
 #[tokio::test]

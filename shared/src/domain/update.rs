@@ -69,15 +69,29 @@ impl Update {
 
     /// The name of a kind we have no use for, from a fixed list: what Telegram sends is never copied into a metric.
     fn other_kind(update: &Value) -> &'static str {
-        const OTHERS: [&str; 8] = [
+        const OTHERS: [&str; 22] = [
             "my_chat_member",
             "chat_member",
+            "chat_join_request",
             "channel_post",
             "edited_channel_post",
             "message_reaction",
+            "message_reaction_count",
             "inline_query",
+            "chosen_inline_result",
             "poll",
             "poll_answer",
+            "shipping_query",
+            "pre_checkout_query",
+            "purchased_paid_media",
+            "business_connection",
+            "business_message",
+            "edited_business_message",
+            "deleted_business_messages",
+            "guest_message",
+            "chat_boost",
+            "removed_chat_boost",
+            "managed_bot",
         ];
         OTHERS.into_iter().find(|kind| update.get(kind).is_some()).unwrap_or("unknown_kind")
     }
