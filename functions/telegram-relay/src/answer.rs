@@ -119,8 +119,8 @@ pub(crate) fn of_telegram(mut answer: Answer, chat: ChatId, bot: i64) -> Respons
 
 /// Leaves nothing but the id of every user who is neither the tenant's person nor the bot.
 ///
-/// A mention by number (`tg://user?id=…`, in markup) makes Telegram answer with the name of anyone the shared bot knows,
-/// and so with those of other subscribers. <https://core.telegram.org/bots/api#formatting-options>
+/// A mention by number (`tg://user?id=…`, in markup) makes Telegram answer with the name of anyone the shared bot
+/// knows, and so with those of other subscribers. <https://core.telegram.org/bots/api#formatting-options>
 fn hide_strangers(value: &mut Value, chat: ChatId, bot: i64) {
     match value {
         Value::Array(items) => items.iter_mut().for_each(|item| hide_strangers(item, chat, bot)),

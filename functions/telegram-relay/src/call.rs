@@ -27,8 +27,8 @@ impl Call {
     /// Checks a method's parameters for the tenant of `chat`.
     ///
     /// # Errors
-    /// A [`Refusal`] in Telegram's words for the first parameter that is unknown, refused or out of form, and for a file
-    /// that no parameter means.
+    /// A [`Refusal`] in Telegram's words for the first parameter that is unknown, refused or out of form, and for a
+    /// file that no parameter means.
     pub fn check(method: &Method, chat: ChatId, given: Parameters) -> Result<Self, Refusal> {
         let Parameters { mut values, files } = given;
         let mut checker = Checker { chat, files, uploads: Vec::new() };

@@ -37,7 +37,8 @@ pub use parameters::{File, Parameters};
 /// What passes through here, either way, in bytes: Lambda's 6 MB are of base64 and have room for the rest of an event.
 pub const MAX_BYTES: usize = 4 * 1024 * 1024;
 
-/// What Telegram allows a bot in one chat. <https://core.telegram.org/bots/faq#my-bot-is-hitting-limits-how-do-i-avoid-this>
+/// What Telegram allows a bot in one chat.
+/// <https://core.telegram.org/bots/faq#my-bot-is-hitting-limits-how-do-i-avoid-this>
 const SENDS: Gcra = Gcra::new(1, Duration::from_secs(1), 5);
 /// Calls that put nothing into the chat: enough for an album of files, and no way to use up the shared bot.
 const CALLS: Gcra = Gcra::new(5, Duration::from_secs(1), 20);

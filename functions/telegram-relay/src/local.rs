@@ -1,5 +1,5 @@
-//! Methods about the bot itself, answered here: the bot is shared, and at every start a runtime would seize its webhook and
-//! its commands. Their parameters have no effect.
+//! Methods about the bot itself, answered here: the bot is shared, and at every start a runtime would seize its webhook
+//! and its commands. Their parameters have no effect.
 
 use serde_json::{Value, json};
 

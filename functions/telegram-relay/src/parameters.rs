@@ -38,8 +38,8 @@ impl Parameters {
     /// Reads the parameters of a request.
     ///
     /// # Errors
-    /// A [`Refusal`] when both query and body carry some, when a name comes twice, or when the body is not of the form its
-    /// content type says.
+    /// A [`Refusal`] when both query and body carry some, when a name comes twice, or when the body is not of the form
+    /// its content type says.
     pub async fn read(query: Option<&str>, headers: &HeaderMap, body: Bytes) -> Result<Self, Refusal> {
         let query = query.unwrap_or_default();
         if body.is_empty() {

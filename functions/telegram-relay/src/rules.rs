@@ -1,11 +1,11 @@
 //! What a runtime may call, parameter by parameter: everything that is not in this table is refused.
 //!
-//! The table follows the Bot API's own order and names (<https://core.telegram.org/bots/api#available-methods>). It lists
-//! what is refused within an allowed method too, so that a new parameter of Telegram's cannot be overlooked: a test holds
-//! the table to Telegram's published contract.
+//! The table follows the Bot API's own order and names (<https://core.telegram.org/bots/api#available-methods>). It
+//! lists what is refused within an allowed method too, so that a new parameter of Telegram's cannot be overlooked: a
+//! test holds the table to Telegram's published contract.
 //!
-//! File ids and callback query ids are not checked against the tenant: Telegram makes them unguessable, and a runtime learns
-//! only those that its own chat's updates carry.
+//! File ids and callback query ids are not checked against the tenant: Telegram makes them unguessable, and a runtime
+//! learns only those that its own chat's updates carry.
 
 use Rule::{Decimal, Flag, List, Media, Object, OwnChat, Refused, Text, Url, Whole};
 

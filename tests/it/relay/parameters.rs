@@ -74,7 +74,8 @@ proptest! {
             let world = World::start().await;
             let ana = world.tenant(ANA).await;
             for rest in rests {
-                for path in [format!("{rest}/x"), format!("bot{}/{rest}", ana.token()), format!("file/bot{}/{rest}", ana.token())] {
+                let token = ana.token();
+                for path in [format!("{rest}/x"), format!("bot{token}/{rest}"), format!("file/bot{token}/{rest}")] {
                     let path = format!("/telegram/relay/{}/{path}", ana.tenant);
                     let answer = world.send(Request::get(&path).body(Body::empty()).expect("a request")).await;
                     // The adapter takes `..` out of a path, and what has left the relay is no address at all.
