@@ -263,7 +263,6 @@ async fn during_a_rotation_either_generation_of_the_secret_opens() {
 
 #[tokio::test]
 async fn a_secret_the_runtime_does_not_know_raises_an_alarm_and_waits() {
-    nbhd::telemetry::capture();
     let world = World::start().await;
     let runtime = world.has(ANA).await;
     world.set_route(ANA, |route| (route.generation, route.other_generation) = (7, Some(8))).await;

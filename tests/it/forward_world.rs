@@ -43,6 +43,8 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn start() -> Self {
+        // Log lines belong into the capture, not among the tests' own.
+        nbhd::telemetry::capture();
         let (clock, journal) = (Clock::manual(NOON), Journal::new());
         let table = Table::start(None).await.expect("a table");
         let sqs = Sqs::start(&clock, &journal).await.expect("a free port");

@@ -10,6 +10,7 @@ mod oauth_kill;
 mod oauth_tokens;
 mod oauth_world;
 mod relay;
+mod storm;
 mod telegram_contract;
 mod template;
 mod tidy;

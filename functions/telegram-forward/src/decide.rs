@@ -154,3 +154,81 @@ pub(crate) fn wait(wait: Wait, retry_after: Option<Duration>, attempt: Attempt, 
 pub(crate) fn backoff(receives: u32) -> Duration {
     Duration::from_secs(2_u64.saturating_pow(receives.max(1))).min(MAX_DELAY)
 }
+
+#[cfg(test)]
+mod tests {
+    use nbhd::domain::ids::{ChatId, TenantId};
+    use nbhd::providers::runtime::Cause;
+
+    use super::*;
+
+    const SENT: Timestamp = Timestamp::from_seconds(1_000_000);
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn route() -> Route {
+        Route {
+            chat_id: ChatId(1),
+            tenant_id: TenantId::random(),
+            status: RouteStatus::Active,
+            runtime_url: Some("https://runtime".to_owned()),
+            generation: 1,
+            other_generation: None,
+            activated_at: None,
+            arrival: None,
+            last_update: None,
+            slow_down: None,
+            waking_told_at: None,
+        }
+    }
+
+    fn not_taken(receives: u32, route: &Route, age: Duration) -> Next {
+        let delivery = Delivery::NotYet { cause: Cause::Unreachable, retry_after: None };
+        after(delivery, Attempt { sent_at: SENT, receives }, route, SENT + age)
+    }
+
+    #[test]
+    fn the_route_says_where_a_message_goes() {
+        let with = |status, url: Option<&str>| Route { status, runtime_url: url.map(str::to_owned), ..route() };
+        let (active, homeless) = (with(RouteStatus::Active, Some("u")), with(RouteStatus::Active, None));
+        let (setup, paused) = (with(RouteStatus::Provisioning, Some("u")), with(RouteStatus::Suspended, Some("u")));
+        assert_eq!(aim(None), Aim::DeadLetter(Reason::NoAssistant));
+        assert_eq!(aim(Some(&active)), Aim::Runtime(&active, "u"));
+        assert_eq!(aim(Some(&homeless)), Aim::Nowhere(&homeless, Wait::Waking));
+        assert_eq!(aim(Some(&setup)), Aim::Nowhere(&setup, Wait::Setup));
+        assert_eq!(aim(Some(&paused)), Aim::DeadLetter(Reason::Suspended));
+    }
+
+    #[test]
+    fn waiting_ends_at_45_minutes_and_a_delivery_always_comes_first() {
+        let (route, limit, before) = (route(), 45 * MINUTE, 45 * MINUTE - Duration::from_millis(1));
+        assert!(matches!(not_taken(50, &route, before), Next::Retry { .. }));
+        assert_eq!(not_taken(50, &route, limit), Next::DeadLetter(Reason::Expired));
+        let late = Attempt { sent_at: SENT, receives: 189 };
+        assert_eq!(after(Delivery::Accepted, late, &route, SENT + 24 * 60 * MINUTE), Next::Done { was_told: false });
+    }
+
+    #[test]
+    fn time_runs_from_the_later_of_sending_and_activation() {
+        let activated = |at| Route { activated_at: Some(at), ..route() };
+        let (earlier, later) = (activated(SENT - 60 * MINUTE), activated(SENT + 60 * MINUTE));
+        assert_eq!(not_taken(50, &earlier, 45 * MINUTE), Next::DeadLetter(Reason::Expired));
+        assert!(matches!(not_taken(50, &later, 104 * MINUTE), Next::Retry { .. }));
+        assert_eq!(not_taken(50, &later, 105 * MINUTE), Next::DeadLetter(Reason::Expired));
+    }
+
+    #[test]
+    fn a_person_is_told_after_ten_seconds_unless_they_were() {
+        let told = Route { waking_told_at: Some(SENT), ..route() };
+        let tells = |next| matches!(next, Next::Retry { tell: true, .. });
+        assert!(!tells(not_taken(1, &route(), Duration::from_millis(9_999))));
+        assert!(tells(not_taken(1, &route(), Duration::from_secs(10))));
+        assert!(!tells(not_taken(1, &told, Duration::from_secs(10))));
+    }
+
+    #[test]
+    fn the_wait_doubles_up_to_a_minute_for_any_count() {
+        let waits: Vec<_> = (0..9).map(|receives| backoff(receives).as_secs()).collect();
+        assert_eq!(waits, [2, 2, 4, 8, 16, 32, 60, 60, 60]);
+        assert_eq!(backoff(u32::MAX), MINUTE);
+    }
+}

@@ -70,7 +70,8 @@ impl Report {
         *counter += 1;
     }
 
-    fn add(&mut self, other: Self) {
+    /// Counts what `other` counted.
+    pub fn add(&mut self, other: Self) {
         self.done += other.done;
         self.reported += other.reported;
         self.crashed += other.crashed;
