@@ -1,5 +1,8 @@
 //! Tests.
 
+mod broker;
+mod connections;
+mod disconnect;
 mod forward;
 mod forward_world;
 mod google_contract;

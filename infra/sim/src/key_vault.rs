@@ -39,7 +39,8 @@ struct Inner {
 #[derive(Debug, Default)]
 struct State {
     secrets: Secrets,
-    failures: VecDeque<(Operation, Failure)>,
+    /// Each with how many requests of its operation pass first.
+    failures: VecDeque<(Operation, u32, Failure)>,
     outage: Option<Failure>,
 }
 
@@ -93,7 +94,12 @@ impl KeyVault {
 
     /// The next request for `operation` fails; several wait in line.
     pub fn fail_next(&self, operation: Operation, failure: Failure) {
-        self.inner.lock().failures.push_back((operation, failure));
+        self.fail_after(operation, 0, failure);
+    }
+
+    /// The request for `operation` that comes after `passing` others fails.
+    pub fn fail_after(&self, operation: Operation, passing: u32, failure: Failure) {
+        self.inner.lock().failures.push_back((operation, passing, failure));
     }
 
     /// Every request fails until [`Self::recovers`].
@@ -150,7 +156,16 @@ impl Inner {
     /// How this request shall fail, if it shall.
     fn failure(&self, operation: Operation) -> Option<Failure> {
         let mut state = self.lock();
-        let in_line = state.failures.iter().position(|(failing, _)| *failing == operation);
-        in_line.and_then(|place| state.failures.remove(place)).map(|(_, failure)| failure).or(state.outage)
+        let in_line = state.failures.iter().position(|(failing, ..)| *failing == operation);
+        match in_line.and_then(|place| state.failures.get_mut(place)) {
+            Some((_, passing @ 1.., _)) => *passing -= 1,
+            Some((_, 0, failure)) => {
+                let failure = *failure;
+                in_line.and_then(|place| state.failures.remove(place));
+                return Some(failure);
+            }
+            None => {}
+        }
+        state.outage
     }
 }

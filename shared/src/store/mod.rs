@@ -95,7 +95,8 @@ impl Store {
     async fn read<T: DeserializeOwned>(&self, what: &'static str, key: &Key) -> Result<Option<T>, Error> {
         let request = self.client.get_item().table_name(&self.table).set_key(Some(key.attributes()));
         let request = request.consistent_read(true).return_consumed_capacity(ReturnConsumedCapacity::Total);
-        let answer = request.send().await.map_err(|error| unavailable(&error))?;
+        // Boxed here and below: the SDK's futures are kilobytes, and callers hold several.
+        let answer = Box::pin(request.send()).await.map_err(|error| unavailable(&error))?;
         answer.item.map(|item| decode(what, item)).transpose()
     }
 
@@ -111,7 +112,7 @@ impl Store {
                 request.condition_expression("version = :read").expression_attribute_values(":read", number(version))
             }
         };
-        match request.send().await {
+        match Box::pin(request.send()).await {
             Ok(_) => Ok(()),
             Err(error) if error.code() == Some(CONDITION_FAILED) => Err(Error::Conflict),
             Err(error) => Err(unavailable(&error)),
@@ -121,7 +122,7 @@ impl Store {
 
 /// Sends a conditional update that returns the old item when its condition fails.
 async fn write(request: UpdateItemFluentBuilder) -> Result<Written, Error> {
-    let error = match request.send().await {
+    let error = match Box::pin(request.send()).await {
         Ok(done) => return Ok(Written::Done(done.attributes)),
         Err(error) => error,
     };

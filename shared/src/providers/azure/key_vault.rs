@@ -172,7 +172,8 @@ pub fn is_unreadable(error: &Error) -> bool {
 
 /// Awaits one operation of the SDK, within [`TIMEOUT`].
 async fn call<T>(operation: impl Future<Output = azure_core::Result<T>>) -> Result<T, Error> {
-    match tokio::time::timeout(TIMEOUT, operation).await {
+    // Boxed: the SDK's futures are kilobytes, and callers hold several.
+    match tokio::time::timeout(TIMEOUT, Box::pin(operation)).await {
         Ok(answer) => answer.map_err(|error| super::error(&error)),
         Err(_) => Err(Error::Unreachable { timed_out: true, reason: "too slow".to_owned() }),
     }

@@ -1,0 +1,152 @@
+//! What the tests of connections share: a table, the refresh queue, a vault and Google, and a person who has connected.
+
+use std::time::Duration;
+
+use nbhd::clock::{Clock, Timestamp, Waiter};
+use nbhd::config::Env;
+use nbhd::domain::ids::TenantId;
+use nbhd::domain::integration::{Integration, Provider, Status};
+use nbhd::domain::scope::Granted;
+use nbhd::flows::access_token::Broker;
+use nbhd::flows::stored_token::StoredToken;
+use nbhd::store::Store;
+use nbhd_sim::azure::Azure;
+use nbhd_sim::google::Google;
+use nbhd_sim::journal::Journal;
+use nbhd_sim::sqs::{REFRESH, Sqs};
+use nbhd_sim::table::Table;
+use secrecy::ExposeSecret as _;
+
+pub(crate) const ADA: &str = "ada@example.com";
+pub(crate) const WORK: &str = "ada@work.example";
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+
+pub(crate) struct World {
+    pub(crate) clock: Clock,
+    pub(crate) journal: Journal,
+    pub(crate) table: Table,
+    pub(crate) sqs: Sqs,
+    pub(crate) azure: Azure,
+    pub(crate) google: Google,
+    pub(crate) env: Env,
+    pub(crate) store: Store,
+    pub(crate) tenant: TenantId,
+}
+
+impl World {
+    /// Nobody has connected anything.
+    pub(crate) async fn start() -> Self {
+        // Kept, not printed between the tests' names.
+        let _ = nbhd::telemetry::capture();
+        let clock = Clock::manual(Timestamp::from_seconds(1_800_000_000));
+        let journal = Journal::new();
+        let table = Table::start(None).await.expect("a table");
+        table.stops_with(journal.interruption());
+        let sqs = Sqs::start(&clock, &journal).await.expect("queues");
+        let azure = Azure::start(clock.clone(), journal.clone()).await.expect("Azure");
+        let google = Google::start(clock.clone(), &journal).await.expect("Google");
+        for account in [ADA, WORK] {
+            google.has_account(account, "Ada", "Europe/London");
+        }
+        let env = settings(&table, &sqs, &azure, &google);
+        let store = Store::new(&env).expect("complete settings");
+        Self { clock, journal, table, sqs, azure, google, env, store, tenant: TenantId::random() }
+    }
+
+    /// Ada has connected Gmail just now.
+    pub(crate) async fn connected() -> Self {
+        let world = Self::start().await;
+        world.connects(Provider::Gmail, ADA).await;
+        world
+    }
+
+    /// The person connects a service: Google's consent, the vault, the row.
+    pub(crate) async fn connects(&self, provider: Provider, account: &str) -> Integration {
+        let (access, refresh) = self.google.has_consented(account, &[provider.scope()]);
+        let now = self.clock.now();
+        let token = StoredToken {
+            access_token: access.into(),
+            expires_at: now + HOUR,
+            refresh_token: refresh.into(),
+            granted: Granted::parse(provider.scope()),
+            account: Some(account.to_owned()),
+        };
+        let name = Integration::secret_name(self.tenant, provider);
+        let secret_version = self.azure.vault.put(&name, token.to_secret().expose_secret());
+        let read = self.store.integration(self.tenant, provider).await.expect("a table");
+        let row = Integration {
+            tenant_id: self.tenant,
+            provider,
+            status: Status::Active,
+            granted: token.granted,
+            account: token.account,
+            expires_at: Some(token.expires_at),
+            secret_name: name,
+            secret_version,
+            failures: 0,
+            lease_until: None,
+            connected_at: now,
+            version: 0,
+        };
+        self.save(&row, read.map(|row| row.version)).await
+    }
+
+    /// The row of Ada's Gmail.
+    pub(crate) async fn row(&self) -> Integration {
+        self.row_of(Provider::Gmail).await
+    }
+
+    pub(crate) async fn row_of(&self, provider: Provider) -> Integration {
+        self.store.integration(self.tenant, provider).await.expect("a table").expect("a row")
+    }
+
+    /// Changes the row of Ada's Gmail behind everyone's back.
+    pub(crate) async fn change(&self, change: impl FnOnce(&mut Integration)) -> Integration {
+        let mut row = self.row().await;
+        change(&mut row);
+        self.save(&row, Some(row.version)).await
+    }
+
+    async fn save(&self, row: &Integration, read_version: Option<u64>) -> Integration {
+        self.store.save_integration(row, read_version).await.expect("nobody else writes")
+    }
+
+    /// The name of the secret of Ada's Gmail.
+    pub(crate) fn secret_name(&self) -> String {
+        Integration::secret_name(self.tenant, Provider::Gmail)
+    }
+
+    /// A process of its own, which waits by moving the clock.
+    pub(crate) fn broker(&self) -> Broker {
+        let clock = self.clock.clone();
+        self.broker_waiting_by(Waiter::hook(move |duration| {
+            clock.advance(duration);
+            async {}
+        }))
+    }
+
+    pub(crate) fn broker_waiting_by(&self, waiter: Waiter) -> Broker {
+        let http = nbhd::http::client(&self.env).expect("a client");
+        let broker = Broker::new(&self.env, &http, self.store.clone(), self.clock.clone());
+        broker.expect("complete settings").waiting_by(waiter)
+    }
+
+    pub(crate) fn later(&self, by: Duration) {
+        self.clock.advance(by);
+    }
+}
+
+fn settings(table: &Table, sqs: &Sqs, azure: &Azure, google: &Google) -> Env {
+    let mut settings = vec![
+        ("TABLE_NAME", nbhd_sim::table::NAME.to_owned()),
+        ("REFRESH_QUEUE_URL", sqs.url(REFRESH)),
+        ("AWS_ENDPOINT_URL_DYNAMODB", table.base_url()),
+        ("AWS_ENDPOINT_URL_SQS", sqs.base_url()),
+        ("AWS_REGION", "us-east-1".to_owned()),
+        ("AWS_ACCESS_KEY_ID", "simulated".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "simulated".to_owned()),
+    ];
+    settings.extend(azure.settings());
+    settings.extend(google.settings());
+    Env::from_pairs(settings)
+}
