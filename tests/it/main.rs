@@ -1,6 +1,7 @@
 //! Tests.
 
 mod broker;
+mod canary;
 mod connections;
 mod disconnect;
 mod forward;

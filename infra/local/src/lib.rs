@@ -16,7 +16,7 @@ pub use chat::{Button, Chat, Line};
 pub use subscriber::Subscriber;
 pub use trace::{Invocation, Trace};
 pub use wiring::Secrets;
-pub use world::{BOT_USERNAME, Options, World};
+pub use world::{API, BOT_USERNAME, Options, World};
 
 use std::fs::File;
 use std::path::PathBuf;

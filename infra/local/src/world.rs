@@ -32,6 +32,8 @@ use crate::subscriber::{self, Subscriber};
 use crate::trace::Trace;
 use crate::wiring::{self, Secrets};
 
+/// The name under which requests to our own API stand in the journal.
+pub const API: &str = "api";
 /// The shared bot of the local world.
 pub const BOT_USERNAME: &str = "nbhd_local_bot";
 
@@ -62,7 +64,7 @@ impl Options {
 pub struct World {
     /// What time it is.
     pub clock: Clock,
-    /// Every request to a simulator, and its answer.
+    /// Every request to a simulator or to our own API, and its answer.
     pub journal: Journal,
     /// What each function did.
     pub trace: Trace,
@@ -113,7 +115,7 @@ impl World {
                 .flatten()
                 .chain(wiring::endpoints(&table, &sqs, &telegram)),
         );
-        let api = gateway::in_front_of(wiring::functions(&env, &clock, &trace)?, &clock);
+        let api = journal.watch(API, gateway::in_front_of(wiring::functions(&env, &clock, &trace)?, &clock));
         for services in ["gmail", "google-calendar", "google"] {
             google.allows_redirect_to(&format!("{base_url}/oauth/{services}/callback"));
         }

@@ -1,0 +1,102 @@
+//! No secret, token, mail or message text leaves by a way that is not its own.
+//!
+//! Unmistakable texts are planted wherever something confidential comes from; the system lives through its whole
+//! value chain and every way we know to fail; then all that it gave off is searched. Each plant says where it belongs,
+//! and has to be found there too, so that the story cannot come to miss what it is about.
+
+mod search;
+mod stage;
+mod story;
+
+use axum::http::{HeaderMap, StatusCode};
+use nbhd::domain::ids::ChatId;
+use nbhd_sim::journal::{Entry, Journal};
+
+use search::{Emission, Plant, Sink, complaints, journalled, unique};
+use stage::{CHAT, Stage};
+
+#[tokio::test]
+async fn nothing_confidential_leaves_by_a_way_that_is_not_its_own() {
+    let mut stage = Stage::set().await;
+    story::people_write(&mut stage).await;
+    story::the_assistant_answers(&mut stage).await;
+    story::google_is_connected(&mut stage).await;
+    story::the_assistant_reads(&mut stage).await;
+    story::tokens_age(&mut stage).await;
+    story::deliveries_fail(&mut stage).await;
+    story::stores_fail(&mut stage).await;
+    story::google_is_disconnected(&mut stage).await;
+    stage.plant_credentials();
+
+    let complaints = complaints(&stage.plants, &stage.emissions());
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+#[tokio::test]
+async fn a_leak_into_a_log_line_or_an_item_is_found() {
+    let mut stage = Stage::set().await;
+    let text = stage.plant("a planted leak", &[]);
+    assert_eq!(complaints(&stage.plants[1..], &stage.emissions()), Vec::<String>::new());
+
+    tracing::warn!(detail = format!("a careless line with {text} in it"));
+    let found = complaints(&stage.plants[1..], &stage.emissions());
+    assert!(found.len() == 1 && found[0].starts_with("a planted leak leaked into Log"), "{found:?}");
+
+    let store = stage.world.store().expect("a store");
+    let mut route = store.route(ChatId(CHAT)).await.expect("the table").expect("a route");
+    route.runtime_url = Some(format!("https://example.com/{text}"));
+    store.put_route(&route).await.expect("the table");
+    stage.look_at_the_table();
+    let found = complaints(&stage.plants[1..], &stage.emissions());
+    assert!(found.len() == 2 && found[1].starts_with("a planted leak leaked into Table"), "{found:?}");
+}
+
+#[test]
+fn a_leak_by_any_way_and_in_any_guise_is_found() {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+
+    let secret = unique("secret");
+    let guises = [
+        secret.clone(),
+        format!("{{\"a\":\"{secret}\"}}"),
+        STANDARD.encode(&secret),
+        STANDARD.encode(format!("user:{secret}")),
+        URL_SAFE_NO_PAD.encode(format!("{{\"name\":\"{secret}\",\"aud\":\"x\"}}")),
+        URL_SAFE_NO_PAD.encode(format!("12{secret}3")),
+    ];
+    let queue = |name: &str, text: &str| format!("{{\"QueueUrl\":\"http://q/0/{name}\",\"MessageBody\":{text:?}}}");
+    for text in &guises {
+        for (simulator, path, body, sink) in [
+            ("sqs", "/", queue("inbound.fifo", text), Sink::Inbound),
+            ("sqs", "/", queue("inbound-dlq.fifo", text), Sink::DeadLetter),
+            ("sqs", "/", queue("refresh", text), Sink::Jobs),
+            ("telegram", "/bot1:a/sendMessage", text.clone(), Sink::Telegram),
+            ("runtime", "/telegram-webhook", text.clone(), Sink::Runtime),
+            ("google", "/token", text.clone(), Sink::Google),
+            ("entra", "/t/oauth2/v2.0/token", text.clone(), Sink::Entra),
+            ("key-vault", "/secrets/x", text.clone(), Sink::Vault),
+            ("api", "/telegram/webhook", text.clone(), Sink::Telegram),
+            ("api", "/telegram/relay/x/bot1:a/sendMessage", text.clone(), Sink::Relay),
+            ("api", "/api/v1/integrations/runtime/x/gmail/messages/", text.clone(), Sink::Tools),
+            ("api", "/oauth/google/callback", text.clone(), Sink::Browser),
+        ] {
+            let journal = Journal::new();
+            let place = journal.record(Entry::asked(simulator, "POST", path, &HeaderMap::new(), body.clone().into()));
+            journal.answered(place, StatusCode::OK, &HeaderMap::new(), body.into());
+            let plants = [Plant::new("a secret", secret.clone(), &[])];
+            let found = complaints(&plants, &journalled(&journal));
+            let expected = format!("a secret leaked into {sink:?}");
+            assert!(found.len() == 1 && found[0].starts_with(&expected), "{text} by {simulator} {path}: {found:?}");
+        }
+    }
+}
+
+#[test]
+fn a_plant_that_is_not_where_it_belongs_is_missed() {
+    let secret = unique("secret");
+    let emission = |sink| Emission { sink, place: String::new(), text: secret.clone() };
+    let plants = [Plant::new("a secret", secret.clone(), &[Sink::Runtime, Sink::Inbound])];
+    assert_eq!(complaints(&plants, &[emission(Sink::Inbound), emission(Sink::Runtime)]), Vec::<String>::new());
+    assert!(complaints(&plants, &[emission(Sink::Inbound)])[0].contains("was not seen in Runtime"));
+}

@@ -1,0 +1,291 @@
+//! The value chain, and every way we know in which it fails.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use nbhd_local::{Browser, Seen};
+use nbhd_sim::google::{Endpoint, Failure, Scopes};
+use nbhd_sim::telegram::updates;
+use nbhd_sim::{key_vault, telegram};
+use serde_json::{Value, json};
+
+use super::search::{Plant, Sink};
+use super::stage::{CHAT, Mood, Stage};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+const STRANGER: i64 = 4_002;
+const NOWHERE: &[Sink] = &[];
+const DELIVERED: &[Sink] = &[Sink::Inbound, Sink::Runtime];
+const GIVEN_UP: &[Sink] = &[Sink::Inbound, Sink::Runtime, Sink::DeadLetter];
+
+pub(super) async fn people_write(stage: &mut Stage) {
+    let text = stage.plant("a message", DELIVERED);
+    stage.world.telegram.says(CHAT, &text);
+    let data = stage.plant("a pressed button", DELIVERED);
+    stage.world.telegram.presses(CHAT, 1, &data);
+    let edited = stage.plant("an edited message", DELIVERED);
+    stage.world.telegram.sends_update(updates::edited(CHAT, 1, &edited));
+    let zone = stage.plant("an unknown time zone", NOWHERE);
+    stage.world.telegram.says(CHAT, &format!("/timezone {zone}"));
+    stage.settle().await;
+
+    let group = stage.plant("a message to a group", NOWHERE);
+    stage.world.telegram.sends_update(updates::in_group(-100, CHAT, &group));
+    let channel = stage.plant("a post in a channel", NOWHERE);
+    stage.world.telegram.sends_update(updates::channel_post(-200, &channel));
+    let query = stage.plant("an inline query", NOWHERE);
+    stage.world.telegram.sends_update(updates::inline_query(CHAT, &query));
+    let stranger = stage.plant("a stranger's message", NOWHERE);
+    stage.world.telegram.knows(STRANGER, "Stranger");
+    stage.world.telegram.says(STRANGER, &stranger);
+    stage.settle().await;
+
+    let secret = stage.setting("TELEGRAM_WEBHOOK_SECRET");
+    let unsigned = stage.plant("an unsigned update", NOWHERE);
+    let wrong = stage.plant("a wrong webhook secret", NOWHERE);
+    assert_eq!(stage.webhook(&wrong, update(&unsigned)).await, StatusCode::FORBIDDEN);
+    let broken = stage.plant("a broken update", NOWHERE);
+    assert_eq!(stage.webhook(&secret, update(&broken).replace('}', "")).await, StatusCode::OK);
+
+    for _ in 0..12 {
+        stage.world.telegram.says(CHAT, "again");
+    }
+    let limited = stage.plant("a message over the limit", NOWHERE);
+    stage.world.telegram.says(CHAT, &limited);
+    stage.settle().await;
+    stage.world.clock.advance(HOUR);
+}
+
+pub(super) async fn the_assistant_answers(stage: &mut Stage) {
+    let send = |text: &str| json!({ "chat_id": CHAT, "text": text }).to_string();
+    let answer = stage.plant("an answer", &[Sink::Telegram, Sink::Relay]);
+    assert_eq!(relay(stage, "sendMessage", send(&answer)).await, StatusCode::OK);
+    let astray = stage.plant("an answer to another chat", NOWHERE);
+    let foreign = json!({ "chat_id": STRANGER, "text": astray }).to_string();
+    assert_ne!(relay(stage, "sendMessage", foreign).await, StatusCode::OK);
+    let forbidden = stage.plant("a parameter of a forbidden method", NOWHERE);
+    let forward = json!({ "chat_id": CHAT, "from_chat_id": forbidden, "message_id": 1 }).to_string();
+    assert_ne!(relay(stage, "forwardMessage", forward).await, StatusCode::OK);
+    let broken = stage.plant("a broken call", NOWHERE);
+    assert_ne!(relay(stage, "sendMessage", send(&broken).replace('}', "")).await, StatusCode::OK);
+    let doubled = stage.plant("a parameter given twice", NOWHERE);
+    let form = format!("chat_id={CHAT}&text={doubled}&text={doubled}");
+    let (status, _) = stage.relay("sendMessage", "application/x-www-form-urlencoded", form).await;
+    assert_ne!(status, StatusCode::OK);
+    let capability = stage.plant("a wrong capability", NOWHERE);
+    let address = format!("{}/bot1:{capability}/getMe", stage.subscriber.secrets.api_root);
+    assert_ne!(stage.http.get(address).send().await.expect("an answer").status(), StatusCode::OK);
+
+    for failure in [
+        telegram::Failure::TooManyRequests(3),
+        telegram::Failure::Status(StatusCode::INTERNAL_SERVER_ERROR),
+        telegram::Failure::Status(StatusCode::BAD_REQUEST),
+        telegram::Failure::Nonsense,
+        telegram::Failure::AnswerLost,
+    ] {
+        let lost = stage.plant("an answer Telegram did not take", &[Sink::Telegram]);
+        stage.world.telegram.fail_next("sendMessage", failure);
+        assert_ne!(relay(stage, "sendMessage", send(&lost)).await, StatusCode::OK);
+    }
+
+    let content = stage.plant("a file's content", &[Sink::Relay]);
+    let file = stage.world.telegram.uploads_file(CHAT, "note.txt", "text/plain", content.into_bytes());
+    stage.settle().await;
+    let (_, found) = stage.relay("getFile", "application/json", json!({ "file_id": file }).to_string()).await;
+    let path = found["result"]["file_path"].as_str().expect("a signed path").to_owned();
+    let (root, token) = (&stage.subscriber.secrets.api_root, &stage.subscriber.secrets.bot_token);
+    let seal = path.split('/').next().and_then(|sealed| sealed.split_once('-')).expect("a seal").1.to_owned();
+    let address = format!("{root}/file/bot{token}/{path}");
+    assert_eq!(stage.http.get(&address).send().await.expect("an answer").status(), StatusCode::OK);
+    let unsigned = address.replace(&seal, "forged");
+    assert_ne!(stage.http.get(unsigned).send().await.expect("an answer").status(), StatusCode::OK);
+    stage.plants.push(Plant::new("the seal of a file's path", seal, &[Sink::Relay]));
+}
+
+pub(super) async fn google_is_connected(stage: &mut Stage) {
+    for failure in [Failure::Echoes, Failure::Garbage, Failure::Down(503), Failure::OAuth("invalid_grant")] {
+        stage.world.google.fail_next(Endpoint::Token, failure);
+        connect(stage, &Scopes::All).await;
+    }
+    connect(stage, &Scopes::Deny).await;
+
+    let (_, back) = consent(stage, &Scopes::All).await;
+    let seen = Browser::new().expect("a browser").open(&back).await.expect("a page");
+    assert_ne!(seen.status, 200, "another browser");
+    for query in ["", "?code=x", "?state=x&code=x"] {
+        let address = format!("{}/oauth/google/callback{query}", stage.world.base_url());
+        assert_ne!(Browser::new().expect("a browser").open(&address).await.expect("a page").status, 200);
+    }
+    let code = stage.plant("an error of Google's", NOWHERE);
+    let address = format!("{}/oauth/google/callback?error={code}&state=x", stage.world.base_url());
+    assert_ne!(Browser::new().expect("a browser").open(&address).await.expect("a page").status, 200);
+
+    stage.world.azure.vault.goes_down(key_vault::Failure::Status(StatusCode::SERVICE_UNAVAILABLE));
+    connect(stage, &Scopes::All).await;
+    stage.world.azure.vault.recovers();
+    let (mut browser, back) = consent(stage, &Scopes::All).await;
+    stage.world.table.fail(true);
+    assert_ne!(browser.open(&back).await.expect("a page").status, 200, "the table is down");
+    stage.world.table.fail(false);
+
+    stage.world.google.fail_next(Endpoint::UserInfo, Failure::Echoes);
+    connect(stage, &Scopes::Only(vec!["calendar.readonly"])).await;
+    let seen = connect(stage, &Scopes::All).await;
+    assert_eq!(seen.status, 200);
+    let undo = format!("{}/oauth/google/undo", stage.world.base_url());
+    let undone = Browser::new().expect("a browser").submit(&undo, &seen.fields()).await.expect("a page");
+    assert_eq!(undone.status, 200);
+    stage.settle().await;
+    assert_eq!(connect(stage, &Scopes::All).await.status, 200);
+    stage.settle().await;
+}
+
+pub(super) async fn the_assistant_reads(stage: &mut Stage) {
+    let search = stage.plant("a search", &[Sink::Google]);
+    assert_eq!(tool(stage, &format!("gmail/messages/?q={search}")).await, StatusCode::OK);
+    let (status, list) = stage.tool("gmail/messages/", &[]).await;
+    assert_eq!(status, StatusCode::OK, "{list}");
+    let message = format!("gmail/messages/{}/", list["messages"][0]["id"].as_str().expect("a message"));
+    for path in [message.as_str(), "google-calendar/events/", "google-calendar/freebusy/"] {
+        assert_eq!(tool(stage, path).await, StatusCode::OK, "{path}");
+    }
+    let parameter = stage.plant("a parameter out of form", NOWHERE);
+    assert_eq!(tool(stage, &format!("gmail/messages/?max_results={parameter}")).await, StatusCode::BAD_REQUEST);
+    let (key, tenant) = (stage.plant("a wrong key", NOWHERE), stage.plant("another tenant", NOWHERE));
+    for header in [("x-nbhd-internal-key", key.as_str()), ("x-nbhd-tenant-id", &tenant)] {
+        assert_eq!(stage.tool("gmail/messages/", &[header]).await.0, StatusCode::UNAUTHORIZED);
+    }
+    for (endpoint, path) in [
+        (Endpoint::MessagesList, "gmail/messages/"),
+        (Endpoint::MessagesGet, "gmail/messages/"),
+        (Endpoint::MessagesGet, message.as_str()),
+        (Endpoint::ThreadsGet, message.as_str()),
+        (Endpoint::EventsList, "google-calendar/events/"),
+        (Endpoint::FreeBusy, "google-calendar/freebusy/"),
+    ] {
+        let failures =
+            [Failure::Echoes, Failure::Garbage, Failure::UsageLimit, Failure::Unauthorized, Failure::Down(500)];
+        for failure in failures {
+            stage.world.google.fails(endpoint, failure);
+            tool(stage, path).await;
+        }
+        stage.world.google.recovers();
+    }
+    stage.look_at_the_table();
+}
+
+pub(super) async fn tokens_age(stage: &mut Stage) {
+    for failure in [Failure::Down(503), Failure::Echoes, Failure::Garbage] {
+        stage.world.clock.advance(2 * HOUR);
+        stage.world.google.fail_next(Endpoint::Token, failure);
+        assert_ne!(tool(stage, "gmail/messages/").await, StatusCode::OK);
+    }
+    for failure in [key_vault::Failure::Status(StatusCode::SERVICE_UNAVAILABLE), key_vault::Failure::Nonsense] {
+        stage.world.clock.advance(2 * HOUR);
+        stage.world.azure.vault.goes_down(failure);
+        assert_ne!(tool(stage, "google-calendar/events/").await, StatusCode::OK);
+        stage.world.azure.vault.recovers();
+    }
+    stage.world.clock.advance(2 * HOUR);
+    assert_eq!(tool(stage, "gmail/messages/").await, StatusCode::OK, "a blip is not an outage");
+    stage.world.clock.advance(2 * HOUR);
+    let account = stage.texts.account.clone();
+    stage.world.google.person_revokes(&account);
+    assert_eq!(tool(stage, "gmail/messages/").await, StatusCode::CONFLICT);
+    assert_eq!(connect(stage, &Scopes::All).await.status, 200);
+    stage.settle().await;
+}
+
+pub(super) async fn deliveries_fail(stage: &mut Stage) {
+    for status in [400, 401, 500] {
+        stage.runtime(Mood::Echoes(status));
+        let refused = stage.plant("a message that was given up", GIVEN_UP);
+        stage.world.telegram.fail_next("sendMessage", telegram::Failure::Nonsense);
+        stage.world.telegram.says(CHAT, &refused);
+        stage.settle().await;
+    }
+    stage.runtime(Mood::Takes);
+}
+
+pub(super) async fn stores_fail(stage: &mut Stage) {
+    let secret = stage.setting("TELEGRAM_WEBHOOK_SECRET");
+    let send = |text: &str| json!({ "chat_id": CHAT, "text": text }).to_string();
+    stage.world.table.fail(true);
+    let unrouted = stage.plant("a message without a table", NOWHERE);
+    assert_eq!(stage.webhook(&secret, update(&unrouted)).await, StatusCode::SERVICE_UNAVAILABLE);
+    let unsent = stage.plant("an answer without a table", NOWHERE);
+    assert_ne!(relay(stage, "sendMessage", send(&unsent)).await, StatusCode::OK);
+    assert_eq!(tool(stage, "gmail/messages/").await, StatusCode::SERVICE_UNAVAILABLE);
+    stage.world.table.fail(false);
+
+    stage.world.sqs.fail(true);
+    let unqueued = stage.plant("a message without a queue", &[Sink::Inbound]);
+    assert_eq!(stage.webhook(&secret, update(&unqueued)).await, StatusCode::SERVICE_UNAVAILABLE);
+    stage.world.sqs.fail(false);
+}
+
+pub(super) async fn google_is_disconnected(stage: &mut Stage) {
+    stage.world.google.fail_next(Endpoint::Revoke, Failure::Echoes);
+    let down = key_vault::Failure::Status(StatusCode::SERVICE_UNAVAILABLE);
+    stage.world.azure.vault.fail_next(key_vault::Operation::Delete, down);
+    stage.world.telegram.says(CHAT, "/disconnect");
+    stage.settle().await;
+    assert!(tool(stage, "gmail/messages/").await.is_client_error(), "nothing is connected");
+    assert_eq!(stage.world.azure.vault.names(), Vec::<String>::new());
+}
+
+/// Walks from `/connect` to the result page.
+async fn connect(stage: &mut Stage, scopes: &Scopes) -> Seen {
+    let (mut browser, back) = consent(stage, scopes).await;
+    let seen = browser.open(&back).await.expect("a page");
+    stage.look_at_the_table();
+    browser.open(&back).await.expect("the same page again");
+    seen
+}
+
+/// Walks from `/connect` to where Google sends the browser back to.
+async fn consent(stage: &mut Stage, scopes: &Scopes) -> (Browser, String) {
+    stage.world.clock.advance(Duration::from_secs(60));
+    stage.world.telegram.says(CHAT, "/connect");
+    stage.world.telegram.deliver().await;
+    let link = newest_link(stage).expect("a link in the bot's answer");
+    let mut browser = Browser::new().expect("a browser");
+    let page = browser.open(&link).await.expect("a page");
+    let next = browser.submit(&link, &page.fields()).await.expect("an answer");
+    let consent = next.location.expect("the way to Google");
+    let back = stage.world.google.consents(&consent, &stage.texts.account, scopes).expect("the way back");
+    (browser, back)
+}
+
+fn newest_link(stage: &Stage) -> Option<String> {
+    let answers = stage.world.journal.of("api");
+    let answer = answers.iter().rev().find(|entry| entry.path_only() == "/telegram/webhook")?;
+    find_link(&serde_json::from_slice(&answer.answer).ok()?)
+}
+
+fn find_link(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => {
+            text.split_whitespace().find(|word| word.contains("/oauth/google/authorize")).map(str::to_owned)
+        }
+        Value::Array(items) => items.iter().find_map(find_link),
+        Value::Object(fields) => fields.values().find_map(find_link),
+        Value::Null | Value::Bool(_) | Value::Number(_) => None,
+    }
+}
+
+async fn relay(stage: &Stage, method: &str, body: String) -> StatusCode {
+    stage.world.clock.advance(Duration::from_secs(10));
+    stage.relay(method, "application/json", body).await.0
+}
+
+async fn tool(stage: &Stage, path: &str) -> StatusCode {
+    stage.tool(path, &[]).await.0
+}
+
+fn update(text: &str) -> String {
+    let person = json!({ "id": CHAT, "is_bot": false, "first_name": "x" });
+    let message =
+        json!({ "message_id": 1, "date": 1, "chat": { "id": CHAT, "type": "private" }, "from": person, "text": text });
+    json!({ "update_id": 900_000_001, "message": message }).to_string()
+}
