@@ -100,7 +100,7 @@ async fn disconnect_stopped_after_any_effect_is_completed_by_telegrams_retry() {
         let ended = world.journal.interruption().stop_after(requests, handling).await;
         let (status, answer) = world.post(Some(SECRET), update).await;
 
-        assert!(status == 200 && answer.contains("Gmail, Google Calendar"), "{requests}: {answer}");
+        assert!(status == 200 && answer.contains("Gmail and Google Calendar"), "{requests}: {answer}");
         for provider in Provider::ALL {
             assert_eq!(world.status_of(provider).await, Status::Revoked, "{requests}: {provider}");
             assert!(world.jobs().iter().any(|job| job.contains(&format!("\"{provider}\""))), "{requests}: {provider}");

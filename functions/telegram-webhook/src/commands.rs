@@ -59,7 +59,9 @@ impl App {
         }
         Ok(match ended.as_slice() {
             [] => say(chat, "Nothing to disconnect: that is not connected."),
-            names => say(chat, format!("Disconnected: {}. Your assistant can no longer read it.", names.join(", "))),
+            names => {
+                say(chat, format!("Disconnected. Your assistant can no longer read your {}.", names.join(" and ")))
+            }
         })
     }
 
