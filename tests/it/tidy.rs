@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 /// A file of the project, by its path from the root.
-struct Source {
+pub(crate) struct Source {
     path: String,
-    text: String,
+    pub(crate) text: String,
 }
 
 /// A rule in one sentence, and the lines (from 1; 0 for the file as a whole) that break it.
@@ -179,9 +179,9 @@ fn too_long(source: &Source) -> Vec<usize> {
     if source.is_code() && lines > 400 { vec![lines] } else { Vec::new() }
 }
 
-/// A single word, such as an address, cannot be broken.
+/// A single word, such as an address, cannot be broken; style sheets are served as they are.
 fn too_wide(source: &Source) -> Vec<usize> {
-    if source.is("Cargo.lock") {
+    if source.is("Cargo.lock") || source.path.ends_with(".css") {
         return Vec::new();
     }
     let is_one_word = |line: &str| line.trim_start_matches(['/', '!', '#', ' ']).split(' ').count() == 1;
@@ -207,7 +207,7 @@ fn against_the_layers(source: &Source) -> Vec<usize> {
         ("store", &["queue", "providers", "flows", "web"]),
         ("queue", &["store", "providers", "flows", "web"]),
         ("providers", &["store", "queue", "flows", "web"]),
-        ("flows", &["web"]),
+        ("flows", &[]),
     ];
     /// What is no layer serves all of them.
     const BENEATH: &[&str] = &["store", "queue", "providers", "flows"];
@@ -362,7 +362,7 @@ pub(crate) fn functions() -> Vec<String> {
 }
 
 /// Every text file that belongs to the project.
-fn sources(root: &Path) -> Vec<Source> {
+pub(crate) fn sources(root: &Path) -> Vec<Source> {
     const LEFT_OUT: [&str; 4] = ["target", ".git", ".local", "node_modules"];
     let mut sources = Vec::new();
     let mut folders = vec![root.to_path_buf()];

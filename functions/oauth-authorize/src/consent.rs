@@ -37,8 +37,8 @@ impl Consent {
 
     /// The address to send the holder of `link` to.
     ///
-    /// `offline` and `consent` together make Google hand out a refresh token every time; `include_granted_scopes` lets a
-    /// second service join the grant of the first.
+    /// `offline` and `consent` together make Google hand out a refresh token every time; `include_granted_scopes` lets
+    /// a second service join the grant of the first.
     /// <https://developers.google.com/identity/protocols/oauth2/web-server#creatingclient>
     pub(crate) fn url(
         &self,

@@ -1,7 +1,7 @@
 //! The function `oauth-authorize`: from a link in a chat, over a page, to Google's consent.
 //!
-//! A link may be opened by anyone it was sent on to, by previews and by scanners; so opening it shows whose assistant would
-//! read, and only the button on that page goes on. Nothing is stored, and no other service is asked.
+//! A link may be opened by anyone it was sent on to, by previews and by scanners; so opening it shows whose assistant
+//! would read, and only the button on that page goes on. Nothing is stored, and no other service is asked.
 
 mod consent;
 mod embedded;
@@ -142,7 +142,8 @@ impl Refusal {
                 StatusCode::NOT_FOUND,
                 "unknown_provider",
                 "This cannot be connected",
-                "There is nothing here by that name. Send /connect to the bot in Telegram to see what can be connected.",
+                "There is nothing here by that name. Send /connect to the bot in Telegram to see what can be \
+                 connected.",
             ),
             Self::NotConfigured => (
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -160,7 +161,8 @@ impl Refusal {
                 StatusCode::FORBIDDEN,
                 "cross_site",
                 "Please start from the link",
-                "This request did not come from our own page. Open the link in your Telegram chat and press the button there.",
+                "This request did not come from our own page. Open the link in your Telegram chat and press the \
+                 button there.",
             ),
         };
         tracing::info!(code, "refused");

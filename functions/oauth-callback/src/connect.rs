@@ -146,8 +146,8 @@ async fn time_zone(app: &App, tenant: &Tenant, granted: &Granted, access_token: 
     Some(TimeZone { name, chosen: false })
 }
 
-/// Vault, then rows: a row never speaks of a secret that is not there. Who changes a row meanwhile (a disconnect job, which
-/// deletes the secret) sends us through both again.
+/// Vault, then rows: a row never speaks of a secret that is not there. Who changes a row meanwhile (a disconnect job,
+/// which deletes the secret) sends us through both again.
 async fn save(
     app: &App,
     arrival: &Arrival,

@@ -79,7 +79,8 @@ impl Failure {
                 StatusCode::CONFLICT,
                 "replayed_state",
                 "This sign-in was already used",
-                "Each sign-in works once. If your assistant did not tell you in Telegram that the account is connected, \
+                "Each sign-in works once. If your assistant did not tell you in Telegram that the account is \
+                 connected, \
                  send /connect again.",
             ),
             Self::WrongBrowser => (
@@ -93,7 +94,8 @@ impl Failure {
                 StatusCode::NOT_FOUND,
                 "unknown_provider",
                 "This cannot be connected",
-                "There is nothing here by that name. Send /connect to the bot in Telegram to see what can be connected.",
+                "There is nothing here by that name. Send /connect to the bot in Telegram to see what can be \
+                 connected.",
             ),
             Self::MissingParams => (
                 StatusCode::BAD_REQUEST,
@@ -111,7 +113,8 @@ impl Failure {
                 StatusCode::BAD_GATEWAY,
                 "exchange_failed",
                 "Google did not complete the sign-in",
-                "Nothing was connected. Send /connect to the bot in Telegram and try again; if it keeps happening, wait \
+                "Nothing was connected. Send /connect to the bot in Telegram and try again; if it keeps happening, \
+                 wait \
                  a while.",
             ),
             Self::NoRefreshToken => (

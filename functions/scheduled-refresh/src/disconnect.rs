@@ -46,8 +46,8 @@ pub(crate) enum Error {
     NotConfigured,
 }
 
-/// Does the job under the connection's lease, which keeps out a refresh and a reconnect: both would write the very secret
-/// that is deleted here.
+/// Does the job under the connection's lease, which keeps out a refresh and a reconnect: both would write the very
+/// secret that is deleted here.
 pub(crate) async fn run(app: &App, tenant: TenantId, provider: Provider) -> Result<Outcome, Error> {
     let Some(row) = app.store.integration(tenant, provider).await? else { return Ok(Outcome::LeftAlone) };
     if row.status != Status::Revoked {

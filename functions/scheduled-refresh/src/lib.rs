@@ -1,7 +1,7 @@
 //! Works off the `refresh` queue: removes what is left of connections that were revoked.
 //!
-//! A job may come twice, at once, or be stopped anywhere: what it finds done it leaves, and what it could not do comes up
-//! again with the message.
+//! A job may come twice, at once, or be stopped anywhere: what it finds done it leaves, and what it could not do comes
+//! up again with the message.
 
 mod disconnect;
 

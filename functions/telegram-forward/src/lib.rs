@@ -1,8 +1,8 @@
 //! Delivers a chat's updates to its tenant's runtime, in order, and waits for a runtime that wakes up.
 //!
-//! An update leaves the queue only when the runtime keeps it, or when it lies in the dead-letter queue and the person has
-//! been told. Everything here may run twice, or stop anywhere: the runtime drops repeats by update id, the dead-letter
-//! queue too, and what was not done yet is done when the message comes up again.
+//! An update leaves the queue only when the runtime keeps it, or when it lies in the dead-letter queue and the person
+//! has been told. Everything here may run twice, or stop anywhere: the runtime drops repeats by update id, the
+//! dead-letter queue too, and what was not done yet is done when the message comes up again.
 
 mod decide;
 mod message;

@@ -185,8 +185,8 @@ impl Broker {
         }
     }
 
-    /// Asks with the row's refresh token and, before its refusal is believed, with the vault's latest: a worker may have
-    /// died between vault and row.
+    /// Asks with the row's refresh token and, before its refusal is believed, with the vault's latest: a worker may
+    /// have died between vault and row.
     async fn ask_google(&self, leased: &Integration, stored: &Readable) -> Result<Answer, Denied> {
         if let answer @ Answer::Tokens(..) = self.ask_with(stored).await? {
             return Ok(answer);
@@ -226,8 +226,8 @@ impl Broker {
 
     /// Stores fresh tokens, vault first: a row never names what the vault does not have.
     ///
-    /// Where storing fails the token is handed out all the same: it is valid, and Google honours the stored refresh token
-    /// until a newer one is used.
+    /// Where storing fails the token is handed out all the same: it is valid, and Google honours the stored refresh
+    /// token until a newer one is used.
     async fn keep(
         &self,
         leased: &Integration,
@@ -275,7 +275,8 @@ impl Broker {
         }
     }
 
-    /// Makes the version that `row` named unreadable. Left undone, it is one more dead version, so failing is no matter.
+    /// Makes the version that `row` named unreadable. Left undone, it is one more dead version, so failing is no
+    /// matter.
     async fn retire(&self, row: &Integration) {
         if let Err(error) = self.vault.disable(&row.secret_name, &row.secret_version).await {
             tracing::warn!(tenant_id = %row.tenant_id, error = %error, "a superseded version stays readable");

@@ -66,7 +66,8 @@ impl Gate {
         Ok(Self { provider, broker: Broker::new(env, http, store.clone(), clock)?, store })
     }
 
-    /// Lets in the runtime that makes good its claim; one query. The same work is done for a tenant that does not exist.
+    /// Lets in the runtime that makes good its claim; one query. The same work is done for a tenant that does not
+    /// exist.
     ///
     /// # Errors
     /// [`Problem::AuthFailed`], [`Problem::TenantInactive`] or [`Problem::StoreUnavailable`].
@@ -85,8 +86,8 @@ impl Gate {
         Ok(Caller { tenant_id, integration })
     }
 
-    /// Asks Google by `call` with the caller's token and, should Google not accept that one, once more with a fresh one.
-    /// `parameter` is what the caller is told about when Google calls a parameter invalid.
+    /// Asks Google by `call` with the caller's token and, should Google not accept that one, once more with a fresh
+    /// one. `parameter` is what the caller is told about when Google calls a parameter invalid.
     ///
     /// # Errors
     /// Why there is no token, or what Google's refusal means to a runtime.
@@ -131,7 +132,8 @@ pub fn route(provider: Provider) -> String {
     format!("/api/v1/integrations/runtime/{{tenant_id}}/{provider}/{{*below}}")
 }
 
-/// The tenant's id in a path that [`route`] matched, and the segments after the service's name, as they are on the wire.
+/// The tenant's id in a path that [`route`] matched, and the segments after the service's name, as they are on the
+/// wire.
 pub fn place(path: &str) -> (&str, Vec<&str>) {
     let mut segments = path.split('/').skip(5);
     let tenant = segments.next().unwrap_or_default();

@@ -1,7 +1,8 @@
 //! A tenant's runtime: the container's front, which takes Telegram updates into its journal and acknowledges them.
 //!
 //! It is addressed as Telegram would address it: <https://core.telegram.org/bots/api#setwebhook>. An update is in its
-//! keeping only when the answer says so; whatever else happens, the update is sent again, and the runtime drops repeats.
+//! keeping only when the answer says so; whatever else happens, the update is sent again, and the runtime drops
+//! repeats.
 
 use std::fmt;
 use std::time::Duration;

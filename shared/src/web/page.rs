@@ -98,7 +98,8 @@ impl Page {
         let style = STANDARD.encode(digest::digest(&digest::SHA256, STYLE.as_bytes()));
         let forms = if self.form_targets.is_empty() { "'none'".to_owned() } else { self.form_targets.join(" ") };
         format!(
-            "default-src 'none'; style-src 'sha256-{style}'; form-action {forms}; frame-ancestors 'none'; base-uri 'none'"
+            "default-src 'none'; style-src 'sha256-{style}'; form-action {forms}; frame-ancestors 'none'; base-uri \
+             'none'"
         )
     }
 }
@@ -121,8 +122,8 @@ impl IntoResponse for Page {
         };
         set(header::CONTENT_SECURITY_POLICY, &policy);
         set(header::CACHE_CONTROL, "no-store");
-        // Addresses of pages carry tokens, so no one else learns them. `no-referrer` would also blank the `Origin` of our
-        // own forms, by which browsers without fetch metadata are recognised.
+        // Addresses of pages carry tokens, so no one else learns them. `no-referrer` would also blank the `Origin` of
+        // our own forms, by which browsers without fetch metadata are recognised.
         set(header::REFERRER_POLICY, "same-origin");
         set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
         set(header::X_FRAME_OPTIONS, "DENY");

@@ -1,6 +1,6 @@
-//! The webhook of a container, as observed on OpenClaw behind its front: durable acknowledgement before the turn, 401 on a
-//! wrong secret (429 over 120 a minute), repeats acknowledged and dropped, 400 on bad JSON, 500 without an update id,
-//! 404 elsewhere.
+//! The webhook of a container, as observed on OpenClaw behind its front: durable acknowledgement before the turn, 401
+//! on a wrong secret (429 over 120 a minute), repeats acknowledged and dropped, 400 on bad JSON, 500 without an update
+//! id, 404 elsewhere.
 
 use std::io;
 use std::sync::Arc;

@@ -9,8 +9,8 @@ use secrecy::ExposeSecret as _;
 
 use crate::config::{ConfigError, Env};
 
-/// The identity of the settings `AZURE_TENANT_ID`, `AZURE_CLIENT_ID` and `AZURE_CLIENT_SECRET`, at `AZURE_AUTHORITY_HOST`
-/// (Microsoft's public cloud unless set).
+/// The identity of the settings `AZURE_TENANT_ID`, `AZURE_CLIENT_ID` and `AZURE_CLIENT_SECRET`, at
+/// `AZURE_AUTHORITY_HOST` (Microsoft's public cloud unless set).
 ///
 /// Tokens are fetched on first use and kept until shortly before they end.
 ///

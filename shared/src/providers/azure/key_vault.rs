@@ -134,7 +134,8 @@ impl Vault {
     /// Deletes for good what is softly deleted; done as well when nothing is.
     ///
     /// # Errors
-    /// [`Error::Refused`] with status 409 while the deletion is still in progress; any other: the vault cannot serve now.
+    /// [`Error::Refused`] with status 409 while the deletion is still in progress; any other: the vault cannot serve
+    /// now.
     pub async fn purge(&self, name: &str) -> Result<(), Error> {
         gone(call(self.secrets.purge_deleted_secret(name, None)).await.map(|_| ()))
     }

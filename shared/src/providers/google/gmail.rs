@@ -1,4 +1,5 @@
-//! Gmail, read only. Every request names the fields it wants: Gmail's units are spent per call, but bytes and time are not.
+//! Gmail, read only. Every request names the fields it wants: Gmail's units are spent per call, but bytes and time are
+//! not.
 //! <https://developers.google.com/workspace/gmail/api/reference/rest>
 
 use reqwest::Url;
