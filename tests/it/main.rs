@@ -15,6 +15,7 @@ mod oauth_tokens;
 mod oauth_world;
 mod relay;
 mod storm;
+mod telegram_bot;
 mod telegram_contract;
 mod template;
 mod tidy;
