@@ -1,11 +1,13 @@
 //! Tests.
 
 mod broker;
+mod calendar;
 mod canary;
 mod connections;
 mod disconnect;
 mod forward;
 mod forward_world;
+mod gmail;
 mod google_contract;
 mod google_sim;
 mod google_world;
@@ -14,6 +16,7 @@ mod oauth_kill;
 mod oauth_tokens;
 mod oauth_world;
 mod relay;
+mod runtime_world;
 mod storm;
 mod telegram_bot;
 mod telegram_contract;

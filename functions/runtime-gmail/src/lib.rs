@@ -112,7 +112,8 @@ impl App {
     async fn message(&self, token: SecretString, id: &str, with_thread: bool) -> Result<Option<WithThread>, Error> {
         let message = match self.gmail.message(&token, id).await {
             // Gmail calls an id it never gave out invalid, and one it forgot not found: it is the same to a reader.
-            Err(Error::NotFound | Error::Refused { status: 400, .. }) => return Ok(None),
+            Err(Error::NotFound) => return Ok(None),
+            Err(Error::Refused { status: 400, reason }) if reason == "invalidArgument" => return Ok(None),
             answer => answer?,
         };
         let thread = if with_thread { self.thread(&token, &message.thread_id).await? } else { Vec::new() };

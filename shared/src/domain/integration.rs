@@ -129,6 +129,11 @@ impl Integration {
         format!("google-{tenant}-{provider}")
     }
 
+    /// Whether it was disconnected and its tokens are gone: nothing is left of it but this row.
+    pub fn is_removed(&self) -> bool {
+        self.status == Status::Revoked && self.secret_version.is_empty()
+    }
+
     /// Whether another worker is refreshing it now.
     pub fn is_leased(&self, now: Timestamp) -> bool {
         self.lease_until.is_some_and(|until| until > now)

@@ -82,7 +82,8 @@ impl Gate {
         if !tenant.is_some_and(|tenant| tenant.may_serve()) {
             return Err(Problem::TenantInactive);
         }
-        let integration = integrations.into_iter().flatten().find(|row| row.provider == self.provider);
+        let mut rows = integrations.into_iter().flatten();
+        let integration = rows.find(|row| row.provider == self.provider && !row.is_removed());
         Ok(Caller { tenant_id, integration })
     }
 

@@ -50,6 +50,8 @@ pub enum Failure {
     UsageLimit,
     /// 401 as for a token that ended early.
     Unauthorized,
+    /// 404, as for something deleted meanwhile.
+    Gone,
     /// A server error of this status, with an HTML page as from a front end.
     Down(u16),
     /// 200 with a body that is no JSON.
@@ -150,6 +152,7 @@ pub(super) async fn gate(State(world): State<World>, request: Request, next: Nex
         }
         Failure::Garbage => ([(header::CONTENT_TYPE, "application/json")], "{\"id\": ").into_response(),
         Failure::OAuth(error) => super::token::refusal(StatusCode::BAD_REQUEST, error, "Bad Request"),
+        Failure::Gone => Refused::not_found().into_response(),
         Failure::Echoes => echo(request).await,
     };
     response.headers_mut().insert(INJECTED, HeaderValue::from_static("1"));

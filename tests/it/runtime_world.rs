@@ -1,0 +1,225 @@
+//! What the tests of runtimes' calls share: two tenants whose Google is connected, and the two functions.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Request};
+use http_body_util::BodyExt as _;
+use nbhd::clock::{Clock, Timestamp};
+use nbhd::config::Env;
+use nbhd::domain::ids::{ChatId, TenantId};
+use nbhd::domain::integration::{Integration, Provider, Status};
+use nbhd::domain::scope::Granted;
+use nbhd::domain::secrets::KeyHash;
+use nbhd::domain::tenant::{Lifecycle, Tenant};
+use nbhd::flows::stored_token::StoredToken;
+use nbhd::store::Store;
+use nbhd_sim::azure::Azure;
+use nbhd_sim::google::Google;
+use nbhd_sim::journal::Journal;
+use nbhd_sim::table::Table;
+use secrecy::ExposeSecret as _;
+use serde_json::Value;
+use tower::ServiceExt as _;
+
+/// 2027-01-15T08:00:00Z.
+pub(crate) const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+const ROOT: &str = "/api/v1/integrations/runtime";
+
+pub(crate) struct World {
+    pub(crate) clock: Clock,
+    pub(crate) journal: Journal,
+    pub(crate) table: Table,
+    pub(crate) azure: Azure,
+    pub(crate) google: Google,
+    pub(crate) store: Store,
+    pub(crate) ana: Runtime,
+    pub(crate) bob: Runtime,
+    functions: Router,
+}
+
+/// A tenant's runtime: what it knows of itself, and the account behind it.
+#[derive(Clone, Debug)]
+pub(crate) struct Runtime {
+    pub(crate) tenant: TenantId,
+    pub(crate) key: &'static str,
+    pub(crate) account: &'static str,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.bytes).expect("JSON")
+    }
+
+    /// The status and the stable name of an error.
+    pub(crate) fn error(&self) -> (u16, String) {
+        (self.status, self.json()["error"].as_str().unwrap_or_default().to_owned())
+    }
+
+    pub(crate) fn detail(&self) -> String {
+        self.json()["detail"].as_str().unwrap_or_default().to_owned()
+    }
+
+    pub(crate) fn retry_after(&self) -> Option<&str> {
+        self.headers.get("retry-after").map(|value| value.to_str().expect("ASCII"))
+    }
+}
+
+impl World {
+    /// Ana and Bob have each connected Gmail and Calendar; only Ana's account has anything in it.
+    pub(crate) async fn start() -> Self {
+        Self::start_with(|env| env).await
+    }
+
+    /// The same, with other settings for the functions.
+    pub(crate) async fn start_with(change: impl FnOnce(Env) -> Env) -> Self {
+        nbhd::telemetry::capture();
+        let (clock, journal) = (Clock::manual(NOW), Journal::new());
+        let table = Table::start(None).await.expect("a table");
+        let azure = Azure::start(clock.clone(), journal.clone()).await.expect("Azure");
+        let google = Google::start(clock.clone(), &journal).await.expect("Google");
+        let env = change(settings(&table, &azure, &google));
+        let functions = functions(&env, &clock);
+        let store = Store::new(&env).expect("complete settings");
+        let ana = Runtime { tenant: TenantId::random(), key: "key-of-ana", account: "ana@example.com" };
+        let bob = Runtime { tenant: TenantId::random(), key: "key-of-bob", account: "bob@example.com" };
+        let world = Self { clock, journal, table, azure, google, store, ana, bob, functions };
+        for (runtime, chat) in [(&world.ana, 1), (&world.bob, 2)] {
+            world.google.has_account(runtime.account, "Someone", "Europe/Zurich");
+            world.has_tenant(runtime, chat).await;
+            for provider in Provider::ALL {
+                world.connects(runtime, provider, &[provider.scope()]).await;
+            }
+        }
+        world.google.fills_mailbox(world.ana.account, None).expect("the samples are compiled in");
+        world.forget_calls();
+        world
+    }
+
+    /// A tenant that has connected nothing.
+    pub(crate) async fn has_tenant(&self, runtime: &Runtime, chat: i64) {
+        let tenant = Tenant {
+            tenant_id: runtime.tenant,
+            lifecycle: Lifecycle::Active,
+            chat_id: ChatId(chat),
+            key_hashes: vec![KeyHash::of(runtime.key)],
+            generation: 1,
+            other_generation: None,
+            time_zone: None,
+            version: 0,
+        };
+        self.store.save_tenant(&tenant, None).await.expect("a new tenant");
+    }
+
+    /// The person connects a service and grants `scopes`: Google's consent, the vault, the row.
+    pub(crate) async fn connects(&self, runtime: &Runtime, provider: Provider, scopes: &[&str]) {
+        let (access, refresh) = self.google.has_consented(runtime.account, scopes);
+        let now = self.clock.now();
+        let granted = Granted::parse(&scopes.join(" "));
+        let account = Some(runtime.account.to_owned());
+        let token = StoredToken {
+            access_token: access.into(),
+            expires_at: now + HOUR,
+            refresh_token: refresh.into(),
+            granted: granted.clone(),
+            account: account.clone(),
+        };
+        let secret_name = Integration::secret_name(runtime.tenant, provider);
+        let secret_version = self.azure.vault.put(&secret_name, token.to_secret().expose_secret());
+        let read = self.store.integration(runtime.tenant, provider).await.expect("a table");
+        let row = Integration {
+            tenant_id: runtime.tenant,
+            provider,
+            status: Status::Active,
+            granted,
+            account,
+            expires_at: Some(token.expires_at),
+            secret_name,
+            secret_version,
+            failures: 0,
+            lease_until: None,
+            connected_at: now,
+            version: 0,
+        };
+        self.store.save_integration(&row, read.map(|row| row.version)).await.expect("nobody else writes");
+    }
+
+    /// Changes the row of Ana's connection.
+    pub(crate) async fn change(&self, provider: Provider, change: impl FnOnce(&mut Integration)) {
+        let read = self.store.integration(self.ana.tenant, provider).await.expect("a table").expect("a row");
+        let mut row = read.clone();
+        change(&mut row);
+        self.store.save_integration(&row, Some(read.version)).await.expect("nobody else writes");
+    }
+
+    /// Changes Ana's tenant.
+    pub(crate) async fn change_tenant(&self, change: impl FnOnce(&mut Tenant)) {
+        let read = self.store.tenant(self.ana.tenant).await.expect("a table").expect("a row");
+        let mut tenant = read.clone();
+        change(&mut tenant);
+        self.store.save_tenant(&tenant, Some(read.version)).await.expect("nobody else writes");
+    }
+
+    /// Ana's runtime asks for `below`, such as `gmail/messages/?q=x`.
+    pub(crate) async fn get(&self, below: &str) -> Answer {
+        self.get_as(&self.ana, below).await
+    }
+
+    /// A runtime asks for `below` of its own tenant.
+    pub(crate) async fn get_as(&self, runtime: &Runtime, below: &str) -> Answer {
+        let tenant = runtime.tenant.to_string();
+        self.ask(&tenant, below, &[("x-nbhd-internal-key", runtime.key), ("x-nbhd-tenant-id", &tenant)]).await
+    }
+
+    /// A call with any path and any headers.
+    pub(crate) async fn ask(&self, tenant: &str, below: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut request = Request::get(format!("{ROOT}/{tenant}/{below}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Body::empty()).expect("a request");
+        let response = self.functions.clone().oneshot(request).await.expect("infallible");
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.expect("a whole body").to_bytes().to_vec();
+        Answer { status: parts.status.as_u16(), headers: parts.headers, bytes }
+    }
+
+    /// The operations the table was asked for.
+    pub(crate) fn table_calls(&self) -> Vec<String> {
+        self.table.calls().into_iter().map(|call| call.operation).collect()
+    }
+
+    pub(crate) fn forget_calls(&self) {
+        self.table.forget_calls();
+        self.journal.clear();
+    }
+}
+
+/// Both functions behind one router, as API Gateway has them.
+fn functions(env: &Env, clock: &Clock) -> Router {
+    let gmail = runtime_gmail::App::new(env, clock.clone()).expect("complete settings");
+    let calendar = runtime_calendar::App::new(env, clock.clone()).expect("complete settings");
+    runtime_gmail::router(gmail).merge(runtime_calendar::router(calendar))
+}
+
+fn settings(table: &Table, azure: &Azure, google: &Google) -> Env {
+    let mut settings = vec![
+        ("TABLE_NAME", nbhd_sim::table::NAME.to_owned()),
+        ("AWS_ENDPOINT_URL_DYNAMODB", table.base_url()),
+        ("AWS_REGION", "us-east-1".to_owned()),
+        ("AWS_ACCESS_KEY_ID", "simulated".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "simulated".to_owned()),
+    ];
+    settings.extend(azure.settings());
+    settings.extend(google.settings());
+    Env::from_pairs(settings)
+}
