@@ -4,6 +4,7 @@
 
 mod artifact;
 mod cold;
+mod isolation;
 mod process;
 mod report;
 mod ssm;
@@ -32,5 +33,6 @@ async fn main() -> anyhow::Result<ExitCode> {
     for (echo, functions) in [&http, &queue] {
         cold::starts_with_parameters(&mut report, echo, functions, &cold::settings_from(&ssm))?;
     }
+    isolation::measure(&mut report).await?;
     Ok(report.verdict())
 }

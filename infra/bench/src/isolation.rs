@@ -1,0 +1,199 @@
+//! What hanging runtimes cost the other chats: time from the queue to the runtime, through the pump with its cap.
+
+use std::convert::Infallible;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use nbhd::clock::Clock;
+use nbhd::config::Env;
+use nbhd::domain::ids::{ChatId, TenantId};
+use nbhd::domain::route::{Route, RouteStatus};
+use nbhd::domain::secrets::MasterKey;
+use nbhd::queue::{Queues, Updates};
+use nbhd::store::Store;
+use nbhd_sim::journal::Journal;
+use nbhd_sim::pump::{Limits, Pump};
+use nbhd_sim::runtime::{Failure, Runtime, Settings};
+use nbhd_sim::sqs::{INBOUND, INBOUND_DLQ, Sqs};
+use nbhd_sim::table::Table;
+use nbhd_sim::telegram::Telegram;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::json;
+use telegram_forward::App;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::task::JoinHandle;
+
+use crate::report::Report;
+
+/// How many runtimes hang in each of the worlds that are compared.
+const HANGING: [i64; 4] = [0, 1, 2, 20];
+/// The other chats of each world.
+const WELL: i64 = 25;
+/// Messages measured in each world.
+const MESSAGES: i64 = 300;
+/// Deliveries before the measured ones, so that every connection is open.
+const WARM_UP: i64 = 2 * WELL;
+const LIMITS: Limits = Limits { concurrency: 50, timeout: Duration::from_secs(90) };
+
+const PLATFORM_KEY: &str = "platform-key-of-the-benchmark-0123456789abcdef";
+const BOT_TOKEN: &str = "123456:bench-bot-token";
+
+/// Reports the other chats' time to delivery with no runtime hanging, and with some.
+///
+/// The worlds are measured in turns, so that a busy machine slows all of them alike.
+pub(crate) async fn measure(report: &mut Report) -> anyhow::Result<()> {
+    // The function's log lines are not what is printed here.
+    nbhd::telemetry::capture();
+    let mut worlds = Vec::new();
+    for hanging in HANGING {
+        worlds.push(World::start(hanging).await?);
+    }
+    let mut times = HANGING.map(|_| Vec::new());
+    for message in 0..WARM_UP + MESSAGES {
+        for (world, times) in worlds.iter_mut().zip(&mut times) {
+            let time = world.deliver(message).await?;
+            if message >= WARM_UP {
+                times.push(time);
+            }
+        }
+    }
+    for world in &worlds {
+        anyhow::ensure!(world.all_hang(), "a runtime that should hang was never tried");
+    }
+    report.section("Other chats' time from queue to runtime while runtimes hang (cap of 50 invocations)");
+    let [alone, ..] = times.each_mut().map(|times| quantile(times, 0.5));
+    for (hanging, mut times) in HANGING.into_iter().zip(times) {
+        let (median, slow) = (quantile(&mut times, 0.5), quantile(&mut times, 0.95));
+        report.figure(&format!("{hanging} hanging: median, 95 %"), &format!("{median:.2} ms, {slow:.2} ms"));
+        if hanging > 0 {
+            report.at_most(&format!("{hanging} hanging, against none"), median / alone, 1.1, "×");
+        }
+    }
+    Ok(())
+}
+
+fn quantile(times: &mut [f64], quantile: f64) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[((times.len() - 1) as f64 * quantile) as usize]
+}
+
+/// The whole way from the queue to the runtimes, on the machine's clock.
+struct World {
+    inbound: Updates,
+    arrivals: UnboundedReceiver<(i64, Instant)>,
+    hanging: Vec<Runtime>,
+    pump: JoinHandle<()>,
+    well: Vec<Runtime>,
+    _table: Table,
+    _telegram: Telegram,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.pump.abort();
+    }
+}
+
+impl World {
+    async fn start(hanging: i64) -> anyhow::Result<Self> {
+        let (clock, journal) = (Clock::System, Journal::new());
+        let (table, sqs) = (Table::start(None).await?, Sqs::start(&clock, &journal).await?);
+        let telegram = Telegram::start(BOT_TOKEN, "nbhd_bot", clock.clone(), journal).await?;
+        let env = Env::from_pairs([
+            ("TABLE_NAME", nbhd_sim::table::NAME.to_owned()),
+            ("INBOUND_QUEUE_URL", sqs.url(INBOUND)),
+            ("INBOUND_DLQ_URL", sqs.url(INBOUND_DLQ)),
+            ("TELEGRAM_BOT_TOKEN", BOT_TOKEN.to_owned()),
+            ("TELEGRAM_API_URL", telegram.base_url()),
+            ("PLATFORM_KEY", PLATFORM_KEY.to_owned()),
+            ("AWS_REGION", "us-east-1".to_owned()),
+            ("AWS_ACCESS_KEY_ID", "local".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
+            ("AWS_ENDPOINT_URL_DYNAMODB", table.base_url()),
+            ("AWS_ENDPOINT_URL_SQS", sqs.base_url()),
+        ]);
+        let store = Store::new(&env)?;
+        let inbound = Queues::new(&env)?.updates(&sqs.url(INBOUND));
+        let app = App::new(&env, clock.clone())?;
+        let pump = Pump::new(&sqs, INBOUND, &clock, LIMITS, move |event| {
+            let app = app.clone();
+            async move { Ok::<_, Infallible>(telegram_forward::handle(&app, event, "bench").await) }
+        });
+        let (arrived, arrivals) = unbounded_channel();
+        let mut world = Self {
+            inbound,
+            arrivals,
+            hanging: Vec::new(),
+            pump: tokio::spawn(async move { match pump.run().await {} }),
+            well: Vec::new(),
+            _table: table,
+            _telegram: telegram,
+        };
+        for chat in 1..=WELL {
+            let (runtime, arrived) = (runtime_of(&store, chat).await?, arrived.clone());
+            runtime.fail_as(move |update_id| {
+                // The receiver is gone only once the measurement has ended.
+                let _ = arrived.send((update_id, Instant::now()));
+                None
+            });
+            world.well.push(runtime);
+        }
+        for chat in WELL + 1..=WELL + hanging {
+            let runtime = runtime_of(&store, chat).await?;
+            runtime.fail_as(|_| Some(Failure::Hang));
+            world.send(chat, -chat).await?;
+            world.hanging.push(runtime);
+        }
+        Ok(world)
+    }
+
+    /// Sends a message of a well chat and returns how long it took to its runtime, in milliseconds.
+    async fn deliver(&mut self, message: i64) -> anyhow::Result<f64> {
+        let begun = Instant::now();
+        self.send(1 + message % WELL, message).await?;
+        let (arrived, at) = self.arrivals.recv().await.context("the runtimes are gone")?;
+        anyhow::ensure!(arrived == message, "a message overtook another");
+        Ok(at.duration_since(begun).as_secs_f64() * 1e3)
+    }
+
+    async fn send(&self, chat: i64, update_id: i64) -> anyhow::Result<()> {
+        let update = json!({ "update_id": update_id, "message": { "message_id": 1, "chat": { "id": chat } } });
+        Ok(self.inbound.send(ChatId(chat), update_id, update.to_string().as_bytes()).await?)
+    }
+
+    /// Whether every hanging runtime was tried. One that has hung for 25 s is tried again, to hang again.
+    fn all_hang(&self) -> bool {
+        self.hanging.iter().all(|runtime| runtime.attempts() > 0)
+    }
+}
+
+/// A chat with a runtime of its own.
+async fn runtime_of(store: &Store, chat: i64) -> anyhow::Result<Runtime> {
+    let (tenant_id, generation) = (TenantId::random(), 1);
+    let nowhere = "http://127.0.0.1:9".to_owned();
+    let secret = MasterKey::new(&SecretString::from(PLATFORM_KEY))?.webhook_secret(tenant_id, generation);
+    let settings = Settings {
+        tenant_id: tenant_id.to_string(),
+        webhook_secret: secret.expose_secret().to_owned(),
+        api_root: nowhere.clone(),
+        bot_token: "123456:capability".to_owned(),
+        api_base_url: nowhere,
+        internal_key: "internal key".to_owned(),
+    };
+    let runtime = Runtime::start(settings, &Clock::System).await?;
+    let route = Route {
+        chat_id: ChatId(chat),
+        tenant_id,
+        status: RouteStatus::Active,
+        runtime_url: Some(runtime.base_url()),
+        generation,
+        other_generation: None,
+        activated_at: None,
+        arrival: None,
+        last_update: None,
+        slow_down: None,
+        waking_told_at: None,
+    };
+    store.put_route(&route).await?;
+    Ok(runtime)
+}
