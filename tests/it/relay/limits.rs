@@ -53,6 +53,18 @@ async fn five_sends_pass_at_once_and_then_one_a_second() {
 }
 
 #[tokio::test]
+async fn no_more_than_the_burst_passes_at_the_very_same_time() {
+    let world = World::start().await;
+    let ana = world.tenant(ANA).await;
+    let chat = ANA.to_string();
+    let pairs = [("chat_id", chat.as_str()), ("text", "hi")];
+    let answers = futures::future::join_all((0..20).map(|_| world.query(&ana, "sendMessage", &pairs))).await;
+    let passed = answers.iter().filter(|answer| answer.status == StatusCode::OK).count();
+    let limited = answers.iter().filter(|answer| answer.status == StatusCode::TOO_MANY_REQUESTS).count();
+    assert_eq!((passed, limited, world.telegram.texts_to(ANA).len()), (5, 15, 5));
+}
+
+#[tokio::test]
 async fn what_puts_nothing_into_the_chat_has_a_limit_of_its_own() {
     let world = World::start().await;
     let ana = world.tenant(ANA).await;
