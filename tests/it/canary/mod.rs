@@ -11,6 +11,7 @@ mod story;
 use axum::http::{HeaderMap, StatusCode};
 use nbhd::domain::ids::ChatId;
 use nbhd_sim::journal::{Entry, Journal};
+use nbhd_sim::{google, telegram};
 
 use search::{Emission, Plant, Sink, complaints, journalled, unique};
 use stage::{CHAT, Stage};
@@ -30,6 +31,15 @@ async fn nothing_confidential_leaves_by_a_way_that_is_not_its_own() {
 
     let complaints = complaints(&stage.plants, &stage.emissions());
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+    if let Some(report) = google::contract::check(&stage.world.journal) {
+        assert_eq!(report.violations, Vec::<String>::new(), "of {} exchanges with Google", report.held);
+    }
+    if let Some(contract) = telegram::contract::Contract::load().expect("a readable contract") {
+        let mut violations = contract.violations(&stage.world.journal).await;
+        // The story asks Telegram for a few of those itself.
+        violations.retain(|violation| !violation.ends_with("the answer is no JSON"));
+        assert_eq!(violations, Vec::<String>::new());
+    }
 }
 
 #[tokio::test]
