@@ -1,6 +1,7 @@
 //! Tests.
 
 mod broker;
+mod broker_refresh;
 mod calendar;
 mod canary;
 mod connections;

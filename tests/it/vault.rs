@@ -59,6 +59,15 @@ async fn a_disabled_version_is_refused_and_the_latest_is_not() {
 }
 
 #[tokio::test]
+async fn no_version_is_never_the_latest() {
+    let world = World::start().await;
+    world.vault.set(NAME, &"one".into()).await.expect("set");
+    assert!(matches!(world.vault.version(NAME, "").await, Err(Error::NotFound)));
+    assert!(matches!(world.vault.disable(NAME, "").await, Err(Error::NotFound)));
+    assert!(world.vault.latest(NAME).await.is_ok());
+}
+
+#[tokio::test]
 async fn a_deleted_secret_is_not_found_and_then_purged() {
     let world = World::start().await;
     world.vault.set(NAME, &"value".into()).await.expect("set");

@@ -88,6 +88,7 @@ impl Vault {
     /// # Errors
     /// As [`Self::latest`]; also [`Error::Refused`] with status 403 when the version was disabled.
     pub async fn version(&self, name: &str, version: &str) -> Result<Secret, Error> {
+        named(version)?;
         self.get(name, Some(version.to_owned())).await
     }
 
@@ -111,8 +112,9 @@ impl Vault {
     /// Makes a superseded version unreadable: single versions cannot be deleted.
     ///
     /// # Errors
-    /// The vault cannot serve now, or there is no such version.
+    /// [`Error::NotFound`] when there is no such version; any other: the vault cannot serve now.
     pub async fn disable(&self, name: &str, version: &str) -> Result<(), Error> {
+        named(version)?;
         let attributes = SecretAttributes { enabled: Some(false), ..SecretAttributes::default() };
         let parameters = UpdateSecretPropertiesParameters { secret_attributes: Some(attributes), ..Default::default() };
         let body = parameters.try_into().map_err(|error| super::error(&error))?;
@@ -178,6 +180,11 @@ async fn call<T>(operation: impl Future<Output = azure_core::Result<T>>) -> Resu
         Ok(answer) => answer.map_err(|error| super::error(&error)),
         Err(_) => Err(Error::Unreachable { timed_out: true, reason: "too slow".to_owned() }),
     }
+}
+
+/// To the vault an empty version means the latest, and never what a caller means who names one.
+fn named(version: &str) -> Result<(), Error> {
+    if version.is_empty() { Err(Error::NotFound) } else { Ok(()) }
 }
 
 fn gone(result: Result<(), Error>) -> Result<(), Error> {
