@@ -12,6 +12,7 @@ mod gmail;
 mod google_contract;
 mod google_sim;
 mod google_world;
+mod local;
 mod oauth;
 mod oauth_kill;
 mod oauth_tokens;

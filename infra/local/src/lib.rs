@@ -3,9 +3,10 @@
 
 mod browser;
 mod chat;
+mod mail;
 mod page;
 mod show;
-mod story;
+pub mod story;
 mod subscriber;
 mod trace;
 mod wiring;
@@ -13,6 +14,8 @@ mod world;
 
 pub use browser::{Browser, Seen};
 pub use chat::{Button, Chat, Line};
+pub use mail::{Outcomes, Reading, read_mailbox};
+pub use show::Show;
 pub use subscriber::Subscriber;
 pub use trace::{Invocation, Trace};
 pub use wiring::Secrets;
@@ -22,10 +25,11 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::ensure;
 use nbhd::clock::Clock;
 use nbhd::domain::ids::ChatId;
 
-use show::{Show, line};
+use show::line;
 
 /// How to run it.
 #[derive(Debug, clap::Parser)]
@@ -76,7 +80,12 @@ async fn start(args: Args) -> anyhow::Result<()> {
     let count = story::fill_account(&world, args.mail.as_deref())?;
     line(&format!("NBHD United, on this machine: {} (mailbox: {count} messages)", world.base_url()));
 
-    story::play(&world, &subscriber, &mut Show::new(&world.trace)).await?;
+    story::play(&world, &subscriber, &mut Show::new(&world.trace, line)).await?;
+    if args.mail.is_some() {
+        let reading = read_mailbox(&world, &subscriber).await?;
+        line(&format!("\n{reading}"));
+        ensure!(reading.failed() == 0, "not every message could be opened");
+    }
     line(&format!("\nThe story ended as it should. The functions' log lines are in `{LOG}`."));
     if args.once {
         return Ok(());

@@ -4,32 +4,33 @@ use std::io::{self, Write as _};
 
 use crate::trace::Trace;
 
-/// Prints steps, what was said, and what each function did meanwhile.
-#[derive(Debug)]
-pub(crate) struct Show<'w> {
+/// Tells steps, what was said, and what each function did meanwhile, line by line.
+pub struct Show<'w> {
     trace: &'w Trace,
+    tell: Box<dyn FnMut(&str) + 'w>,
     shown: usize,
     steps: usize,
 }
 
 impl<'w> Show<'w> {
-    /// A story about the functions that `trace` watches.
-    pub(crate) fn new(trace: &'w Trace) -> Self {
-        Self { trace, shown: trace.len(), steps: 0 }
+    /// A story about the functions that `trace` watches, told to `tell`.
+    pub fn new(trace: &'w Trace, tell: impl FnMut(&str) + 'w) -> Self {
+        Self { trace, tell: Box::new(tell), shown: trace.len(), steps: 0 }
     }
 
     /// Begins the next step.
     pub(crate) fn step(&mut self, what: &str) {
         self.steps += 1;
-        line(&format!("\n{}. {what}", self.steps));
+        let title = format!("\n{}. {what}", self.steps);
+        (self.tell)(&title);
     }
 
     /// Something said or shown; longer texts keep their lines.
-    pub(crate) fn says(&self, who: &str, what: &str) {
+    pub(crate) fn says(&mut self, who: &str, what: &str) {
         let mut lines = what.lines();
-        line(&format!("   {who:>6} │ {}", lines.next().unwrap_or_default()));
+        (self.tell)(&format!("   {who:>6} │ {}", lines.next().unwrap_or_default()));
         for more in lines {
-            line(&format!("          │ {more}"));
+            (self.tell)(&format!("          │ {more}"));
         }
     }
 
@@ -38,7 +39,7 @@ impl<'w> Show<'w> {
         let invocations = self.trace.all();
         for done in invocations.iter().skip(self.shown) {
             let call = format!("{:<18} {}", done.function, done.what);
-            line(&format!("          · {call:<72} → {} ({} ms)", done.outcome, done.millis));
+            (self.tell)(&format!("          · {call:<72} → {} ({} ms)", done.outcome, done.millis));
         }
         self.shown = invocations.len();
     }

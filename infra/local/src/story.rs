@@ -15,11 +15,11 @@ use crate::subscriber::Subscriber;
 use crate::world::World;
 
 /// The person's Google account.
-const ACCOUNT: &str = "ann@example.com";
+pub const ACCOUNT: &str = "ann@example.com";
 /// Her calendar's zone.
 const TIME_ZONE: &str = "Europe/Lisbon";
 /// What she asks.
-const QUESTION: &str = "what's in my inbox and what does my day look like?";
+pub const QUESTION: &str = "what's in my inbox and what does my day look like?";
 
 const MEETING: &str = "Garden committee";
 const HOUR: Duration = Duration::from_secs(3600);
@@ -29,7 +29,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 ///
 /// # Errors
 /// When the folder cannot be read.
-pub(crate) fn fill_account(world: &World, mail: Option<&Path>) -> anyhow::Result<usize> {
+pub fn fill_account(world: &World, mail: Option<&Path>) -> anyhow::Result<usize> {
     world.google.has_account(ACCOUNT, "Ann Example", TIME_ZONE);
     let now = world.clock.now();
     let day = |at: Timestamp| at.rfc3339().chars().take(10).collect::<String>();
@@ -46,7 +46,7 @@ pub(crate) fn fill_account(world: &World, mail: Option<&Path>) -> anyhow::Result
 ///
 /// # Errors
 /// The first step that does not end as it should.
-pub(crate) async fn play(world: &World, subscriber: &Subscriber, show: &mut Show<'_>) -> anyhow::Result<()> {
+pub async fn play(world: &World, subscriber: &Subscriber, show: &mut Show<'_>) -> anyhow::Result<()> {
     let chat = &world.chat;
     show.step("Ann writes to the bot; the update waits in her chat's queue until her assistant has it");
     ask(world, chat, show, "hello").await?;

@@ -1,5 +1,6 @@
 //! A mailbox: real mail in, Gmail's resources out.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -61,21 +62,21 @@ impl Mailbox {
         self.add(raw, payload::parse(raw), now, &["INBOX", "UNREAD"])
     }
 
-    /// Messages of another mailbox, each dated by its own `Date` header or, without one, by `now`.
-    pub fn imports<'r>(&mut self, messages: impl IntoIterator<Item = &'r [u8]>, now: Timestamp) {
+    /// Messages of another mailbox, each dated by its own `Date` header; those without one are the oldest.
+    pub fn imports<'r>(&mut self, messages: impl IntoIterator<Item = &'r [u8]>) {
         let found = messages.into_iter().map(|raw| Found { raw: raw.to_vec(), labels: vec!["INBOX", "UNREAD"] });
-        self.take_in(found.collect(), now);
+        self.take_in(found.collect());
     }
 
     /// Every `.eml` file and every Maildir below `folder`; returns how many messages were taken in.
     ///
     /// # Errors
     /// When the folder, or a file in it, cannot be read.
-    pub fn imports_folder(&mut self, folder: &Path, now: Timestamp) -> io::Result<usize> {
+    pub fn imports_folder(&mut self, folder: &Path) -> io::Result<usize> {
         let mut found = Vec::new();
         collect(folder, &mut found)?;
         let count = found.len();
-        self.take_in(found, now);
+        self.take_in(found);
         Ok(count)
     }
 
@@ -111,12 +112,13 @@ impl Mailbox {
         self.messages.iter().rev().filter(|message| message.thread_id == id).collect()
     }
 
-    fn take_in(&mut self, found: Vec<Found>, now: Timestamp) {
+    fn take_in(&mut self, found: Vec<Found>) {
         let mut read: Vec<_> = found
             .into_iter()
-            .map(|found| {
+            .zip(0..)
+            .map(|(found, seconds)| {
                 let parsed = payload::parse(&found.raw);
-                (parsed.date.unwrap_or(now), parsed, found)
+                (parsed.date.unwrap_or_else(|| Timestamp::from_seconds(seconds)), parsed, found)
             })
             .collect();
         // The oldest first, so that a reply finds the conversation it belongs to.
@@ -171,6 +173,23 @@ impl Message {
     /// The first header of this name, decoded.
     pub fn header(&self, name: &str) -> Option<&str> {
         header(&self.payload, name)
+    }
+
+    /// The character sets that its text parts name, in lower case.
+    pub fn charsets(&self) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        let mut parts = vec![&self.payload];
+        while let Some(part) = parts.pop() {
+            parts.extend(part["parts"].as_array().into_iter().flatten());
+            let content_type = header(part, "Content-Type").unwrap_or_default().to_lowercase();
+            if content_type.trim_start().starts_with("text/")
+                && let Some((_, charset)) = content_type.split_once("charset=")
+            {
+                let charset = charset.trim_start_matches(['"', ' ']).split(['"', ';', ' ', '\r', '\n', '\t']).next();
+                found.extend(charset.map(str::to_owned).filter(|name| !name.is_empty()));
+            }
+        }
+        found
     }
 
     /// Gmail's [`Message`](https://developers.google.com/workspace/gmail/api/reference/rest/v1/users.messages)

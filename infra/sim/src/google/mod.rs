@@ -153,11 +153,10 @@ impl Google {
     /// # Panics
     /// When there is no such account.
     pub fn fills_mailbox(&self, email: &str, folder: Option<&Path>) -> std::io::Result<usize> {
-        let now = self.world.clock.now();
         self.mailbox(email, |mailbox| match folder {
-            Some(folder) => mailbox.imports_folder(folder, now),
+            Some(folder) => mailbox.imports_folder(folder),
             None => {
-                mailbox.imports(mailbox::SAMPLES, now);
+                mailbox.imports(mailbox::SAMPLES);
                 Ok(mailbox::SAMPLES.len())
             }
         })
