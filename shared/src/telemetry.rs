@@ -18,36 +18,32 @@ use crate::clock::Clock;
 
 const NAMESPACE: &str = "NBHD";
 
-/// Where lines go instead of standard output.
-enum Elsewhere {
+/// Where lines go; before a start they go nowhere.
+enum Destination {
+    StandardOutput,
     Memory(Mutex<Vec<u8>>),
     File(File),
 }
 
-static ELSEWHERE: OnceLock<Elsewhere> = OnceLock::new();
+static DESTINATION: OnceLock<Destination> = OnceLock::new();
 
 /// Starts logging for the function `name`; call it once, before anything else.
 pub fn init(name: &'static str) {
-    start();
+    start(Destination::StandardOutput);
     tracing::info!(function = name, "started");
 }
 
 /// Starts logging into `file` instead. For the local world, whose terminal shows other things.
 pub fn init_file(file: File) {
-    if ELSEWHERE.set(Elsewhere::File(file)).is_ok() {
-        start();
-    }
+    start(Destination::File(file));
 }
 
 /// Keeps every line the process emits from now on, and returns what was kept so far. For tests.
 pub fn capture() -> String {
-    let elsewhere = ELSEWHERE.get_or_init(|| {
-        start();
-        Elsewhere::Memory(Mutex::default())
-    });
-    match elsewhere {
-        Elsewhere::Memory(kept) => String::from_utf8_lossy(&lock(kept)).into_owned(),
-        Elsewhere::File(_) => String::new(),
+    start(Destination::Memory(Mutex::default()));
+    match DESTINATION.get() {
+        Some(Destination::Memory(kept)) => String::from_utf8_lossy(&lock(kept)).into_owned(),
+        Some(Destination::StandardOutput | Destination::File(_)) | None => String::new(),
     }
 }
 
@@ -68,7 +64,11 @@ pub fn metric(name: &'static str, value: u32) {
     let _ = Output.write_all(format!("{line}\n").as_bytes());
 }
 
-fn start() {
+/// The first start counts; a later one changes nothing.
+fn start(destination: Destination) {
+    if DESTINATION.set(destination).is_err() {
+        return;
+    }
     let lines = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)
@@ -77,7 +77,7 @@ fn start() {
         .with_target(false)
         .with_writer(Output);
     let subscriber = tracing_subscriber::registry().with(lines).with(LevelFilter::INFO);
-    // A second start changes nothing: the first one's subscriber is the same.
+    // Fails only where the process has a subscriber of its own, which then stays.
     let _ = tracing::subscriber::set_global_default(subscriber);
 }
 
@@ -85,23 +85,24 @@ fn lock(kept: &Mutex<Vec<u8>>) -> MutexGuard<'_, Vec<u8>> {
     kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Standard output, or elsewhere.
+/// The destination, as a writer.
 struct Output;
 
 impl Write for Output {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        match ELSEWHERE.get() {
-            Some(Elsewhere::Memory(kept)) => lock(kept).write(line),
-            Some(Elsewhere::File(file)) => (&mut &*file).write(line),
-            None => io::stdout().lock().write(line),
+        match DESTINATION.get() {
+            Some(Destination::StandardOutput) => io::stdout().lock().write(line),
+            Some(Destination::Memory(kept)) => lock(kept).write(line),
+            Some(Destination::File(file)) => (&mut &*file).write(line),
+            None => Ok(line.len()),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        match ELSEWHERE.get() {
-            Some(Elsewhere::Memory(_)) => Ok(()),
-            Some(Elsewhere::File(file)) => (&mut &*file).flush(),
-            None => io::stdout().lock().flush(),
+        match DESTINATION.get() {
+            Some(Destination::StandardOutput) => io::stdout().lock().flush(),
+            Some(Destination::File(file)) => (&mut &*file).flush(),
+            Some(Destination::Memory(_)) | None => Ok(()),
         }
     }
 }
