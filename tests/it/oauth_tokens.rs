@@ -27,7 +27,10 @@ fn link(links: &Links) -> String {
 
 proptest! {
     #[test]
-    fn any_text_is_refused_and_none_panics(text in any::<String>(), dotted in "[A-Za-z0-9_-]{0,40}(\\.[A-Za-z0-9_-]{0,60}){0,4}") {
+    fn any_text_is_refused_and_none_panics(
+        text in any::<String>(),
+        dotted in "[A-Za-z0-9_-]{0,40}(\\.[A-Za-z0-9_-]{0,60}){0,4}",
+    ) {
         let signer = Signer::new(&SecretString::from("k".repeat(32))).expect("long enough");
         for purpose in PURPOSES {
             prop_assert!(signer.verify::<Value>(purpose, &text, NOW).is_err());

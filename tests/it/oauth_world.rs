@@ -26,8 +26,8 @@ use tower::ServiceExt as _;
 pub(crate) const BASE: &str = "https://nbhd.example";
 pub(crate) const ADA: &str = "ada@gmail.com";
 pub(crate) const ADA_CHAT: i64 = 1001;
-const CHROME: &str = "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Mobile \
-                      Safari/537.36";
+const CHROME: &str = "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 \
+                      Mobile Safari/537.36";
 
 pub(crate) struct World {
     pub(crate) clock: Clock,

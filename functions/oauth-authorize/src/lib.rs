@@ -142,8 +142,7 @@ impl Refusal {
                 StatusCode::NOT_FOUND,
                 "unknown_provider",
                 "This cannot be connected",
-                "There is nothing here by that name. Send /connect to the bot in Telegram to see what can be \
-                 connected.",
+                "There is nothing here by that name. Send /connect to the bot in Telegram to see what there is.",
             ),
             Self::NotConfigured => (
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -161,8 +160,7 @@ impl Refusal {
                 StatusCode::FORBIDDEN,
                 "cross_site",
                 "Please start from the link",
-                "This request did not come from our own page. Open the link in your Telegram chat and press the \
-                 button there.",
+                "This request did not come from our own page. Open the link in Telegram and press the button there.",
             ),
         };
         tracing::info!(code, "refused");

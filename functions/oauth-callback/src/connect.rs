@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use axum::response::{IntoResponse as _, Response};
 use nbhd::clock::Timestamp;
-use nbhd::domain::ids::TenantId;
-use nbhd::domain::integration::{Integration, Provider, Status};
+use nbhd::domain::integration::Provider;
 use nbhd::domain::scope::Granted;
 use nbhd::domain::tenant::{Tenant, TimeZone};
 use nbhd::flows::stored_token::StoredToken;
 use nbhd::providers::google::oauth::{self, Tokens};
 use nbhd::providers::telegram::MessageOptions;
-use nbhd::store::{self, Connections, Nonce};
+use nbhd::store::Nonce;
 use nbhd::telemetry;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -20,6 +19,7 @@ use crate::App;
 use crate::arrival::Arrival;
 use crate::ending::Failure;
 use crate::result::Connected;
+use crate::save::{self, Consent, View};
 
 /// A spent nonce is remembered for longer than any token that carries it is valid.
 const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
@@ -27,11 +27,8 @@ const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
 /// What only adorns the result (address, time zone, message) must not keep a person waiting for it.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-/// The vault may have to recover a deleted name first; the page is due within API Gateway's 30 s all the same.
-const VAULT_PATIENCE: Duration = Duration::from_secs(10);
-
-/// Another request may change a row between our read and our write, but not this often in a row.
-const ATTEMPTS: usize = 3;
+/// No IANA name of a time zone is near this long.
+const MAX_ZONE_BYTES: usize = 64;
 
 /// How a sign-in ended, as its nonce remembers it. Accounts are left to the connections' own rows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,9 +37,6 @@ pub(crate) enum Outcome {
     Connected { providers: Vec<Provider>, at: Timestamp },
     Failed(Failure),
 }
-
-/// What was read of a tenant.
-type View = (Tenant, Vec<Integration>);
 
 /// Uses up a person's way through Google's consent, and answers with how it ended.
 pub(crate) async fn connect(app: &App, arrival: &Arrival, now: Timestamp) -> Response {
@@ -55,8 +49,8 @@ pub(crate) async fn connect(app: &App, arrival: &Arrival, now: Timestamp) -> Res
 async fn attempt(app: &App, arrival: &Arrival, now: Timestamp) -> Result<Connected, Failure> {
     let (jti, tenant_id) = (&arrival.state.jti, arrival.state.content.connect.tenant_id);
     // Read before the nonce is spent: with the table down, a reload is all it takes.
-    let view = view(app, tenant_id).await?;
-    match app.store.spend_nonce::<Outcome>(jti, now + REMEMBERED).await.map_err(unavailable)? {
+    let view = save::view(app, tenant_id).await?;
+    match app.store.spend_nonce::<Outcome>(jti, now + REMEMBERED).await.map_err(save::unavailable)? {
         Nonce::Fresh => {}
         Nonce::Spent(None) => return Err(Failure::ReplayedState),
         Nonce::Spent(Some(Outcome::Failed(failure))) => return Err(failure),
@@ -107,8 +101,9 @@ async fn establish(app: &App, arrival: &Arrival, view: View, now: Timestamp) -> 
         granted,
         account: account.clone(),
     };
-    save(app, arrival, view, &providers, &token, time_zone, now).await?;
-    Ok(Connected { providers, account, at: now })
+    let consent = Consent { jti: &arrival.state.jti, providers, token, time_zone, at: now };
+    save::save(app, &consent, view).await?;
+    Ok(Connected { providers: consent.providers, account, at: now })
 }
 
 async fn exchange(app: &App, arrival: &Arrival) -> Result<Tokens, Failure> {
@@ -143,115 +138,5 @@ async fn time_zone(app: &App, tenant: &Tenant, granted: &Granted, access_token: 
         return None;
     }
     let name = tokio::time::timeout(PATIENCE, app.calendar.time_zone(access_token)).await.ok()?.ok()?;
-    Some(TimeZone { name, chosen: false })
-}
-
-/// Vault, then rows: a row never speaks of a secret that is not there. Who changes a row meanwhile (a disconnect job,
-/// which deletes the secret) sends us through both again.
-async fn save(
-    app: &App,
-    arrival: &Arrival,
-    view: View,
-    providers: &[Provider],
-    token: &StoredToken,
-    time_zone: Option<TimeZone>,
-    now: Timestamp,
-) -> Result<(), Failure> {
-    let tenant_id = view.0.tenant_id;
-    let mut current = Some(view);
-    for _ in 0..ATTEMPTS {
-        let (tenant, rows) = match current.take() {
-            Some(view) => view,
-            None => match self::view(app, tenant_id).await {
-                Err(Failure::InvalidState) => {
-                    forget(app, tenant_id, providers).await;
-                    return Err(Failure::InvalidState);
-                }
-                view => view?,
-            },
-        };
-        let versions = store_secrets(app, tenant_id, providers, token).await?;
-        let integrations = providers.iter().zip(versions).map(|(provider, secret_version)| {
-            let read = rows.iter().find(|row| row.provider == *provider);
-            let row = Integration {
-                tenant_id,
-                provider: *provider,
-                status: Status::Active,
-                granted: token.granted.clone(),
-                account: token.account.clone(),
-                expires_at: Some(token.expires_at),
-                secret_name: Integration::secret_name(tenant_id, *provider),
-                secret_version,
-                failures: 0,
-                lease_until: None,
-                connected_at: now,
-                version: 0,
-            };
-            (row, read.map(|row| row.version))
-        });
-        let zone = time_zone
-            .clone()
-            .filter(|zone| tenant.time_zone.as_ref().is_none_or(|known| !known.chosen && known != zone));
-        let connections = Connections {
-            tenant: &tenant,
-            changed_tenant: zone.map(|zone| Tenant { time_zone: Some(zone), ..tenant.clone() }),
-            integrations: integrations.collect(),
-            jti: &arrival.state.jti,
-            outcome: &Outcome::Connected { providers: providers.to_vec(), at: now },
-        };
-        match app.store.save_connections(connections).await {
-            Ok(()) => return Ok(()),
-            Err(store::Error::Conflict) => {}
-            Err(error) => return Err(unavailable(error)),
-        }
-    }
-    Err(unavailable(store::Error::Conflict))
-}
-
-/// The versions written, in the order of `providers`.
-async fn store_secrets(
-    app: &App,
-    tenant: TenantId,
-    providers: &[Provider],
-    token: &StoredToken,
-) -> Result<Vec<String>, Failure> {
-    let value = token.to_secret();
-    let write_all = async {
-        let mut versions = Vec::with_capacity(providers.len());
-        for provider in providers {
-            versions.push(app.vault.set(&Integration::secret_name(tenant, *provider), &value).await?);
-        }
-        Ok::<_, nbhd::providers::Error>(versions)
-    };
-    match tokio::time::timeout(VAULT_PATIENCE, write_all).await {
-        Ok(Ok(versions)) => Ok(versions),
-        Ok(Err(error)) => {
-            tracing::error!(error = %error, "the vault did not take the tokens");
-            Err(Failure::StoreUnavailable)
-        }
-        Err(_) => {
-            tracing::error!("the vault did not take the tokens in time");
-            Err(Failure::StoreUnavailable)
-        }
-    }
-}
-
-/// Takes the tokens of a tenant that was removed meanwhile out of the vault again.
-async fn forget(app: &App, tenant: TenantId, providers: &[Provider]) {
-    for provider in providers {
-        if let Err(error) = app.vault.delete(&Integration::secret_name(tenant, *provider)).await {
-            tracing::error!(error = %error, provider = provider.as_str(), "tokens of a removed tenant are left in the vault");
-        }
-    }
-}
-
-/// The tenant and its connections. A tenant that is gone looks like a state that never was ours.
-async fn view(app: &App, tenant_id: TenantId) -> Result<View, Failure> {
-    let view = app.store.runtime_view(tenant_id).await.map_err(unavailable)?;
-    view.filter(|(tenant, _)| tenant.may_connect()).ok_or(Failure::InvalidState)
-}
-
-fn unavailable(error: store::Error) -> Failure {
-    tracing::error!(error = %error, "the table could not serve");
-    Failure::StoreUnavailable
+    (name.len() <= MAX_ZONE_BYTES).then_some(TimeZone { name, chosen: false })
 }

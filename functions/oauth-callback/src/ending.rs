@@ -79,8 +79,7 @@ impl Failure {
                 StatusCode::CONFLICT,
                 "replayed_state",
                 "This sign-in was already used",
-                "Each sign-in works once. If your assistant did not tell you in Telegram that the account is \
-                 connected, \
+                "Each sign-in works once. If you were not told in Telegram that the account is connected, \
                  send /connect again.",
             ),
             Self::WrongBrowser => (
@@ -94,8 +93,7 @@ impl Failure {
                 StatusCode::NOT_FOUND,
                 "unknown_provider",
                 "This cannot be connected",
-                "There is nothing here by that name. Send /connect to the bot in Telegram to see what can be \
-                 connected.",
+                "There is nothing here by that name. Send /connect to the bot in Telegram to see what there is.",
             ),
             Self::MissingParams => (
                 StatusCode::BAD_REQUEST,
@@ -114,8 +112,7 @@ impl Failure {
                 "exchange_failed",
                 "Google did not complete the sign-in",
                 "Nothing was connected. Send /connect to the bot in Telegram and try again; if it keeps happening, \
-                 wait \
-                 a while.",
+                 wait a while.",
             ),
             Self::NoRefreshToken => (
                 StatusCode::BAD_GATEWAY,

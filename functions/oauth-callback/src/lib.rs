@@ -7,6 +7,7 @@ mod arrival;
 mod connect;
 mod ending;
 mod result;
+mod save;
 mod undo;
 
 use std::sync::Arc;

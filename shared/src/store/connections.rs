@@ -24,7 +24,7 @@ pub struct Connections<'a, T> {
     /// The nonce that was spent for them.
     pub jti: &'a str,
     /// How it ended.
-    pub outcome: &'a T,
+    pub outcome: T,
 }
 
 impl Store {
@@ -46,7 +46,7 @@ impl Store {
             let key = keys::integration(saved.tenant_id, saved.provider);
             items.push(self.transacted_put(&key, encode("integration", &saved)?, read_version)?);
         }
-        items.push(self.ended(jti, outcome)?);
+        items.push(self.ended(jti, &outcome)?);
         let request = self.client.transact_write_items().set_transact_items(Some(items));
         let Err(error) = request.return_consumed_capacity(ReturnConsumedCapacity::Total).send().await else {
             return Ok(());

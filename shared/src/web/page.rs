@@ -98,8 +98,8 @@ impl Page {
         let style = STANDARD.encode(digest::digest(&digest::SHA256, STYLE.as_bytes()));
         let forms = if self.form_targets.is_empty() { "'none'".to_owned() } else { self.form_targets.join(" ") };
         format!(
-            "default-src 'none'; style-src 'sha256-{style}'; form-action {forms}; frame-ancestors 'none'; base-uri \
-             'none'"
+            "default-src 'none'; style-src 'sha256-{style}'; form-action {forms}; frame-ancestors 'none'; \
+             base-uri 'none'"
         )
     }
 }

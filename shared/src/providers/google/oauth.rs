@@ -165,8 +165,8 @@ impl Client {
             .map_err(|_| providers::Error::Malformed { reason: "not a userinfo answer".to_owned() })
     }
 
-    /// What carries the `oauth2` crate's requests. It owns its client: a borrowed one would make these futures
-    /// impossible to send between threads.
+    /// What carries the `oauth2` crate's requests. It owns its client: with a borrowed one the compiler could not tell
+    /// that these futures may move between threads.
     fn transport(&self) -> impl Fn(oauth2::HttpRequest) -> Carried + use<> {
         let http = self.http.clone();
         move |request| Box::pin(carry(http.clone(), request))
