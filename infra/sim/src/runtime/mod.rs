@@ -1,6 +1,6 @@
 //! A stand-in for a tenant's container: the front's durable acknowledgement and an assistant without a model.
 //!
-//! It answers as OpenClaw's webhook was observed to (see [`front`]), takes each update once, and works off its turns
+//! It answers as OpenClaw's webhook was observed to (see `front`), takes each update once, and works off its turns
 //! one after the other, speaking to people through the relay and to Google through our runtime endpoints alone.
 
 mod assistant;

@@ -130,7 +130,7 @@ impl Queue {
     /// Takes a message in and returns its id and sequence number; a repeat gets those of the first.
     ///
     /// # Errors
-    /// What SQS refuses of a message: see [`super::limits`], and what its kind of queue requires or forbids.
+    /// What SQS refuses of a message: see `limits.rs`, and what its kind of queue requires or forbids.
     pub fn send(&mut self, now: Timestamp, sent: Outgoing) -> Result<(String, u64), Refusal> {
         super::limits::check(&sent, self.is_fifo())?;
         self.seen.retain(|_, seen| now < seen.at + DEDUPLICATION);
