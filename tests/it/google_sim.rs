@@ -287,18 +287,24 @@ async fn a_reply_joins_the_conversation_it_answers() {
 #[tokio::test]
 async fn a_maildir_keeps_its_flags() {
     let folder = tempfile::tempdir().expect("a folder");
-    for (name, subject) in
-        [("cur/1.host:2,S", "seen"), ("cur/2.host:2,FS", "flagged"), ("new/3.host", "new"), ("tmp/4", "half")]
-    {
+    for (name, subject) in [
+        ("cur/1.host:2,S", "seen"),
+        ("cur/2.host:2,FS", "flagged"),
+        ("new/3.host", "new"),
+        ("tmp/4", "half"),
+        (".Junk/cur/5.host:2,S", "junk"),
+    ] {
         let path = folder.path().join(name);
         std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
         std::fs::write(path, format!("Subject: {subject}\r\n\r\ntext\r\n")).expect("a file");
     }
     std::fs::write(folder.path().join("beside.eml"), "Subject: beside\n\ntext\n").expect("a file");
     let world = World::start().await;
-    assert_eq!(world.google.fills_mailbox(PERSON, Some(folder.path())).expect("read"), 4);
+    std::fs::create_dir_all(folder.path().join(".Junk/new")).expect("a folder");
+    assert_eq!(world.google.fills_mailbox(PERSON, Some(folder.path())).expect("read"), 5);
     let token = world.access_token().await;
-    for (search, subject) in [("is:starred", "flagged"), ("is:unread subject:new", "new"), ("subject:beside", "beside")]
+    for (search, subject) in
+        [("is:starred", "flagged"), ("is:unread subject:new", "new"), ("subject:beside", "beside"), ("in:spam", "junk")]
     {
         let query = search.replace(' ', "+");
         let (_, list) = world.get(&token, &format!("/gmail/v1/users/me/messages?q={query}")).await;

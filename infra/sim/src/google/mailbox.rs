@@ -227,51 +227,77 @@ struct Found {
     labels: Vec<&'static str>,
 }
 
-/// Folders and files in the order of their names, so that a mailbox looks the same on every run.
+/// Folders and files in the order of their names, so that a mailbox looks the same on every run. Links to folders are
+/// not followed: they can lead around in a circle.
 fn collect(folder: &Path, found: &mut Vec<Found>) -> io::Result<()> {
     let is_maildir = folder.join("cur").is_dir() && folder.join("new").is_dir();
     for path in sorted(folder)? {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let name = name_of(&path);
         if path.is_dir() {
-            match name {
+            match name.as_str() {
+                _ if path.is_symlink() => {}
                 "tmp" if is_maildir => {}
-                "cur" | "new" if is_maildir => collect_maildir(&path, name == "new", found)?,
+                "cur" | "new" if is_maildir => collect_maildir(&path, place_of(folder), found)?,
                 _ => collect(&path, found)?,
             }
         } else if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("eml")) {
-            found.push(Found { raw: std::fs::read(&path)?, labels: vec!["INBOX", "UNREAD"] });
+            found.push(Found { raw: read(&path)?, labels: vec!["INBOX", "UNREAD"] });
         }
     }
     Ok(())
 }
 
 /// See <https://cr.yp.to/proto/maildir.html> for the flags behind `:2,`.
-fn collect_maildir(folder: &Path, is_new: bool, found: &mut Vec<Found>) -> io::Result<()> {
+fn collect_maildir(folder: &Path, place: &'static str, found: &mut Vec<Found>) -> io::Result<()> {
+    let is_new = name_of(folder) == "new";
     for path in sorted(folder)? {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = name_of(&path);
         if name.starts_with('.') || !path.is_file() {
             continue;
         }
         let flags = name.rsplit_once("2,").map_or("", |(_, flags)| flags);
-        let place = if flags.contains('T') {
-            "TRASH"
-        } else if flags.contains('D') {
-            "DRAFT"
-        } else {
-            "INBOX"
+        let place = match flags {
+            flags if flags.contains('T') => "TRASH",
+            flags if flags.contains('D') => "DRAFT",
+            _ => place,
         };
         let mut labels = vec![place];
         labels.extend((is_new || !flags.contains('S')).then_some("UNREAD"));
         labels.extend(flags.contains('F').then_some("STARRED"));
-        found.push(Found { raw: std::fs::read(&path)?, labels });
+        found.push(Found { raw: read(&path)?, labels });
     }
     Ok(())
 }
 
+/// Where the mail of a Maildir lies in Gmail, by the usual names of its subfolders, such as `.Sent`.
+fn place_of(maildir: &Path) -> &'static str {
+    match name_of(maildir).trim_start_matches('.').to_lowercase().as_str() {
+        "sent" | "sent items" | "sent messages" => "SENT",
+        "drafts" => "DRAFT",
+        "trash" | "deleted items" | "deleted messages" => "TRASH",
+        "spam" | "junk" => "SPAM",
+        _ => "INBOX",
+    }
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    std::fs::read(path).map_err(|error| named(path, &error))
+}
+
 fn sorted(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut paths = std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+    let entries = std::fs::read_dir(folder).map_err(|error| named(folder, &error))?;
+    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
     paths.sort();
     Ok(paths)
+}
+
+/// The system's own message does not say which file it is about.
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("`{}` cannot be read: {error}", path.display()))
 }
 
 fn header<'p>(payload: &'p Value, name: &str) -> Option<&'p str> {
