@@ -14,6 +14,7 @@ mod google_contract;
 mod google_sim;
 mod google_world;
 mod local;
+mod mail_corpus;
 mod oauth;
 mod oauth_endings;
 mod oauth_kill;
