@@ -1,11 +1,14 @@
 //! Connecting, stopped dead after each request it makes, at once in two tabs, and against changes underneath it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use nbhd::domain::integration::{Provider, Status};
+use nbhd::clock::Waiter;
+use nbhd::domain::integration::{Integration, Provider, Status};
 use nbhd::domain::tenant::{Lifecycle, Tenant};
 use nbhd::flows::connect_link::Services;
+use nbhd::flows::lease;
 use nbhd::providers::azure::key_vault::Vault;
 use nbhd_sim::google::{Endpoint, Scopes};
 
@@ -121,6 +124,35 @@ async fn a_name_that_is_softly_deleted_in_the_vault_is_used_again() {
     world.later(Duration::from_secs(60));
     world.connect(&mut world.browser(), Services::Google, &Scopes::All).await;
     assert_is_connected(&world).await;
+}
+
+#[tokio::test]
+async fn a_disconnect_job_at_work_is_waited_for() {
+    let world = World::start().await;
+    world.connect(&mut world.browser(), Services::Gmail, &Scopes::All).await;
+    let mut row = world.row(world.ada, Provider::Gmail).await.expect("a row");
+    let version = row.version;
+    row.status = Status::Revoked;
+    let row = world.store.save_integration(&row, Some(version)).await.expect("unchanged meanwhile");
+    let leased = lease::try_take(&world.store, &row, world.clock.now()).await.expect("a table").expect("free");
+
+    // The job deletes the secret while the callback waits, and then gives the lease back.
+    let http = nbhd::http::client(&world.env).expect("a client");
+    let vault = Arc::new(Vault::new(&world.env, &http).expect("complete settings"));
+    let store = world.store.clone();
+    let job = Waiter::hook(move |_| {
+        let (vault, store, leased) = (Arc::clone(&vault), store.clone(), leased.clone());
+        async move {
+            vault.delete(&leased.secret_name).await.expect("deleted");
+            vault.purge(&leased.secret_name).await.expect("purged");
+            let released = Integration { lease_until: None, secret_version: String::new(), ..leased.clone() };
+            store.save_integration(&released, Some(leased.version)).await.expect("nobody else writes");
+        }
+    });
+    world.later(Duration::from_secs(1));
+    world.connect(&mut world.browser_waiting_by(job), Services::Google, &Scopes::All).await;
+    assert_is_connected(&world).await;
+    assert_eq!(world.azure.vault.versions(&row.secret_name).len(), 1, "written after the purge");
 }
 
 /// Comes back from Google and changes Ada's row between the exchange and the end; the page's status and code.

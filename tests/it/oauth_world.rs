@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request, StatusCode, header};
-use nbhd::clock::{Clock, Timestamp};
+use nbhd::clock::{Clock, Timestamp, Waiter};
 use nbhd::config::Env;
 use nbhd::domain::ids::{ChatId, TenantId};
 use nbhd::domain::integration::{Integration, Provider};
@@ -112,6 +112,11 @@ impl World {
 
     pub(crate) fn browser(&self) -> Browser {
         Browser { functions: self.functions.clone(), cookies: BTreeMap::new(), user_agent: CHROME }
+    }
+
+    /// A browser whose functions let time pass as `waiter` does.
+    pub(crate) fn browser_waiting_by(&self, waiter: Waiter) -> Browser {
+        Browser { functions: functions_waiting_by(waiter, &self.env, &self.clock), ..self.browser() }
     }
 
     /// A fresh sandbox of both functions for a browser that has its cookies already.
@@ -242,8 +247,12 @@ fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
 }
 
 fn functions(env: &Env, clock: &Clock) -> Router {
+    functions_waiting_by(Waiter::default(), env, clock)
+}
+
+fn functions_waiting_by(waiter: Waiter, env: &Env, clock: &Clock) -> Router {
     let authorize = oauth_authorize::App::new(env, clock.clone()).expect("complete settings");
-    let callback = oauth_callback::App::new(env, clock.clone()).expect("complete settings");
+    let callback = oauth_callback::App::new(env, clock.clone()).expect("complete settings").waiting_by(waiter);
     let routes = oauth_authorize::router(authorize).merge(oauth_callback::router(callback));
     gateway::in_front_of(routes, clock)
 }

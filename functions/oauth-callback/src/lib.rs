@@ -15,7 +15,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
-use nbhd::clock::Clock;
+use nbhd::clock::{Clock, Waiter};
 use nbhd::config::{ConfigError, Env};
 use nbhd::flows::connect_link::Links;
 use nbhd::providers::azure::key_vault::Vault;
@@ -35,6 +35,7 @@ pub struct App {
     vault: Vault,
     bot: Bot,
     clock: Clock,
+    waiter: Waiter,
 }
 
 impl App {
@@ -52,7 +53,15 @@ impl App {
             vault: Vault::new(env, &http)?,
             bot: Bot::new(env, http)?,
             clock,
+            waiter: Waiter::default(),
         })
+    }
+
+    /// The same, waiting for other workers as `waiter` does.
+    #[must_use]
+    pub fn waiting_by(mut self, waiter: Waiter) -> Self {
+        self.waiter = waiter;
+        self
     }
 }
 

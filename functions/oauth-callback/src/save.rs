@@ -6,6 +6,7 @@ use nbhd::clock::Timestamp;
 use nbhd::domain::ids::TenantId;
 use nbhd::domain::integration::{Integration, Provider, Status};
 use nbhd::domain::tenant::{Tenant, TimeZone};
+use nbhd::flows::lease;
 use nbhd::flows::stored_token::StoredToken;
 use nbhd::providers;
 use nbhd::store::{self, Connections};
@@ -49,7 +50,7 @@ pub(crate) async fn save(app: &App, consent: &Consent<'_>, view: View) -> Result
     let mut read = Ok(view);
     let mut superseded = Vec::new();
     for _ in 0..ATTEMPTS {
-        let (tenant, rows) = match read {
+        let (tenant, rows) = match once_no_job_is_at_work(app, consent, read).await {
             Ok(view) => view,
             Err(failure) => {
                 if failure == Failure::InvalidState {
@@ -73,6 +74,27 @@ pub(crate) async fn save(app: &App, consent: &Consent<'_>, view: View) -> Result
             Err(error) => return Err(unavailable(error)),
         }
         read = self::view(app, tenant_id).await;
+    }
+    Err(unavailable(store::Error::Conflict))
+}
+
+/// Waits for a disconnect job that holds a row's lease: it would delete what is written now. A refresh is not waited
+/// for, because its late word is not heard once the row has changed.
+async fn once_no_job_is_at_work(
+    app: &App,
+    consent: &Consent<'_>,
+    read: Result<View, Failure>,
+) -> Result<View, Failure> {
+    let mut read = read;
+    for _ in 0..lease::POLLS {
+        let (tenant, rows) = read?;
+        let now = app.clock.now();
+        let has_a_job = |row: &Integration| row.status == Status::Revoked && row.is_leased(now);
+        if !rows.iter().any(|row| consent.providers.contains(&row.provider) && has_a_job(row)) {
+            return Ok((tenant, rows));
+        }
+        app.waiter.wait(lease::POLL).await;
+        read = view(app, tenant.tenant_id).await;
     }
     Err(unavailable(store::Error::Conflict))
 }
