@@ -30,6 +30,11 @@ static DESTINATION: OnceLock<Destination> = OnceLock::new();
 /// Starts logging for the function `name`; call it once, before anything else.
 pub fn init(name: &'static str) {
     start(Destination::StandardOutput);
+    // A panic's own message may quote what was being read, be it mail or a token; where it happened finds the bug.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(code = "panicked", place, "a bug ended this piece of work");
+    }));
     tracing::info!(function = name, "started");
 }
 
