@@ -1,4 +1,5 @@
-//! Lists and opens every message of the mailbox as the assistant would, and shows in a table how each character set fared.
+//! Lists and opens every message of the mailbox as the assistant would, and shows in a table how each character set
+//! fared.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -184,8 +184,8 @@ impl World {
         Ok(subscriber)
     }
 
-    /// Carries everything to its end: Telegram's updates through the webhook, both queues through their functions and the
-    /// assistants' turns, until nothing is left to do. Moves a manual clock on while messages are put off.
+    /// Carries everything to its end: Telegram's updates through the webhook, both queues through their functions and
+    /// the assistants' turns, until nothing is left to do. Moves a manual clock on while messages are put off.
     pub async fn settle(&self) {
         loop {
             let delivered = self.telegram.deliver().await.len();
