@@ -11,6 +11,7 @@ mod forward_kill;
 mod forward_world;
 mod gmail;
 mod google_contract;
+mod google_oauth;
 mod google_sim;
 mod google_world;
 mod local;
