@@ -1,4 +1,4 @@
-//! `runtime-gmail`: a tenant's mail for its own runtime, every error by its name, and what a call costs.
+//! `runtime-gmail`: a tenant's mail for its own runtime, and every error by its name.
 
 use nbhd::domain::ids::TenantId;
 use nbhd::domain::integration::{Provider, Status};
@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 
 use crate::runtime_world::{HOUR, Runtime, World};
 
-const LIST: &str = "gmail/messages/";
+pub(crate) const LIST: &str = "gmail/messages/";
 
 /// The identifier of the sample message whose subject contains `subject`.
-fn message(world: &World, subject: &str) -> String {
+pub(crate) fn message(world: &World, subject: &str) -> String {
     let has = |found: Option<&str>| found.is_some_and(|found| found.contains(subject));
     world.google.mailbox(world.ana.account, |mailbox| {
         let found = mailbox.messages().iter().find(|message| has(message.header("Subject")));
@@ -21,7 +21,7 @@ fn message(world: &World, subject: &str) -> String {
     })
 }
 
-async fn open(world: &World, id: &str, query: &str) -> Value {
+pub(crate) async fn open(world: &World, id: &str, query: &str) -> Value {
     let answer = world.get(&format!("gmail/messages/{id}/{query}")).await;
     assert_eq!(answer.status, 200, "{:?}", answer.json());
     answer.json()
@@ -332,85 +332,4 @@ async fn store_unavailable_whether_table_or_vault_is_down() {
     assert!(answer.retry_after().is_some());
     world.azure.vault.recovers();
     assert_eq!(world.get(LIST).await.status, 200);
-}
-
-// Tokens, and what a call costs.
-
-#[tokio::test]
-async fn a_refused_token_is_renewed_once() {
-    let world = World::start().await;
-    for endpoint in [Endpoint::MessagesList, Endpoint::MessagesGet] {
-        let renewals = world.google.calls(Endpoint::Token);
-        world.google.fail_next(endpoint, Failure::Unauthorized);
-        assert_eq!(world.get(LIST).await.status, 200, "{endpoint:?}");
-        assert_eq!(world.google.calls(Endpoint::Token), renewals + 1, "{endpoint:?}");
-    }
-    let (renewals, lists) = (world.google.calls(Endpoint::Token), world.google.calls(Endpoint::MessagesList));
-    world.google.fails(Endpoint::MessagesList, Failure::Unauthorized);
-    let answer = world.get(LIST).await;
-    assert_eq!(
-        (answer.error().1.as_str(), &answer.json()["provider_status"]),
-        ("provider_request_failed", &json!(401))
-    );
-    assert_eq!(world.google.calls(Endpoint::Token), renewals + 1);
-    assert_eq!(world.google.calls(Endpoint::MessagesList), lists + 2);
-}
-
-#[tokio::test]
-async fn a_call_costs_one_query() {
-    let world = World::start().await;
-    world.get(LIST).await;
-    let id = message(&world, "nvoice");
-    open(&world, &id, "").await;
-    assert_eq!(world.table_calls(), ["Query", "Query"]);
-    assert!((world.table.units() - 2.0).abs() < f64::EPSILON, "{} units", world.table.units());
-}
-
-#[tokio::test]
-async fn a_warm_list_of_ten_is_eleven_requests_in_two_round_trips() {
-    let world = World::start().await;
-    for number in 0..10 {
-        world.google.delivers(world.ana.account, format!("Subject: {number}\r\n\r\nhello").as_bytes());
-    }
-    assert_eq!(world.get("gmail/messages/?max_results=10").await.status, 200);
-    world.journal.clear();
-    // No get is answered, so all ten can only be under way when none waits for another.
-    let (lists, gets) = (world.google.calls(Endpoint::MessagesList), world.google.calls(Endpoint::MessagesGet));
-    world.google.fails(Endpoint::MessagesGet, Failure::Hangs);
-    let all_asked = async {
-        while world.google.calls(Endpoint::MessagesGet) < gets + 10 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::select! {
-        answer = world.get("gmail/messages/?max_results=10") => panic!("answered {} without any message", answer.status),
-        () = all_asked => {}
-    }
-    assert_eq!(world.google.calls(Endpoint::MessagesList), lists + 1);
-    assert_eq!(world.journal.entries().len(), 11, "Google alone is asked");
-}
-
-#[tokio::test]
-async fn every_request_asks_for_the_fields_it_needs() {
-    let world = World::start().await;
-    world.get(LIST).await;
-    open(&world, &message(&world, "nvoice"), "").await;
-    let calls = world.journal.of("google");
-    assert!(calls.iter().all(|call| call.path.contains("fields=")), "{calls:?}");
-}
-
-#[tokio::test]
-async fn neither_mail_nor_token_nor_key_is_emitted() {
-    let world = World::start().await;
-    let id = message(&world, "nvoice");
-    let text = open(&world, &id, "").await["body_text"].as_str().expect("a text").to_owned();
-    world.google.fail_next(Endpoint::MessagesList, Failure::Echoes);
-    world.get("gmail/messages/?q=very-private-search").await;
-    let emitted = nbhd::telemetry::capture();
-    let line = text.lines().find(|line| line.len() > 20).expect("a line of some length");
-    for secret in
-        [line, "very-private-search", world.ana.key].into_iter().chain(world.google.issued().iter().map(String::as_str))
-    {
-        assert!(!emitted.contains(secret), "{secret:?} was emitted");
-    }
 }

@@ -10,6 +10,7 @@ mod forward;
 mod forward_kill;
 mod forward_world;
 mod gmail;
+mod gmail_cost;
 mod google_contract;
 mod google_oauth;
 mod google_sim;
