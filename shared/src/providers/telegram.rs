@@ -31,6 +31,8 @@ const TRANSFER_TIMEOUT: Duration = Duration::from_secs(24);
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
 /// No path Telegram hands out is near this long.
 const MAX_FILE_PATH_BYTES: usize = 256;
+/// Telegram's own words about a refusal are shorter.
+const MAX_DESCRIPTION: usize = 100;
 
 /// The shared bot.
 #[derive(Clone, Debug)]
@@ -314,8 +316,14 @@ fn refusal(status: StatusCode, retry_after: Option<u64>, description: Option<Str
         StatusCode::UNAUTHORIZED => Error::Unauthorized,
         StatusCode::NOT_FOUND => Error::NotFound,
         status if status.is_server_error() => Error::Failed { status: status.as_u16() },
-        status => Error::Refused { status: status.as_u16(), reason: description.unwrap_or_default() },
+        status => Error::Refused { status: status.as_u16(), reason: unquoted(&description.unwrap_or_default()) },
     }
+}
+
+/// A description up to where it begins to quote what was sent: errors are logged, messages are not.
+fn unquoted(description: &str) -> String {
+    let plain = description.split('"').next().unwrap_or_default().split(" '").next().unwrap_or_default();
+    plain.trim_end().chars().take(MAX_DESCRIPTION).collect()
 }
 
 /// The error carries the address it was for, and that the token: only its kind is kept.
@@ -379,5 +387,13 @@ mod tests {
         let blocked = r#"{"ok":false,"error_code":403,"description":"Forbidden: bot was blocked by the user"}"#;
         assert!(matches!(read(blocked), Err(Error::Refused { status: 403, reason }) if reason.contains("blocked")));
         assert!(matches!(read(r#"{"ok":false,"error_code":502}"#), Err(Error::Failed { status: 502 })));
+    }
+
+    #[test]
+    fn a_refusal_does_not_repeat_what_was_sent() {
+        let tag = "Bad Request: can't parse entities: Unsupported start tag \"secret\" at byte offset 7";
+        assert_eq!(unquoted(tag), "Bad Request: can't parse entities: Unsupported start tag");
+        assert_eq!(unquoted("Bad Request: button URL 'secret' is invalid"), "Bad Request: button URL");
+        assert_eq!(unquoted(&"x".repeat(1_000)).len(), MAX_DESCRIPTION);
     }
 }
