@@ -144,7 +144,10 @@ fn start(artifact: &Artifact, settings: &[Setting]) -> anyhow::Result<Start> {
     let read = connection.read(&mut poll)?;
     let init = began.elapsed().as_secs_f64();
     ensure!(poll[..read].starts_with(FIRST_POLL), "`{}` began with another request than a poll", artifact.name);
-    Ok(Start { init, memory: process.peak_memory()? })
+    let memory = process.peak_memory()?;
+    // Before its connection closes, which it would complain about.
+    drop(process);
+    Ok(Start { init, memory })
 }
 
 /// A measured start waits for a connection without end; this one finds out whether there will be one.
@@ -153,13 +156,16 @@ fn ensure_it_starts(artifact: &Artifact, settings: &[Setting]) -> anyhow::Result
     runtime_api.set_nonblocking(true)?;
     let mut process = Process::spawn(&artifact.path, runtime_api.local_addr()?, settings)?;
     let began = Instant::now();
-    while runtime_api.accept().is_err() {
+    loop {
+        if let Ok(_connection) = runtime_api.accept() {
+            drop(process);
+            return Ok(());
+        }
         if process.has_ended() || began.elapsed() > PATIENCE {
             bail!("`{}` does not start with the bench's settings: its message is above", artifact.name);
         }
         std::thread::yield_now();
     }
-    Ok(())
 }
 
 fn median(starts: &[Start], figure: impl Fn(&Start) -> f64) -> f64 {

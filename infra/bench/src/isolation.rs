@@ -42,8 +42,6 @@ const BOT_TOKEN: &str = "123456:bench-bot-token";
 ///
 /// The worlds are measured in turns, so that a busy machine slows all of them alike.
 pub(crate) async fn measure(report: &mut Report) -> anyhow::Result<()> {
-    // The function's log lines are not what is printed here.
-    nbhd::telemetry::capture();
     let mut worlds = Vec::new();
     for hanging in HANGING {
         worlds.push(World::start(hanging).await?);

@@ -5,9 +5,11 @@
 mod artifact;
 mod cold;
 mod isolation;
+mod lambda;
 mod process;
 mod report;
 mod ssm;
+mod warm;
 
 use std::process::ExitCode;
 
@@ -21,6 +23,8 @@ const QUEUE_FUNCTIONS: [&str; 2] = ["telegram-forward", "scheduled-refresh"];
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
+    // What the functions in this process log is not what is printed here.
+    nbhd::telemetry::capture();
     let http = Artifact::built("echo-http", &HTTP_FUNCTIONS)?;
     let queue = Artifact::built("echo-queue", &QUEUE_FUNCTIONS)?;
 
@@ -33,6 +37,10 @@ async fn main() -> anyhow::Result<ExitCode> {
     for (echo, functions) in [&http, &queue] {
         cold::starts_with_parameters(&mut report, echo, functions, &cold::settings_from(&ssm))?;
     }
+    let (functions, queues) = (&http.1, &queue.1);
+    warm::updates(&mut report, &functions[0], &queues[0]).await?;
+    warm::first_tls_request(&mut report, &queues[0]).await?;
+    warm::mailbox_list(&mut report, &functions[4]).await?;
     isolation::measure(&mut report).await?;
     Ok(report.verdict())
 }

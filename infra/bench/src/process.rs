@@ -1,8 +1,9 @@
-//! A running function, seen from outside: its memory as the kernel counts it.
+//! A running function, seen from outside: its memory and its CPU time as the kernel counts them.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -47,6 +48,16 @@ impl Process {
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no `VmHWM` in its status")?;
         let kilobytes: f64 = line.trim().trim_end_matches(" kB").parse()?;
         Ok(kilobytes / 1024.0)
+    }
+
+    /// The CPU time of all its threads so far.
+    pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
+        let mut nanoseconds = 0;
+        for task in std::fs::read_dir(self.proc().join("task"))? {
+            let schedstat = std::fs::read_to_string(task?.path().join("schedstat"))?;
+            nanoseconds += schedstat.split(' ').next().context("an empty `schedstat`")?.parse::<u64>()?;
+        }
+        Ok(Duration::from_nanos(nanoseconds))
     }
 
     fn proc(&self) -> PathBuf {
