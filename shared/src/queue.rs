@@ -1,5 +1,6 @@
 //! The queues; the only module that names `aws_sdk_sqs`.
 
+use std::marker::PhantomData;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -26,6 +27,10 @@ pub const LARGEST_UPDATE: usize = 767 * 1024;
 /// The longest time a message can be put off.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html>
 const MAX_VISIBILITY: Duration = Duration::from_secs(43_200);
+
+/// The longest time a new message can be put off.
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>
+pub const MAX_DELAY: Duration = Duration::from_secs(900);
 
 /// The queue did not take, or did not change, a message. Whether it took effect is unknown.
 #[derive(Debug, thiserror::Error)]
@@ -69,9 +74,14 @@ impl Queues {
         Updates { client: self.client.clone(), url: url.to_owned() }
     }
 
-    /// The queue of refresh jobs, by its address.
-    pub fn refresh(&self, url: &str) -> Refresh {
-        Refresh { client: self.client.clone(), url: url.to_owned() }
+    /// The queue of `scheduled-refresh`, by its address.
+    pub fn refresh(&self, url: &str) -> Jobs<RefreshJob> {
+        Jobs { client: self.client.clone(), url: url.to_owned(), job: PhantomData }
+    }
+
+    /// The queue of `tenant-reconcile`, by its address.
+    pub fn lifecycle(&self, url: &str) -> Jobs<LifecycleJob> {
+        Jobs { client: self.client.clone(), url: url.to_owned(), job: PhantomData }
     }
 }
 
@@ -149,21 +159,43 @@ pub enum RefreshJob {
     },
 }
 
-/// The queue of refresh jobs.
-#[derive(Clone, Debug)]
-pub struct Refresh {
-    client: Arc<LazyLock<Client, MakeClient>>,
-    url: String,
+/// A job of the function `tenant-reconcile`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "job", rename_all = "snake_case")]
+pub enum LifecycleJob {
+    /// Look whether the tenant is as it is intended to be.
+    Reconcile {
+        /// Which one.
+        tenant_id: TenantId,
+    },
 }
 
-impl Refresh {
-    /// Puts a job on the queue.
+/// A queue of one function's jobs; any order, each at least once.
+#[derive(Clone, Debug)]
+pub struct Jobs<J> {
+    client: Arc<LazyLock<Client, MakeClient>>,
+    url: String,
+    job: PhantomData<J>,
+}
+
+impl<J: Serialize> Jobs<J> {
+    /// Puts a job on the queue, to be done now.
     ///
     /// # Errors
     /// [`Error`]; the job may be on the queue all the same.
-    pub async fn send(&self, job: &RefreshJob) -> Result<(), Error> {
+    pub async fn send(&self, job: &J) -> Result<(), Error> {
+        self.send_later(job, Duration::ZERO).await
+    }
+
+    /// Puts a job on the queue, to be done after `delay` (whole seconds, at most [`MAX_DELAY`]).
+    ///
+    /// # Errors
+    /// [`Error`]; the job may be on the queue all the same.
+    pub async fn send_later(&self, job: &J, delay: Duration) -> Result<(), Error> {
         let body = serde_json::to_string(job).map_err(|error| Error { reason: error.to_string() })?;
         let request = self.client.send_message().queue_url(&self.url).message_body(body);
+        let seconds = i32::try_from(delay.min(MAX_DELAY).as_secs()).unwrap_or_default();
+        let request = if seconds > 0 { request.delay_seconds(seconds) } else { request };
         request.send().await.map(|_| ()).map_err(|error| unavailable(&error))
     }
 }

@@ -7,7 +7,7 @@ use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use nbhd::clock::{Clock, Timestamp};
 use nbhd::config::Env;
 use nbhd::domain::ids::{ChatId, TenantId};
-use nbhd::domain::route::{Route, RouteStatus};
+use nbhd::domain::route::Route;
 use nbhd::domain::secrets::MasterKey;
 use nbhd::queue::{Queues, Updates};
 use nbhd::store::Store;
@@ -104,19 +104,7 @@ impl World {
 
     /// Changes a chat's route; one that was not there is active, without a runtime.
     pub(crate) async fn set_route(&self, chat: i64, change: impl FnOnce(&mut Route)) {
-        let new = || Route {
-            chat_id: ChatId(chat),
-            tenant_id: TenantId::random(),
-            status: RouteStatus::Active,
-            runtime_url: None,
-            generation: 1,
-            other_generation: None,
-            activated_at: None,
-            arrival: None,
-            last_update: None,
-            slow_down: None,
-            waking_told_at: None,
-        };
+        let new = || Route::new(ChatId(chat), TenantId::random());
         let mut route = self.store.route(ChatId(chat)).await.expect("readable").unwrap_or_else(new);
         change(&mut route);
         self.store.put_route(&route).await.expect("written");

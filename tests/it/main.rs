@@ -26,6 +26,7 @@ mod oauth_world;
 mod pump;
 mod relay;
 mod runtime_world;
+mod store_billing;
 mod storm;
 mod telegram_bot;
 mod telegram_contract;

@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use nbhd::domain::integration::Provider;
-use nbhd::domain::tenant::{Lifecycle, Tenant};
+use nbhd::domain::tenant::{Lifecycle, Tenant, Tombstone};
 use nbhd::flows::connect_link::{LIFETIME, Services};
 use nbhd_sim::google::{Endpoint, Failure, Scopes};
 use nbhd_sim::key_vault;
@@ -41,13 +41,19 @@ async fn invalid_state_when_it_is_not_ours_or_for_another_service() {
 
 #[tokio::test]
 async fn invalid_state_when_the_tenant_is_gone() {
-    for lifecycle in [Lifecycle::Deprovisioning, Lifecycle::Deleted] {
+    for tombstone in [false, true] {
         let world = World::start().await;
         let mut browser = world.browser();
         let back = world.way_back(&mut browser, Services::Gmail, &Scopes::All).await;
         let tenant = world.tenant().await;
-        let gone = Tenant { lifecycle, ..tenant.clone() };
-        world.store.save_tenant(&gone, Some(tenant.version)).await.expect("unchanged meanwhile");
+        if tombstone {
+            let Tenant { tenant_id, customer, version, .. } = tenant;
+            let left = Tombstone { tenant_id, customer, deleted_at: world.clock.now(), receipt: Vec::new(), version };
+            world.store.bury_tenant(&left, version).await.expect("unchanged meanwhile");
+        } else {
+            let gone = Tenant { lifecycle: Lifecycle::Deprovisioning, ..tenant.clone() };
+            world.store.save_tenant(&gone, Some(tenant.version)).await.expect("unchanged meanwhile");
+        }
         let page = browser.get(&back).await;
         assert_eq!((page.status, page.code()), (StatusCode::BAD_REQUEST, "invalid_state"));
         assert_eq!(world.google.calls(Endpoint::Token), 0);

@@ -274,14 +274,5 @@ fn settings(table: &Table, sqs: &Sqs, telegram: &Telegram) -> Env {
 }
 
 pub(crate) fn tenant(tenant_id: TenantId, chat: i64) -> Tenant {
-    Tenant {
-        tenant_id,
-        lifecycle: Lifecycle::Active,
-        chat_id: ChatId(chat),
-        key_hashes: Vec::new(),
-        generation: 1,
-        other_generation: None,
-        time_zone: None,
-        version: 0,
-    }
+    Tenant { lifecycle: Lifecycle::Active, ..Tenant::new(tenant_id, ChatId(chat)) }
 }

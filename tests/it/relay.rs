@@ -165,7 +165,6 @@ async fn only_a_tenant_that_runs_is_served() {
         (Lifecycle::Active, true),
         (Lifecycle::Suspended, false),
         (Lifecycle::Deprovisioning, false),
-        (Lifecycle::Deleted, false),
     ] {
         world.change(&ana, |tenant| Tenant { lifecycle, ..tenant }).await;
         for method in ["getMe", "sendMessage"] {

@@ -108,14 +108,9 @@ impl World {
     /// A tenant that has connected nothing.
     pub(crate) async fn has_tenant(&self, runtime: &Runtime, chat: i64) {
         let tenant = Tenant {
-            tenant_id: runtime.tenant,
             lifecycle: Lifecycle::Active,
-            chat_id: ChatId(chat),
             key_hashes: vec![KeyHash::of(runtime.key)],
-            generation: 1,
-            other_generation: None,
-            time_zone: None,
-            version: 0,
+            ..Tenant::new(runtime.tenant, ChatId(chat))
         };
         self.store.save_tenant(&tenant, None).await.expect("a new tenant");
     }

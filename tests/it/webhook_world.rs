@@ -122,19 +122,7 @@ impl World {
     }
 
     pub(crate) async fn set_route(&self, status: RouteStatus) {
-        let route = Route {
-            chat_id: ChatId(ANA),
-            tenant_id: self.tenant,
-            status,
-            runtime_url: None,
-            generation: 1,
-            other_generation: None,
-            activated_at: None,
-            arrival: None,
-            last_update: None,
-            slow_down: None,
-            waking_told_at: None,
-        };
+        let route = Route { status, ..Route::new(ChatId(ANA), self.tenant) };
         self.store.put_route(&route).await.expect("the table is up");
     }
 
@@ -170,16 +158,7 @@ impl World {
     }
 
     fn tenant_row(&self) -> Tenant {
-        Tenant {
-            tenant_id: self.tenant,
-            lifecycle: Lifecycle::Active,
-            chat_id: ChatId(ANA),
-            key_hashes: Vec::new(),
-            generation: 1,
-            other_generation: None,
-            time_zone: None,
-            version: 0,
-        }
+        Tenant { lifecycle: Lifecycle::Active, ..Tenant::new(self.tenant, ChatId(ANA)) }
     }
 }
 

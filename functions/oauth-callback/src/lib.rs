@@ -21,7 +21,7 @@ use nbhd::flows::connect_link::Links;
 use nbhd::providers::azure::key_vault::Vault;
 use nbhd::providers::google::{calendar, oauth};
 use nbhd::providers::telegram::Bot;
-use nbhd::queue::{Queues, Refresh};
+use nbhd::queue::{Jobs, Queues, RefreshJob};
 use nbhd::store::Store;
 use nbhd::web;
 
@@ -29,7 +29,7 @@ use nbhd::web;
 pub struct App {
     links: Links,
     store: Store,
-    disconnects: Refresh,
+    disconnects: Jobs<RefreshJob>,
     google: Option<oauth::Client>,
     calendar: calendar::Client,
     vault: Vault,

@@ -47,7 +47,7 @@ pub struct App {
     links: Links,
     store: Store,
     inbound: queue::Updates,
-    refresh: queue::Refresh,
+    refresh: queue::Jobs<queue::RefreshJob>,
     clock: Clock,
 }
 

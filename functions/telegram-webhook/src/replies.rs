@@ -111,7 +111,7 @@ pub(crate) fn status(chat: ChatId, tenant: &Tenant, integrations: &[Integration]
         Lifecycle::Pending | Lifecycle::Provisioning => "being made ready",
         Lifecycle::Active => "running",
         Lifecycle::Suspended => "paused; send /billing to resume",
-        Lifecycle::Deprovisioning | Lifecycle::Deleted => "removed",
+        Lifecycle::Deprovisioning => "being removed",
     };
     let zone = tenant.time_zone.as_ref().map_or("not known; set it with /timezone", |zone| &zone.name);
     let mut lines = vec![format!("Assistant: {assistant}")];

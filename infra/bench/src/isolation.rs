@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use nbhd::clock::Clock;
 use nbhd::config::Env;
 use nbhd::domain::ids::{ChatId, TenantId};
-use nbhd::domain::route::{Route, RouteStatus};
+use nbhd::domain::route::Route;
 use nbhd::domain::secrets::MasterKey;
 use nbhd::queue::{Queues, Updates};
 use nbhd::store::Store;
@@ -179,19 +179,7 @@ async fn runtime_of(store: &Store, chat: i64) -> anyhow::Result<Runtime> {
         internal_key: "internal key".to_owned(),
     };
     let runtime = Runtime::start(settings, &Clock::System).await?;
-    let route = Route {
-        chat_id: ChatId(chat),
-        tenant_id,
-        status: RouteStatus::Active,
-        runtime_url: Some(runtime.base_url()),
-        generation,
-        other_generation: None,
-        activated_at: None,
-        arrival: None,
-        last_update: None,
-        slow_down: None,
-        waking_told_at: None,
-    };
+    let route = Route { runtime_url: Some(runtime.base_url()), generation, ..Route::new(ChatId(chat), tenant_id) };
     store.put_route(&route).await?;
     Ok(runtime)
 }

@@ -2,7 +2,7 @@
 
 use nbhd::config::Env;
 use nbhd::domain::ids::{ChatId, TenantId};
-use nbhd::domain::route::{Route, RouteStatus};
+use nbhd::domain::route::Route;
 use nbhd::domain::secrets::{KeyHash, MasterKey};
 use nbhd::domain::tenant::{Lifecycle, Tenant};
 use nbhd_sim::runtime::{Runtime, Settings};
@@ -37,29 +37,19 @@ pub(crate) async fn seed(world: &World, chat_id: ChatId) -> anyhow::Result<Subsc
     let tenant_id = known.as_ref().map_or_else(TenantId::random, |tenant| tenant.tenant_id);
     let secrets = secrets(world, tenant_id)?;
     let tenant = Tenant {
-        tenant_id,
         lifecycle: Lifecycle::Active,
-        chat_id,
         key_hashes: vec![KeyHash::of(&secrets.internal_key)],
         generation: GENERATION,
-        other_generation: None,
         time_zone: known.as_ref().and_then(|tenant| tenant.time_zone.clone()),
-        version: 0,
+        ..Tenant::new(tenant_id, chat_id)
     };
     store.save_tenant(&tenant, known.map(|tenant| tenant.version)).await?;
     let runtime = Runtime::start(secrets.clone(), &world.clock).await?;
     let route = Route {
-        chat_id,
-        tenant_id,
-        status: RouteStatus::Active,
         runtime_url: Some(runtime.base_url()),
         generation: GENERATION,
-        other_generation: None,
         activated_at: Some(world.clock.now()),
-        arrival: None,
-        last_update: None,
-        slow_down: None,
-        waking_told_at: None,
+        ..Route::new(chat_id, tenant_id)
     };
     store.put_route(&route).await?;
     Ok(Subscriber { tenant_id, chat_id, secrets, runtime })

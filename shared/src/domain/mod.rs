@@ -1,11 +1,13 @@
 //! What the system knows without asking anyone: pure, without I/O, clock or environment.
 
 pub mod command;
+pub mod due;
 pub mod ids;
 pub mod integration;
 pub mod rate;
 pub mod route;
 pub mod scope;
 pub mod secrets;
+pub mod subscription;
 pub mod tenant;
 pub mod update;

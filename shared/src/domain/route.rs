@@ -61,6 +61,23 @@ pub struct SlowDown {
 }
 
 impl Route {
+    /// A route that delivers, once it has a runtime's address.
+    pub const fn new(chat_id: ChatId, tenant_id: TenantId) -> Self {
+        Self {
+            chat_id,
+            tenant_id,
+            status: RouteStatus::Active,
+            runtime_url: None,
+            generation: 1,
+            other_generation: None,
+            activated_at: None,
+            arrival: None,
+            last_update: None,
+            slow_down: None,
+            waking_told_at: None,
+        }
+    }
+
     /// The generations whose secrets are valid, the current one first.
     pub fn generations(&self) -> impl Iterator<Item = u32> {
         std::iter::once(self.generation).chain(self.other_generation)

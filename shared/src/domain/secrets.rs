@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 
-use super::ids::TenantId;
+use super::ids::{ChatId, TenantId};
 use crate::clock::Timestamp;
 
 /// The shortest key that is accepted, in bytes: the output of SHA-256.
@@ -55,15 +55,28 @@ impl MasterKey {
         self.derive("relay-file", &[tenant.as_bytes(), &until.millis().to_be_bytes(), path.as_bytes()])
     }
 
+    /// The tenant of a chat: two checkouts at once make one tenant, and nobody without the key can guess its id.
+    pub fn tenant_id(&self, chat: ChatId) -> TenantId {
+        let mut bytes = [0; 16];
+        for (byte, derived) in bytes.iter_mut().zip(self.tag("tenant", &[&chat.0.to_be_bytes()]).as_ref()) {
+            *byte = *derived;
+        }
+        TenantId::from(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+    }
+
     /// `HMAC-SHA256(key, purpose ‖ parts)` as unpadded base64url; every part is preceded by its length, so that no two
     /// lists of parts derive the same secret by chance of concatenation.
     pub fn derive(&self, purpose: &str, parts: &[&[u8]]) -> SecretString {
+        SecretString::from(URL_SAFE_NO_PAD.encode(self.tag(purpose, parts)))
+    }
+
+    fn tag(&self, purpose: &str, parts: &[&[u8]]) -> hmac::Tag {
         let mut context = hmac::Context::with_key(&self.0);
         for part in std::iter::once(purpose.as_bytes()).chain(parts.iter().copied()) {
             context.update(&(part.len() as u64).to_be_bytes());
             context.update(part);
         }
-        SecretString::from(URL_SAFE_NO_PAD.encode(context.sign()))
+        context.sign()
     }
 }
 
@@ -127,6 +140,14 @@ mod tests {
         assert_eq!(distinct.len(), secrets.len());
         assert!(secrets.iter().all(|s| s.expose_secret().len() == 43));
         assert!(same_secret(&secrets[0], key().webhook_secret(tenant, 1).expose_secret()));
+    }
+
+    #[test]
+    fn a_chat_has_one_tenant_of_a_spelling_that_is_read_back() {
+        let id = key().tenant_id(ChatId(1001));
+        assert_eq!(id, key().tenant_id(ChatId(1001)));
+        assert_ne!(id, key().tenant_id(ChatId(1002)));
+        assert_eq!(id.to_string().parse(), Ok(id));
     }
 
     #[test]

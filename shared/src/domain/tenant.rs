@@ -1,15 +1,18 @@
-//! A subscriber's tenant, as far as serving requests needs it.
+//! A subscriber's tenant: its row, and what is left of it at the end.
 
 use serde::{Deserialize, Serialize};
 
+use super::due::Due;
 use super::ids::{ChatId, TenantId};
 use super::secrets::KeyHash;
+use super::subscription::{Entitlement, Subscription};
+use crate::clock::Timestamp;
 
-/// Where a tenant's life stands.
+/// Where a tenant's life stands; a removed tenant is a [`Tombstone`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Lifecycle {
-    /// Subscribed, nothing built yet.
+    /// Nothing built yet: the first payment is awaited.
     Pending,
     /// Its resources are being made.
     Provisioning,
@@ -19,8 +22,22 @@ pub enum Lifecycle {
     Suspended,
     /// Its resources are being removed.
     Deprovisioning,
-    /// Removed; what remains is a receipt.
-    Deleted,
+}
+
+impl Lifecycle {
+    /// Every one, in the order of a life.
+    pub const ALL: [Self; 5] = [Self::Pending, Self::Provisioning, Self::Active, Self::Suspended, Self::Deprovisioning];
+
+    /// The name in rows and listings.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Provisioning => "provisioning",
+            Self::Active => "active",
+            Self::Suspended => "suspended",
+            Self::Deprovisioning => "deprovisioning",
+        }
+    }
 }
 
 /// A person's time zone and who chose it.
@@ -41,7 +58,16 @@ pub struct Tenant {
     pub lifecycle: Lifecycle,
     /// The one chat its runtime may speak to.
     pub chat_id: ChatId,
-    /// The SHA-256 of each internal key that is valid now: one, or two during a rotation.
+    /// Its customer at Stripe, `cus_…`; made before its first checkout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub customer: Option<String>,
+    /// The subscription that counts, as Stripe last told it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subscription: Option<Subscription>,
+    /// Whether an operator suspended it, whatever Stripe says.
+    #[serde(default)]
+    pub held: bool,
+    /// The SHA-256 of each internal key that is valid now: none before there is one, two during a rotation.
     pub key_hashes: Vec<KeyHash>,
     /// The generation of the runtime's derived secrets.
     pub generation: u32,
@@ -51,16 +77,49 @@ pub struct Tenant {
     /// The person's time zone, once known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<TimeZone>,
+    /// When the reconciler has to look at it, whatever anyone's queue says.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub due: Option<Due>,
     /// Grows with every write; each write names the version it read.
     pub version: u64,
 }
 
 impl Tenant {
+    /// A tenant nothing was built for yet.
+    pub const fn new(tenant_id: TenantId, chat_id: ChatId) -> Self {
+        Self {
+            tenant_id,
+            lifecycle: Lifecycle::Pending,
+            chat_id,
+            customer: None,
+            subscription: None,
+            held: false,
+            key_hashes: Vec::new(),
+            generation: 1,
+            other_generation: None,
+            time_zone: None,
+            due: None,
+            version: 0,
+        }
+    }
+
+    /// What it may have at `now`: Stripe's word, and an operator's hold.
+    pub fn entitlement(&self, now: Timestamp) -> Entitlement {
+        let stripes = self.subscription.as_ref().map_or(Entitlement::Pending, |known| known.entitlement(now));
+        match stripes {
+            Entitlement::Run { .. } if self.held => Entitlement::Suspend { until: None },
+            entitled @ (Entitlement::Pending
+            | Entitlement::Run { .. }
+            | Entitlement::Suspend { .. }
+            | Entitlement::Remove) => entitled,
+        }
+    }
+
     /// Whether its runtime may call us.
     pub fn may_serve(&self) -> bool {
         match self.lifecycle {
             Lifecycle::Provisioning | Lifecycle::Active => true,
-            Lifecycle::Pending | Lifecycle::Suspended | Lifecycle::Deprovisioning | Lifecycle::Deleted => false,
+            Lifecycle::Pending | Lifecycle::Suspended | Lifecycle::Deprovisioning => false,
         }
     }
 
@@ -68,12 +127,67 @@ impl Tenant {
     pub fn may_connect(&self) -> bool {
         match self.lifecycle {
             Lifecycle::Pending | Lifecycle::Provisioning | Lifecycle::Active | Lifecycle::Suspended => true,
-            Lifecycle::Deprovisioning | Lifecycle::Deleted => false,
+            Lifecycle::Deprovisioning => false,
         }
     }
 
     /// The generations whose secrets are valid, the current one first.
     pub fn generations(&self) -> impl Iterator<Item = u32> {
         std::iter::once(self.generation).chain(self.other_generation)
+    }
+}
+
+/// What is left of a removed tenant: a receipt, and nothing that tells who it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tombstone {
+    /// The tenant.
+    pub tenant_id: TenantId,
+    /// Its customer at Stripe, whose books we do not keep.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub customer: Option<String>,
+    /// When the removal ended.
+    pub deleted_at: Timestamp,
+    /// What was removed, in the order of removal.
+    pub receipt: Vec<Removed>,
+    /// Grows with every write; each write names the version it read.
+    pub version: u64,
+}
+
+/// One line of a receipt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removed {
+    /// The kind of thing, such as `container app`; never its content.
+    pub what: String,
+    /// When it was gone.
+    pub at: Timestamp,
+    /// When the vendor destroys its last copy, where that is later and not ours to hasten.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purged_by: Option<Timestamp>,
+}
+
+/// What the tenant's key holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TenantRecord {
+    /// A tenant.
+    Live(Box<Tenant>),
+    /// A removed one.
+    Deleted(Tombstone),
+}
+
+impl TenantRecord {
+    /// The version to name in the next write.
+    pub fn version(&self) -> u64 {
+        match self {
+            Self::Live(tenant) => tenant.version,
+            Self::Deleted(tombstone) => tombstone.version,
+        }
+    }
+
+    /// Its customer at Stripe.
+    pub fn customer(&self) -> Option<&str> {
+        match self {
+            Self::Live(tenant) => tenant.customer.as_deref(),
+            Self::Deleted(tombstone) => tombstone.customer.as_deref(),
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::domain::ids::TenantId;
 use crate::domain::integration::{Integration, Provider, Status};
-use crate::queue::{self, Refresh, RefreshJob};
+use crate::queue::{self, Jobs, RefreshJob};
 use crate::store::{self, Store};
 
 /// A refresh may change the row between our read and our write, but not this often in a row.
@@ -27,7 +27,12 @@ pub enum Error {
 ///
 /// # Errors
 /// [`Error`], when the table or the queue is down.
-pub async fn request(store: &Store, queue: &Refresh, tenant: TenantId, provider: Provider) -> Result<bool, Error> {
+pub async fn request(
+    store: &Store,
+    queue: &Jobs<RefreshJob>,
+    tenant: TenantId,
+    provider: Provider,
+) -> Result<bool, Error> {
     if !revoke(store, tenant, provider).await? {
         return Ok(false);
     }

@@ -56,6 +56,16 @@ pub(super) fn route(chat: ChatId) -> Key {
     Key::new(format!("CHAT#{chat}"), "ROUTE")
 }
 
+/// Which tenant a Stripe customer or subscription belongs to.
+pub(super) fn stripe(id: &str) -> Key {
+    Key::new(format!("STRIPE#{id}"), "TENANT")
+}
+
+/// An event that was dealt with.
+pub(super) fn stripe_event(id: &str) -> Key {
+    Key::new(format!("EVENT#stripe#{id}"), "SEEN")
+}
+
 pub(super) fn nonce(jti: &str) -> Key {
     Key::new(format!("NONCE#{jti}"), "USED")
 }

@@ -3,6 +3,7 @@
 //! Writes are compare-and-set: on `version` where a row is replaced, on the very attributes where a part of it changes.
 //! Every call asks for the capacity it consumed, because the cost of a request is part of the contract.
 
+mod billing;
 mod connections;
 mod integrations;
 mod keys;
@@ -10,7 +11,9 @@ mod nonces;
 mod relay;
 mod routes;
 mod tenants;
+mod transaction;
 
+pub use billing::{Billing, EventOutcome, Recorded};
 pub use connections::Connections;
 pub use nonces::Nonce;
 pub use relay::RelayLane;
@@ -93,11 +96,15 @@ impl Store {
 
     /// Reads one item as it is now.
     async fn read<T: DeserializeOwned>(&self, what: &'static str, key: &Key) -> Result<Option<T>, Error> {
+        self.read_item(key).await?.map(|item| decode(what, item)).transpose()
+    }
+
+    async fn read_item(&self, key: &Key) -> Result<Option<Item>, Error> {
         let request = self.client.get_item().table_name(&self.table).set_key(Some(key.attributes()));
         let request = request.consistent_read(true).return_consumed_capacity(ReturnConsumedCapacity::Total);
         // Boxed here and below: the SDK's futures are kilobytes, and callers hold several.
         let answer = Box::pin(request.send()).await.map_err(|error| unavailable(&error))?;
-        answer.item.map(|item| decode(what, item)).transpose()
+        Ok(answer.item)
     }
 
     /// Replaces one item, which must still have the version it was read with; `None` when it must not exist yet.

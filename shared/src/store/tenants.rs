@@ -2,18 +2,42 @@
 
 use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
 
-use super::{Error, Store, decode, encode, keys, text, unavailable};
+use super::{Error, Item, Store, decode, encode, keys, text, unavailable};
 use crate::domain::ids::TenantId;
 use crate::domain::integration::Integration;
-use crate::domain::tenant::Tenant;
+use crate::domain::tenant::{Tenant, TenantRecord, Tombstone};
+
+/// The attribute that a tombstone has and a tenant has not.
+const DELETED: &str = "deleted_at";
 
 impl Store {
-    /// The tenant's row; one read.
+    /// The tenant's row; one read. A removed tenant is none.
     ///
     /// # Errors
     /// [`Error::Unavailable`] or [`Error::Corrupt`].
     pub async fn tenant(&self, id: TenantId) -> Result<Option<Tenant>, Error> {
-        self.read("tenant", &keys::tenant(id)).await
+        Ok(match self.tenant_record(id).await? {
+            Some(TenantRecord::Live(tenant)) => Some(*tenant),
+            Some(TenantRecord::Deleted(_)) | None => None,
+        })
+    }
+
+    /// The tenant's row, or what is left of it; one read.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] or [`Error::Corrupt`].
+    pub async fn tenant_record(&self, id: TenantId) -> Result<Option<TenantRecord>, Error> {
+        self.read_item(&keys::tenant(id)).await?.map(record).transpose()
+    }
+
+    /// Replaces the tenant's row, as it was read, by what is left of it; returns that with its new version.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when it changed meanwhile, [`Error::Unavailable`].
+    pub async fn bury_tenant(&self, tombstone: &Tombstone, read_version: u64) -> Result<Tombstone, Error> {
+        let saved = Tombstone { version: read_version + 1, ..tombstone.clone() };
+        self.replace(&keys::tenant(saved.tenant_id), encode("tombstone", &saved)?, Some(read_version)).await?;
+        Ok(saved)
     }
 
     /// The tenant's row and its integrations; one query, whatever else the tenant has.
@@ -34,7 +58,10 @@ impl Store {
         for item in answer.items.unwrap_or_default() {
             let is_tenant = item.get(keys::SORT).and_then(|sort| sort.as_s().ok()).is_some_and(|sort| sort == "META");
             if is_tenant {
-                tenant = Some(decode("tenant", item)?);
+                tenant = match record(item)? {
+                    TenantRecord::Live(live) => Some(*live),
+                    TenantRecord::Deleted(_) => None,
+                };
             } else {
                 integrations.push(decode("integration", item)?);
             }
@@ -52,4 +79,11 @@ impl Store {
         self.replace(&keys::tenant(saved.tenant_id), encode("tenant", &saved)?, read_version).await?;
         Ok(saved)
     }
+}
+
+fn record(item: Item) -> Result<TenantRecord, Error> {
+    if item.contains_key(DELETED) {
+        return Ok(TenantRecord::Deleted(decode("tombstone", item)?));
+    }
+    Ok(TenantRecord::Live(Box::new(decode("tenant", item)?)))
 }

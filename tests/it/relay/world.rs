@@ -70,16 +70,7 @@ impl World {
     /// An active tenant whose person has started the bot.
     pub(super) async fn tenant(&self, chat: i64) -> Runtime {
         self.telegram.knows(chat, "Person");
-        let tenant = Tenant {
-            tenant_id: TenantId::random(),
-            lifecycle: Lifecycle::Active,
-            chat_id: ChatId(chat),
-            key_hashes: Vec::new(),
-            generation: 1,
-            other_generation: None,
-            time_zone: None,
-            version: 0,
-        };
+        let tenant = Tenant { lifecycle: Lifecycle::Active, ..Tenant::new(TenantId::random(), ChatId(chat)) };
         self.store.save_tenant(&tenant, None).await.expect("saved");
         Runtime { tenant: tenant.tenant_id, capability: capability(tenant.tenant_id, 1) }
     }

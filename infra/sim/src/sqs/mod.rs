@@ -25,8 +25,12 @@ pub const INBOUND: &str = "inbound.fifo";
 pub const INBOUND_DLQ: &str = "inbound-dlq.fifo";
 /// Jobs of `scheduled-refresh`.
 pub const REFRESH: &str = "refresh";
-/// Jobs that failed too often.
+/// Jobs of it that failed too often.
 pub const REFRESH_DLQ: &str = "refresh-dlq";
+/// Jobs of `tenant-reconcile`.
+pub const LIFECYCLE: &str = "lifecycle";
+/// Jobs of it that failed too often.
+pub const LIFECYCLE_DLQ: &str = "lifecycle-dlq";
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -164,7 +168,7 @@ fn find<'a>(queues: &'a mut [Queue], name: &str) -> Option<&'a mut Queue> {
 }
 
 /// The queues of `template.yaml`.
-fn settings() -> [Settings; 4] {
+fn settings() -> [Settings; 6] {
     let queue = |name, visibility, redrive: Option<Redrive>| Settings {
         name,
         visibility: Duration::from_secs(visibility),
@@ -176,5 +180,7 @@ fn settings() -> [Settings; 4] {
         queue(INBOUND_DLQ, 30, None),
         queue(REFRESH, 360, Some(Redrive { to: REFRESH_DLQ, max_receive_count: 20 })),
         queue(REFRESH_DLQ, 30, None),
+        queue(LIFECYCLE, 360, Some(Redrive { to: LIFECYCLE_DLQ, max_receive_count: 20 })),
+        queue(LIFECYCLE_DLQ, 30, None),
     ]
 }

@@ -9,14 +9,10 @@ const KNOWN: [&str; 4] = ["q", "max_results", "include_thread", "time_min"];
 
 fn tenant(keys: &[&str]) -> Tenant {
     Tenant {
-        tenant_id: TenantId::random(),
         lifecycle: Lifecycle::Active,
-        chat_id: ChatId(1),
         key_hashes: keys.iter().map(|key| KeyHash::of(key)).collect(),
-        generation: 1,
-        other_generation: None,
-        time_zone: None,
         version: 1,
+        ..Tenant::new(TenantId::random(), ChatId(1))
     }
 }
 

@@ -1,0 +1,262 @@
+//! What Stripe says of a tenant's subscription, and what that entitles to.
+//!
+//! The snapshot on the tenant's row is Stripe's truth when it was last asked, never an event's content: events come
+//! twice, late and out of order.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::InvalidId;
+use crate::clock::Timestamp;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long an assistant runs on after a payment failed.
+pub const GRACE: Duration = DAY.saturating_mul(3);
+
+/// How long a canceled tenant's things are kept.
+pub const RETENTION: Duration = DAY.saturating_mul(7);
+
+/// A subscription's status. <https://docs.stripe.com/api/subscriptions/object#subscription_object-status>
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// The first payment is not made yet.
+    Incomplete,
+    /// The first payment was not made in time.
+    IncompleteExpired,
+    /// In a trial.
+    Trialing,
+    /// Paid.
+    Active,
+    /// The last payment failed and is tried again.
+    PastDue,
+    /// Ended.
+    Canceled,
+    /// Not paid, and not tried again.
+    Unpaid,
+    /// A trial ended without a payment method.
+    Paused,
+}
+
+impl Status {
+    /// Every status there is.
+    pub const ALL: [Self; 8] = [
+        Self::Incomplete,
+        Self::IncompleteExpired,
+        Self::Trialing,
+        Self::Active,
+        Self::PastDue,
+        Self::Canceled,
+        Self::Unpaid,
+        Self::Paused,
+    ];
+
+    /// Stripe's name of it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Incomplete => "incomplete",
+            Self::IncompleteExpired => "incomplete_expired",
+            Self::Trialing => "trialing",
+            Self::Active => "active",
+            Self::PastDue => "past_due",
+            Self::Canceled => "canceled",
+            Self::Unpaid => "unpaid",
+            Self::Paused => "paused",
+        }
+    }
+
+    /// Whether a subscription of this status can be paid or resumed, so that a second one would be charged beside it.
+    pub const fn is_open(self) -> bool {
+        match self {
+            Self::Trialing | Self::Active | Self::PastDue | Self::Unpaid | Self::Paused => true,
+            Self::Incomplete | Self::IncompleteExpired | Self::Canceled => false,
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Status {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        Self::ALL.into_iter().find(|status| status.as_str() == text).ok_or(InvalidId)
+    }
+}
+
+/// What a person pays for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tier {
+    /// The smaller monthly limit for models.
+    Basic,
+    /// The larger one.
+    Plus,
+}
+
+impl Tier {
+    /// Every tier there is.
+    pub const ALL: [Self; 2] = [Self::Basic, Self::Plus];
+
+    /// The name in settings, forms and rows.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Basic => "basic",
+            Self::Plus => "plus",
+        }
+    }
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Tier {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        Self::ALL.into_iter().find(|tier| tier.as_str() == text).ok_or(InvalidId)
+    }
+}
+
+/// The subscription that counts for a tenant, as Stripe last told it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subscription {
+    /// Stripe's id, `sub_…`.
+    pub id: String,
+    /// Where it stands.
+    pub status: Status,
+    /// What is paid for.
+    pub tier: Tier,
+    /// When the oldest invoice that is still open was made; while past due, the grace counts from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unpaid_since: Option<Timestamp>,
+    /// When it ended; the retention counts from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
+    /// When the period that is paid for ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current_period_end: Option<Timestamp>,
+    /// Whether it will end with the period.
+    #[serde(default)]
+    pub cancel_at_period_end: bool,
+}
+
+/// What a tenant may have now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entitlement {
+    /// Nothing yet: the first payment is awaited.
+    Pending,
+    /// A running assistant, until `until` unless Stripe says otherwise before.
+    Run {
+        /// When the grace ends, while a payment is due.
+        until: Option<Timestamp>,
+    },
+    /// A stopped assistant that keeps everything, until `until` unless Stripe says otherwise before.
+    Suspend {
+        /// When the retention ends, after a cancellation.
+        until: Option<Timestamp>,
+    },
+    /// Nothing any more.
+    Remove,
+}
+
+impl Entitlement {
+    /// When time alone changes it.
+    pub const fn changes_at(self) -> Option<Timestamp> {
+        match self {
+            Self::Run { until } | Self::Suspend { until } => until,
+            Self::Pending | Self::Remove => None,
+        }
+    }
+}
+
+impl Subscription {
+    /// What it entitles to at `now`.
+    ///
+    /// A missing date is Stripe's omission, not the person's: without `unpaid_since` the grace has not begun, without
+    /// `ended_at` neither has the retention.
+    pub fn entitlement(&self, now: Timestamp) -> Entitlement {
+        match self.status {
+            Status::Active | Status::Trialing => Entitlement::Run { until: None },
+            Status::PastDue => match self.unpaid_since.map(|since| since + GRACE) {
+                Some(end) if end <= now => Entitlement::Suspend { until: None },
+                until => Entitlement::Run { until },
+            },
+            Status::Unpaid | Status::Paused => Entitlement::Suspend { until: None },
+            Status::Canceled | Status::IncompleteExpired => match self.ended_at.map(|ended| ended + RETENTION) {
+                Some(end) if end <= now => Entitlement::Remove,
+                until => Entitlement::Suspend { until },
+            },
+            Status::Incomplete => Entitlement::Pending,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SINCE: Timestamp = Timestamp::from_seconds(1_000_000);
+
+    fn subscription(status: Status) -> Subscription {
+        Subscription {
+            id: "sub_1".to_owned(),
+            status,
+            tier: Tier::Basic,
+            unpaid_since: Some(SINCE),
+            ended_at: Some(SINCE),
+            current_period_end: None,
+            cancel_at_period_end: false,
+        }
+    }
+
+    #[test]
+    fn every_status_entitles_as_decided_before_and_after_its_time() {
+        let (run, suspend) = (Entitlement::Run { until: None }, Entitlement::Suspend { until: None });
+        let removed_later = Entitlement::Suspend { until: Some(SINCE + RETENTION) };
+        let table = [
+            (Status::Incomplete, Entitlement::Pending, Entitlement::Pending),
+            (Status::IncompleteExpired, removed_later, Entitlement::Remove),
+            (Status::Trialing, run, run),
+            (Status::Active, run, run),
+            (Status::PastDue, Entitlement::Run { until: Some(SINCE + GRACE) }, suspend),
+            (Status::Canceled, removed_later, Entitlement::Remove),
+            (Status::Unpaid, suspend, suspend),
+            (Status::Paused, suspend, suspend),
+        ];
+        assert_eq!(table.map(|(status, ..)| status), Status::ALL);
+        for (status, at_first, in_the_end) in table {
+            assert_eq!(subscription(status).entitlement(SINCE), at_first, "{status}");
+            assert_eq!(subscription(status).entitlement(SINCE + RETENTION), in_the_end, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_grace_or_retention_without_a_beginning_has_no_end() {
+        let undated = |status| Subscription { unpaid_since: None, ended_at: None, ..subscription(status) };
+        let far = SINCE + RETENTION.saturating_mul(100);
+        assert_eq!(undated(Status::PastDue).entitlement(far), Entitlement::Run { until: None });
+        assert_eq!(undated(Status::Canceled).entitlement(far), Entitlement::Suspend { until: None });
+    }
+
+    #[test]
+    fn stripes_names_are_read_back() {
+        for status in Status::ALL {
+            assert_eq!(status.as_str().parse(), Ok(status));
+            assert_eq!(serde_json::to_value(status).expect("serializable"), status.as_str());
+        }
+        assert!("biennial".parse::<Status>().is_err());
+        assert!(Tier::ALL.into_iter().all(|tier| tier.as_str().parse() == Ok(tier)));
+    }
+}

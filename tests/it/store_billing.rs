@@ -1,0 +1,113 @@
+//! Stripe's word in the table: row, event and customer together or not at all.
+
+use nbhd::clock::Timestamp;
+use nbhd::config::Env;
+use nbhd::domain::due::{Due, Kind};
+use nbhd::domain::ids::{ChatId, TenantId};
+use nbhd::domain::subscription::{Status, Subscription, Tier};
+use nbhd::domain::tenant::{Removed, Tenant, TenantRecord, Tombstone};
+use nbhd::store::{Billing, Error, EventOutcome, Recorded, Store};
+use nbhd_sim::table::{self, Table};
+
+const NOW: Timestamp = Timestamp::from_seconds(1_795_000_000);
+
+struct World {
+    store: Store,
+    table: Table,
+}
+
+impl World {
+    async fn start() -> Self {
+        let table = Table::start(None).await.expect("a table");
+        let env = Env::from_pairs([
+            ("AWS_REGION", "us-east-1".to_owned()),
+            ("AWS_ACCESS_KEY_ID", "local".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
+            ("TABLE_NAME", table::NAME.to_owned()),
+            ("AWS_ENDPOINT_URL_DYNAMODB", table.base_url()),
+        ]);
+        Self { store: Store::new(&env).expect("a store"), table }
+    }
+
+    async fn save(&self, tenant: &Tenant, read_version: Option<u64>, event: &str) -> Result<Recorded, Error> {
+        let stripe_ids = vec!["cus_1", "sub_1"];
+        let billing = Billing { tenant: tenant.clone(), read_version, stripe_ids, event: Some(event) };
+        self.store.save_billing(billing, NOW).await
+    }
+}
+
+fn paying() -> Tenant {
+    let id = TenantId::random();
+    let subscription = Subscription {
+        id: "sub_1".to_owned(),
+        status: Status::PastDue,
+        tier: Tier::Plus,
+        unpaid_since: Some(NOW),
+        ended_at: None,
+        current_period_end: Some(NOW),
+        cancel_at_period_end: true,
+    };
+    Tenant {
+        customer: Some("cus_1".to_owned()),
+        subscription: Some(subscription),
+        due: Some(Due::new(Kind::Reconcile, id, NOW)),
+        ..Tenant::new(id, ChatId(1001))
+    }
+}
+
+#[tokio::test]
+async fn a_row_is_read_back_as_it_was_written_and_found_by_its_stripe_ids() {
+    let world = World::start().await;
+    let tenant = paying();
+    let written = world.save(&tenant, None, "evt_1").await.expect("written");
+    let expected = Tenant { version: 1, ..tenant.clone() };
+    assert_eq!(written, Recorded::Done(Box::new(expected.clone())));
+    assert_eq!(world.store.tenant(tenant.tenant_id).await.expect("readable"), Some(expected));
+    for id in ["cus_1", "sub_1"] {
+        assert_eq!(world.store.tenant_of(id).await.expect("readable"), Some(tenant.tenant_id));
+    }
+    assert_eq!(world.store.tenant_of("cus_2").await.expect("readable"), None);
+}
+
+#[tokio::test]
+async fn a_repeated_event_and_a_stale_row_write_nothing() {
+    let world = World::start().await;
+    let tenant = paying();
+    world.save(&tenant, None, "evt_1").await.expect("written");
+    let changed = Tenant { held: true, ..tenant.clone() };
+    assert_eq!(world.save(&changed, Some(1), "evt_1").await.expect("answered"), Recorded::Repeated);
+    assert!(matches!(world.save(&changed, Some(7), "evt_2").await, Err(Error::Conflict)));
+    assert!(matches!(world.save(&changed, None, "evt_2").await, Err(Error::Conflict)));
+    let kept = world.store.tenant(tenant.tenant_id).await.expect("readable").expect("there");
+    assert!(!kept.held && kept.version == 1);
+    assert!(matches!(world.save(&changed, Some(1), "evt_2").await, Ok(Recorded::Done(_))));
+}
+
+#[tokio::test]
+async fn an_unmatched_event_is_recorded_once_and_then_is_a_repeated_one() {
+    let world = World::start().await;
+    for _ in 0..2 {
+        world.store.record_event("evt_1", EventOutcome::Unmatched, NOW).await.expect("recorded");
+    }
+    assert_eq!(world.save(&paying(), None, "evt_1").await.expect("answered"), Recorded::Repeated);
+}
+
+#[tokio::test]
+async fn a_buried_tenant_leaves_a_receipt_and_is_no_tenant() {
+    let world = World::start().await;
+    let tenant = paying();
+    world.save(&tenant, None, "evt_1").await.expect("written");
+    let receipt = vec![Removed { what: "container app".to_owned(), at: NOW, purged_by: None }];
+    let Tenant { tenant_id, customer, .. } = tenant;
+    let left = Tombstone { tenant_id, customer, deleted_at: NOW, receipt, version: 1 };
+    assert!(matches!(world.store.bury_tenant(&left, 7).await, Err(Error::Conflict)));
+    let buried = world.store.bury_tenant(&left, 1).await.expect("buried");
+    assert_eq!(world.store.tenant(tenant_id).await.expect("readable"), None);
+    assert_eq!(world.store.runtime_view(tenant_id).await.expect("readable"), None);
+    let record = world.store.tenant_record(tenant_id).await.expect("readable");
+    assert_eq!(record, Some(TenantRecord::Deleted(buried)));
+    assert!(
+        !serde_json::to_string(&world.table.items().expect("readable")).expect("JSON").contains("1001"),
+        "the chat is forgotten"
+    );
+}
