@@ -5,7 +5,7 @@ use std::time::Duration;
 use nbhd::clock::{Clock, Timestamp, Waiter};
 use nbhd::config::Env;
 use nbhd::domain::ids::TenantId;
-use nbhd::domain::integration::{Integration, Provider, Status};
+use nbhd::domain::integration::{Integration, Provider};
 use nbhd::domain::scope::Granted;
 use nbhd::flows::access_token::Broker;
 use nbhd::flows::stored_token::StoredToken;
@@ -75,18 +75,11 @@ impl World {
         let secret_version = self.azure.vault.put(&name, token.to_secret().expose_secret());
         let read = self.store.integration(self.tenant, provider).await.expect("a table");
         let row = Integration {
-            tenant_id: self.tenant,
-            provider,
-            status: Status::Active,
             granted: token.granted,
             account: token.account,
             expires_at: Some(token.expires_at),
-            secret_name: name,
             secret_version,
-            failures: 0,
-            lease_until: None,
-            connected_at: now,
-            version: 0,
+            ..Integration::new(self.tenant, provider, now)
         };
         self.save(&row, read.map(|row| row.version)).await
     }

@@ -6,6 +6,7 @@ mod calendar;
 mod canary;
 mod connections;
 mod disconnect;
+mod due;
 mod forward;
 mod forward_kill;
 mod forward_world;

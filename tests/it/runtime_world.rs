@@ -9,7 +9,7 @@ use http_body_util::BodyExt as _;
 use nbhd::clock::{Clock, Timestamp};
 use nbhd::config::Env;
 use nbhd::domain::ids::{ChatId, TenantId};
-use nbhd::domain::integration::{Integration, Provider, Status};
+use nbhd::domain::integration::{Integration, Provider};
 use nbhd::domain::scope::Granted;
 use nbhd::domain::secrets::KeyHash;
 use nbhd::domain::tenant::{Lifecycle, Tenant};
@@ -132,18 +132,11 @@ impl World {
         let secret_version = self.azure.vault.put(&secret_name, token.to_secret().expose_secret());
         let read = self.store.integration(runtime.tenant, provider).await.expect("a table");
         let row = Integration {
-            tenant_id: runtime.tenant,
-            provider,
-            status: Status::Active,
             granted,
             account,
             expires_at: Some(token.expires_at),
-            secret_name,
             secret_version,
-            failures: 0,
-            lease_until: None,
-            connected_at: now,
-            version: 0,
+            ..Integration::new(runtime.tenant, provider, now)
         };
         self.store.save_integration(&row, read.map(|row| row.version)).await.expect("nobody else writes");
     }

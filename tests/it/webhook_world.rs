@@ -137,18 +137,10 @@ impl World {
 
     pub(crate) async fn connect(&self, provider: Provider) {
         let row = Integration {
-            tenant_id: self.tenant,
-            provider,
-            status: Status::Active,
             granted: Granted::parse(provider.scope()),
             account: Some("ana@example.com".to_owned()),
-            expires_at: None,
-            secret_name: Integration::secret_name(self.tenant, provider),
             secret_version: "1".to_owned(),
-            failures: 0,
-            lease_until: None,
-            connected_at: self.clock.now(),
-            version: 0,
+            ..Integration::new(self.tenant, provider, self.clock.now())
         };
         self.store.save_integration(&row, None).await.expect("a new row");
     }

@@ -134,18 +134,12 @@ impl Consent<'_> {
 
     fn integration(&self, tenant_id: TenantId, provider: Provider, secret: &Version) -> Integration {
         Integration {
-            tenant_id,
-            provider,
-            status: Status::Active,
             granted: self.token.granted.clone(),
             account: self.token.account.clone(),
             expires_at: Some(self.token.expires_at),
             secret_name: secret.name.clone(),
             secret_version: secret.id.clone(),
-            failures: 0,
-            lease_until: None,
-            connected_at: self.at,
-            version: 0,
+            ..Integration::new(tenant_id, provider, self.at)
         }
     }
 }

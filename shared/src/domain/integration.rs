@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::due::Due;
 use super::ids::{InvalidId, TenantId};
 use super::scope::Granted;
 use crate::clock::Timestamp;
@@ -119,11 +120,33 @@ pub struct Integration {
     pub lease_until: Option<Timestamp>,
     /// When it was last connected.
     pub connected_at: Timestamp,
+    /// When the clock has to look at it; none when nothing is left to do.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub due: Option<Due>,
     /// Grows with every write; each write names the version it read.
     pub version: u64,
 }
 
 impl Integration {
+    /// A connection made at `now`, before anything is known of it.
+    pub fn new(tenant_id: TenantId, provider: Provider, now: Timestamp) -> Self {
+        Self {
+            tenant_id,
+            provider,
+            status: Status::Active,
+            granted: Granted::default(),
+            account: None,
+            expires_at: None,
+            secret_name: Self::secret_name(tenant_id, provider),
+            secret_version: String::new(),
+            failures: 0,
+            lease_until: None,
+            connected_at: now,
+            due: None,
+            version: 0,
+        }
+    }
+
     /// The vault secret of a tenant's connection.
     pub fn secret_name(tenant: TenantId, provider: Provider) -> String {
         format!("google-{tenant}-{provider}")

@@ -4,15 +4,20 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
+use super::Item;
 use crate::domain::ids::{ChatId, TenantId};
 use crate::domain::integration::Provider;
 
 pub(super) const PARTITION: &str = "pk";
 pub(super) const SORT: &str = "sk";
 
+const TENANT: &str = "TENANT#";
+const INTEGRATION: &str = "INTEGRATION#";
+const META: &str = "META";
+
 /// `INTEGRATION#…` and `META` are neighbours in the sort order, and `STEP#…` is not between them: a runtime call reads
 /// both with one query that steps cost nothing.
-pub(super) const RUNTIME_VIEW: (&str, &str) = ("INTEGRATION#", "META");
+pub(super) const RUNTIME_VIEW: (&str, &str) = (INTEGRATION, META);
 
 /// An item's primary key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,15 +41,25 @@ impl Key {
 }
 
 pub(super) fn tenant_partition(id: TenantId) -> String {
-    format!("TENANT#{id}")
+    format!("{TENANT}{id}")
 }
 
 pub(super) fn tenant(id: TenantId) -> Key {
-    Key::new(tenant_partition(id), "META")
+    Key::new(tenant_partition(id), META)
 }
 
 pub(super) fn integration(id: TenantId, provider: Provider) -> Key {
-    Key::new(tenant_partition(id), format!("INTEGRATION#{provider}"))
+    Key::new(tenant_partition(id), format!("{INTEGRATION}{provider}"))
+}
+
+/// The tenant whose row an item of the index speaks of, and the service where the row is a connection's.
+pub(super) fn read_tenants(item: &Item) -> Option<(TenantId, Option<Provider>)> {
+    let part = |name| item.get(name)?.as_s().ok();
+    let tenant = part(PARTITION)?.strip_prefix(TENANT)?.parse().ok()?;
+    match part(SORT)?.as_str() {
+        META => Some((tenant, None)),
+        sort => Some((tenant, Some(sort.strip_prefix(INTEGRATION)?.parse().ok()?))),
+    }
 }
 
 /// The relay's rate state of a tenant.
@@ -81,6 +96,10 @@ mod tests {
         assert!(within(&tenant(id)));
         assert!(Provider::ALL.into_iter().all(|provider| within(&integration(id, provider))));
         assert!(!within(&relay(id)));
+        assert_eq!(read_tenants(&tenant(id).attributes()), Some((id, None)));
+        let gmail = integration(id, Provider::Gmail);
+        assert_eq!(read_tenants(&gmail.attributes()), Some((id, Some(Provider::Gmail))));
+        assert_eq!(read_tenants(&relay(id).attributes()), None);
         assert!(!within(&Key::new(tenant_partition(id), "STEP#2026")));
     }
 }

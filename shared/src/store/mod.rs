@@ -5,6 +5,7 @@
 
 mod billing;
 mod connections;
+mod due;
 mod integrations;
 mod keys;
 mod nonces;
@@ -15,6 +16,7 @@ mod transaction;
 
 pub use billing::{Billing, EventOutcome, Recorded};
 pub use connections::Connections;
+pub use due::{Cursor, DueRow, Page};
 pub use nonces::Nonce;
 pub use relay::RelayLane;
 pub use routes::Admission;

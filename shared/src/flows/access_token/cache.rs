@@ -61,26 +61,14 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::domain::integration::Status;
-    use crate::domain::scope::Granted;
 
     const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
     const HOUR: Duration = Duration::from_secs(3600);
 
     fn row(secret_version: &str) -> Integration {
         Integration {
-            tenant_id: TenantId::random(),
-            provider: Provider::Gmail,
-            status: Status::Active,
-            granted: Granted::default(),
-            account: None,
-            expires_at: None,
-            secret_name: String::new(),
             secret_version: secret_version.to_owned(),
-            failures: 0,
-            lease_until: None,
-            connected_at: NOW,
-            version: 1,
+            ..Integration::new(TenantId::random(), Provider::Gmail, NOW)
         }
     }
 
