@@ -18,6 +18,7 @@ mod google_sim;
 mod google_world;
 mod local;
 mod mail_corpus;
+mod model_gateway;
 mod oauth;
 mod oauth_endings;
 mod oauth_kill;

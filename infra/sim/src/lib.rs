@@ -11,6 +11,7 @@ pub mod google;
 pub mod interruption;
 pub mod journal;
 pub mod key_vault;
+pub mod model_gateway;
 mod proxy;
 pub mod pump;
 pub mod runtime;

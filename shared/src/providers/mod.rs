@@ -4,10 +4,14 @@
 pub mod azure;
 #[cfg(feature = "google")]
 pub mod google;
+#[cfg(feature = "model-gateway")]
+pub mod model_gateway;
 #[cfg(feature = "runtime")]
 pub mod runtime;
 #[cfg(feature = "telegram")]
 pub mod telegram;
+#[cfg(any(feature = "google", feature = "model-gateway"))]
+mod wire;
 
 use std::time::Duration;
 

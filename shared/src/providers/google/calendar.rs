@@ -10,7 +10,7 @@ use serde_json::json;
 use super::api;
 use crate::clock::Timestamp;
 use crate::config::{ConfigError, Env};
-use crate::providers::Error;
+use crate::providers::{Error, wire};
 
 const PRIMARY: &str = "primary";
 
@@ -141,19 +141,19 @@ impl Client {
     /// # Errors
     /// When that setting is no address.
     pub fn new(env: &Env, http: reqwest::Client) -> Result<Self, ConfigError> {
-        Ok(Self { http, base: api::base(env, "CALENDAR_API_URL", "https://www.googleapis.com/calendar/v3")? })
+        Ok(Self { http, base: wire::base(env, "CALENDAR_API_URL", "https://www.googleapis.com/calendar/v3")? })
     }
 
     /// The IANA zone of the primary calendar.
     pub async fn time_zone(&self, token: &SecretString) -> Result<String, Error> {
-        let mut url = api::url(&self.base, &["calendars", PRIMARY]);
+        let mut url = wire::url(&self.base, &["calendars", PRIMARY]);
         url.query_pairs_mut().append_pair("fields", "timeZone");
         api::json::<Metadata>(self.http.get(url), token).await.map(|calendar| calendar.time_zone)
     }
 
     /// Events of the primary calendar, by start.
     pub async fn events(&self, token: &SecretString, range: &Range<'_>) -> Result<Events, Error> {
-        let mut url = api::url(&self.base, &["calendars", PRIMARY, "events"]);
+        let mut url = wire::url(&self.base, &["calendars", PRIMARY, "events"]);
         url.query_pairs_mut()
             // Google orders by start only what it has taken apart into single events.
             .append_pair("singleEvents", "true")
@@ -169,7 +169,7 @@ impl Client {
     /// When the primary calendar is busy in `[from, to)`. Google tells a calendar's own trouble inside a 200: it comes
     /// back as an error like any other.
     pub async fn free_busy(&self, token: &SecretString, from: Timestamp, to: Timestamp) -> Result<Vec<Busy>, Error> {
-        let mut url = api::url(&self.base, &["freeBusy"]);
+        let mut url = wire::url(&self.base, &["freeBusy"]);
         url.query_pairs_mut().append_pair("fields", "calendars");
         let question = json!({
             "timeMin": from.rfc3339(), "timeMax": to.rfc3339(), "items": [{ "id": PRIMARY }],

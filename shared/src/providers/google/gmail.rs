@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::api;
 use crate::config::{ConfigError, Env};
-use crate::providers::Error;
+use crate::providers::{Error, wire};
 
 /// What a list shows of a message.
 const SUMMARY_HEADERS: [&str; 3] = ["Subject", "From", "Date"];
@@ -87,12 +87,12 @@ impl Client {
     /// # Errors
     /// When that setting is no address.
     pub fn new(env: &Env, http: reqwest::Client) -> Result<Self, ConfigError> {
-        Ok(Self { http, base: api::base(env, "GMAIL_API_URL", "https://gmail.googleapis.com/gmail/v1")? })
+        Ok(Self { http, base: wire::base(env, "GMAIL_API_URL", "https://gmail.googleapis.com/gmail/v1")? })
     }
 
     /// The newest messages that `query`, in the language of Gmail's search box, finds; 5 units.
     pub async fn search(&self, token: &SecretString, query: &str, max_results: u32) -> Result<Found, Error> {
-        let mut url = api::url(&self.base, &["users", "me", "messages"]);
+        let mut url = wire::url(&self.base, &["users", "me", "messages"]);
         url.query_pairs_mut()
             .append_pair("maxResults", &max_results.to_string())
             .append_pair("fields", "messages/id,resultSizeEstimate");
@@ -104,14 +104,14 @@ impl Client {
 
     /// What a list shows of a message; 20 units. [`Error::NotFound`] when it was deleted meanwhile.
     pub async fn summary(&self, token: &SecretString, id: &str) -> Result<Message, Error> {
-        let mut url = api::url(&self.base, &["users", "me", "messages", id]);
+        let mut url = wire::url(&self.base, &["users", "me", "messages", id]);
         ask_for_summaries(&mut url, SUMMARY_FIELDS);
         api::json(self.http.get(url), token).await
     }
 
     /// The whole message but for what is attached; 20 units.
     pub async fn message(&self, token: &SecretString, id: &str) -> Result<Message, Error> {
-        let mut url = api::url(&self.base, &["users", "me", "messages", id]);
+        let mut url = wire::url(&self.base, &["users", "me", "messages", id]);
         url.query_pairs_mut()
             .append_pair("format", "full")
             .append_pair("fields", "id,threadId,snippet,internalDate,labelIds,payload");
@@ -120,7 +120,7 @@ impl Client {
 
     /// What a list shows of each message of a conversation, oldest first; 40 units.
     pub async fn thread(&self, token: &SecretString, thread_id: &str) -> Result<Vec<Message>, Error> {
-        let mut url = api::url(&self.base, &["users", "me", "threads", thread_id]);
+        let mut url = wire::url(&self.base, &["users", "me", "threads", thread_id]);
         ask_for_summaries(&mut url, &format!("messages({SUMMARY_FIELDS})"));
         api::json::<Thread>(self.http.get(url), token).await.map(|thread| thread.messages)
     }

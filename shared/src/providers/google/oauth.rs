@@ -16,7 +16,7 @@ use serde::Deserialize;
 use crate::config::{ConfigError, Env};
 use crate::domain::scope::Granted;
 use crate::providers;
-use crate::providers::google;
+use crate::providers::{google, wire};
 
 /// The longest a call to the token endpoint takes; a lease on a refresh must outlive it.
 pub const TOKEN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -177,11 +177,11 @@ type Carried = Pin<Box<dyn Future<Output = Result<oauth2::HttpResponse, provider
 
 /// Carries one request over our own client. What is no final word never reaches the crate's parser.
 async fn carry(http: reqwest::Client, request: oauth2::HttpRequest) -> Result<oauth2::HttpResponse, providers::Error> {
-    let mut request = reqwest::Request::try_from(request).map_err(google::unreachable)?;
+    let mut request = reqwest::Request::try_from(request).map_err(wire::unreachable)?;
     *request.timeout_mut() = Some(TOKEN_TIMEOUT);
-    let response = google::unless_passing(http.execute(request).await.map_err(google::unreachable)?)?;
+    let response = wire::unless_passing(http.execute(request).await.map_err(wire::unreachable)?)?;
     let status = response.status();
-    let body = response.bytes().await.map_err(google::unreachable)?;
+    let body = response.bytes().await.map_err(wire::unreachable)?;
     oauth2::http::Response::builder()
         .status(status)
         .body(body.to_vec())

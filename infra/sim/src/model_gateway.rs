@@ -1,0 +1,223 @@
+//! The model gateway, OpenRouter, as a stateful server: keys with limits, and a model that answers from a script.
+//!
+//! `tests/e2e` holds its answers to OpenRouter's own client. A management key opens `/api/v1/keys` alone, a key made
+//! there opens `/api/v1/chat/completions` alone. Absent on purpose: accounts' credits, models' list, workspaces.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use nbhd::clock::{Clock, Timestamp};
+use uuid::Uuid;
+
+use crate::journal::Journal;
+use crate::server::Server;
+
+mod api;
+mod chat;
+mod keys;
+
+use keys::Keys;
+
+/// The name under which requests stand in the journal.
+pub const MODEL_GATEWAY: &str = "model-gateway";
+
+/// The simulator; clones are the same gateway.
+#[derive(Clone, Debug)]
+pub struct ModelGateway {
+    inner: Arc<Inner>,
+    server: Arc<Server>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    management_key: String,
+    clock: Clock,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    keys: Keys,
+    replies: VecDeque<Reply>,
+    /// How many of the youngest keys go once the next page of the list is given.
+    vanishing: usize,
+    /// Each with how many requests of its operation pass first.
+    failures: VecDeque<(Operation, u32, Failure)>,
+    outage: Option<Failure>,
+}
+
+/// What the model says to the next request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// Its words.
+    pub text: String,
+    /// What the request costs, in millionths of a USD.
+    pub cost_micros: u64,
+}
+
+/// A key as the account's owner sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Its identifier.
+    pub hash: String,
+    /// As given when it was made.
+    pub name: String,
+    /// Whether it is switched off.
+    pub disabled: bool,
+    /// What it may cost in a period, in millionths of a USD.
+    pub limit_micros: Option<u64>,
+    /// What it cost in all, in millionths of a USD.
+    pub used_micros: u64,
+}
+
+/// What can be asked of the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// A page of keys.
+    List,
+    /// Make a key.
+    Create,
+    /// Read one key.
+    Get,
+    /// Change a key.
+    Update,
+    /// End a key.
+    Delete,
+    /// Call a model.
+    Chat,
+}
+
+/// How an operation goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// 429, with `Retry-After` in seconds if given.
+    Throttled(Option<u32>),
+    /// This status, without an effect.
+    Status(u16),
+    /// The operation has its effect, and the connection breaks before its answer arrives.
+    AnswerLost,
+    /// The connection breaks, without an effect.
+    Broken,
+    /// 200 with a body that is no JSON, without an effect.
+    Nonsense,
+    /// 400 that repeats the request and its credential, as careless services do.
+    Echoes,
+}
+
+impl ModelGateway {
+    /// Starts a gateway without keys that writes into `journal`.
+    ///
+    /// # Errors
+    /// When no port can be bound.
+    pub async fn start(clock: Clock, journal: &Journal) -> std::io::Result<Self> {
+        let management_key = keys::credential();
+        let inner = Arc::new(Inner { management_key, clock, state: Mutex::default() });
+        let server = Server::start(journal.watch(MODEL_GATEWAY, api::router(Arc::clone(&inner)))).await?;
+        Ok(Self { inner, server: Arc::new(server) })
+    }
+
+    /// The root of its API, without a trailing slash.
+    pub fn base_url(&self) -> String {
+        format!("{}/api/v1", self.server.base_url())
+    }
+
+    /// What a function needs to manage keys here.
+    pub fn settings(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("MODEL_GATEWAY_URL", self.base_url()),
+            ("MODEL_GATEWAY_MANAGEMENT_KEY", self.inner.management_key.clone()),
+        ]
+    }
+
+    /// Every key there is, oldest first: what an account is left with.
+    pub fn keys(&self) -> Vec<Held> {
+        self.inner.lock().keys.iter().map(keys::Key::held).collect()
+    }
+
+    /// Every credential ever told, for tests that search for them where they must not be.
+    pub fn issued(&self) -> Vec<String> {
+        self.inner.lock().keys.issued.clone()
+    }
+
+    /// Makes a key past the API, as an operator on the gateway's page would; returns its hash.
+    pub fn has_key(&self, name: &str) -> String {
+        let now = self.inner.now();
+        self.inner.lock().keys.create(keys::Parameters::named(name), now).0
+    }
+
+    /// Ends a key past the API; whether there was one.
+    pub fn loses_key(&self, hash: &str) -> bool {
+        self.inner.lock().keys.delete(hash)
+    }
+
+    /// Somebody ends the `count` youngest keys between the next page of the list and the one after it.
+    pub fn loses_keys_after_next_page(&self, count: usize) {
+        self.inner.lock().vanishing = count;
+    }
+
+    /// Books a cost on a key, as calls to models would.
+    ///
+    /// # Panics
+    /// When there is no such key.
+    pub fn spends(&self, hash: &str, micros: u64) {
+        let now = self.inner.now();
+        self.inner.lock().keys.get_mut(hash).expect("a key of this gateway").spend(micros, now);
+    }
+
+    /// The model's answer to the next request; several wait in line. Without one it says a line of its own.
+    pub fn replies_next(&self, reply: Reply) {
+        self.inner.lock().replies.push_back(reply);
+    }
+
+    /// The next request for `operation` fails; several wait in line.
+    pub fn fail_next(&self, operation: Operation, failure: Failure) {
+        self.fail_after(operation, 0, failure);
+    }
+
+    /// The request for `operation` that comes after `passing` others fails.
+    pub fn fail_after(&self, operation: Operation, passing: u32, failure: Failure) {
+        self.inner.lock().failures.push_back((operation, passing, failure));
+    }
+
+    /// Every request fails until [`Self::recovers`].
+    pub fn goes_down(&self, failure: Failure) {
+        self.inner.lock().outage = Some(failure);
+    }
+
+    /// Ends an outage and forgets failures still in line.
+    pub fn recovers(&self) {
+        let mut state = self.inner.lock();
+        state.outage = None;
+        state.failures.clear();
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// How this request shall fail, if it shall.
+    fn failure(&self, operation: Operation) -> Option<Failure> {
+        let mut state = self.lock();
+        let in_line = state.failures.iter().position(|(failing, ..)| *failing == operation);
+        match in_line.and_then(|place| state.failures.get_mut(place)) {
+            Some((_, passing @ 1.., _)) => *passing -= 1,
+            Some((_, 0, failure)) => {
+                let failure = *failure;
+                in_line.and_then(|place| state.failures.remove(place));
+                return Some(failure);
+            }
+            None => {}
+        }
+        state.outage
+    }
+}
+
+fn random() -> String {
+    Uuid::new_v4().simple().to_string()
+}
