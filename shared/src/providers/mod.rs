@@ -1,6 +1,6 @@
 //! One file per outside service. Every client is `{ http, base_url, secret }`; nothing here knows the table or a queue.
 
-#[cfg(feature = "vault")]
+#[cfg(any(feature = "vault", feature = "arm"))]
 pub mod azure;
 #[cfg(feature = "google")]
 pub mod google;

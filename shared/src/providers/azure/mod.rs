@@ -1,10 +1,13 @@
-//! Azure, through Microsoft's own SDK over our shared transport.
+//! Azure, through Microsoft's own SDK over our shared transport; the resource manager, which has none, by REST.
 //!
 //! Every client here takes the process's one HTTPS client and retries nothing: left to itself the SDK builds clients of
 //! its own, which costs milliseconds of a cold start, and retries for a minute, which no person waits for.
 
 pub mod credential;
+#[cfg(feature = "vault")]
 pub mod key_vault;
+#[cfg(feature = "arm")]
+pub mod resource_manager;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,7 +56,7 @@ fn refusal(status: u16, answer: Option<&RawResponse>) -> Error {
         500.. => Error::Failed { status },
         401 => Error::Unauthorized,
         _ => {
-            let reason = answer.map(code).unwrap_or_default();
+            let reason = answer.map(|answer| code(answer.body())).unwrap_or_default();
             // Any other 404 comes from something that is no vault: it says nothing of the secret.
             if status == 404 && reason == "SecretNotFound" {
                 Error::NotFound
@@ -70,7 +73,7 @@ fn retry_after(answer: &RawResponse) -> Option<Duration> {
 }
 
 /// The most precise error code of an answer.
-fn code(answer: &RawResponse) -> String {
+fn code(body: &[u8]) -> String {
     #[derive(Deserialize)]
     struct Body {
         error: Detail,
@@ -80,6 +83,6 @@ fn code(answer: &RawResponse) -> String {
         code: Option<String>,
         innererror: Option<Box<Self>>,
     }
-    let Ok(Body { error }) = serde_json::from_slice(answer.body()) else { return String::new() };
+    let Ok(Body { error }) = serde_json::from_slice(body) else { return String::new() };
     error.innererror.and_then(|inner| inner.code).or(error.code).unwrap_or_default()
 }

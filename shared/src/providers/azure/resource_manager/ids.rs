@@ -1,0 +1,152 @@
+//! The names under which Azure knows its resources: the one place that builds them.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// The built-in role that reads secrets' values and nothing else.
+/// <https://learn.microsoft.com/azure/role-based-access-control/built-in-roles/security#key-vault-secrets-user>
+pub const KEY_VAULT_SECRETS_USER: Uuid = Uuid::from_u128(0x4633_458b_17de_408a_b874_0445_c86b_69e6);
+
+/// A resource group: where resources of ours lie.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Group {
+    /// The subscription's id.
+    pub subscription_id: String,
+    /// The group's name.
+    pub name: String,
+}
+
+/// A resource's full name, such as `/subscriptions/…/resourceGroups/…/providers/…`.
+///
+/// Azure compares them without regard to case, and returns them in cases of its own: [`Self::is`] does too.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ResourceId(pub(super) String);
+
+impl Group {
+    /// A user-assigned identity.
+    pub fn identity(&self, name: &str) -> ResourceId {
+        self.resource("Microsoft.ManagedIdentity/userAssignedIdentities", name)
+    }
+
+    /// One secret of a vault, as the scope of a role.
+    /// <https://learn.microsoft.com/azure/key-vault/general/rbac-guide>
+    pub fn vault_secret(&self, vault: &str, secret: &str) -> ResourceId {
+        self.resource("Microsoft.KeyVault/vaults", vault).child("secrets", secret)
+    }
+
+    /// A file share of a storage account.
+    pub fn share(&self, account: &str, share: &str) -> ResourceId {
+        self.shares(account).child("shares", share)
+    }
+
+    /// An environment of container apps.
+    pub fn environment(&self, name: &str) -> ResourceId {
+        self.resource("Microsoft.App/managedEnvironments", name)
+    }
+
+    /// What makes a file share known to an environment.
+    pub fn storage(&self, environment: &str, storage: &str) -> ResourceId {
+        self.environment(environment).child("storages", storage)
+    }
+
+    /// A container app.
+    pub fn app(&self, name: &str) -> ResourceId {
+        self.resource("Microsoft.App/containerApps", name)
+    }
+
+    /// The subscription the group belongs to.
+    pub fn subscription(&self) -> ResourceId {
+        ResourceId(format!("/subscriptions/{}", self.subscription_id))
+    }
+
+    pub(super) fn id(&self) -> ResourceId {
+        self.subscription().child("resourceGroups", &self.name)
+    }
+
+    /// What a storage account's shares lie under.
+    pub(super) fn shares(&self, account: &str) -> ResourceId {
+        self.resource("Microsoft.Storage/storageAccounts", account).child("fileServices", "default")
+    }
+
+    fn resource(&self, kind: &str, name: &str) -> ResourceId {
+        ResourceId(format!("{}/providers/{kind}/{name}", self.id().0))
+    }
+}
+
+impl ResourceId {
+    /// The full name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether `other`, as Azure may spell it, names this resource.
+    pub fn is(&self, other: &str) -> bool {
+        self.0.eq_ignore_ascii_case(other)
+    }
+
+    /// The subscription within the name.
+    pub(super) fn subscription_id(&self) -> &str {
+        self.0.split('/').nth(2).unwrap_or_default()
+    }
+
+    pub(super) fn child(&self, kind: &str, name: &str) -> Self {
+        Self(format!("{}/{kind}/{name}", self.0))
+    }
+
+    /// A role assignment on this scope.
+    pub(super) fn role_assignment(&self, name: Uuid) -> Self {
+        Self(format!("{}/providers/Microsoft.Authorization/roleAssignments/{name}", self.0))
+    }
+
+    /// Whether every part is of the characters that names of ours have, so that none can lead elsewhere.
+    pub(super) fn is_plain(&self) -> bool {
+        let plain = |part: &str| {
+            let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.()".contains(&byte);
+            !part.is_empty() && part != "." && part != ".." && part.bytes().all(known)
+        };
+        self.0.strip_prefix('/').is_some_and(|rest| rest.split('/').all(plain))
+    }
+}
+
+impl fmt::Display for ResourceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_the_documentation() {
+        let group = Group { subscription_id: "S".to_owned(), name: "rg".to_owned() };
+        let below = |rest: &str| format!("/subscriptions/S/resourceGroups/rg/providers/{rest}");
+        let secret = group.vault_secret("v", "s");
+        let name = Uuid::nil();
+        assert_eq!(secret.as_str(), below("Microsoft.KeyVault/vaults/v/secrets/s"));
+        assert_eq!(
+            secret.role_assignment(name).as_str(),
+            below(&format!(
+                "Microsoft.KeyVault/vaults/v/secrets/s/providers/Microsoft.Authorization/roleAssignments/{name}"
+            ))
+        );
+        let share = below("Microsoft.Storage/storageAccounts/a/fileServices/default/shares/f");
+        assert_eq!(group.share("a", "f").as_str(), share);
+        assert_eq!(group.storage("e", "f").as_str(), below("Microsoft.App/managedEnvironments/e/storages/f"));
+        assert!(group.app("a").is(&below("microsoft.app/containerapps/A")));
+        assert_eq!(group.app("a").subscription_id(), "S");
+    }
+
+    #[test]
+    fn a_name_that_leads_elsewhere_is_not_plain() {
+        let group = Group { subscription_id: "S".to_owned(), name: "rg".to_owned() };
+        assert!(group.app("a-1").is_plain());
+        for name in ["", "..", "a?b", "a#b", "a%2fb", "a b", "a/../b"] {
+            assert!(!group.app(name).is_plain(), "{name}");
+        }
+    }
+}
