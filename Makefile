@@ -3,13 +3,16 @@ ARGS ?=
 CARGO ?= cargo
 TOOLS := target/tools/bin
 
-.PHONY: help run test lint bench e2e tools fmt clippy doc deny machete guard shellcheck template
+.PHONY: help run ops test lint bench e2e tools fmt clippy doc deny machete guard shellcheck template
 
 help: ## This list
 	@sed -nE 's/^([a-z0-9]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST)
 
 run: ## The whole system on this machine; ARGS=--once ends after the story
 	$(CARGO) run --locked --quiet --package nbhd-local -- $(ARGS)
+
+ops: ## The operator's command on the running local world; ARGS="tenant <id>"
+	$(CARGO) run --locked --quiet --package nbhd-ops -- --settings .local/settings.env $(ARGS)
 
 test: ## Every test; NBHD_REQUIRE_SHARED=1 makes absent contracts and mail a failure
 	$(CARGO) test --locked --workspace --no-fail-fast $(ARGS)

@@ -95,6 +95,16 @@ impl Env {
         self
     }
 
+    /// Settings out of a file of `NAME=value` lines, for tools; lines without a name are passed over.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn from_file(path: &std::path::Path) -> std::io::Result<Self> {
+        let text = std::fs::read_to_string(path)?;
+        let pairs = text.lines().filter_map(|line| line.split_once('=')).filter(|(name, _)| !name.starts_with('#'));
+        Ok(Self::from_pairs(pairs.map(|(name, value)| (name.trim(), value))))
+    }
+
     /// A setting without a default.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! The queues; the only module that names `aws_sdk_sqs`.
 
+mod dead_letters;
+
 use std::marker::PhantomData;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -14,6 +16,8 @@ use serde::{Deserialize, Serialize};
 use crate::config::{ConfigError, Env};
 use crate::domain::ids::{ChatId, TenantId};
 use crate::domain::integration::Provider;
+
+pub use dead_letters::{DeadLetter, DeadLetters};
 
 /// The message attribute that says a body is not the update's own bytes, and its only value.
 pub const ENCODING: &str = "encoding";
@@ -77,6 +81,11 @@ impl Queues {
     /// The queue of `scheduled-refresh`, by its address.
     pub fn refresh(&self, url: &str) -> Jobs<RefreshJob> {
         Jobs { client: self.client.clone(), url: url.to_owned(), job: PhantomData }
+    }
+
+    /// A queue of dead letters, by its address.
+    pub fn dead_letters(&self, url: &str) -> DeadLetters {
+        DeadLetters { client: self.client.clone(), url: url.to_owned() }
     }
 
     /// The queue of `tenant-reconcile`, by its address.

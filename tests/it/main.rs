@@ -25,6 +25,7 @@ mod oauth_kill;
 mod oauth_tokens;
 mod oauth_undo;
 mod oauth_world;
+mod ops;
 mod pump;
 mod relay;
 mod runtime_world;

@@ -51,6 +51,7 @@ pub struct Args {
 
 const OWN_FOLDER: &str = ".local";
 const LOG: &str = ".local/functions.log";
+const SETTINGS: &str = ".local/settings.env";
 
 /// Starts the world, plays the story, and stays up unless `--once` was given. Fails with what could not be started, or
 /// the first step of the story that did not end as it should.
@@ -74,7 +75,8 @@ async fn start(args: Args) -> anyhow::Result<()> {
         }
         None => None,
     };
-    let options = Options { port: args.port, table, ..Options::with_clock(Clock::System) };
+    let settings = Some(PathBuf::from(SETTINGS));
+    let options = Options { port: args.port, table, settings, ..Options::with_clock(Clock::System) };
     let world = World::start(options).await?;
     let subscriber = world.subscribes(ChatId(world.chat.id())).await?;
     let count = story::fill_account(&world, args.mail.as_deref())?;
@@ -91,5 +93,6 @@ async fn start(args: Args) -> anyhow::Result<()> {
         return Ok(());
     }
     line(&format!("\nOpen {} to write to the bot yourself; Ctrl-C stops.", world.base_url()));
+    line(&format!("`make ops ARGS=tenants` shows what an operator sees (settings: `{SETTINGS}`)."));
     match world.live().await {}
 }

@@ -66,6 +66,9 @@ pub(crate) fn endpoints(table: &Table, sqs: &Sqs, telegram: &Telegram) -> Vec<(&
         ("INBOUND_QUEUE_URL", sqs.url(sqs::INBOUND)),
         ("INBOUND_DLQ_URL", sqs.url(sqs::INBOUND_DLQ)),
         ("REFRESH_QUEUE_URL", sqs.url(sqs::REFRESH)),
+        ("REFRESH_DLQ_URL", sqs.url(sqs::REFRESH_DLQ)),
+        ("LIFECYCLE_QUEUE_URL", sqs.url(sqs::LIFECYCLE)),
+        ("LIFECYCLE_DLQ_URL", sqs.url(sqs::LIFECYCLE_DLQ)),
         ("TELEGRAM_API_URL", telegram.base_url()),
     ]
 }

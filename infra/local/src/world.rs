@@ -51,12 +51,14 @@ pub struct Options {
     pub table: Option<PathBuf>,
     /// Whose chat the page at `/` shows, and their name in Telegram.
     pub person: (i64, &'static str),
+    /// A file to write the settings to, for the command `nbhd` and other tools.
+    pub settings: Option<PathBuf>,
 }
 
 impl Options {
     /// A world on any free port, in memory.
     pub fn with_clock(clock: Clock) -> Self {
-        Self { clock, port: 0, table: None, person: (1001, "Ann") }
+        Self { clock, port: 0, table: None, person: (1001, "Ann"), settings: None }
     }
 }
 
@@ -95,7 +97,7 @@ impl World {
     /// # Errors
     /// When a port cannot be bound, or a setting is missing.
     pub async fn start(options: Options) -> anyhow::Result<Self> {
-        let Options { clock, port, table, person: (chat, name) } = options;
+        let Options { clock, port, table, person: (chat, name), settings: settings_file } = options;
         let listener = TcpListener::bind(("127.0.0.1", port))
             .await
             .with_context(|| format!("port {port} of 127.0.0.1 cannot be used; `--port` chooses another"))?;
@@ -109,12 +111,16 @@ impl World {
         let google = Google::start(clock.clone(), &journal).await?;
         let azure = Azure::start(clock.clone(), journal.clone()).await?;
 
-        let env = Env::from_pairs(
-            [wiring::settings(&base_url, &secrets), google.settings(), azure.settings()]
-                .into_iter()
-                .flatten()
-                .chain(wiring::endpoints(&table, &sqs, &telegram)),
-        );
+        let settings: Vec<_> = [wiring::settings(&base_url, &secrets), google.settings(), azure.settings()]
+            .into_iter()
+            .flatten()
+            .chain(wiring::endpoints(&table, &sqs, &telegram))
+            .collect();
+        if let Some(file) = settings_file {
+            let lines = settings.iter().map(|(name, value)| format!("{name}={value}\n"));
+            std::fs::write(&file, lines.collect::<String>()).with_context(|| format!("`{}`", file.display()))?;
+        }
+        let env = Env::from_pairs(settings);
         let api = journal.watch(API, gateway::in_front_of(wiring::functions(&env, &clock, &trace)?, &clock));
         for services in ["gmail", "google-calendar", "google"] {
             google.allows_redirect_to(&format!("{base_url}/oauth/{services}/callback"));

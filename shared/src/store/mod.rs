@@ -8,6 +8,7 @@ mod connections;
 mod due;
 mod integrations;
 mod keys;
+mod listing;
 mod nonces;
 mod relay;
 mod routes;

@@ -81,7 +81,7 @@ impl Store {
     }
 }
 
-fn record(item: Item) -> Result<TenantRecord, Error> {
+pub(super) fn record(item: Item) -> Result<TenantRecord, Error> {
     if item.contains_key(DELETED) {
         return Ok(TenantRecord::Deleted(decode("tombstone", item)?));
     }

@@ -64,6 +64,9 @@ impl State {
     }
 
     fn perform(&self, operation: &str, request: &Value) -> Answer {
+        if operation == "StartMessageMoveTask" {
+            return self.start_message_move_task(request);
+        }
         let url = text(request, "QueueUrl")?;
         let name = url.rsplit('/').next().unwrap_or_default();
         let now = self.clock.now();
@@ -89,6 +92,15 @@ impl State {
             }
             _ => Err(Refusal::new("UnknownOperationException", format!("`{operation}` is not simulated."))),
         }
+    }
+
+    /// Moves everything at once, where SQS takes its time.
+    fn start_message_move_task(&self, request: &Value) -> Answer {
+        let name = text(request, "SourceArn")?.rsplit(':').next().unwrap_or_default();
+        let moved = self.redrive(name).ok_or_else(|| {
+            Refusal::new("ResourceNotFoundException", "The source queue is no dead-letter queue of another queue.")
+        })?;
+        Ok(json!({ "TaskHandle": format!("task-{name}-{moved}") }))
     }
 
     fn receive_message(&self, name: &str, request: &Value) -> Answer {

@@ -161,6 +161,19 @@ impl State {
         }
         received
     }
+
+    /// Moves what the dead-letter queue `name` holds back to the queue it came from; how many messages.
+    fn redrive(&self, name: &str) -> Option<usize> {
+        let now = self.clock.now();
+        let mut queues = self.queues();
+        let redrives_here = |queue: &&Queue| queue.settings().redrive.is_some_and(|redrive| redrive.to == name);
+        let source = queues.iter().find(redrives_here)?.settings().name;
+        let messages = find(&mut queues, name)?.take_all();
+        let moved = messages.len();
+        let queue = find(&mut queues, source)?;
+        messages.into_iter().for_each(|message| queue.adopt(now, message));
+        Some(moved)
+    }
 }
 
 fn find<'a>(queues: &'a mut [Queue], name: &str) -> Option<&'a mut Queue> {

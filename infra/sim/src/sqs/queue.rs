@@ -250,6 +250,11 @@ impl Queue {
         self.messages.clear();
     }
 
+    /// Hands over every message.
+    pub(super) fn take_all(&mut self) -> Vec<Message> {
+        std::mem::take(&mut self.messages)
+    }
+
     fn expire(&mut self, now: Timestamp) {
         let retention = self.settings.retention;
         self.messages.retain(|message| now < message.sent_at + retention);

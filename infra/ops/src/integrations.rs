@@ -1,0 +1,48 @@
+//! `nbhd integrations`.
+
+use clap::ValueEnum;
+use nbhd::domain::integration::{Integration, Status};
+use serde_json::{Value, json};
+
+use crate::{Operator, Shown};
+
+/// A connection's state on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum State {
+    Active,
+    Expired,
+    Revoked,
+}
+
+impl State {
+    const fn status(self) -> Status {
+        match self {
+            Self::Active => Status::Active,
+            Self::Expired => Status::Expired,
+            Self::Revoked => Status::Revoked,
+        }
+    }
+}
+
+pub(crate) async fn list(operator: &Operator, wanted: Option<State>) -> anyhow::Result<Shown> {
+    let mut found = operator.store.every_integration().await?;
+    found.retain(|row| wanted.is_none_or(|wanted| row.status == wanted.status()));
+    found.sort_by_key(|row| (row.tenant_id, row.provider));
+    Ok(rows(&found))
+}
+
+/// Connections without their account: an address is the person's, and no operator needs it.
+pub(crate) fn rows(connections: &[Integration]) -> Shown {
+    let row = |row: &Integration| -> Vec<Value> {
+        vec![
+            json!(row.tenant_id),
+            json!(row.provider),
+            json!(row.status),
+            json!(row.expires_at.map(|at| at.rfc3339())),
+            json!(row.failures),
+            json!(row.connected_at.rfc3339()),
+        ]
+    };
+    let head = vec!["tenant", "service", "state", "token_ends", "failures", "connected"];
+    Shown::Rows { head, rows: connections.iter().map(row).collect() }
+}

@@ -1,0 +1,22 @@
+//! `nbhd`: what an operator sees and does.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let args = nbhd_ops::Args::parse();
+    match nbhd_ops::run(args).await {
+        Ok(shown) => {
+            // A closed pipe is no failure.
+            let _ = writeln!(io::stdout().lock(), "{shown}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let _ = writeln!(io::stderr().lock(), "nbhd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

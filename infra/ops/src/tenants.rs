@@ -1,0 +1,78 @@
+//! `nbhd tenants`.
+
+use clap::ValueEnum;
+use nbhd::clock::Timestamp;
+use nbhd::domain::subscription::Entitlement;
+use nbhd::domain::tenant::{Lifecycle, TenantRecord};
+use serde_json::{Value, json};
+
+use crate::{Operator, Shown};
+
+/// A tenant's state on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum State {
+    Pending,
+    Provisioning,
+    Active,
+    Suspended,
+    Deprovisioning,
+    Deleted,
+}
+
+pub(crate) async fn list(operator: &Operator, wanted: Option<State>) -> anyhow::Result<Shown> {
+    let now = operator.clock.now();
+    let mut records = operator.store.every_tenant().await?;
+    records.retain(|record| wanted.is_none_or(|wanted| state(record) == wanted));
+    records.sort_by_key(|record| (state(record) as u8, id(record)));
+    let rows = records.iter().map(|record| row(record, now)).collect();
+    Ok(Shown::Rows { head: vec!["tenant", "state", "entitled", "tier", "stripe", "customer"], rows })
+}
+
+fn row(record: &TenantRecord, now: Timestamp) -> Vec<Value> {
+    let name = state(record).to_possible_value().map(|value| value.get_name().to_owned());
+    let mut row = vec![json!(id(record)), json!(name)];
+    row.extend(match record {
+        TenantRecord::Live(tenant) => {
+            let subscription = tenant.subscription.as_ref();
+            [
+                json!(entitlement(tenant.entitlement(now))),
+                json!(subscription.map(|known| known.tier)),
+                json!(subscription.map(|known| known.status)),
+            ]
+        }
+        TenantRecord::Deleted(_) => [Value::Null, Value::Null, Value::Null],
+    });
+    row.push(json!(record.customer()));
+    row
+}
+
+/// An entitlement, and when time alone changes it.
+pub(crate) fn entitlement(entitled: Entitlement) -> String {
+    let to = match entitled {
+        Entitlement::Pending => "pending",
+        Entitlement::Run { .. } => "run",
+        Entitlement::Suspend { .. } => "suspend",
+        Entitlement::Remove => "remove",
+    };
+    entitled.changes_at().map_or_else(|| to.to_owned(), |at| format!("{to} until {at}"))
+}
+
+fn id(record: &TenantRecord) -> String {
+    match record {
+        TenantRecord::Live(tenant) => tenant.tenant_id.to_string(),
+        TenantRecord::Deleted(tombstone) => tombstone.tenant_id.to_string(),
+    }
+}
+
+fn state(record: &TenantRecord) -> State {
+    match record {
+        TenantRecord::Live(tenant) => match tenant.lifecycle {
+            Lifecycle::Pending => State::Pending,
+            Lifecycle::Provisioning => State::Provisioning,
+            Lifecycle::Active => State::Active,
+            Lifecycle::Suspended => State::Suspended,
+            Lifecycle::Deprovisioning => State::Deprovisioning,
+        },
+        TenantRecord::Deleted(_) => State::Deleted,
+    }
+}

@@ -1,0 +1,84 @@
+//! What could not be done, for an operator: to look at without reading anyone's words, and to try again.
+
+use std::sync::{Arc, LazyLock};
+
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::types::{Message, MessageSystemAttributeName, QueueAttributeName};
+
+use super::{Error, MakeClient, unavailable};
+use crate::clock::Timestamp;
+
+/// The most messages of one look.
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html>
+const LOOK: i32 = 10;
+
+/// A queue of dead letters.
+#[derive(Clone, Debug)]
+pub struct DeadLetters {
+    pub(super) client: Arc<LazyLock<Client, MakeClient>>,
+    pub(super) url: String,
+}
+
+/// A dead letter, without what it says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// SQS's id of it.
+    pub id: String,
+    /// When it was put into its queue.
+    pub sent_at: Option<Timestamp>,
+    /// The chat it came from; only updates have one.
+    pub chat: Option<String>,
+    /// Telegram's id of it; only updates have one.
+    pub update_id: Option<String>,
+}
+
+impl DeadLetters {
+    /// How many wait, about: SQS counts loosely.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn waiting(&self) -> Result<u64, Error> {
+        let count = self.attribute(QueueAttributeName::ApproximateNumberOfMessages).await?;
+        count.parse().map_err(|_| Error { reason: "an unreadable count".to_owned() })
+    }
+
+    /// Up to ten of them; they stay where they are.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn look(&self) -> Result<Vec<DeadLetter>, Error> {
+        let request = self.client.receive_message().queue_url(&self.url).max_number_of_messages(LOOK);
+        let request = request.visibility_timeout(0).message_system_attribute_names(MessageSystemAttributeName::All);
+        let answer = request.send().await.map_err(|error| unavailable(&error))?;
+        Ok(answer.messages.unwrap_or_default().into_iter().map(without_words).collect())
+    }
+
+    /// Sends all of them back to the queue they came from, each as if sent anew.
+    ///
+    /// # Errors
+    /// [`Error`]; some may have been moved all the same.
+    pub async fn redrive(&self) -> Result<(), Error> {
+        let arn = self.attribute(QueueAttributeName::QueueArn).await?;
+        let request = self.client.start_message_move_task().source_arn(arn);
+        request.send().await.map(|_| ()).map_err(|error| unavailable(&error))
+    }
+
+    async fn attribute(&self, name: QueueAttributeName) -> Result<String, Error> {
+        let request = self.client.get_queue_attributes().queue_url(&self.url).attribute_names(name.clone());
+        let answer = request.send().await.map_err(|error| unavailable(&error))?;
+        let found = answer.attributes.and_then(|mut attributes| attributes.remove(&name));
+        found.ok_or_else(|| Error { reason: format!("no attribute {name}") })
+    }
+}
+
+fn without_words(message: Message) -> DeadLetter {
+    let mut attributes = message.attributes.unwrap_or_default();
+    let mut take = |name| attributes.remove(&name);
+    let sent_at = take(MessageSystemAttributeName::SentTimestamp).and_then(|millis| millis.parse().ok());
+    DeadLetter {
+        id: message.message_id.unwrap_or_default(),
+        sent_at: sent_at.map(Timestamp::from_millis),
+        chat: take(MessageSystemAttributeName::MessageGroupId),
+        update_id: take(MessageSystemAttributeName::MessageDeduplicationId),
+    }
+}

@@ -1,0 +1,43 @@
+//! Everything of a kind, for an operator: scans, whose cost grows with the table. No function uses these.
+
+use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
+
+use super::tenants::record;
+use super::{Error, Item, Store, decode, text, unavailable};
+use crate::domain::integration::Integration;
+use crate::domain::tenant::TenantRecord;
+
+impl Store {
+    /// Every tenant, removed ones too; a scan.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] or [`Error::Corrupt`].
+    pub async fn every_tenant(&self) -> Result<Vec<TenantRecord>, Error> {
+        self.scan("sk = :kind", "META").await?.into_iter().map(record).collect()
+    }
+
+    /// Every tenant's connections; a scan.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] or [`Error::Corrupt`].
+    pub async fn every_integration(&self) -> Result<Vec<Integration>, Error> {
+        let items = self.scan("begins_with(sk, :kind)", "INTEGRATION#").await?;
+        items.into_iter().map(|item| decode("integration", item)).collect()
+    }
+
+    async fn scan(&self, filter: &str, kind: &str) -> Result<Vec<Item>, Error> {
+        let mut found = Vec::new();
+        let mut from = None;
+        loop {
+            let request = self.client.scan().table_name(&self.table).set_exclusive_start_key(from);
+            let request = request.filter_expression(filter).expression_attribute_values(":kind", text(kind));
+            let request = request.return_consumed_capacity(ReturnConsumedCapacity::Total);
+            let page = Box::pin(request.send()).await.map_err(|error| unavailable(&error))?;
+            found.extend(page.items.unwrap_or_default());
+            from = page.last_evaluated_key;
+            if from.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+}

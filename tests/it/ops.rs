@@ -1,0 +1,118 @@
+//! The operator's command on the local world.
+
+use std::path::PathBuf;
+
+use clap::Parser as _;
+use nbhd::clock::{Clock, Timestamp};
+use nbhd::domain::ids::ChatId;
+use nbhd::domain::tenant::{Removed, Tombstone};
+use nbhd_local::{Options, Subscriber, World};
+use nbhd_ops::Args;
+use nbhd_sim::sqs::{self, queue::Outgoing};
+use serde_json::{Value, json};
+
+struct Office {
+    world: World,
+    ann: Subscriber,
+    settings: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Office {
+    async fn open() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let settings = folder.path().join("settings.env");
+        let clock = Clock::manual(Timestamp::from_seconds(1_795_240_000));
+        let options = Options { settings: Some(settings.clone()), ..Options::with_clock(clock) };
+        let world = World::start(options).await.expect("the world starts");
+        let ann = world.subscribes(ChatId(world.chat.id())).await.expect("seeded");
+        Self { world, ann, settings, _folder: folder }
+    }
+
+    async fn nbhd(&self, words: &[&str]) -> anyhow::Result<String> {
+        let settings = self.settings.to_str().expect("a path in UTF-8");
+        let words = [&["nbhd", "--settings", settings], words].concat();
+        nbhd_ops::run(Args::try_parse_from(words)?).await
+    }
+
+    async fn json(&self, words: &[&str]) -> Value {
+        let answer = self.nbhd(&[words, &["--json"]].concat()).await.expect("answered");
+        serde_json::from_str(&answer).expect("JSON")
+    }
+
+    fn ann(&self) -> String {
+        self.ann.tenant_id.to_string()
+    }
+}
+
+#[tokio::test]
+async fn tenants_are_listed_by_state_as_a_table_and_as_json() {
+    let office = Office::open().await;
+    let table = office.nbhd(&["tenants"]).await.expect("answered");
+    assert!(table.starts_with("TENANT") && table.contains(&office.ann()) && table.contains("active"), "{table}");
+    let listed = office.json(&["tenants", "--state", "active"]).await;
+    assert_eq!(listed[0]["tenant"], office.ann());
+    assert_eq!(office.nbhd(&["tenants", "--state", "suspended"]).await.expect("answered"), "none");
+    assert!(office.nbhd(&["tenants", "--state", "asleep"]).await.is_err());
+}
+
+#[tokio::test]
+async fn a_tenant_is_shown_and_an_unknown_one_is_said_to_be_unknown() {
+    let office = Office::open().await;
+    let shown = office.json(&["tenant", &office.ann()]).await;
+    assert_eq!((&shown["state"], &shown["connections"]), (&json!("active"), &json!([])));
+    let unknown = office.nbhd(&["tenant", &uuid::Uuid::new_v4().to_string()]).await.expect_err("unknown");
+    assert!(unknown.to_string().contains("nbhd tenants"), "{unknown}");
+    assert!(office.nbhd(&["tenant", "ann"]).await.is_err());
+}
+
+#[tokio::test]
+async fn a_removed_tenant_shows_its_receipt() {
+    let office = Office::open().await;
+    let store = office.world.store().expect("a store");
+    let tenant = store.tenant(office.ann.tenant_id).await.expect("readable").expect("there");
+    let at = office.world.clock.now();
+    let receipt = vec![Removed { what: "container app".to_owned(), at, purged_by: None }];
+    let left = Tombstone { tenant_id: tenant.tenant_id, customer: None, deleted_at: at, receipt, version: 0 };
+    store.bury_tenant(&left, tenant.version).await.expect("buried");
+    let shown = office.json(&["tenant", &office.ann()]).await;
+    assert_eq!(shown["receipt"][0]["removed"], "container app");
+    assert!(office.nbhd(&["suspend", &office.ann()]).await.is_err());
+}
+
+#[tokio::test]
+async fn a_suspension_is_written_and_the_reconciler_nudged() {
+    let office = Office::open().await;
+    let store = office.world.store().expect("a store");
+    for (word, held) in [("suspend", true), ("resume", false)] {
+        office.nbhd(&[word, &office.ann()]).await.expect("done");
+        let tenant = store.tenant(office.ann.tenant_id).await.expect("readable").expect("there");
+        assert_eq!(tenant.held, held);
+    }
+    office.nbhd(&["reconcile", &office.ann()]).await.expect("done");
+    let jobs = office.world.sqs.messages(sqs::LIFECYCLE);
+    assert_eq!(jobs.len(), 3);
+    assert!(jobs.iter().all(|job| job.sent.body.contains(&office.ann())));
+}
+
+#[tokio::test]
+async fn dead_letters_are_counted_without_their_words_and_sent_back() {
+    let office = Office::open().await;
+    let update = Outgoing {
+        body: json!({ "update_id": 7, "message": { "text": "unspeakable" } }).to_string(),
+        group: Some("1001".to_owned()),
+        deduplication: Some("7".to_owned()),
+        ..Outgoing::default()
+    };
+    office.world.sqs.send(sqs::INBOUND_DLQ, update).expect("taken");
+    let shown = office.json(&["deadletters"]).await;
+    assert_eq!(shown["waiting"][0], json!({ "queue": "inbound", "messages": 1 }));
+    assert_eq!((&shown["letters"][0]["chat"], &shown["letters"][0]["update"]), (&json!("1001"), &json!("7")));
+    assert!(!shown.to_string().contains("unspeakable"));
+
+    let sent = office.json(&["deadletters", "redrive"]).await;
+    assert_eq!(sent[0], json!({ "queue": "inbound", "sent_back": 1 }));
+    assert!(office.world.sqs.messages(sqs::INBOUND_DLQ).is_empty());
+    office.world.settle().await;
+    assert_eq!(office.ann.runtime.update_ids(), [7]);
+}
