@@ -31,6 +31,8 @@ mod relay;
 mod runtime_world;
 mod store_billing;
 mod storm;
+mod stripe_events;
+mod stripe_sim;
 mod telegram_bot;
 mod telegram_contract;
 mod template;

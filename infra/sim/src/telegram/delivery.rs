@@ -5,24 +5,19 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use bytes::Bytes;
 use futures::StreamExt as _;
-use http_body_util::{BodyExt as _, Full};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 
 use super::params::Params;
 use super::state::{Pending, Webhook};
 use super::{Telegram, WEBHOOK, methods};
-use crate::journal::Entry;
+use crate::outgoing;
 
 const SECRET_HEADER: HeaderName = HeaderName::from_static("x-telegram-bot-api-secret-token");
 /// After this an update that no webhook accepts is dropped.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
-/// An answer later than this counts as none.
-const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 /// How long [`Telegram::keep_delivering`] waits before it tries refused updates again.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
@@ -128,20 +123,7 @@ impl Telegram {
         if let Some(secret) = webhook.secret.as_deref().and_then(|secret| HeaderValue::from_str(secret).ok()) {
             headers.insert(SECRET_HEADER, secret);
         }
-        let place = self.inner.journal.record(Entry::asked(WEBHOOK, "POST", &webhook.url, &headers, body.clone()));
-
-        let mut request = axum::http::Request::new(Full::new(body));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = webhook.url.parse().ok()?;
-        *request.headers_mut() = headers;
-        let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
-        let exchange = async {
-            let (head, body) = client.request(request).await.ok()?.into_parts();
-            Some((head, body.collect().await.ok()?.to_bytes()))
-        };
-        let (head, body) = tokio::time::timeout(ANSWER_WITHIN, exchange).await.ok()??;
-        self.inner.journal.answered(place, head.status, &head.headers, body.clone());
-        Some((head.status, body))
+        outgoing::post(&self.inner.journal, WEBHOOK, &webhook.url, headers, body).await
     }
 
     fn note_error(&self, what: &str) {

@@ -1,0 +1,299 @@
+//! What happens to subscriptions and invoices: by a person's hand, and by time alone.
+//!
+//! A month is thirty days here, an invoice is charged in the moment it is made, and a failed charge is tried again
+//! after 3, 5 and 7 days.
+
+use std::time::Duration;
+
+use nbhd::clock::Timestamp;
+
+use super::objects;
+use super::state::{AfterDunning, Card, Invoice, InvoiceStatus, Metadata, SessionStatus, State, Subscription};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long a period lasts.
+pub const MONTH: Duration = DAY.saturating_mul(30);
+
+/// When a charge is tried again after its first, second and third failure.
+pub const RETRIES: [Duration; 3] = [DAY.saturating_mul(3), DAY.saturating_mul(2), DAY.saturating_mul(2)];
+
+/// How long a first payment may take. <https://docs.stripe.com/billing/subscriptions/overview#subscription-lifecycle>
+pub const FIRST_PAYMENT_WITHIN: Duration = Duration::from_secs(23 * 60 * 60);
+
+/// How a subscription begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beginning {
+    /// With a payment.
+    Paid,
+    /// With a trial of this length.
+    Trial(Duration),
+    /// With a payment that has not succeeded yet.
+    Incomplete,
+}
+
+/// What time alone changes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Change {
+    SessionExpires(String),
+    ChargedAgain(String),
+    FirstPaymentMissed(String),
+    PeriodEnds(String),
+}
+
+impl State {
+    /// Plays everything that time alone has changed up to `now`, in its order.
+    pub(super) fn catch_up(&mut self, now: Timestamp) {
+        while let Some((at, change)) = self.next_change().filter(|(at, _)| *at <= now) {
+            match change {
+                Change::SessionExpires(id) => self.expire_session(&id, at),
+                Change::ChargedAgain(id) => self.charge(&id, at),
+                Change::FirstPaymentMissed(id) => {
+                    self.void_invoices(&id, at);
+                    self.end(&id, "incomplete_expired", at);
+                }
+                Change::PeriodEnds(id) => self.period_ends(&id, at),
+            }
+        }
+    }
+
+    /// When time changes something next.
+    pub(super) fn next_change_at(&self) -> Option<Timestamp> {
+        self.next_change().map(|(at, _)| at)
+    }
+
+    fn next_change(&self) -> Option<(Timestamp, Change)> {
+        let open = self.sessions.values().filter(|session| session.status == SessionStatus::Open);
+        let sessions = open.map(|session| (session.expires_at, Change::SessionExpires(session.id.clone())));
+        let charges = self.invoices.values().filter(|invoice| invoice.status == InvoiceStatus::Open);
+        let charges = charges.filter_map(|open| Some((open.next_attempt?, Change::ChargedAgain(open.id.clone()))));
+        let subscriptions = self.subscriptions.values().filter_map(|known| match known.status {
+            "incomplete" => Some((known.created + FIRST_PAYMENT_WITHIN, Change::FirstPaymentMissed(known.id.clone()))),
+            "active" | "trialing" | "past_due" => Some((known.period.1, Change::PeriodEnds(known.id.clone()))),
+            _ => None,
+        });
+        sessions.chain(charges).chain(subscriptions).min()
+    }
+
+    /// A new subscription; returns its id.
+    pub(super) fn subscribe(
+        &mut self,
+        customer: &str,
+        price: &str,
+        beginning: Beginning,
+        metadata: Metadata,
+        at: Timestamp,
+    ) -> String {
+        let (id, item) = (self.next_id("sub"), self.next_id("si"));
+        let trial_end = match beginning {
+            Beginning::Trial(length) => Some(at + length),
+            Beginning::Paid | Beginning::Incomplete => None,
+        };
+        let status = if trial_end.is_some() { "trialing" } else { "incomplete" };
+        let subscription = Subscription {
+            id: id.clone(),
+            item,
+            customer: customer.to_owned(),
+            price: price.to_owned(),
+            status,
+            created: at,
+            period: (at, trial_end.unwrap_or(at + MONTH)),
+            trial_end,
+            cancel_at_period_end: false,
+            canceled_at: None,
+            ended_at: None,
+            metadata,
+            latest_invoice: None,
+        };
+        self.subscriptions.insert(id.clone(), subscription);
+        self.tell_of_subscription("created", &id, at);
+        if trial_end.is_none() {
+            let invoice = self.bill(&id, "subscription_create", at);
+            if beginning == Beginning::Paid {
+                self.charge(&invoice, at);
+            }
+        }
+        id
+    }
+
+    /// The person pays what is open, with whatever card they have.
+    pub(super) fn pay_open(&mut self, customer: &str, at: Timestamp) {
+        let open = |invoice: &&Invoice| invoice.customer == customer && invoice.status == InvoiceStatus::Open;
+        let open: Vec<_> = self.invoices.values().filter(open).map(|invoice| invoice.id.clone()).collect();
+        for invoice in open {
+            self.charge(&invoice, at);
+        }
+    }
+
+    /// Ends a subscription now.
+    pub(super) fn cancel(&mut self, id: &str, at: Timestamp) {
+        if self.subscriptions.get(id).is_some_and(|known| !known.is_over()) {
+            self.end(id, "canceled", at);
+        }
+    }
+
+    /// Decides that a subscription ends with its period, or that it does not.
+    pub(super) fn cancel_later(&mut self, id: &str, later: bool, at: Timestamp) {
+        self.change(id, at, |known| {
+            known.cancel_at_period_end = later;
+            known.canceled_at = later.then_some(at);
+        });
+    }
+
+    /// A trial ends without a card.
+    pub(super) fn pause(&mut self, id: &str, at: Timestamp) {
+        self.set(id, |known| known.status = "paused");
+        self.tell_of_subscription("paused", id, at);
+    }
+
+    /// A paused subscription goes on, with a new period that is paid.
+    pub(super) fn resume(&mut self, id: &str, at: Timestamp) {
+        self.set(id, |known| {
+            known.status = "active";
+            known.period = (at, at + MONTH);
+        });
+        self.tell_of_subscription("resumed", id, at);
+        let invoice = self.bill(id, "subscription_cycle", at);
+        self.charge(&invoice, at);
+    }
+
+    pub(super) fn expire_session(&mut self, id: &str, at: Timestamp) {
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.status = SessionStatus::Expired;
+            let object = objects::session(self, id);
+            self.emit("checkout.session.expired", object, at);
+        }
+    }
+
+    /// Changes a subscription and tells of it.
+    pub(super) fn change(&mut self, id: &str, at: Timestamp, change: impl FnOnce(&mut Subscription)) {
+        self.set(id, change);
+        self.tell_of_subscription("updated", id, at);
+    }
+
+    fn set(&mut self, id: &str, change: impl FnOnce(&mut Subscription)) {
+        if let Some(known) = self.subscriptions.get_mut(id) {
+            change(known);
+        }
+    }
+
+    fn period_ends(&mut self, id: &str, at: Timestamp) {
+        let Some(known) = self.subscriptions.get(id) else { return };
+        let without_card = self.customers.get(&known.customer).is_none_or(|customer| customer.card == Card::None);
+        if known.cancel_at_period_end {
+            return self.end(id, "canceled", at);
+        }
+        if known.status == "trialing" && without_card {
+            return self.pause(id, at);
+        }
+        self.change(id, at, |known| {
+            known.period = (at, at + MONTH);
+            if known.status == "trialing" {
+                known.status = "active";
+            }
+        });
+        let invoice = self.bill(id, "subscription_cycle", at);
+        self.charge(&invoice, at);
+    }
+
+    fn end(&mut self, id: &str, status: &'static str, at: Timestamp) {
+        self.set(id, |known| {
+            known.status = status;
+            known.ended_at = Some(at);
+            known.canceled_at.get_or_insert(at);
+        });
+        // What was open stays open, and is no longer collected.
+        for invoice in self.invoices.values_mut().filter(|invoice| invoice.subscription == id) {
+            invoice.next_attempt = None;
+        }
+        let word = if status == "canceled" { "deleted" } else { "updated" };
+        self.tell_of_subscription(word, id, at);
+    }
+
+    fn void_invoices(&mut self, subscription: &str, at: Timestamp) {
+        let open: Vec<_> = self.open_invoices(subscription).iter().map(|invoice| invoice.id.clone()).collect();
+        for id in open {
+            if let Some(invoice) = self.invoices.get_mut(&id) {
+                (invoice.status, invoice.next_attempt) = (InvoiceStatus::Void, None);
+            }
+            self.tell_of_invoice("voided", &id, at);
+        }
+    }
+
+    /// An invoice for the period that runs.
+    fn bill(&mut self, subscription: &str, reason: &'static str, at: Timestamp) -> String {
+        let id = self.next_id("in");
+        let Some(known) = self.subscriptions.get_mut(subscription) else { return id };
+        known.latest_invoice = Some(id.clone());
+        let (customer, period, price) = (known.customer.clone(), known.period, known.price.clone());
+        let invoice = Invoice {
+            id: id.clone(),
+            customer,
+            subscription: subscription.to_owned(),
+            status: InvoiceStatus::Open,
+            created: at,
+            amount: self.price(&price).map_or(0, |price| price.amount),
+            reason,
+            period,
+            attempts: 0,
+            next_attempt: None,
+            paid_at: None,
+        };
+        self.invoices.insert(id.clone(), invoice);
+        self.tell_of_invoice("created", &id, at);
+        id
+    }
+
+    /// Tries to collect an invoice.
+    fn charge(&mut self, id: &str, at: Timestamp) {
+        let Some(invoice) = self.invoices.get_mut(id).filter(|invoice| invoice.status == InvoiceStatus::Open) else {
+            return;
+        };
+        invoice.attempts += 1;
+        invoice.next_attempt = None;
+        let subscription = invoice.subscription.clone();
+        if self.customers.get(&invoice.customer).is_some_and(|customer| customer.card == Card::Works) {
+            (invoice.status, invoice.paid_at) = (InvoiceStatus::Paid, Some(at));
+            self.tell_of_invoice("paid", id, at);
+            self.tell_of_invoice("payment_succeeded", id, at);
+            return self.paid(&subscription, at);
+        }
+        let retry = usize::try_from(invoice.attempts).ok().and_then(|attempts| RETRIES.get(attempts - 1).copied());
+        let status = self.subscriptions.get(&subscription).map(|known| known.status);
+        if matches!(status, Some("active" | "past_due")) {
+            invoice.next_attempt = retry.map(|after| at + after);
+        }
+        self.tell_of_invoice("payment_failed", id, at);
+        match status {
+            Some("active") => self.change(&subscription, at, |known| known.status = "past_due"),
+            Some("past_due") if retry.is_none() => self.give_up(&subscription, at),
+            _ => {}
+        }
+    }
+
+    fn paid(&mut self, subscription: &str, at: Timestamp) {
+        let all_paid = self.open_invoices(subscription).is_empty();
+        let status = self.subscriptions.get(subscription).map(|known| known.status);
+        if all_paid && matches!(status, Some("incomplete" | "past_due" | "unpaid")) {
+            self.change(subscription, at, |known| known.status = "active");
+        }
+    }
+
+    fn give_up(&mut self, subscription: &str, at: Timestamp) {
+        match self.after_dunning {
+            AfterDunning::Unpaid => self.change(subscription, at, |known| known.status = "unpaid"),
+            AfterDunning::Canceled => self.end(subscription, "canceled", at),
+            AfterDunning::PastDue => {}
+        }
+    }
+
+    fn tell_of_subscription(&mut self, word: &str, id: &str, at: Timestamp) {
+        let object = objects::subscription(self, id);
+        self.emit(&format!("customer.subscription.{word}"), object, at);
+    }
+
+    fn tell_of_invoice(&mut self, word: &str, id: &str, at: Timestamp) {
+        let object = objects::invoice(self, id);
+        self.emit(&format!("invoice.{word}"), object, at);
+    }
+}

@@ -1,0 +1,231 @@
+//! What Stripe remembers.
+
+use std::collections::BTreeMap;
+
+use nbhd::clock::Timestamp;
+
+use super::events::Outbox;
+use super::faults::Faults;
+use super::idempotency::Answers;
+
+/// Names to values, chosen by whoever made the object.
+pub type Metadata = BTreeMap<String, String>;
+
+/// What happens when the last attempt to collect a payment failed; a setting of the account.
+/// See <https://docs.stripe.com/billing/revenue-recovery/smart-retries>.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AfterDunning {
+    /// The subscription becomes `unpaid`.
+    #[default]
+    Unpaid,
+    /// It is canceled.
+    Canceled,
+    /// It stays `past_due`.
+    PastDue,
+}
+
+/// Everything between two calls.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) base_url: String,
+    pub(super) customers: BTreeMap<String, Customer>,
+    pub(super) prices: Vec<Price>,
+    pub(super) sessions: BTreeMap<String, Session>,
+    pub(super) portals: BTreeMap<String, Portal>,
+    pub(super) subscriptions: BTreeMap<String, Subscription>,
+    pub(super) invoices: BTreeMap<String, Invoice>,
+    pub(super) after_dunning: AfterDunning,
+    pub(super) outbox: Outbox,
+    pub(super) faults: Faults,
+    pub(super) answers: Answers,
+    counter: u64,
+}
+
+/// How a customer pays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Card {
+    /// No payment method.
+    #[default]
+    None,
+    /// Charges succeed.
+    Works,
+    /// Charges fail.
+    Fails,
+}
+
+/// A customer.
+#[derive(Clone, Debug)]
+pub struct Customer {
+    /// `cus_…`.
+    pub id: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// As its maker wrote it.
+    pub metadata: Metadata,
+    /// Its payment method.
+    pub card: Card,
+}
+
+/// A price of a plan.
+#[derive(Clone, Debug)]
+pub struct Price {
+    /// `price_…`.
+    pub id: String,
+    /// The plan's name.
+    pub name: &'static str,
+    /// In cents, a month.
+    pub amount: i64,
+}
+
+/// How a Checkout session stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionStatus {
+    /// It can be paid.
+    Open,
+    /// It was paid.
+    Complete,
+    /// Its time ran out.
+    Expired,
+}
+
+/// A Checkout session.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// `cs_test_…`.
+    pub id: String,
+    /// Who pays.
+    pub customer: String,
+    /// For which price.
+    pub price: String,
+    /// How it stands.
+    pub status: SessionStatus,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When it can no longer be paid.
+    pub expires_at: Timestamp,
+    /// Where the browser goes afterwards.
+    pub success_url: String,
+    /// Where it goes when the person turns back.
+    pub cancel_url: Option<String>,
+    /// The maker's own name for it.
+    pub reference: Option<String>,
+    /// Whether the terms have to be agreed to.
+    pub terms: bool,
+    /// The metadata of the session.
+    pub metadata: Metadata,
+    /// The metadata of the subscription it leads to.
+    pub subscription_metadata: Metadata,
+    /// The subscription it led to.
+    pub subscription: Option<String>,
+}
+
+/// A session of the customer portal.
+#[derive(Clone, Debug)]
+pub(super) struct Portal {
+    pub(super) id: String,
+    pub(super) customer: String,
+    pub(super) created: Timestamp,
+    pub(super) return_url: Option<String>,
+}
+
+/// A subscription.
+#[derive(Clone, Debug)]
+pub struct Subscription {
+    /// `sub_…`.
+    pub id: String,
+    /// `si_…`, its one item.
+    pub item: String,
+    /// Whose it is.
+    pub customer: String,
+    /// The price of its item.
+    pub price: String,
+    /// `active`, `past_due` and so on.
+    pub status: &'static str,
+    /// When it was made.
+    pub created: Timestamp,
+    /// The period that runs.
+    pub period: (Timestamp, Timestamp),
+    /// When its trial ends.
+    pub trial_end: Option<Timestamp>,
+    /// Whether it ends with its period.
+    pub cancel_at_period_end: bool,
+    /// When it was canceled, or its end decided.
+    pub canceled_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// As its maker wrote it.
+    pub metadata: Metadata,
+    /// `in_…`.
+    pub latest_invoice: Option<String>,
+}
+
+/// How an invoice stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InvoiceStatus {
+    /// To be paid.
+    Open,
+    /// Paid.
+    Paid,
+    /// Taken back.
+    Void,
+}
+
+/// An invoice for one period of a subscription.
+#[derive(Clone, Debug)]
+pub struct Invoice {
+    /// `in_…`.
+    pub id: String,
+    /// Who pays.
+    pub customer: String,
+    /// For what.
+    pub subscription: String,
+    /// How it stands.
+    pub status: InvoiceStatus,
+    /// When it was made.
+    pub created: Timestamp,
+    /// In cents.
+    pub amount: i64,
+    /// `subscription_create` or `subscription_cycle`.
+    pub reason: &'static str,
+    /// What it is for.
+    pub period: (Timestamp, Timestamp),
+    /// How often a charge was tried.
+    pub attempts: u32,
+    /// When it is tried again.
+    pub next_attempt: Option<Timestamp>,
+    /// When it was paid.
+    pub paid_at: Option<Timestamp>,
+}
+
+impl State {
+    /// An identifier that was not given before; later ones sort behind earlier ones.
+    pub(super) fn next_id(&mut self, prefix: &str) -> String {
+        self.counter += 1;
+        format!("{prefix}_1Sim{:012}", self.counter)
+    }
+
+    pub(super) fn price(&self, id: &str) -> Option<&Price> {
+        self.prices.iter().find(|price| price.id == id)
+    }
+
+    /// The customer's subscriptions, newest first.
+    pub(super) fn subscriptions_of(&self, customer: &str) -> Vec<&Subscription> {
+        let mut found: Vec<_> = self.subscriptions.values().filter(|known| known.customer == customer).collect();
+        found.sort_by(|a, b| (b.created, &b.id).cmp(&(a.created, &a.id)));
+        found
+    }
+
+    /// The open invoices of a subscription, oldest first.
+    pub(super) fn open_invoices(&self, subscription: &str) -> Vec<&Invoice> {
+        let is_open =
+            |invoice: &&Invoice| invoice.subscription == subscription && invoice.status == InvoiceStatus::Open;
+        self.invoices.values().filter(is_open).collect()
+    }
+}
+
+impl Subscription {
+    /// Whether it has ended for good.
+    pub fn is_over(&self) -> bool {
+        matches!(self.status, "canceled" | "incomplete_expired")
+    }
+}
