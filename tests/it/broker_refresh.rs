@@ -246,8 +246,8 @@ async fn a_refresh_stopped_after_any_effect_is_taken_up_by_the_next_caller() {
         }
         requests += 1;
     }
-    // Challenge, sign-in, secret, lease, token endpoint, secret, row, old version.
-    assert_eq!(requests, 9);
+    // Challenge, AWS's word, sign-in, secret, lease, token endpoint, secret, row, old version.
+    assert_eq!(requests, 10);
 }
 
 #[tokio::test]

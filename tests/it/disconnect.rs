@@ -87,8 +87,8 @@ async fn a_job_stopped_after_any_effect_starts_over() {
         }
         requests += 1;
     }
-    // Row, lease, challenge, sign-in, secret, the other row, revocation, deletion, purge, row.
-    assert_eq!(requests, 11);
+    // Row, lease, challenge, AWS's word, sign-in, secret, the other row, revocation, deletion, purge, row.
+    assert_eq!(requests, 12);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Tests.
 
+mod azure_sign_in;
 mod broker;
 mod broker_refresh;
 mod calendar;

@@ -251,9 +251,10 @@ fn lambda_past_main(source: &Source) -> Vec<usize> {
 }
 
 fn aws_past_its_module(source: &Source) -> Vec<usize> {
-    const OWNERS: [(&str, &[&str]); 3] = [
+    const OWNERS: [(&str, &[&str]); 4] = [
         ("aws_sdk_dynamodb", &["shared/src/store/"]),
         ("aws_sdk_sqs", &["shared/src/queue"]),
+        ("aws_sdk_sts", &["shared/src/providers/azure/credential.rs"]),
         // `aws.rs` takes the types that all services share from the service that every function has.
         ("aws_sdk_ssm", &["shared/src/config.rs", "shared/src/aws.rs"]),
     ];

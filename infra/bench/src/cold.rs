@@ -22,14 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const FIRST_POLL: &[u8] = b"GET /2018-06-01/runtime/invocation/next ";
 
 /// The secrets among the settings, which are SSM parameters where the functions are deployed.
-const SECRETS: [&str; 6] = [
-    "TELEGRAM_WEBHOOK_SECRET",
-    "TELEGRAM_BOT_TOKEN",
-    "PLATFORM_KEY",
-    "LINK_SIGNING_KEY",
-    "GOOGLE_CLIENT_SECRET",
-    "AZURE_CLIENT_SECRET",
-];
+const SECRETS: [&str; 5] =
+    ["TELEGRAM_WEBHOOK_SECRET", "TELEGRAM_BOT_TOKEN", "PLATFORM_KEY", "LINK_SIGNING_KEY", "GOOGLE_CLIENT_SECRET"];
 
 /// Settings with which every function starts, secrets in plain text.
 pub(crate) fn plain_settings() -> Vec<Setting> {

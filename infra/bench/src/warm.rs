@@ -37,9 +37,9 @@ const ACCOUNT: &str = "ann@example.com";
 const SETTINGS: [&str; 28] = [
     "AWS_ENDPOINT_URL_DYNAMODB",
     "AWS_ENDPOINT_URL_SQS",
+    "AWS_ENDPOINT_URL_STS",
     "AZURE_AUTHORITY_HOST",
     "AZURE_CLIENT_ID",
-    "AZURE_CLIENT_SECRET",
     "AZURE_TENANT_ID",
     "CALENDAR_API_URL",
     "CA_BUNDLE",

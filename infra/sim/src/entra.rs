@@ -1,4 +1,4 @@
-//! Microsoft Entra's token endpoint for one application with a client secret.
+//! Microsoft Entra's token endpoint for one application that trusts a role at AWS, and has a client secret as well.
 //!
 //! See <https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow>. Tokens do not age: the
 //! SDK reads the machine's clock, which no test moves. [`Entra::forgets_its_tokens`] ends them instead.
@@ -11,14 +11,19 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Form, Json, Router};
+use nbhd::clock::Clock;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::journal::Journal;
+use crate::sts::Sts;
 use crate::tls::{Authority, TlsServer};
 
 /// The name under which requests stand in the journal.
 pub const ENTRA: &str = "entra";
+
+/// <https://learn.microsoft.com/entra/identity-platform/certificate-credentials>
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// The simulator; clones are the same Entra.
 #[derive(Clone, Debug)]
@@ -32,27 +37,50 @@ struct Inner {
     tenant_id: String,
     client_id: String,
     client_secret: String,
+    clock: Clock,
+    /// Whose signatures the federated credential trusts.
+    sts: Sts,
     state: Mutex<Granted>,
 }
 
-#[derive(Debug, Default)]
+/// Whom the application trusts beside its own secret.
+/// <https://learn.microsoft.com/entra/workload-id/workload-identity-federation-create-trust>
+#[derive(Clone, Debug)]
+pub struct FederatedCredential {
+    /// Who must have signed.
+    pub issuer: String,
+    /// Who must have asked.
+    pub subject: String,
+    /// Whom it must be meant for.
+    pub audience: String,
+}
+
+#[derive(Debug)]
 struct Granted {
+    trusted: FederatedCredential,
     /// The scope of each token given out.
     tokens: HashMap<String, String>,
     failures: VecDeque<StatusCode>,
 }
 
 impl Entra {
-    /// Starts Entra with one directory and one application of random identities.
+    /// Starts Entra with one directory and one application of random identities, which trusts the role at `sts`.
     ///
     /// # Errors
     /// When no loopback port can be bound.
-    pub async fn start(authority: &Authority, journal: Journal) -> anyhow::Result<Self> {
+    pub async fn start(authority: &Authority, sts: &Sts, clock: Clock, journal: Journal) -> anyhow::Result<Self> {
+        let trusted = FederatedCredential {
+            issuer: sts.issuer().to_owned(),
+            subject: sts.role().to_owned(),
+            audience: "api://AzureADTokenExchange".to_owned(),
+        };
         let inner = Arc::new(Inner {
             tenant_id: Uuid::new_v4().to_string(),
             client_id: Uuid::new_v4().to_string(),
             client_secret: format!("entra-secret-{}", Uuid::new_v4().simple()),
-            state: Mutex::default(),
+            clock,
+            sts: sts.clone(),
+            state: Mutex::new(Granted { trusted, tokens: HashMap::new(), failures: VecDeque::new() }),
         });
         let router = Router::new()
             .route("/{tenant}/oauth2/v2.0/token", post(token))
@@ -68,8 +96,17 @@ impl Entra {
             ("AZURE_AUTHORITY_HOST", self.server.base_url()),
             ("AZURE_TENANT_ID", self.inner.tenant_id.clone()),
             ("AZURE_CLIENT_ID", self.inner.client_id.clone()),
-            ("AZURE_CLIENT_SECRET", self.inner.client_secret.clone()),
         ]
+    }
+
+    /// The application's secret, for `AZURE_CLIENT_SECRET`: who has it needs nobody to vouch for them.
+    pub fn client_secret(&self) -> &str {
+        &self.inner.client_secret
+    }
+
+    /// Changes whom the application trusts.
+    pub fn trusts(&self, change: impl FnOnce(&mut FederatedCredential)) {
+        change(&mut self.inner.lock().trusted);
     }
 
     /// The next request for a token fails with this status.
@@ -113,8 +150,11 @@ impl Inner {
         if field("client_id") != Some(&self.client_id) {
             return Err(Refusal(StatusCode::BAD_REQUEST, "unauthorized_client", 700_016));
         }
-        if field("client_secret") != Some(&self.client_secret) {
-            return Err(Refusal(StatusCode::UNAUTHORIZED, "invalid_client", 7_000_215));
+        match (field("client_assertion"), field("client_secret")) {
+            (Some(assertion), _) => self.check_assertion(field("client_assertion_type"), assertion)?,
+            (None, Some(secret)) if secret == self.client_secret => {}
+            (None, Some(_)) => return Err(Refusal(StatusCode::UNAUTHORIZED, "invalid_client", 7_000_215)),
+            (None, None) => return Err(Refusal(StatusCode::UNAUTHORIZED, "invalid_client", 7_000_218)),
         }
         if !scope.ends_with("/.default") {
             return Err(Refusal(StatusCode::BAD_REQUEST, "invalid_scope", 1_002_012));
@@ -122,6 +162,28 @@ impl Inner {
         let token = format!("entra-token-{}", Uuid::new_v4().simple());
         self.lock().tokens.insert(token.clone(), scope.to_owned());
         Ok(json!({"token_type": "Bearer", "expires_in": 3599, "ext_expires_in": 3599, "access_token": token}))
+    }
+}
+
+impl Inner {
+    fn check_assertion(&self, kind: Option<&str>, assertion: &str) -> Result<(), Refusal> {
+        let refused = |code| Err(Refusal(StatusCode::UNAUTHORIZED, "invalid_client", code));
+        if kind != Some(ASSERTION_TYPE) {
+            return Err(Refusal(StatusCode::BAD_REQUEST, "invalid_request", 50_027));
+        }
+        let Some(claims) = self.sts.verified(assertion) else { return refused(700_027) };
+        let trusted = self.lock().trusted.clone();
+        let now = self.clock.now().seconds();
+        let is_current = claims["iat"].as_i64().is_some_and(|from| from <= now)
+            && claims["exp"].as_i64().is_some_and(|until| now < until);
+        for (claim, expected, code) in
+            [("iss", trusted.issuer, 700_211), ("aud", trusted.audience, 700_212), ("sub", trusted.subject, 700_213)]
+        {
+            if claims[claim] != expected {
+                return refused(code);
+            }
+        }
+        if is_current { Ok(()) } else { refused(700_024) }
     }
 }
 
@@ -159,7 +221,7 @@ async fn discovery(State(inner): State<Arc<Inner>>, headers: axum::http::HeaderM
         "issuer": format!("{base}/v2.0"),
         "authorization_endpoint": format!("{base}/oauth2/v2.0/authorize"),
         "token_endpoint": format!("{base}/oauth2/v2.0/token"),
-        "token_endpoint_auth_methods_supported": ["client_secret_post"],
+        "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt"],
     }))
     .into_response()
 }

@@ -19,6 +19,7 @@ pub mod runtime;
 pub mod server;
 pub mod sqs;
 pub mod stripe;
+pub mod sts;
 pub mod table;
 pub mod telegram;
 pub mod tls;

@@ -1,6 +1,6 @@
 //! One file per outside service. Every client is `{ http, base_url, secret }`; nothing here knows the table or a queue.
 
-#[cfg(any(feature = "vault", feature = "arm"))]
+#[cfg(feature = "azure")]
 pub mod azure;
 #[cfg(feature = "google")]
 pub mod google;
@@ -19,7 +19,7 @@ use std::time::Duration;
 ///
 /// Only [`Self::Refused`], [`Self::NotFound`] and [`Self::Unauthorized`] are the provider's own word. Nothing here
 /// holds an address or a body: both can carry secrets.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// No answer: refused, reset or too slow. Whether the call took effect is unknown.
     #[error("no answer ({reason})")]

@@ -84,6 +84,7 @@ fn a_leak_by_any_way_and_in_any_guise_is_found() {
             ("telegram", "/bot1:a/sendMessage", text.clone(), Sink::Telegram),
             ("runtime", "/telegram-webhook", text.clone(), Sink::Runtime),
             ("google", "/token", text.clone(), Sink::Google),
+            ("sts", "/", text.clone(), Sink::Sts),
             ("entra", "/t/oauth2/v2.0/token", text.clone(), Sink::Entra),
             ("key-vault", "/secrets/x", text.clone(), Sink::Vault),
             ("api", "/telegram/webhook", text.clone(), Sink::Telegram),

@@ -34,6 +34,8 @@ pub(crate) enum Sink {
     Runtime,
     /// Calls to Google.
     Google,
+    /// Calls to AWS's STS.
+    Sts,
     /// Calls to Entra.
     Entra,
     /// Calls to the vault.
@@ -134,6 +136,7 @@ fn emissions_of(entry: &Entry) -> Vec<Emission> {
         "telegram-updates" => answered(Sink::Telegram),
         "runtime" => asked(Sink::Runtime),
         "google" => asked(Sink::Google),
+        "sts" => asked(Sink::Sts),
         "entra" => asked(Sink::Entra),
         "key-vault" => asked(Sink::Vault),
         "api" => match entry.path_only() {

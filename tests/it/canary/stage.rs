@@ -152,7 +152,6 @@ impl Stage {
             Plant::new("the platform key", self.setting("PLATFORM_KEY"), &[]),
             Plant::new("the key of links", self.setting("LINK_SIGNING_KEY"), &[]),
             Plant::new("our secret at Google", self.setting("GOOGLE_CLIENT_SECRET"), &[Google]),
-            Plant::new("our secret at Entra", self.setting("AZURE_CLIENT_SECRET"), &[Entra]),
             Plant::new("the runtime's webhook secret", secrets.webhook_secret, &[Runtime]),
             Plant::new("the relay capability", part(&secrets.bot_token), &[]),
             Plant::new("the tenant's internal key", secrets.internal_key, &[]),
@@ -172,6 +171,10 @@ impl Stage {
                 "1//0" => Plant::new("a refresh token", random, &[]).may(&[Google, Vault]),
                 _ => Plant::new("an access token", random, &[]).may(&[Google, Vault]),
             });
+        }
+        for word in self.world.azure.sts.issued() {
+            let signature = word.rsplit('.').next().unwrap_or_default();
+            self.plants.push(Plant::new("AWS's word for us", signature, &[Entra]));
         }
         let made = made_up(&self.world.journal);
         assert!(made.len() > 100, "links, states, cookies, verifiers and tokens of Entra: {}", made.len());

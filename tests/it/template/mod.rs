@@ -43,6 +43,8 @@ checks! {
         "TELEGRAM_BOT_TOKEN: !Sub ssm:${SsmPrefix}/telegram-bot-token" => "TELEGRAM_BOT_TOKEN: !Ref SsmPrefix";
     no_policy_is_wider_than_one_resource:
         "Resource: !GetAtt Table.Arn" => "Resource: \"*\"";
+    who_opens_a_vault_and_nobody_else_may_be_vouched_for_at_azure:
+        "[api://AzureADTokenExchange]" => "[sts.amazonaws.com]";
     a_queue_hands_out_one_message_and_takes_back_what_failed:
         "BatchSize: 1" => "BatchSize: 10";
     the_inbound_queue_keeps_order_per_chat_and_outlasts_the_functions_own_rule:
@@ -114,6 +116,27 @@ fn no_policy_is_wider_than_one_resource(template: &Template) {
             assert!(!resources.is_empty() && !resources.iter().any(open), "{name}: {statement}");
             assert!(!actions(&statement).iter().any(|action| action.contains('*')), "{name}: {statement}");
         }
+    }
+}
+
+fn who_opens_a_vault_and_nobody_else_may_be_vouched_for_at_azure(template: &Template) {
+    let sign_in = template.resource("AzureSignIn")["Properties"]["PolicyDocument"]["Statement"].clone();
+    let expected = json!([{
+        "Effect": "Allow",
+        "Action": "sts:GetWebIdentityToken",
+        "Resource": "*",
+        "Condition": {
+            "ForAllValues:StringEquals": { "sts:IdentityTokenAudience": ["api://AzureADTokenExchange"] },
+            "Null": { "sts:IdentityTokenAudience": "false" },
+            "StringEquals": { "sts:SigningAlgorithm": "RS256" },
+            "NumericLessThanEquals": { "sts:DurationSeconds": 300 },
+        },
+    }]);
+    assert_eq!(sign_in, expected);
+    assert_eq!(template.of_type("AWS::IAM::ManagedPolicy").len(), 1);
+    for (name, (_, function)) in template.functions() {
+        let has = list(&function["Properties"]["Policies"]).contains(&json!({ "Ref": "AzureSignIn" }));
+        assert_eq!(has, variables(&function).contains_key("AZURE_CLIENT_ID"), "{name}");
     }
 }
 
@@ -261,8 +284,9 @@ async fn is_served(router: Router, request: Request<Body>) -> bool {
 
 /// What Lambda sets itself, what has the vendor's or our own default, and what only tests set.
 fn has_a_default(variable: &str) -> bool {
-    const DEFAULTS: [&str; 11] = [
+    const DEFAULTS: [&str; 12] = [
         "AZURE_AUTHORITY_HOST",
+        "AZURE_CLIENT_SECRET",
         "CALENDAR_API_URL",
         "CA_BUNDLE",
         "GMAIL_API_URL",

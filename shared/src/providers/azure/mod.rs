@@ -32,14 +32,17 @@ fn error(error: &azure_core::Error) -> Error {
     match error.kind() {
         ErrorKind::HttpResponse { status, raw_response, .. } => refusal(u16::from(*status), raw_response.as_deref()),
         // The token could not be had: what stopped it lies within.
-        ErrorKind::Credential => match error.downcast_ref::<azure_core::Error>().map(self::error) {
-            // Another identity's refusal says nothing of the secret we asked for.
-            Some(Error::NotFound | Error::Unauthorized) => {
-                Error::Refused { status: 401, reason: "sign-in refused".to_owned() }
+        ErrorKind::Credential => {
+            let within = error.downcast_ref::<azure_core::Error>().map(self::error);
+            match within.or_else(|| error.downcast_ref::<Error>().cloned()) {
+                // Another identity's refusal says nothing of the secret we asked for.
+                Some(Error::NotFound | Error::Unauthorized) => {
+                    Error::Refused { status: 401, reason: "sign-in refused".to_owned() }
+                }
+                Some(within) => within,
+                None => Error::Malformed { reason: "no token from the sign-in".to_owned() },
             }
-            Some(within) => within,
-            None => Error::Malformed { reason: "no token from the sign-in".to_owned() },
-        },
+        }
         ErrorKind::Connection => Error::Unreachable { timed_out: false, reason: "no connection".to_owned() },
         ErrorKind::Io => {
             let timed_out = error.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_timeout);
