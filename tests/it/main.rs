@@ -1,5 +1,9 @@
 //! Tests.
 
+mod arm;
+mod arm_apps;
+mod arm_contract;
+mod arm_world;
 mod azure_sign_in;
 mod broker;
 mod broker_refresh;

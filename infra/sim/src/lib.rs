@@ -3,6 +3,7 @@
 //! A simulator checks credentials, keeps state, refuses what its vendor refuses, can be told to fail, and writes every
 //! request and answer into a [`journal::Journal`]. Production code runs against it unchanged: only base URLs differ.
 
+pub mod arm;
 pub mod azure;
 pub mod contracts;
 pub mod entra;

@@ -1,0 +1,375 @@
+//! Container apps: revisions, replicas and the operations that change them; no I/O.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use nbhd::clock::Timestamp;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::state::{Allowed, Refusal, State, settled};
+use super::{Pace, Replica};
+
+#[derive(Debug, Default)]
+pub(super) struct Apps {
+    /// By the app's name in lower case.
+    by_id: BTreeMap<String, AppState>,
+    operations: BTreeMap<String, Change>,
+    /// What containers have to do, in order.
+    pub(super) changes: VecDeque<Replica>,
+    pub(super) overlaps: u32,
+}
+
+#[derive(Debug)]
+struct AppState {
+    id: String,
+    /// `127.0.0.1:port`, once its ingress is up.
+    fqdn: String,
+    revision: u32,
+    state: &'static str,
+    stopped: bool,
+    replica: Option<Running>,
+    last_request: Timestamp,
+    operation: Option<String>,
+}
+
+#[derive(Debug, Default)]
+struct Running {
+    url: Option<String>,
+}
+
+/// A change that goes on, or has ended.
+#[derive(Debug)]
+struct Change {
+    app: String,
+    verb: Verb,
+    since: Timestamp,
+    looks: u32,
+    pace: Pace,
+    fails: Option<&'static str>,
+    ended: bool,
+}
+
+/// What an operation does to its app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verb {
+    Put,
+    Delete,
+    Start,
+    Stop,
+}
+
+/// A container app at a moment.
+#[derive(Clone, Debug)]
+pub struct AppView {
+    /// Its full name.
+    pub id: String,
+    /// Its own name.
+    pub name: String,
+    /// What it was last told to be, with what Azure adds.
+    pub body: Value,
+    /// Whether it was stopped, so that no request wakes it.
+    pub is_stopped: bool,
+    /// How many replicas it has: 0 or 1.
+    pub replicas: u32,
+}
+
+/// What an operation has come to.
+pub(super) enum Progress {
+    GoesOn,
+    Succeeded(Verb, String),
+    Failed(&'static str),
+}
+
+/// What becomes of a request to an app.
+pub(super) enum Door {
+    /// There is none, or it was stopped.
+    Closed,
+    /// A replica had to be started first.
+    Waking,
+    /// The address behind it, if a container answers there.
+    Open(Option<String>),
+}
+
+const BUSY: Refusal = Refusal(
+    StatusCode::CONFLICT,
+    "ContainerAppOperationInProgress",
+    "Cannot modify a container app because there is an operation in progress.",
+);
+
+impl AppView {
+    /// A tag of it.
+    pub fn tag(&self, name: &str) -> Option<&str> {
+        self.body["tags"][name].as_str()
+    }
+
+    /// A plain variable of its container.
+    pub fn env(&self, name: &str) -> Option<&str> {
+        self.variable(name)?["value"].as_str()
+    }
+
+    /// The name of the app's secret that a variable of its container holds.
+    pub fn secret_of(&self, name: &str) -> Option<&str> {
+        self.variable(name)?["secretRef"].as_str()
+    }
+
+    /// The image of its container.
+    pub fn image(&self) -> Option<&str> {
+        self.container()["image"].as_str()
+    }
+
+    fn container(&self) -> &Value {
+        &self.body["properties"]["template"]["containers"][0]
+    }
+
+    fn variable(&self, name: &str) -> Option<&Value> {
+        self.container()["env"].as_array()?.iter().find(|variable| variable["name"] == name)
+    }
+}
+
+impl Apps {
+    pub(super) fn views(&self) -> Vec<AppView> {
+        self.by_id.values().map(|app| app.view(Value::Null)).collect()
+    }
+
+    /// The full names of all apps, in lower case, that have no address yet or one already.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.by_id.keys().cloned().collect()
+    }
+
+    /// An app's ingress is up.
+    pub(super) fn reached_at(&mut self, key: &str, fqdn: String) {
+        if let Some(app) = self.by_id.get_mut(key) {
+            app.fqdn = fqdn;
+        }
+    }
+
+    /// The container behind an app answers there.
+    pub(super) fn runs_at(&mut self, id: &str, url: Option<String>) {
+        if let Some(replica) = self.by_id.get_mut(&id.to_ascii_lowercase()).and_then(|app| app.replica.as_mut()) {
+            replica.url = url;
+        }
+    }
+
+    pub(super) fn replicas(&self, key: &str) -> Option<(String, u32)> {
+        self.by_id.get(key).map(|app| (app.revision_name(), u32::from(app.replica.is_some())))
+    }
+
+    /// The app is no more.
+    pub(super) fn removed(&mut self, key: &str, body: &Value) {
+        let Some(app) = self.by_id.remove(key) else { return };
+        self.operations.retain(|_, change| change.app != key || change.ended);
+        let view = app.view(body.clone());
+        if app.replica.is_some() {
+            self.changes.push_back(Replica::Ends(view.clone()));
+        }
+        self.changes.push_back(Replica::Gone(view));
+    }
+
+    /// Adds what Azure adds to an app's body.
+    pub(super) fn complete(&self, key: &str, body: &mut Value) {
+        let Some(app) = self.by_id.get(key) else { return };
+        let verb = app.operation.as_ref().and_then(|id| self.operations.get(id)).map(|change| change.verb);
+        let state = match verb {
+            Some(Verb::Delete) => "Deleting",
+            Some(Verb::Put | Verb::Start | Verb::Stop) => "InProgress",
+            None => app.state,
+        };
+        let running = match (verb, app.stopped) {
+            (Some(_), _) => "Progressing",
+            (None, true) => "Stopped",
+            (None, false) => "Running",
+        };
+        let revision = app.revision_name();
+        let environment = body["properties"]["environmentId"].clone();
+        let properties = &mut body["properties"];
+        properties["provisioningState"] = json!(state);
+        properties["runningStatus"] = json!(running);
+        properties["managedEnvironmentId"] = environment;
+        properties["latestRevisionName"] = json!(revision);
+        properties["latestReadyRevisionName"] = json!(revision);
+        properties["outboundIpAddresses"] = json!(["127.0.0.1"]);
+        if !app.fqdn.is_empty() {
+            properties["latestRevisionFqdn"] = json!(app.fqdn);
+            properties["configuration"]["ingress"]["fqdn"] = json!(app.fqdn);
+        }
+    }
+}
+
+impl AppState {
+    fn revision_name(&self) -> String {
+        format!("{}--{:07}", self.id.rsplit('/').next().unwrap_or_default(), self.revision)
+    }
+
+    fn view(&self, body: Value) -> AppView {
+        let name = self.id.rsplit('/').next().unwrap_or_default().to_owned();
+        let replicas = u32::from(self.replica.is_some());
+        AppView { id: self.id.clone(), name, body, is_stopped: self.stopped, replicas }
+    }
+}
+
+impl State {
+    pub(super) fn app_views(&self) -> Vec<AppView> {
+        let bodied = |view: AppView| AppView { body: self.shown(&view.id).unwrap_or_default(), ..view };
+        self.apps.views().into_iter().map(bodied).collect()
+    }
+
+    /// Begins a change; the operation's id, and whether the app is new. `body` is for a PUT.
+    pub(super) fn begin(
+        &mut self,
+        (verb, id): (Verb, &str),
+        body: Option<Value>,
+        fails: Option<&'static str>,
+        now: Timestamp,
+    ) -> Allowed<(String, bool)> {
+        let key = id.to_ascii_lowercase();
+        self.look(&key, now);
+        if self.apps.by_id.get(&key).is_some_and(|app| app.operation.is_some()) {
+            return Err(BUSY);
+        }
+        let mut is_new = false;
+        let mut deploys = false;
+        if let Some(body) = body {
+            let former = self.thing(id).map(|thing| thing.body["properties"]["template"].clone());
+            is_new = former.is_none();
+            deploys = former.is_none_or(|former| former != body["properties"]["template"]);
+            self.insert(id, body, now);
+        }
+        let operation = Uuid::new_v4().to_string();
+        let app = self.apps.by_id.entry(key.clone()).or_insert_with(|| AppState {
+            id: id.to_owned(),
+            fqdn: String::new(),
+            revision: 0,
+            state: "Succeeded",
+            stopped: false,
+            replica: None,
+            last_request: now,
+            operation: None,
+        });
+        app.operation = Some(operation.clone());
+        app.revision += u32::from(deploys);
+        let starts = match verb {
+            Verb::Put => deploys && !app.stopped,
+            Verb::Start => std::mem::take(&mut app.stopped) || app.replica.is_none(),
+            Verb::Delete | Verb::Stop => false,
+        };
+        let change =
+            Change { app: key.clone(), verb, since: now, looks: 0, pace: self.operations_take, fails, ended: false };
+        self.apps.operations.insert(operation.clone(), change);
+        if starts && fails.is_none() {
+            self.replica_starts(&key, now);
+        }
+        self.settle(now);
+        Ok((operation, is_new))
+    }
+
+    /// Somebody looks at an app: what takes so many looks has had one more.
+    pub(super) fn look(&mut self, key: &str, now: Timestamp) {
+        let Some(operation) = self.apps.by_id.get(key).and_then(|app| app.operation.clone()) else { return };
+        self.progress(&operation, now);
+    }
+
+    /// Looks at an operation; `None` when there is no such one.
+    pub(super) fn progress(&mut self, operation: &str, now: Timestamp) -> Option<Progress> {
+        self.settle(now);
+        let change = self.apps.operations.get_mut(operation)?;
+        if !change.ended {
+            change.looks += 1;
+            return Some(Progress::GoesOn);
+        }
+        let app = change.app.clone();
+        Some(match change.fails {
+            Some(code) => Progress::Failed(code),
+            None => Progress::Succeeded(change.verb, app),
+        })
+    }
+
+    /// Ends what is due: operations, and replicas that nobody asked anything of.
+    pub(super) fn settle(&mut self, now: Timestamp) {
+        let due = |change: &&mut Change| !change.ended && settled(change.pace, change.looks, change.since, now);
+        let mut ended = Vec::new();
+        for change in self.apps.operations.values_mut().filter(due) {
+            change.ended = true;
+            ended.push((change.app.clone(), change.verb, change.fails));
+        }
+        for (key, verb, fails) in ended {
+            self.end(&key, verb, fails);
+        }
+        let idle_after = self.idle_after;
+        let idle: Vec<String> = self
+            .apps
+            .by_id
+            .iter()
+            .filter(|(_, app)| app.is_idle(idle_after, now))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in idle {
+            let least = self.shown(&key).map(|body| body["properties"]["template"]["scale"]["minReplicas"].as_u64());
+            if least.flatten().unwrap_or(0) == 0 {
+                self.replica_ends(&key);
+            }
+        }
+    }
+
+    /// A request for an app is at its door.
+    pub(super) fn knock(&mut self, key: &str, now: Timestamp) -> Door {
+        self.settle(now);
+        let Some(app) = self.apps.by_id.get_mut(key).filter(|app| !app.stopped && app.state == "Succeeded") else {
+            return Door::Closed;
+        };
+        app.last_request = now;
+        match &app.replica {
+            Some(replica) => Door::Open(replica.url.clone()),
+            None => {
+                self.replica_starts(key, now);
+                Door::Waking
+            }
+        }
+    }
+
+    fn end(&mut self, key: &str, verb: Verb, fails: Option<&'static str>) {
+        let Some(app) = self.apps.by_id.get_mut(key) else { return };
+        app.operation = None;
+        match (verb, fails) {
+            (Verb::Put, Some(_)) => app.state = "Failed",
+            (Verb::Put, None) => app.state = "Succeeded",
+            (Verb::Delete, None) => drop(self.remove(key)),
+            (Verb::Stop, None) => {
+                app.stopped = true;
+                self.replica_ends(key);
+            }
+            (Verb::Start, None) | (Verb::Delete | Verb::Start | Verb::Stop, Some(_)) => {}
+        }
+    }
+
+    fn replica_starts(&mut self, key: &str, now: Timestamp) {
+        let former = self.apps.by_id.get(key).is_some_and(|app| app.replica.is_some());
+        if former {
+            // Single-revision mode keeps the old replica until the new one is ready.
+            self.apps.overlaps += 1;
+            self.replica_ends(key);
+        }
+        let body = self.shown(key).unwrap_or_default();
+        let Some(app) = self.apps.by_id.get_mut(key) else { return };
+        app.replica = Some(Running::default());
+        app.last_request = now;
+        let view = app.view(body);
+        self.apps.changes.push_back(Replica::Starts(view));
+    }
+
+    fn replica_ends(&mut self, key: &str) {
+        let body = self.shown(key).unwrap_or_default();
+        let Some(app) = self.apps.by_id.get_mut(key) else { return };
+        if app.replica.take().is_some() {
+            let view = app.view(body);
+            self.apps.changes.push_back(Replica::Ends(view));
+        }
+    }
+}
+
+impl AppState {
+    fn is_idle(&self, after: Duration, now: Timestamp) -> bool {
+        self.replica.is_some() && self.operation.is_none() && now.since(self.last_request) >= after
+    }
+}

@@ -1,0 +1,67 @@
+//! The way from the outside to an app's container: TLS on a port of its own, waking it when it has no replica.
+//!
+//! An app's `fqdn` is `127.0.0.1:port`: a caller who makes `https://{fqdn}` of it needs to know nothing of this.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+
+use super::Inner;
+use super::apps::Door;
+use crate::proxy::Upstream;
+use crate::tls::{Authority, TlsServer};
+
+/// The ingresses of all apps.
+#[derive(Debug)]
+pub(super) struct Ingresses {
+    authority: Arc<Authority>,
+    inner: Weak<Inner>,
+    by_app: Mutex<BTreeMap<String, TlsServer>>,
+}
+
+impl Ingresses {
+    pub(super) fn new(authority: Arc<Authority>, inner: Weak<Inner>) -> Self {
+        Self { authority, inner, by_app: Mutex::default() }
+    }
+
+    /// Every app of these has an ingress from now on, and no other: what is told is where each is reached.
+    pub(super) async fn follow(&self, apps: &[String]) -> Vec<(String, String)> {
+        let lacks: Vec<String> = {
+            let mut by_app = self.by_app.lock().unwrap_or_else(PoisonError::into_inner);
+            by_app.retain(|app, _| apps.contains(app));
+            apps.iter().filter(|app| !by_app.contains_key(*app)).cloned().collect()
+        };
+        let mut reached = Vec::new();
+        for app in lacks {
+            let (inner, key) = (Weak::clone(&self.inner), app.clone());
+            let router = Router::new().fallback(move |request| enter(inner.clone(), key.clone(), request));
+            if let Ok(server) = TlsServer::start(&self.authority, router).await {
+                reached.push((app.clone(), server.base_url().trim_start_matches("https://").to_owned()));
+                self.by_app.lock().unwrap_or_else(PoisonError::into_inner).insert(app, server);
+            }
+        }
+        reached
+    }
+}
+
+async fn enter(inner: Weak<Inner>, app: String, request: Request) -> Response {
+    let Some(inner) = inner.upgrade() else { return StatusCode::NOT_FOUND.into_response() };
+    let mut door = inner.lock().knock(&app, inner.clock.now());
+    if matches!(door, Door::Waking) {
+        inner.settles().await;
+        door = inner.lock().knock(&app, inner.clock.now());
+    }
+    match door {
+        Door::Open(Some(url)) => Upstream::new(url).pass_on(request).await,
+        // Nothing runs containers in this world: what runs is as healthy as can be.
+        Door::Open(None) if request.uri().path() == "/healthz" => StatusCode::OK.into_response(),
+        Door::Open(None) | Door::Waking => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        Door::Closed => {
+            (StatusCode::NOT_FOUND, "Error 404 - This Container App is stopped or does not exist.").into_response()
+        }
+    }
+}

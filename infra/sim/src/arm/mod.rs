@@ -1,0 +1,311 @@
+//! Azure's resource manager as a stateful server: what a tenant's container consists of, with long-running operations.
+//!
+//! It accepts Entra's tokens only, refuses what Azure refuses, can be told to be slow and to fail, and lets somebody
+//! edit and delete behind our back. Deleting an identity leaves its role assignments, as in Azure.
+//! See <https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations>.
+
+mod api;
+mod apps;
+pub mod contract;
+mod faults;
+mod ingress;
+mod rules;
+mod state;
+mod target;
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nbhd::clock::Clock;
+use nbhd::providers::azure::resource_manager::{Group, Tags};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::entra::Entra;
+use crate::journal::Journal;
+use crate::key_vault::KeyVault;
+use crate::tls::{Authority, TlsServer};
+
+pub use apps::AppView;
+use faults::Failures;
+pub use faults::{Failure, Operation};
+use ingress::Ingresses;
+use state::State;
+
+/// The name under which requests stand in the journal.
+pub const ARM: &str = "arm";
+/// The region of everything.
+pub const LOCATION: &str = "eastus";
+/// The environment of container apps in each group.
+pub const ENVIRONMENT: &str = "nbhd-env";
+/// The storage account in each group.
+pub const ACCOUNT: &str = "nbhdfiles";
+/// The name of each group.
+const GROUP: &str = "nbhd";
+
+/// The simulator; clones are the same Azure.
+#[derive(Clone, Debug)]
+pub struct Arm {
+    inner: Arc<Inner>,
+    server: Arc<TlsServer>,
+}
+
+struct Inner {
+    entra: Entra,
+    clock: Clock,
+    state: Mutex<State>,
+    failures: Mutex<Failures>,
+    ingresses: Ingresses,
+    containers: Mutex<Arc<Containers>>,
+    /// Held while containers start and end, so that they do in the order in which they were told to.
+    changing: tokio::sync::Mutex<()>,
+}
+
+/// How long something takes to settle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// No time.
+    AtOnce,
+    /// So many looks at it still find it unsettled.
+    Looks(u32),
+    /// So long, by the world's clock.
+    For(Duration),
+}
+
+/// How an operation that goes on is announced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Announced {
+    /// As documented: `Azure-AsyncOperation` for a PUT, `Location` for the others.
+    #[default]
+    Documented,
+    /// By nothing but the resource's own `provisioningState`.
+    Silently,
+    /// With an address at another host, which must never be called with a token.
+    Elsewhere,
+}
+
+/// What Azure has its host do with an app's containers.
+#[derive(Clone, Debug)]
+pub enum Replica {
+    /// A replica starts: an app was deployed or started, or a request woke it.
+    Starts(AppView),
+    /// The app's replica ends, and its process with it: stopped, idle, or replaced.
+    Ends(AppView),
+    /// The app is gone for good.
+    Gone(AppView),
+}
+
+/// The future of a hook's answer: where the container's port answers, as `http://host:port`.
+pub type Starting = Pin<Box<dyn Future<Output = Option<String>> + Send>>;
+type Containers = dyn Fn(Replica) -> Starting + Send + Sync;
+
+/// One thing that somebody would pay for, or that opens something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Its full name.
+    pub id: String,
+    /// Its type, such as `Microsoft.App/containerApps`.
+    pub kind: &'static str,
+    /// Its tags, or a share's metadata.
+    pub tags: Tags,
+}
+
+impl Arm {
+    /// Starts a resource manager with one subscription, a group in it, and in that an environment and a storage
+    /// account.
+    ///
+    /// # Errors
+    /// When no loopback port can be bound.
+    pub async fn start(
+        authority: &Arc<Authority>,
+        entra: &Entra,
+        clock: Clock,
+        journal: Journal,
+    ) -> anyhow::Result<Self> {
+        let group = Group { subscription_id: Uuid::new_v4().to_string(), name: GROUP.to_owned() };
+        let inner = Arc::new_cyclic(|inner| Inner {
+            entra: entra.clone(),
+            clock,
+            state: Mutex::new(State::with(group)),
+            failures: Mutex::default(),
+            ingresses: Ingresses::new(Arc::clone(authority), inner.clone()),
+            containers: Mutex::new(Arc::new(|_| Box::pin(async { None }))),
+            changing: tokio::sync::Mutex::default(),
+        });
+        let server = TlsServer::start(authority, journal.watch(ARM, api::router(Arc::clone(&inner)))).await?;
+        Ok(Self { inner, server: Arc::new(server) })
+    }
+
+    /// What a function needs to reach it.
+    pub fn settings(&self) -> Vec<(&'static str, String)> {
+        vec![("AZURE_RESOURCE_MANAGER_URL", self.base_url())]
+    }
+
+    /// Its URL, without a trailing slash.
+    pub fn base_url(&self) -> String {
+        self.server.base_url()
+    }
+
+    /// The group in the first subscription.
+    pub fn group(&self) -> Group {
+        self.inner.lock().groups[0].clone()
+    }
+
+    /// Another subscription with a group, an environment and an account of the same names.
+    pub fn adds_subscription(&self) -> Group {
+        let group = Group { subscription_id: Uuid::new_v4().to_string(), name: GROUP.to_owned() };
+        self.inner.lock().groups.push(group.clone());
+        group
+    }
+
+    /// Containers are run by `containers` from now on; without it an app has an ingress and nothing behind it but an
+    /// answer to `GET /healthz`.
+    pub fn runs_containers(&self, containers: impl Fn(Replica) -> Starting + Send + Sync + 'static) {
+        *self.inner.containers.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(containers);
+    }
+
+    /// The vault's secrets become readable to who has the role: `name` is its name in role scopes.
+    pub fn knows_vault(&self, name: &str, vault: &KeyVault) {
+        self.inner.lock().vaults.push((name.to_owned(), vault.clone()));
+    }
+
+    /// How long changes of container apps take from now on; by default one look.
+    pub fn operations_take(&self, pace: Pace) {
+        self.inner.lock().operations_take = pace;
+    }
+
+    /// What `Retry-After` says from now on, in seconds; by default 1.
+    pub fn asks_to_wait(&self, seconds: u32) {
+        self.inner.lock().retry_after = seconds;
+    }
+
+    /// How operations are announced from now on.
+    pub fn announces(&self, announced: Announced) {
+        self.inner.lock().announced = announced;
+    }
+
+    /// How long a new principal stays unknown to role assignments; by default no time.
+    pub fn principals_take(&self, pace: Pace) {
+        self.inner.lock().principals_take = pace;
+    }
+
+    /// How long a new role assignment has no effect; by default no time.
+    pub fn roles_take(&self, time: Duration) {
+        self.inner.lock().roles_take = time;
+    }
+
+    /// How many role assignments a subscription allows from now on; by default 4,000.
+    pub fn allows_role_assignments(&self, most: usize) {
+        self.inner.lock().most_assignments = most;
+    }
+
+    /// After how long without a request an app without a smallest number of replicas has none; by default 5 minutes.
+    pub fn idles_after(&self, time: Duration) {
+        self.inner.lock().idle_after = time;
+    }
+
+    /// Lets everything that is due by the clock happen, without a request: operations end, idle replicas too.
+    pub async fn settles(&self) {
+        self.inner.settles().await;
+    }
+
+    /// Everything there is but what was there at the start.
+    pub fn resources(&self) -> Vec<Held> {
+        self.inner.lock().held()
+    }
+
+    /// The body of one resource as Azure would show it.
+    pub fn resource(&self, id: &str) -> Option<Value> {
+        self.inner.lock().shown(id)
+    }
+
+    /// Somebody edits a resource behind our back.
+    pub fn edits(&self, id: &str, edit: impl FnOnce(&mut Value)) {
+        let mut state = self.inner.lock();
+        if let Some(body) = state.body_mut(id) {
+            edit(body);
+        }
+    }
+
+    /// Somebody deletes a resource behind our back, at once.
+    pub async fn deletes(&self, id: &str) {
+        self.inner.lock().remove(id);
+        self.inner.settles().await;
+    }
+
+    /// Somebody creates a resource behind our back, such as one more role assignment, past every rule.
+    pub fn creates(&self, id: &str, body: Value) {
+        let now = self.inner.clock.now();
+        self.inner.lock().insert(id, body, now);
+    }
+
+    /// The container apps there are.
+    pub fn apps(&self) -> Vec<AppView> {
+        self.inner.lock().app_views()
+    }
+
+    /// The container app of this name, in any group.
+    pub fn app(&self, name: &str) -> Option<AppView> {
+        self.apps().into_iter().find(|app| app.name == name)
+    }
+
+    /// How often an app got a replica while its former one was still there: two containers on one share.
+    pub fn overlaps(&self) -> u32 {
+        self.inner.lock().apps.overlaps
+    }
+
+    /// Whether `principal_id` may read a secret of the vault of this name, by roles that are in effect.
+    pub fn can_read(&self, principal_id: &str, vault: &str, secret: &str) -> bool {
+        self.readers(vault, secret).iter().any(|reader| reader == principal_id)
+    }
+
+    /// The principals that may read a secret of the vault of this name.
+    pub fn readers(&self, vault: &str, secret: &str) -> Vec<String> {
+        self.inner.lock().readers(vault, secret, self.inner.clock.now())
+    }
+
+    /// The value behind an app's secret, as its container would get it: read with the app's own identity, or not.
+    pub fn secret_value(&self, app: &AppView, secret: &str) -> Option<String> {
+        self.inner.lock().secret_value(&app.body, secret, self.inner.clock.now())
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends what is due, and lets containers start and end as that asks for.
+    ///
+    /// Boxed, since a request to an ingress awaits it, and it makes ingresses.
+    fn settles(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async move {
+            let _order = self.changing.lock().await;
+            self.lock().settle(self.clock.now());
+            let apps = self.lock().apps.names();
+            for (app, address) in self.ingresses.follow(&apps).await {
+                self.lock().apps.reached_at(&app, address);
+            }
+            loop {
+                let Some(change) = self.lock().apps.changes.pop_front() else { return };
+                let containers = Arc::clone(&self.containers.lock().unwrap_or_else(PoisonError::into_inner));
+                let starting = match &change {
+                    Replica::Starts(app) => Some(app.id.clone()),
+                    Replica::Ends(_) | Replica::Gone(_) => None,
+                };
+                let url = containers(change).await;
+                if let Some(id) = starting {
+                    self.lock().apps.runs_at(&id, url);
+                }
+            }
+        })
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").field("state", &self.state).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,296 @@
+//! What Azure refuses, and what it makes of what it accepts.
+
+use axum::http::StatusCode;
+use nbhd::clock::Timestamp;
+use serde_json::{Value, json};
+
+use super::apps::Verb;
+use super::state::{Allowed, Refusal, State, bad};
+use super::target::Target;
+use super::{ENVIRONMENT, LOCATION};
+
+/// Where roles are defined.
+const ROLE_DEFINITIONS: &str = "/providers/microsoft.authorization/roledefinitions/";
+/// Where identities are.
+const IDENTITIES: &str = "/providers/microsoft.managedidentity/userassignedidentities/";
+
+impl State {
+    /// Creates or changes what is not a container app: the status and the body of the answer.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "nothing else is created by a PUT")]
+    pub(super) fn put(&mut self, id: &str, target: Target<'_>, body: Value, now: Timestamp) -> Allowed<(u16, Value)> {
+        let kept = match target {
+            Target::Identity => self.identity(id, body)?,
+            Target::Role { scope } => self.role(id, scope, &body, now)?,
+            Target::Share => self.share(id, &body, now)?,
+            Target::Storage => self.storage(&body)?,
+            _ => return Err(bad("InvalidResourceType", "The resource type cannot be created.")),
+        };
+        let is_new = self.insert(id, kept, now);
+        let shown = self.shown(id).unwrap_or_default();
+        // Environment storages are always answered with 200.
+        let created = is_new && target != Target::Storage;
+        Ok((if created { 201 } else { 200 }, shown))
+    }
+
+    fn identity(&self, id: &str, mut body: Value) -> Allowed<Value> {
+        located(&body)?;
+        let name = last(id);
+        if !(3..=128).contains(&name.len()) || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)) {
+            return Err(bad("InvalidResourceName", "The name is invalid."));
+        }
+        let former = self.thing(id).map(|thing| thing.body["properties"].clone());
+        body["properties"] = former.unwrap_or_else(Self::new_principal);
+        Ok(body)
+    }
+
+    fn role(&mut self, id: &str, scope: &str, body: &Value, now: Timestamp) -> Allowed<Value> {
+        let properties = &body["properties"];
+        let text = |name: &str| properties[name].as_str().unwrap_or_default().to_owned();
+        let (principal, role) = (text("principalId"), text("roleDefinitionId"));
+        if uuid::Uuid::parse_str(last(id)).is_err() {
+            return Err(bad("InvalidRoleAssignmentId", "The role assignment ID must be a GUID."));
+        }
+        if !role.to_ascii_lowercase().contains(ROLE_DEFINITIONS) || uuid::Uuid::parse_str(last(&role)).is_err() {
+            return Err(bad("RoleDefinitionDoesNotExist", "The specified role definition does not exist."));
+        }
+        let same = |kept: &Value, name: &str, given: &str| {
+            kept["properties"][name].as_str().is_some_and(|kept| kept.eq_ignore_ascii_case(given))
+        };
+        let is_same = |kept: &Value| {
+            same(kept, "principalId", &principal) && same(kept, "scope", scope) && same(kept, "roleDefinitionId", &role)
+        };
+        // A name is one assignment's in the whole directory.
+        if let Some(named) = self.assignments().find(|other| last(&other.id).eq_ignore_ascii_case(last(id))) {
+            if is_same(&named.body) {
+                return Ok(named.body.clone());
+            }
+            let message = "Tenant ID, application ID, principal ID, and scope are not allowed to be updated.";
+            return Err(bad("RoleAssignmentUpdateNotPermitted", message));
+        }
+        if self.assignments().any(|other| is_same(&other.body)) {
+            return Err(Refusal(StatusCode::CONFLICT, "RoleAssignmentExists", "The role assignment already exists."));
+        }
+        if !self.finds_principal(&principal, now) {
+            return Err(bad("PrincipalNotFound", "The principal does not exist in the directory."));
+        }
+        if self.assignments_of(scope.split('/').nth(2).unwrap_or_default()) >= self.most_assignments {
+            return Err(bad("RoleAssignmentLimitExceeded", "The number of role assignments exceeded the limit."));
+        }
+        let now = now.rfc3339();
+        Ok(json!({"properties": {
+            "roleDefinitionId": role,
+            "principalId": principal,
+            "principalType": properties.get("principalType").cloned().unwrap_or_else(|| json!("ServicePrincipal")),
+            "scope": scope,
+            "createdOn": now,
+            "updatedOn": now,
+            "createdBy": uuid::Uuid::nil(),
+            "updatedBy": uuid::Uuid::nil(),
+        }}))
+    }
+
+    fn share(&self, id: &str, body: &Value, now: Timestamp) -> Allowed<Value> {
+        let name = last(id);
+        let known = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        if !(3..=63).contains(&name.len()) || !name.bytes().all(known) || name.contains("--") {
+            return Err(bad("InvalidResourceName", "The share name is invalid."));
+        }
+        let given = &body["properties"];
+        let identifier = |key: &String| key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        if given["metadata"].as_object().is_some_and(|metadata| !metadata.keys().all(identifier)) {
+            return Err(bad(
+                "InvalidMetadata",
+                "The metadata specified is invalid. It has characters that are not permitted.",
+            ));
+        }
+        let quota = given["shareQuota"].as_u64().unwrap_or(5_120);
+        if !(1..=102_400).contains(&quota) {
+            return Err(bad("InvalidHeaderValue", "The quota is out of range."));
+        }
+        let former = self.thing(id).map(|thing| &thing.body["properties"]);
+        let metadata = given.get("metadata").or_else(|| former.and_then(|former| former.get("metadata"))).cloned();
+        let mut properties = json!({
+            "shareQuota": quota,
+            "enabledProtocols": "SMB",
+            "accessTier": "TransactionOptimized",
+            "leaseState": "available",
+            "leaseStatus": "unlocked",
+            "lastModifiedTime": now.rfc3339(),
+        });
+        if let Some(metadata) = metadata {
+            properties["metadata"] = metadata;
+        }
+        Ok(json!({"etag": "\"0x8D589847D51C7DE\"", "properties": properties}))
+    }
+
+    fn storage(&self, body: &Value) -> Allowed<Value> {
+        let file = &body["properties"]["azureFile"];
+        for name in ["accountName", "shareName", "accessMode"] {
+            if file[name].as_str().is_none_or(str::is_empty) {
+                return Err(bad(
+                    "ManagedEnvironmentStorageInvalid",
+                    "The storage lacks an account, a share or a mode.",
+                ));
+            }
+        }
+        let key = &file["accountKeyVaultProperties"];
+        if file["accountKey"].is_null() && key["keyVaultUrl"].is_null() {
+            return Err(bad("ManagedEnvironmentStorageInvalid", "The storage lacks its account's key."));
+        }
+        let mut kept = body.clone();
+        if let Some(file) = kept["properties"]["azureFile"].as_object_mut() {
+            // Never shown again.
+            file.remove("accountKey");
+        }
+        Ok(kept)
+    }
+
+    /// Begins a PUT of a container app; its operation, and whether the app is new.
+    pub(super) fn put_app(
+        &mut self,
+        id: &str,
+        mut body: Value,
+        fails: Option<&'static str>,
+        now: Timestamp,
+    ) -> Allowed<(String, bool)> {
+        located(&body)?;
+        let name = last(id);
+        let known = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        let well_named =
+            name.starts_with(|c: char| c.is_ascii_lowercase()) && !name.ends_with('-') && !name.contains("--");
+        if !(2..=32).contains(&name.len()) || !name.bytes().all(known) || !well_named {
+            return Err(bad(
+                "ContainerAppInvalidName",
+                "A name has at most 32 of a-z, 0-9 and -, and begins with a letter.",
+            ));
+        }
+        let environment = &body["properties"]["environmentId"];
+        let environment = environment.as_str().unwrap_or_default().to_owned();
+        let group = id.rsplitn(5, '/').last().unwrap_or_default();
+        if !environment
+            .eq_ignore_ascii_case(&format!("{group}/providers/Microsoft.App/managedEnvironments/{ENVIRONMENT}"))
+        {
+            return Err(Refusal(StatusCode::NOT_FOUND, "ManagedEnvironmentNotFound", "The environment was not found."));
+        }
+        self.identities_of(&mut body)?;
+        let properties = &body["properties"];
+        contained(properties)?;
+        for volume in items(&properties["template"]["volumes"]) {
+            let storage = volume["storageName"].as_str().unwrap_or_default();
+            if volume["storageType"] == "AzureFile"
+                && self.thing(&format!("{environment}/storages/{storage}")).is_none()
+            {
+                return Err(bad("ManagedEnvironmentStorageNotFound", "A volume names a storage that does not exist."));
+            }
+        }
+        let fails = fails.or_else(|| self.unfit(&environment, &body, now));
+        self.begin((Verb::Put, id), Some(body), fails, now)
+    }
+
+    /// What keeps an app from coming up that its PUT does not show.
+    fn unfit(&self, environment: &str, body: &Value, now: Timestamp) -> Option<&'static str> {
+        let properties = &body["properties"];
+        let secrets = items(&properties["configuration"]["secrets"]);
+        let known = |secret: &&Value| secret["keyVaultUrl"].is_string() && !self.vaults.is_empty();
+        for secret in secrets.iter().filter(known) {
+            let name = secret["name"].as_str().unwrap_or_default();
+            if self.secret_value(body, name, now).is_none() {
+                return Some("ContainerAppSecretKeyVaultUnreadable");
+            }
+        }
+        for volume in items(&properties["template"]["volumes"]) {
+            let storage = volume["storageName"].as_str().unwrap_or_default();
+            let storage = self.thing(&format!("{environment}/storages/{storage}"))?;
+            let file = &storage.body["properties"]["azureFile"];
+            let (account, share) = (file["accountName"].as_str()?, file["shareName"].as_str()?);
+            let group = storage.id.rsplitn(7, '/').last()?;
+            let accounts = format!("{group}/providers/Microsoft.Storage/storageAccounts");
+            if self.thing(&format!("{accounts}/{account}/fileServices/default/shares/{share}")).is_none() {
+                return Some("ContainerAppVolumeMountFailed");
+            }
+        }
+        None
+    }
+
+    /// An app has identities that exist, and uses no others. Azure adds their principals.
+    fn identities_of(&self, body: &mut Value) -> Allowed<()> {
+        let missing = bad("FailedIdentityOperation", "An identity of the app does not exist.");
+        let mut identities = body["identity"]["userAssignedIdentities"].as_object().cloned().unwrap_or_default();
+        for (id, shown) in &mut identities {
+            if let Some(thing) = self.thing(id) {
+                let properties = &thing.body["properties"];
+                *shown = json!({"principalId": properties["principalId"], "clientId": properties["clientId"]});
+            } else if id.to_ascii_lowercase().contains(IDENTITIES) && self.is_ours(id) {
+                return Err(missing);
+            }
+        }
+        let configuration = &body["properties"]["configuration"];
+        let used = ["secrets", "registries", "identitySettings"].map(|name| items(&configuration[name]));
+        for identity in used.into_iter().flatten().filter_map(|user| user["identity"].as_str()) {
+            if !identities.keys().any(|id| id.eq_ignore_ascii_case(identity)) {
+                return Err(bad("InvalidRequestContent", "The app uses an identity that it does not have."));
+            }
+        }
+        body["identity"]["userAssignedIdentities"] = Value::Object(identities);
+        Ok(())
+    }
+
+    /// Whether a name lies in a group of this world: elsewhere anything may exist, such as the identity that pulls.
+    fn is_ours(&self, id: &str) -> bool {
+        let lower = id.to_ascii_lowercase();
+        self.groups.iter().any(|group| {
+            let (subscription, name) = (&group.subscription_id, &group.name);
+            lower.starts_with(&format!("/subscriptions/{subscription}/resourcegroups/{name}/").to_ascii_lowercase())
+        })
+    }
+}
+
+/// What Azure asks of an app's containers.
+fn contained(properties: &Value) -> Allowed<()> {
+    let (template, configuration) = (&properties["template"], &properties["configuration"]);
+    let named = |list: &Value, name: &Value| items(list).iter().any(|item| item["name"] == *name);
+    if template["terminationGracePeriodSeconds"].as_u64().is_some_and(|seconds| seconds > 600) {
+        return Err(bad("InvalidParameterValueInContainerTemplate", "The termination grace period is at most 600 s."));
+    }
+    let containers = items(&template["containers"]);
+    if containers.is_empty() {
+        return Err(bad("ContainerAppContainersRequired", "The app has no container."));
+    }
+    for container in containers {
+        if container["image"].as_str().is_none_or(str::is_empty) {
+            return Err(bad("ContainerAppImageRequired", "A container has no image."));
+        }
+        let memory = container["resources"]["memory"].as_str().and_then(|text| text.strip_suffix("Gi"));
+        let memory = memory.and_then(|text| text.parse::<f64>().ok());
+        if container["resources"]["cpu"].as_f64().map(|cpu| cpu * 2.0) != memory {
+            return Err(bad("ContainerAppInvalidResourceTotal", "Memory in GiB is twice the cores."));
+        }
+        for variable in items(&container["env"]) {
+            if variable["secretRef"].is_string() && !named(&configuration["secrets"], &variable["secretRef"]) {
+                return Err(bad("ContainerAppSecretRefNotFound", "A variable refers to a secret that does not exist."));
+            }
+        }
+        for mount in items(&container["volumeMounts"]) {
+            if !named(&template["volumes"], &mount["volumeName"]) {
+                return Err(bad("ContainerAppVolumeNotFound", "A container mounts a volume that does not exist."));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn located(body: &Value) -> Allowed<()> {
+    match body["location"].as_str() {
+        Some(LOCATION) => Ok(()),
+        Some(_) => Err(bad("LocationNotAvailableForResourceType", "The location is not available.")),
+        None => Err(bad("LocationRequired", "The location property is required for this definition.")),
+    }
+}
+
+fn items(list: &Value) -> &[Value] {
+    list.as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+fn last(id: &str) -> &str {
+    id.rsplit('/').next().unwrap_or_default()
+}
