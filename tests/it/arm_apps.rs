@@ -115,18 +115,19 @@ async fn a_failed_operation_is_said_by_its_code_in_every_way() {
     let world = World::start().await;
     let app = world.prepared().await;
     let (client, group) = (&world.client, &world.group);
-    world.arm.operations_take(Pace::Looks(0));
+    world.arm.operations_take(Pace::For(Duration::from_secs(1)));
     let fails = async |started: Result<Started, Error>| {
         let polled = client.poll(&pending(started.expect("begun"))).await.expect("an answer");
         assert!(matches!(&polled, Polled::Failed { code } if code == "ContainerAppOperationError"), "{polled:?}");
     };
-    world.arm.operations_take(Pace::For(Duration::ZERO + Duration::from_secs(1)));
     let begin = async |asked| {
         world.arm.fail_next(asked, Failure::Provisioning);
-        let started = match asked {
-            Asked::PutApp => client.put_app(group, NAME, &app).await,
-            Asked::StopApp => client.stop_app(group, NAME).await,
-            _ => client.delete_app(group, NAME).await,
+        let started = if asked == Asked::PutApp {
+            client.put_app(group, NAME, &app).await
+        } else if asked == Asked::StopApp {
+            client.stop_app(group, NAME).await
+        } else {
+            client.delete_app(group, NAME).await
         };
         world.clock.advance(Duration::from_secs(1));
         started
@@ -150,6 +151,16 @@ async fn an_operation_that_azure_forgot_is_unknown_and_an_outage_says_nothing_of
     assert!(world.client.poll(&operation).await.expect_err("no answer").is_retryable());
     world.arm.deletes(world.group.app(NAME).as_str()).await;
     assert_eq!(world.client.poll(&operation).await.expect("an answer"), Polled::Unknown);
+}
+
+#[tokio::test]
+async fn a_function_stopped_dead_right_after_a_put_leaves_the_app_in_progress() {
+    let world = World::start().await;
+    let app = world.prepared().await;
+    let put = world.client.put_app(&world.group, NAME, &app);
+    assert!(world.journal.interruption().stop_after(1, put).await.is_none());
+    assert_eq!(world.client.put_app(&world.group, NAME, &app).await.expect("an answer"), Started::Busy);
+    assert_eq!(world.app().await.provisioning, Provisioning::Succeeded);
 }
 
 #[tokio::test]

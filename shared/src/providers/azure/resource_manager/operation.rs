@@ -147,8 +147,9 @@ pub(super) fn polled(
         Err(Error::NotFound) => {
             return Ok(if operation.via == Via::Deletion { Polled::Done } else { Polled::Unknown });
         }
-        // A location says with the operation's own status how it ended; the others say that with a body.
-        Err(Error::Refused { reason, .. }) if operation.via == Via::Location => {
+        // A location says with the operation's own status how it ended; the others say that with a body. That we may
+        // not look (403) is no word on the operation.
+        Err(Error::Refused { status, reason }) if operation.via == Via::Location && status != 403 => {
             return Ok(Polled::Failed { code: reason });
         }
         Err(error) => return Err(error),
