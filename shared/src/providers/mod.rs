@@ -8,9 +8,11 @@ pub mod google;
 pub mod model_gateway;
 #[cfg(feature = "runtime")]
 pub mod runtime;
+#[cfg(feature = "stripe")]
+pub mod stripe;
 #[cfg(feature = "telegram")]
 pub mod telegram;
-#[cfg(any(feature = "google", feature = "model-gateway"))]
+#[cfg(any(feature = "google", feature = "model-gateway", feature = "stripe"))]
 mod wire;
 
 use std::time::Duration;

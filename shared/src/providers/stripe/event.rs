@@ -1,0 +1,105 @@
+//! What an event says that we use: which customer to ask about. Its content is never applied.
+
+use serde_json::Value;
+
+use crate::domain::ids::TenantId;
+
+/// What is to be done about an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Somebody's subscription may have changed: ask.
+    Billing,
+    /// A charge is disputed: a person has to look.
+    Dispute,
+    /// Of no interest.
+    Other,
+}
+
+/// A genuine event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// `evt_…`; the same in every repetition.
+    pub id: String,
+    /// What is to be done.
+    pub kind: Kind,
+    /// Whom it is about.
+    pub customer: Option<String>,
+    /// The tenant its object names: we wrote it there.
+    pub tenant_id: Option<TenantId>,
+}
+
+impl Kind {
+    /// By the event's type. <https://docs.stripe.com/api/events/types>
+    fn of(text: &str) -> Self {
+        match text {
+            "checkout.session.completed"
+            | "checkout.session.expired"
+            | "customer.subscription.created"
+            | "customer.subscription.updated"
+            | "customer.subscription.deleted"
+            | "customer.subscription.paused"
+            | "customer.subscription.resumed"
+            | "invoice.paid"
+            | "invoice.payment_failed" => Self::Billing,
+            "charge.dispute.created" => Self::Dispute,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl Event {
+    /// Reads a body whose signature was verified; `None` when it is no event.
+    pub fn parse(body: &[u8]) -> Option<Self> {
+        let event: Value = serde_json::from_slice(body).ok()?;
+        let object = &event["data"]["object"];
+        let customer = &object["customer"];
+        let tenant = [
+            &object["metadata"]["tenant_id"],
+            &object["client_reference_id"],
+            &object["parent"]["subscription_details"]["metadata"]["tenant_id"],
+        ];
+        Some(Self {
+            id: event["id"].as_str()?.to_owned(),
+            kind: Kind::of(event["type"].as_str()?),
+            customer: customer.as_str().or_else(|| customer["id"].as_str()).map(str::to_owned),
+            tenant_id: tenant.into_iter().find_map(|text| text.as_str()?.parse().ok()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn parse(kind: &str, object: Value) -> Option<Event> {
+        Event::parse(json!({ "id": "evt_1", "type": kind, "data": { "object": object } }).to_string().as_bytes())
+    }
+
+    #[test]
+    fn a_tenant_is_found_wherever_stripe_repeats_what_we_wrote() {
+        let tenant = TenantId::random();
+        let named = json!({ "tenant_id": tenant });
+        for object in [
+            json!({ "customer": "cus_1", "metadata": named }),
+            json!({ "customer": { "id": "cus_1" }, "client_reference_id": tenant, "metadata": {} }),
+            json!({ "customer": "cus_1", "parent": { "subscription_details": { "metadata": named } } }),
+        ] {
+            let event = parse("invoice.paid", object).expect("an event");
+            assert_eq!((event.kind, event.tenant_id), (Kind::Billing, Some(tenant)));
+            assert_eq!(event.customer.as_deref(), Some("cus_1"));
+        }
+    }
+
+    #[test]
+    fn what_is_missing_or_of_another_form_is_no_error() {
+        for object in [json!(null), json!([]), json!({ "customer": 7, "metadata": [], "client_reference_id": "me" })] {
+            let event = parse("a.type.of.tomorrow", object).expect("an event");
+            assert_eq!((event.kind, event.customer, event.tenant_id), (Kind::Other, None, None));
+        }
+        assert_eq!(Event::parse(b"[]"), None);
+        assert_eq!(Event::parse(br#"{"id":"evt_1"}"#), None);
+        assert_eq!(Event::parse(b"no JSON"), None);
+    }
+}
