@@ -2,6 +2,7 @@
 ARGS ?=
 CARGO ?= cargo
 TOOLS := target/tools/bin
+CLIENTS := target/clients/bin
 
 .PHONY: help run ops test lint bench e2e tools fmt clippy doc deny machete guard shellcheck template
 
@@ -20,12 +21,14 @@ test: ## Every test; NBHD_REQUIRE_SHARED=1 makes absent contracts and mail a fai
 bench: ## Cold start, size, CPU per update, isolation: figures, bars and verdicts
 	$(CARGO) run --locked --quiet --profile harness --package nbhd-bench -- $(ARGS)
 
-e2e: ## Tests against a deployed stack
-	@echo "There are no tests against a deployed stack yet: \`make test\` runs the system in one process."
+e2e: ## The vendors' own clients against the simulated vendors
+	@test -x $(CLIENTS)/python || { echo "there is no $(CLIENTS)/python: run \`make tools\`" >&2; exit 1; }
+	$(CARGO) run --locked --quiet --package nbhd-sim --bin nbhd-vendors -- \
+		$(CLIENTS)/python -B -m unittest discover -s tests/e2e
 
 lint: fmt clippy doc deny machete guard shellcheck template ## Every static check
 
-tools: ## Installs what `make lint` needs, in pinned versions
+tools: ## Installs what `make lint` and `make e2e` need, in pinned versions
 	.ci/tools
 
 fmt:

@@ -10,7 +10,10 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use axum::Router;
 use axum::serve::Listener;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose, SanType};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair, KeyUsagePurpose,
+    SanType,
+};
 use tempfile::NamedTempFile;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -42,6 +45,7 @@ impl Authority {
     /// When no key can be made or no temporary file be written.
     pub fn generate() -> anyhow::Result<Self> {
         let mut params = CertificateParams::default();
+        params.distinguished_name = named("simulated authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
@@ -59,6 +63,8 @@ impl Authority {
     fn server_config(&self) -> anyhow::Result<ServerConfig> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(vec!["localhost".to_owned()])?;
+        params.distinguished_name = named("simulated vendor");
+        params.use_authority_key_identifier_extension = true;
         params.subject_alt_names.push(SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)));
         let certificate = params.signed_by(&key, &self.issuer)?;
         ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -67,6 +73,13 @@ impl Authority {
             .with_single_cert(vec![certificate.der().clone()], PrivatePkcs8KeyDer::from(key.serialize_der()).into())
             .context("the certificate just made is refused")
     }
+}
+
+/// OpenSSL takes a certificate that is named like its issuer for one that signed itself.
+fn named(name: &str) -> DistinguishedName {
+    let mut full = DistinguishedName::new();
+    full.push(DnType::CommonName, name);
+    full
 }
 
 impl TlsServer {
