@@ -1,64 +1,207 @@
-//! What every AWS client of this crate is built from, by hand and cheaply: credentials and region from the Lambda
-//! environment, ring, and Amazon's own roots instead of the machine's certificate store.
+//! Calls to AWS's own services.
+//!
+//! The SDK knows how a request is written and an answer read; the way between is ours: signature, HTTP, no retries.
+//! The SDK's clients are not used, because each parses the table of all AWS partitions when it is made (a tenth of a
+//! cold start), carries a second HTTP stack with HTTP/2 into every function, and takes twice the CPU time for a call.
+//! What they also do is not wanted here: retries (they live with the trigger), correction of a wrong clock (Lambda's is
+//! right), and endpoints other than the region's own.
 
-use std::sync::LazyLock;
-use std::time::Duration;
+use std::error::Error;
+use std::fmt::Debug;
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
-use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_sdk_ssm::config::retry::RetryConfig;
-use aws_sdk_ssm::config::timeout::TimeoutConfig;
-use aws_sdk_ssm::config::{BehaviorVersion, Region, SharedHttpClient};
-use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
-use aws_smithy_http_client::Builder;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
-use aws_types::SdkConfig;
+use aws_sigv4::http_request::{self, SignableBody, SignableRequest, SigningSettings};
+use aws_sigv4::sign::v4;
+use aws_smithy_runtime_api::client::identity::Identity;
+use aws_smithy_runtime_api::client::interceptors::context;
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::{ConnectorError, SdkError};
+use aws_smithy_runtime_api::client::runtime_plugin::RuntimePlugin;
+use aws_smithy_runtime_api::client::ser_de::{
+    DeserializeResponse as _, SerializeRequest as _, SharedRequestSerializer, SharedResponseDeserializer,
+};
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::config_bag::ConfigBag;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use aws_smithy_types::error::operation::BuildError;
+use bytes::Bytes;
+use url::Url;
 
+use crate::clock::{Clock, Timestamp};
 use crate::config::{ConfigError, Env};
 
-/// The roots behind every AWS endpoint (Amazon Root CA 1–4, Starfield G2). <https://www.amazontrust.com/repository/>
-const AMAZON_ROOTS: &[u8] = include_bytes!("amazon_roots.pem");
+type BoxError = Box<dyn Error + Send + Sync>;
 
-/// A call is tried once, because retries live with the trigger; these bounds keep one hung call from eating the
+/// A call is tried once, because retries live with the trigger; this bound keeps one hung call from eating the
 /// invocation.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// One TLS client a process: its trust store is parsed once and its connections are shared by all services.
-static HTTPS: LazyLock<SharedHttpClient> = LazyLock::new(|| {
-    let roots = TrustStore::empty().with_pem_certificate(AMAZON_ROOTS);
-    let tls = TlsContext::builder().with_trust_store(roots).build();
-    let builder = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring));
-    match tls {
-        Ok(tls) => builder.tls_context(tls).build_https(),
-        Err(_) => builder.build_https(),
-    }
-});
+/// One TLS client a process: all services share its connections.
+static HTTPS: OnceLock<reqwest::Client> = OnceLock::new();
 
-/// What a service's client is built from; `service` is the suffix of the endpoint's setting, `AWS_ENDPOINT_URL_…`,
-/// which only tests and the local world set. Everything else comes as Lambda sets it.
-pub(crate) fn sdk_config(env: &Env, service: &str) -> Result<SdkConfig, ConfigError> {
-    const HINT: &str = "Lambda sets it; outside, export it as for any AWS tool";
-    let endpoint = env.optional(&format!("AWS_ENDPOINT_URL_{service}")).map(str::to_owned);
-    let plain = endpoint.as_deref().is_some_and(|url| url.starts_with("http://"));
-    let credentials = Credentials::new(
-        env.required("AWS_ACCESS_KEY_ID", HINT)?,
-        env.required("AWS_SECRET_ACCESS_KEY", HINT)?,
-        env.optional("AWS_SESSION_TOKEN").map(str::to_owned),
-        None,
-        "lambda-environment",
-    );
-    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_timeout(CALL_TIMEOUT).build();
-    let mut config = SdkConfig::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new(env.required("AWS_REGION", HINT)?.to_owned()))
-        .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .http_client(if plain { Builder::new().build_http() } else { HTTPS.clone() })
-        .timeout_config(timeouts)
-        .retry_config(RetryConfig::disabled());
-    config.set_endpoint_url(endpoint);
-    Ok(config.build())
+/// What a call sends, with what the SDK knows about it.
+pub(crate) trait Request: Debug + Send + Sync + 'static {
+    /// The SDK's operation: it writes the request and reads the answer.
+    type Operation: RuntimePlugin + Default;
+    /// What the service answers.
+    type Output: Debug + Send + Sync + 'static;
+    /// How it refuses.
+    type Error: Error + Debug + Send + Sync + 'static;
+}
+
+/// Says which operation of the SDK a request belongs to.
+macro_rules! requests {
+    ($($input:ty: $operation:ty => $output:ty, $error:ty;)+) => {
+        $(impl $crate::aws::Request for $input {
+            type Operation = $operation;
+            type Output = $output;
+            type Error = $error;
+        })+
+    };
+}
+pub(crate) use requests;
+
+/// A service of the region.
+#[derive(Clone, Debug)]
+pub(crate) struct Service {
+    http: reqwest::Client,
+    endpoint: Url,
+    /// As signatures name it.
+    name: &'static str,
+    region: String,
+    identity: Identity,
+}
+
+impl Service {
+    /// The service that signatures and addresses call `name`, such as `sqs`. Its endpoint is the region's (of the
+    /// partition `aws`), or the setting `AWS_ENDPOINT_URL_<NAME>`, which only tests and the local world set; all else
+    /// comes as Lambda sets it.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when a setting is missing or unusable.
+    pub(crate) fn new(env: &Env, name: &'static str) -> Result<Self, ConfigError> {
+        const HINT: &str = "Lambda sets it; outside, export it as for any AWS tool";
+        let region = env.required("AWS_REGION", HINT)?.to_owned();
+        let setting = format!("AWS_ENDPOINT_URL_{}", name.to_ascii_uppercase());
+        let endpoint = env.url(&setting, &format!("https://{name}.{region}.amazonaws.com"))?;
+        let endpoint = Url::parse(&endpoint).map_err(|_| ConfigError::Invalid { name: setting, hint: "an address" })?;
+        let credentials = Credentials::new(
+            env.required("AWS_ACCESS_KEY_ID", HINT)?,
+            env.required("AWS_SECRET_ACCESS_KEY", HINT)?,
+            env.optional("AWS_SESSION_TOKEN").map(str::to_owned),
+            None,
+            "lambda-environment",
+        );
+        Ok(Self { http: client(&endpoint)?, endpoint, name, region, identity: credentials.into() })
+    }
+
+    /// Sends a request, once.
+    ///
+    /// # Errors
+    /// [`SdkError`], as the SDK's own clients have it; whether a write took effect may be unknown.
+    pub(crate) async fn send<R: Request>(
+        &self,
+        request: Result<R, BuildError>,
+    ) -> Result<R::Output, SdkError<R::Error, HttpResponse>> {
+        let input = context::Input::erase(request.map_err(SdkError::construction_failure)?);
+        let mut operation = ConfigBag::base();
+        if let Some(layer) = R::Operation::default().config() {
+            operation.push_shared_layer(layer);
+        }
+        let request = written(input, &mut operation).map_err(SdkError::construction_failure)?;
+        let request = self.signed(&request).map_err(SdkError::construction_failure)?;
+        let answer = self.exchange(request).await.map_err(unreachable)?;
+        read::<R>(answer, &operation)
+    }
+
+    /// Signs a request by its headers and its body.
+    /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html>
+    fn signed(&self, request: &HttpRequest) -> Result<reqwest::Request, BoxError> {
+        let body = request.body().bytes().ok_or("a request with a stream")?;
+        let url = self.endpoint.join(request.uri())?;
+        let now = Clock::System.now().since(Timestamp::from_millis(0));
+        let settings = v4::SigningParams::builder()
+            .identity(&self.identity)
+            .region(&self.region)
+            .name(self.name)
+            .time(SystemTime::UNIX_EPOCH + now)
+            .settings(SigningSettings::default())
+            .build()?;
+        let signable =
+            SignableRequest::new(request.method(), url.as_str(), request.headers().iter(), SignableBody::Bytes(body))?;
+        let (signature, _) = http_request::sign(signable, &settings.into())?.into_parts();
+        let (signature, _) = signature.into_parts();
+        let mut signed = self.http.request(request.method().parse()?, url).timeout(CALL_TIMEOUT);
+        for (name, value) in request.headers() {
+            signed = signed.header(name, value);
+        }
+        for header in &signature {
+            signed = signed.header(header.name(), header.value());
+        }
+        Ok(signed.body(Bytes::copy_from_slice(body)).build()?)
+    }
+
+    async fn exchange(&self, request: reqwest::Request) -> reqwest::Result<HttpResponse> {
+        let mut answer = self.http.execute(request).await?;
+        let (status, headers) = (answer.status(), std::mem::take(answer.headers_mut()));
+        let mut response = HttpResponse::new(status.into(), SdkBody::from(answer.bytes().await?));
+        for (name, value) in &headers {
+            // A header that is not text is none the SDK reads.
+            if let Ok(value) = value.to_str() {
+                let _ = response.headers_mut().try_append(name.as_str().to_owned(), value.to_owned());
+            }
+        }
+        Ok(response)
+    }
+}
+
+fn client(endpoint: &Url) -> Result<reqwest::Client, ConfigError> {
+    if endpoint.scheme() == "http" {
+        // One of its own: a shared one would keep connections of another test's runtime.
+        return crate::http::amazon_client();
+    }
+    if let Some(client) = HTTPS.get() {
+        return Ok(client.clone());
+    }
+    let client = crate::http::amazon_client()?;
+    Ok(HTTPS.get_or_init(|| client).clone())
+}
+
+fn written(input: context::Input, operation: &mut ConfigBag) -> Result<HttpRequest, BoxError> {
+    let serializer = operation.load::<SharedRequestSerializer>().ok_or("an operation without a serializer")?.clone();
+    serializer.serialize_input(input, operation)
+}
+
+fn unreachable<E>(error: reqwest::Error) -> SdkError<E, HttpResponse> {
+    match error.is_timeout() {
+        true => SdkError::timeout_error(error),
+        false => SdkError::dispatch_failure(ConnectorError::io(error.into())),
+    }
+}
+
+#[expect(clippy::result_large_err, reason = "it is the error of `Service::send`, which returns it at once")]
+fn read<R: Request>(
+    answer: HttpResponse,
+    operation: &ConfigBag,
+) -> Result<R::Output, SdkError<R::Error, HttpResponse>> {
+    let Some(deserializer) = operation.load::<SharedResponseDeserializer>() else {
+        return Err(SdkError::construction_failure("an operation without a deserializer"));
+    };
+    let error = match deserializer.deserialize_nonstreaming_with_config(&answer, operation) {
+        Ok(output) => {
+            let output = output.downcast::<R::Output>();
+            return output.map_err(|_| SdkError::response_error("an answer of another operation", answer));
+        }
+        Err(error) => error,
+    };
+    let mut refusal = None;
+    let error = error.map_operation_error(|error| refusal = error.downcast::<R::Error>().ok());
+    Err(match refusal {
+        Some(refusal) => SdkError::service_error(refusal, answer),
+        None => SdkError::response_error(format!("{error:?}"), answer),
+    })
 }
 
 /// A short, loggable reason for a failed call: the service's error code, or the stage that failed.
@@ -72,4 +215,62 @@ pub(crate) fn code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String
         _ => "failed",
     };
     error.code().map_or_else(|| stage.to_owned(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use ring::{digest, hmac};
+
+    use super::*;
+
+    fn hex(bytes: impl AsRef<[u8]>) -> String {
+        bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The signature worked out anew from what goes over the wire, by the steps of AWS's documentation.
+    fn expected_signature(request: &reqwest::Request, names: &str, date: &str) -> String {
+        let host = request.url().host_str().expect("an absolute address");
+        let header = |name| match request.headers().get(name) {
+            Some(value) => value.to_str().expect("text"),
+            None => host,
+        };
+        let headers: String = names.split(';').map(|name| format!("{name}:{}\n", header(name))).collect();
+        let body = request.body().and_then(reqwest::Body::as_bytes).expect("a body in memory");
+        let body = hex(digest::digest(&digest::SHA256, body));
+        let canonical = format!("POST\n/\n\n{headers}\n{names}\n{body}");
+        let scope = format!("{}/eu-central-1/sqs/aws4_request", &date[..8]);
+        let canonical = hex(digest::digest(&digest::SHA256, canonical.as_bytes()));
+        let text = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{canonical}");
+        let mac = |key: &[u8], data: &str| hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), data.as_bytes());
+        let key = scope.split('/').fold(b"AWS4the-secret".to_vec(), |key, part| mac(&key, part).as_ref().to_vec());
+        hex(mac(&key, &text))
+    }
+
+    #[test]
+    fn what_goes_over_the_wire_is_what_was_signed() {
+        let env = Env::from_pairs([
+            ("AWS_REGION", "eu-central-1"),
+            ("AWS_ACCESS_KEY_ID", "the-id"),
+            ("AWS_SECRET_ACCESS_KEY", "the-secret"),
+            ("AWS_SESSION_TOKEN", "the-token"),
+        ]);
+        let service = Service::new(&env, "sqs").expect("complete settings");
+        let mut request = HttpRequest::new(SdkBody::from("{\"QueueUrl\":\"q\"}"));
+        request.set_method("POST").expect("a method");
+        request.set_uri("/").expect("a path");
+        for (name, value) in [("content-type", "application/x-amz-json-1.0"), ("x-amz-target", "AmazonSQS.SendMessage")]
+        {
+            request.headers_mut().insert(name, value);
+        }
+
+        let signed = service.signed(&request).expect("signed");
+
+        assert_eq!(signed.url().as_str(), "https://sqs.eu-central-1.amazonaws.com/");
+        let header = |name: &str| signed.headers().get(name).and_then(|value| value.to_str().ok()).expect("a header");
+        assert_eq!(header("x-amz-security-token"), "the-token");
+        let (said, signature) = header("authorization").split_once(", Signature=").expect("a signature");
+        let (_, names) = said.split_once("SignedHeaders=").expect("signed headers");
+        assert_eq!(names, "content-type;host;x-amz-date;x-amz-security-token;x-amz-target");
+        assert_eq!(signature, expected_signature(&signed, names, header("x-amz-date")));
+    }
 }

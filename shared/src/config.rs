@@ -6,10 +6,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use aws_sdk_ssm::operation::get_parameters::{
+    GetParameters, GetParametersError, GetParametersInput, GetParametersOutput,
+};
 use secrecy::SecretString;
 use url::Url;
 
+use crate::aws::Service;
 use crate::domain::secrets::MasterKey;
+
+crate::aws::requests! {
+    GetParametersInput: GetParameters => GetParametersOutput, GetParametersError;
+}
 
 /// `GetParameters` takes at most ten names a call.
 /// <https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameters.html>
@@ -193,14 +201,14 @@ impl Env {
     async fn parameters(&self, wanted: &[(String, String)]) -> Result<BTreeMap<String, SecretString>, ConfigError> {
         let names = || wanted.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         let failed = |reason: String| ConfigError::Parameters { names: names(), reason };
-        let client = aws_sdk_ssm::Client::new(&crate::aws::sdk_config(self, "SSM")?);
+        let service = Service::new(self, "ssm")?;
         let mut parameters: Vec<String> = wanted.iter().map(|(_, parameter)| parameter.clone()).collect();
         parameters.sort();
         parameters.dedup();
         let mut found = BTreeMap::new();
         for batch in parameters.chunks(PARAMETERS_PER_CALL) {
-            let request = client.get_parameters().set_names(Some(batch.to_vec())).with_decryption(true);
-            let answer = request.send().await.map_err(|error| failed(crate::aws::code(&error)))?;
+            let request = GetParametersInput::builder().set_names(Some(batch.to_vec())).with_decryption(true);
+            let answer = service.send(request.build()).await.map_err(|error| failed(crate::aws::code(&error)))?;
             for parameter in answer.parameters.unwrap_or_default() {
                 if let (Some(name), Some(value)) = (parameter.name, parameter.value) {
                     found.insert(name, SecretString::from(value));

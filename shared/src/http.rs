@@ -4,9 +4,18 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use reqwest::redirect;
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
-use rustls_pki_types::{CertificateDer, pem::PemObject};
+use rustls_pki_types::{CertificateDer, TrustAnchor, pem::PemObject};
 
 use crate::config::{ConfigError, Env};
+
+/// How the subjects of Amazon's roots end.
+const AMAZON_NAMES: [&[u8]; 5] = [
+    b"Amazon Root CA 1",
+    b"Amazon Root CA 2",
+    b"Amazon Root CA 3",
+    b"Amazon Root CA 4",
+    b"Starfield Services Root Certificate Authority - G2",
+];
 
 /// How long a connection may take to be established. A call's own, shorter or longer, limit is set on its request.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -39,6 +48,20 @@ pub fn client_trusting(additional_roots: Option<&Path>) -> Result<reqwest::Clien
     if let Some(path) = additional_roots {
         trust_file(&mut roots, path).ok_or_else(unusable)?;
     }
+    build(roots)
+}
+
+/// [`client`] for AWS's own services: it trusts Amazon's roots alone.
+pub(crate) fn amazon_client() -> Result<reqwest::Client, ConfigError> {
+    build(RootCertStore { roots: amazon_roots().cloned().collect() })
+}
+
+/// Amazon Root CA 1–4 and Starfield Services G2. <https://www.amazontrust.com/repository/>
+fn amazon_roots() -> impl Iterator<Item = &'static TrustAnchor<'static>> {
+    webpki_roots::TLS_SERVER_ROOTS.iter().filter(|root| AMAZON_NAMES.iter().any(|name| root.subject.ends_with(name)))
+}
+
+fn build(roots: RootCertStore) -> Result<reqwest::Client, ConfigError> {
     let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|_| unusable())?
@@ -77,6 +100,11 @@ mod tests {
     #[test]
     fn without_a_bundle_only_the_web_is_trusted() {
         assert!(client(&Env::from_pairs([("CA_BUNDLE", "")])).is_ok());
+    }
+
+    #[test]
+    fn every_root_of_amazon_is_known() {
+        assert_eq!(amazon_roots().count(), AMAZON_NAMES.len());
     }
 
     #[test]

@@ -8,7 +8,6 @@ pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod flows;
-#[cfg(feature = "http")]
 pub mod http;
 pub mod providers;
 #[cfg(feature = "queue")]

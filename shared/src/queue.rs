@@ -3,21 +3,30 @@
 mod dead_letters;
 
 use std::marker::PhantomData;
-use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_sqs::operation::change_message_visibility::{
+    ChangeMessageVisibility, ChangeMessageVisibilityError, ChangeMessageVisibilityInput, ChangeMessageVisibilityOutput,
+};
+use aws_sdk_sqs::operation::send_message::{SendMessage, SendMessageError, SendMessageInput, SendMessageOutput};
 use aws_sdk_sqs::types::MessageAttributeValue;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
+use crate::aws::Service;
 use crate::config::{ConfigError, Env};
 use crate::domain::ids::{ChatId, TenantId};
 use crate::domain::integration::Provider;
 
 pub use dead_letters::{DeadLetter, DeadLetters};
+
+crate::aws::requests! {
+    ChangeMessageVisibilityInput: ChangeMessageVisibility =>
+        ChangeMessageVisibilityOutput, ChangeMessageVisibilityError;
+    SendMessageInput: SendMessage => SendMessageOutput, SendMessageError;
+}
 
 /// The message attribute that says a body is not the update's own bytes, and its only value.
 pub const ENCODING: &str = "encoding";
@@ -43,12 +52,10 @@ pub struct Error {
     reason: String,
 }
 
-type MakeClient = Box<dyn FnOnce() -> Client + Send>;
-
 /// A connection to SQS.
 #[derive(Clone, Debug)]
 pub struct Queues {
-    client: Arc<LazyLock<Client, MakeClient>>,
+    service: Service,
 }
 
 impl Queues {
@@ -57,47 +64,34 @@ impl Queues {
     /// # Errors
     /// [`ConfigError`] when a setting is missing.
     pub fn new(env: &Env) -> Result<Self, ConfigError> {
-        let queues = Self::when_needed(env)?;
-        LazyLock::force(&queues.client);
-        Ok(queues)
-    }
-
-    /// The same, made when it is first used: a function that seldom speaks to a queue starts without its client, which
-    /// is a tenth of a cold start.
-    ///
-    /// # Errors
-    /// [`ConfigError`] when a setting is missing.
-    pub fn when_needed(env: &Env) -> Result<Self, ConfigError> {
-        let config = crate::aws::sdk_config(env, "SQS")?;
-        let client: MakeClient = Box::new(move || Client::new(&config));
-        Ok(Self { client: Arc::new(LazyLock::new(client)) })
+        Ok(Self { service: Service::new(env, "sqs")? })
     }
 
     /// A FIFO queue of Telegram updates, by its address.
     pub fn updates(&self, url: &str) -> Updates {
-        Updates { client: self.client.clone(), url: url.to_owned() }
+        Updates { service: self.service.clone(), url: url.to_owned() }
     }
 
     /// The queue of `scheduled-refresh`, by its address.
     pub fn refresh(&self, url: &str) -> Jobs<RefreshJob> {
-        Jobs { client: self.client.clone(), url: url.to_owned(), job: PhantomData }
+        Jobs { service: self.service.clone(), url: url.to_owned(), job: PhantomData }
     }
 
     /// A queue of dead letters, by its address.
     pub fn dead_letters(&self, url: &str) -> DeadLetters {
-        DeadLetters { client: self.client.clone(), url: url.to_owned() }
+        DeadLetters { service: self.service.clone(), url: url.to_owned() }
     }
 
     /// The queue of `tenant-reconcile`, by its address.
     pub fn lifecycle(&self, url: &str) -> Jobs<LifecycleJob> {
-        Jobs { client: self.client.clone(), url: url.to_owned(), job: PhantomData }
+        Jobs { service: self.service.clone(), url: url.to_owned(), job: PhantomData }
     }
 }
 
 /// A FIFO queue of Telegram updates (inbound, or its dead letters): a group per chat, deduplication by update id.
 #[derive(Clone, Debug)]
 pub struct Updates {
-    client: Arc<LazyLock<Client, MakeClient>>,
+    service: Service,
     url: String,
 }
 
@@ -110,9 +104,7 @@ impl Updates {
     /// # Errors
     /// [`Error`]; the update may be on the queue all the same.
     pub async fn send(&self, chat: ChatId, update_id: i64, update: &[u8]) -> Result<(), Error> {
-        let request = self
-            .client
-            .send_message()
+        let request = SendMessageInput::builder()
             .queue_url(&self.url)
             .message_group_id(chat.to_string())
             .message_deduplication_id(update_id.to_string());
@@ -127,7 +119,7 @@ impl Updates {
                     .map_err(|error| Error { reason: error.to_string() })?,
             ),
         };
-        request.send().await.map(|_| ()).map_err(|error| unavailable(&error))
+        self.service.send(request.build()).await.map(|_| ()).map_err(|error| unavailable(&error))
     }
 
     /// Hides a received message for `delay` (whole seconds, at most 12 hours) from now.
@@ -136,8 +128,9 @@ impl Updates {
     /// [`Error`]; the message then returns after the queue's own visibility timeout.
     pub async fn put_off(&self, receipt: &str, delay: Duration) -> Result<(), Error> {
         let seconds = i32::try_from(delay.min(MAX_VISIBILITY).as_secs()).unwrap_or(i32::MAX);
-        let request = self.client.change_message_visibility().queue_url(&self.url).receipt_handle(receipt);
-        request.visibility_timeout(seconds).send().await.map(|_| ()).map_err(|error| unavailable(&error))
+        let request = ChangeMessageVisibilityInput::builder().queue_url(&self.url).receipt_handle(receipt);
+        let request = request.visibility_timeout(seconds);
+        self.service.send(request.build()).await.map(|_| ()).map_err(|error| unavailable(&error))
     }
 }
 
@@ -182,7 +175,7 @@ pub enum LifecycleJob {
 /// A queue of one function's jobs; any order, each at least once.
 #[derive(Clone, Debug)]
 pub struct Jobs<J> {
-    client: Arc<LazyLock<Client, MakeClient>>,
+    service: Service,
     url: String,
     job: PhantomData<J>,
 }
@@ -202,10 +195,10 @@ impl<J: Serialize> Jobs<J> {
     /// [`Error`]; the job may be on the queue all the same.
     pub async fn send_later(&self, job: &J, delay: Duration) -> Result<(), Error> {
         let body = serde_json::to_string(job).map_err(|error| Error { reason: error.to_string() })?;
-        let request = self.client.send_message().queue_url(&self.url).message_body(body);
+        let request = SendMessageInput::builder().queue_url(&self.url).message_body(body);
         let seconds = i32::try_from(delay.min(MAX_DELAY).as_secs()).unwrap_or_default();
         let request = if seconds > 0 { request.delay_seconds(seconds) } else { request };
-        request.send().await.map(|_| ()).map_err(|error| unavailable(&error))
+        self.service.send(request.build()).await.map(|_| ()).map_err(|error| unavailable(&error))
     }
 }
 

@@ -255,8 +255,7 @@ fn aws_past_its_module(source: &Source) -> Vec<usize> {
         ("aws_sdk_dynamodb", &["shared/src/store/"]),
         ("aws_sdk_sqs", &["shared/src/queue"]),
         ("aws_sdk_sts", &["shared/src/providers/azure/credential.rs"]),
-        // `aws.rs` takes the types that all services share from the service that every function has.
-        ("aws_sdk_ssm", &["shared/src/config.rs", "shared/src/aws.rs"]),
+        ("aws_sdk_ssm", &["shared/src/config.rs"]),
     ];
     if source.is("tests/it/tidy.rs") {
         return Vec::new();

@@ -47,7 +47,7 @@ impl App {
         Ok(Self {
             links: Links::from_env(env)?,
             store: Store::new(env)?,
-            disconnects: Queues::when_needed(env)?.refresh(refresh_queue),
+            disconnects: Queues::new(env)?.refresh(refresh_queue),
             google: oauth::Client::from_env(env, http.clone())?,
             calendar: calendar::Client::new(env, http.clone())?,
             vault: Vault::new(env, &http)?,

@@ -48,7 +48,7 @@ impl App {
     pub fn new(env: &Env, clock: Clock) -> Result<Self, ConfigError> {
         const QUEUE: &str = "the address of an SQS FIFO queue";
         let http = nbhd::http::client(env)?;
-        let queues = Queues::when_needed(env)?;
+        let queues = Queues::new(env)?;
         Ok(Self {
             store: Store::new(env)?,
             inbound: queues.updates(env.required("INBOUND_QUEUE_URL", QUEUE)?),

@@ -81,7 +81,7 @@ pub async fn run(args: Args) -> anyhow::Result<String> {
         Some(file) => Env::from_file(file).with_context(|| format!("`{}` cannot be read", file.display()))?,
         None => Env::load().await?,
     };
-    let (store, queues) = (Store::new(&env)?, Queues::when_needed(&env)?);
+    let (store, queues) = (Store::new(&env)?, Queues::new(&env)?);
     let operator = Operator { clock: Clock::System, env, store, queues };
     let shown = match args.command {
         Command::Tenants { state } => tenants::list(&operator, state).await?,

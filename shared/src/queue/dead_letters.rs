@@ -1,12 +1,25 @@
 //! What could not be done, for an operator: to look at without reading anyone's words, and to try again.
 
-use std::sync::{Arc, LazyLock};
-
-use aws_sdk_sqs::Client;
+use aws_sdk_sqs::operation::get_queue_attributes::{
+    GetQueueAttributes, GetQueueAttributesError, GetQueueAttributesInput, GetQueueAttributesOutput,
+};
+use aws_sdk_sqs::operation::receive_message::{
+    ReceiveMessage, ReceiveMessageError, ReceiveMessageInput, ReceiveMessageOutput,
+};
+use aws_sdk_sqs::operation::start_message_move_task::{
+    StartMessageMoveTask, StartMessageMoveTaskError, StartMessageMoveTaskInput, StartMessageMoveTaskOutput,
+};
 use aws_sdk_sqs::types::{Message, MessageSystemAttributeName, QueueAttributeName};
 
-use super::{Error, MakeClient, unavailable};
+use super::{Error, unavailable};
+use crate::aws::Service;
 use crate::clock::Timestamp;
+
+crate::aws::requests! {
+    GetQueueAttributesInput: GetQueueAttributes => GetQueueAttributesOutput, GetQueueAttributesError;
+    ReceiveMessageInput: ReceiveMessage => ReceiveMessageOutput, ReceiveMessageError;
+    StartMessageMoveTaskInput: StartMessageMoveTask => StartMessageMoveTaskOutput, StartMessageMoveTaskError;
+}
 
 /// The most messages of one look.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html>
@@ -15,7 +28,7 @@ const LOOK: i32 = 10;
 /// A queue of dead letters.
 #[derive(Clone, Debug)]
 pub struct DeadLetters {
-    pub(super) client: Arc<LazyLock<Client, MakeClient>>,
+    pub(super) service: Service,
     pub(super) url: String,
 }
 
@@ -47,9 +60,9 @@ impl DeadLetters {
     /// # Errors
     /// [`Error`].
     pub async fn look(&self) -> Result<Vec<DeadLetter>, Error> {
-        let request = self.client.receive_message().queue_url(&self.url).max_number_of_messages(LOOK);
+        let request = ReceiveMessageInput::builder().queue_url(&self.url).max_number_of_messages(LOOK);
         let request = request.visibility_timeout(0).message_system_attribute_names(MessageSystemAttributeName::All);
-        let answer = request.send().await.map_err(|error| unavailable(&error))?;
+        let answer = self.service.send(request.build()).await.map_err(|error| unavailable(&error))?;
         Ok(answer.messages.unwrap_or_default().into_iter().map(without_words).collect())
     }
 
@@ -59,13 +72,13 @@ impl DeadLetters {
     /// [`Error`]; some may have been moved all the same.
     pub async fn redrive(&self) -> Result<(), Error> {
         let arn = self.attribute(QueueAttributeName::QueueArn).await?;
-        let request = self.client.start_message_move_task().source_arn(arn);
-        request.send().await.map(|_| ()).map_err(|error| unavailable(&error))
+        let request = StartMessageMoveTaskInput::builder().source_arn(arn);
+        self.service.send(request.build()).await.map(|_| ()).map_err(|error| unavailable(&error))
     }
 
     async fn attribute(&self, name: QueueAttributeName) -> Result<String, Error> {
-        let request = self.client.get_queue_attributes().queue_url(&self.url).attribute_names(name.clone());
-        let answer = request.send().await.map_err(|error| unavailable(&error))?;
+        let request = GetQueueAttributesInput::builder().queue_url(&self.url).attribute_names(name.clone());
+        let answer = self.service.send(request.build()).await.map_err(|error| unavailable(&error))?;
         let found = answer.attributes.and_then(|mut attributes| attributes.remove(&name));
         found.ok_or_else(|| Error { reason: format!("no attribute {name}") })
     }

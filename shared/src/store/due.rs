@@ -1,5 +1,6 @@
 //! What is due: the sparse index, one shard at a time.
 
+use aws_sdk_dynamodb::operation::query::QueryInput;
 use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
 
 use super::{Error, Item, Store, keys, number, text, unavailable};
@@ -46,14 +47,14 @@ impl Store {
     /// # Errors
     /// [`Error::Unavailable`].
     pub async fn due(&self, shard: &str, now: Timestamp, after: Option<Cursor>) -> Result<Page<DueRow>, Error> {
-        let request = self.client.query().table_name(&self.table).index_name(INDEX).limit(PAGE);
+        let request = QueryInput::builder().table_name(&self.table).index_name(INDEX).limit(PAGE);
         let request = request
             .key_condition_expression("due_shard = :shard AND due_at <= :now")
             .expression_attribute_values(":shard", text(shard))
             .expression_attribute_values(":now", number(now.millis()))
             .set_exclusive_start_key(after.map(|Cursor(key)| key))
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
-        let answer = Box::pin(request.send()).await.map_err(|error| unavailable(&error))?;
+        let answer = self.service.send(request.build()).await.map_err(|error| unavailable(&error))?;
         let rows = answer.items.unwrap_or_default().iter().filter_map(read).collect();
         Ok(Page { rows, next: answer.last_evaluated_key.map(Cursor) })
     }

@@ -1,11 +1,16 @@
 //! Everything of a kind, for an operator: scans, whose cost grows with the table. No function uses these.
 
+use aws_sdk_dynamodb::operation::scan::{Scan, ScanError, ScanInput, ScanOutput};
 use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
 
 use super::tenants::record;
 use super::{Error, Item, Store, decode, text, unavailable};
 use crate::domain::integration::Integration;
 use crate::domain::tenant::TenantRecord;
+
+crate::aws::requests! {
+    ScanInput: Scan => ScanOutput, ScanError;
+}
 
 impl Store {
     /// Every tenant, removed ones too; a scan.
@@ -29,10 +34,10 @@ impl Store {
         let mut found = Vec::new();
         let mut from = None;
         loop {
-            let request = self.client.scan().table_name(&self.table).set_exclusive_start_key(from);
+            let request = ScanInput::builder().table_name(&self.table).set_exclusive_start_key(from);
             let request = request.filter_expression(filter).expression_attribute_values(":kind", text(kind));
             let request = request.return_consumed_capacity(ReturnConsumedCapacity::Total);
-            let page = Box::pin(request.send()).await.map_err(|error| unavailable(&error))?;
+            let page = self.service.send(request.build()).await.map_err(|error| unavailable(&error))?;
             found.extend(page.items.unwrap_or_default());
             from = page.last_evaluated_key;
             if from.is_none() {

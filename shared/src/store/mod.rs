@@ -25,16 +25,30 @@ pub use routes::Admission;
 use std::collections::HashMap;
 use std::fmt::Debug;
 
-use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::operation::get_item::{GetItem, GetItemError, GetItemInput, GetItemOutput};
+use aws_sdk_dynamodb::operation::put_item::{PutItem, PutItemError, PutItemInput, PutItemOutput};
+use aws_sdk_dynamodb::operation::query::{Query, QueryError, QueryInput, QueryOutput};
+use aws_sdk_dynamodb::operation::transact_write_items::{
+    TransactWriteItems, TransactWriteItemsError, TransactWriteItemsInput, TransactWriteItemsOutput,
+};
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemInputBuilder;
+use aws_sdk_dynamodb::operation::update_item::{UpdateItem, UpdateItemError, UpdateItemInput, UpdateItemOutput};
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::aws::Service;
 use crate::config::{ConfigError, Env};
 use keys::Key;
+
+crate::aws::requests! {
+    GetItemInput: GetItem => GetItemOutput, GetItemError;
+    PutItemInput: PutItem => PutItemOutput, PutItemError;
+    QueryInput: Query => QueryOutput, QueryError;
+    TransactWriteItemsInput: TransactWriteItems => TransactWriteItemsOutput, TransactWriteItemsError;
+    UpdateItemInput: UpdateItem => UpdateItemOutput, UpdateItemError;
+}
 
 /// An item as the SDK hands it over.
 type Item = HashMap<String, AttributeValue>;
@@ -83,7 +97,7 @@ impl Error {
 /// The table.
 #[derive(Clone, Debug)]
 pub struct Store {
-    client: Client,
+    service: Service,
     table: String,
 }
 
@@ -94,7 +108,7 @@ impl Store {
     /// [`ConfigError`] when a setting is missing.
     pub fn new(env: &Env) -> Result<Self, ConfigError> {
         let table = env.required("TABLE_NAME", "the name of the DynamoDB table")?.to_owned();
-        Ok(Self { client: Client::new(&crate::aws::sdk_config(env, "DYNAMODB")?), table })
+        Ok(Self { service: Service::new(env, "dynamodb")?, table })
     }
 
     /// Reads one item as it is now.
@@ -103,10 +117,9 @@ impl Store {
     }
 
     async fn read_item(&self, key: &Key) -> Result<Option<Item>, Error> {
-        let request = self.client.get_item().table_name(&self.table).set_key(Some(key.attributes()));
+        let request = GetItemInput::builder().table_name(&self.table).set_key(Some(key.attributes()));
         let request = request.consistent_read(true).return_consumed_capacity(ReturnConsumedCapacity::Total);
-        // Boxed here and below: the SDK's futures are kilobytes, and callers hold several.
-        let answer = Box::pin(request.send()).await.map_err(|error| unavailable(&error))?;
+        let answer = self.service.send(request.build()).await.map_err(|error| unavailable(&error))?;
         Ok(answer.item)
     }
 
@@ -114,7 +127,7 @@ impl Store {
     async fn replace(&self, key: &Key, item: Item, read_version: Option<u64>) -> Result<(), Error> {
         let mut item = item;
         item.extend(key.attributes());
-        let request = self.client.put_item().table_name(&self.table).set_item(Some(item));
+        let request = PutItemInput::builder().table_name(&self.table).set_item(Some(item));
         let request = request.return_consumed_capacity(ReturnConsumedCapacity::Total);
         let request = match read_version {
             None => request.condition_expression("attribute_not_exists(pk)"),
@@ -122,23 +135,23 @@ impl Store {
                 request.condition_expression("version = :read").expression_attribute_values(":read", number(version))
             }
         };
-        match Box::pin(request.send()).await {
+        match self.service.send(request.build()).await {
             Ok(_) => Ok(()),
             Err(error) if error.code() == Some(CONDITION_FAILED) => Err(Error::Conflict),
             Err(error) => Err(unavailable(&error)),
         }
     }
-}
 
-/// Sends a conditional update that returns the old item when its condition fails.
-async fn write(request: UpdateItemFluentBuilder) -> Result<Written, Error> {
-    let error = match Box::pin(request.send()).await {
-        Ok(done) => return Ok(Written::Done(done.attributes)),
-        Err(error) => error,
-    };
-    match error.as_service_error() {
-        Some(UpdateItemError::ConditionalCheckFailedException(failed)) => Ok(Written::Refused(failed.item.clone())),
-        Some(_) | None => Err(unavailable(&error)),
+    /// Sends a conditional update that returns the old item when its condition fails.
+    async fn write(&self, request: UpdateItemInputBuilder) -> Result<Written, Error> {
+        let error = match self.service.send(request.build()).await {
+            Ok(done) => return Ok(Written::Done(done.attributes)),
+            Err(error) => error,
+        };
+        match error.as_service_error() {
+            Some(UpdateItemError::ConditionalCheckFailedException(failed)) => Ok(Written::Refused(failed.item.clone())),
+            Some(_) | None => Err(unavailable(&error)),
+        }
     }
 }
 

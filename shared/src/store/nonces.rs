@@ -1,7 +1,8 @@
 //! Links and states that were spent: each works once.
 
 use aws_sdk_dynamodb::error::ProvideErrorMetadata as _;
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::put_item::{PutItemError, PutItemInput};
+use aws_sdk_dynamodb::operation::update_item::UpdateItemInput;
 use aws_sdk_dynamodb::types::{ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -40,12 +41,12 @@ impl Store {
         let (key, spent_by) = (keys::nonce(jti), Uuid::new_v4());
         let mut item = encode("nonce", &Row::<T> { spent_by, outcome: None, ttl: remember_until.seconds() })?;
         item.extend(key.attributes());
-        let request = self.client.put_item().table_name(&self.table).set_item(Some(item));
+        let request = PutItemInput::builder().table_name(&self.table).set_item(Some(item));
         let request = request
             .condition_expression("attribute_not_exists(pk)")
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
-        let error = match request.send().await {
+        let error = match self.service.send(request.build()).await {
             Ok(_) => return Ok(Nonce::Fresh),
             Err(error) => error,
         };
@@ -66,13 +67,13 @@ impl Store {
     pub async fn record_nonce<T: Serialize>(&self, jti: &str, outcome: &T) -> Result<(), Error> {
         let outcome = serde_dynamo::to_attribute_value(outcome)
             .map_err(|error| Error::Corrupt { what: "nonce", reason: error.to_string() })?;
-        let request = self.client.update_item().table_name(&self.table).set_key(Some(keys::nonce(jti).attributes()));
+        let request = UpdateItemInput::builder().table_name(&self.table).set_key(Some(keys::nonce(jti).attributes()));
         let request = request
             .update_expression("SET outcome = :outcome")
             .condition_expression("attribute_exists(pk)")
             .expression_attribute_values(":outcome", outcome)
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
-        match request.send().await {
+        match self.service.send(request.build()).await {
             Ok(_) => Ok(()),
             Err(error) if error.code() == Some(CONDITION_FAILED) => Err(Error::Conflict),
             Err(error) => Err(unavailable(&error)),

@@ -1,9 +1,10 @@
 //! The relay's rate state of a tenant.
 
+use aws_sdk_dynamodb::operation::update_item::UpdateItemInput;
 use aws_sdk_dynamodb::types::{ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure};
 use serde::Deserialize;
 
-use super::{Error, Store, Written, decode, keys, number, write};
+use super::{Error, Store, Written, decode, keys, number};
 use crate::clock::Timestamp;
 use crate::domain::ids::TenantId;
 use crate::domain::rate::{Gcra, Verdict};
@@ -74,7 +75,7 @@ impl Store {
         next: Timestamp,
         now: Timestamp,
     ) -> Result<Option<Timestamp>, Error> {
-        let request = self.client.update_item().table_name(&self.table);
+        let request = UpdateItemInput::builder().table_name(&self.table);
         let request = request
             .set_key(Some(keys::relay(tenant).attributes()))
             .update_expression("SET #arrival = :next")
@@ -90,7 +91,7 @@ impl Store {
                 .condition_expression("#arrival = :seen")
                 .expression_attribute_values(":seen", number(seen.millis())),
         };
-        match write(request).await? {
+        match self.write(request).await? {
             Written::Done(_) => Ok(None),
             Written::Refused(Some(item)) => Ok(lane.arrival(&decode("relay", item)?)),
             Written::Refused(None) => Ok(None),

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::operation::put_item::PutItemInput;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemInput;
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemInputBuilder;
 use aws_sdk_dynamodb::types::{ReturnConsumedCapacity, ReturnValue, ReturnValuesOnConditionCheckFailure};
 
-use super::{Error, Item, Store, Written, decode, encode, keys, number, text, unavailable, write};
+use super::{Error, Item, Store, Written, decode, encode, keys, number, text, unavailable};
 use crate::clock::Timestamp;
 use crate::domain::ids::ChatId;
 use crate::domain::rate::{Gcra, Verdict};
@@ -46,9 +48,9 @@ impl Store {
     pub async fn put_route(&self, route: &Route) -> Result<(), Error> {
         let mut item = encode("route", route)?;
         item.extend(keys::route(route.chat_id).attributes());
-        let request = self.client.put_item().table_name(&self.table).set_item(Some(item));
+        let request = PutItemInput::builder().table_name(&self.table).set_item(Some(item));
         let request = request.return_consumed_capacity(ReturnConsumedCapacity::Total);
-        request.send().await.map_err(|error| unavailable(&error))?;
+        self.service.send(request.build()).await.map_err(|error| unavailable(&error))?;
         Ok(())
     }
 
@@ -70,7 +72,7 @@ impl Store {
             .expression_attribute_values(":next", number((now + limit.interval()).millis()))
             .expression_attribute_values(":update", number(update_id))
             .expression_attribute_values(":now", number(now.millis()));
-        let mut route = match write(rested).await? {
+        let mut route = match self.write(rested).await? {
             Written::Done(item) => return admitted(item),
             Written::Refused(None) => return Ok(Admission::Unknown),
             Written::Refused(Some(item)) => decode::<Route>("route", item)?,
@@ -95,7 +97,7 @@ impl Store {
                 .expression_attribute_values(":interval", number(limit.interval().as_millis()))
                 .expression_attribute_values(":latest", number((now + limit.tolerance()).millis()))
                 .expression_attribute_values(":update", number(update_id));
-            route = match write(within_burst).await? {
+            route = match self.write(within_burst).await? {
                 Written::Done(item) => return admitted(item),
                 Written::Refused(None) => return Ok(Admission::Unknown),
                 Written::Refused(Some(item)) => decode("route", item)?,
@@ -122,7 +124,7 @@ impl Store {
             .expression_attribute_names("#at", "at")
             .expression_attribute_values(":mark", mark)
             .expression_attribute_values(":window_start", number(window_start.millis()));
-        Ok(matches!(write(request).await?, Written::Done(_)))
+        Ok(matches!(self.write(request).await?, Written::Done(_)))
     }
 
     /// Marks that the person was told that the assistant is waking up; `false` when it was marked before.
@@ -135,7 +137,7 @@ impl Store {
             .update_expression("SET waking_told_at = :now")
             .condition_expression("attribute_exists(pk) AND attribute_not_exists(waking_told_at)")
             .expression_attribute_values(":now", number(now.millis()));
-        Ok(matches!(write(request).await?, Written::Done(_)))
+        Ok(matches!(self.write(request).await?, Written::Done(_)))
     }
 
     /// Clears that mark, after a delivery.
@@ -147,12 +149,11 @@ impl Store {
             .route_update(chat)
             .update_expression("REMOVE waking_told_at")
             .condition_expression("attribute_exists(pk)");
-        write(request).await.map(|_| ())
+        self.write(request).await.map(|_| ())
     }
 
-    fn route_update(&self, chat: ChatId) -> UpdateItemFluentBuilder {
-        self.client
-            .update_item()
+    fn route_update(&self, chat: ChatId) -> UpdateItemInputBuilder {
+        UpdateItemInput::builder()
             .table_name(&self.table)
             .set_key(Some(keys::route(chat).attributes()))
             .return_values(ReturnValue::AllNew)

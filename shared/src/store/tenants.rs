@@ -1,5 +1,6 @@
 //! The tenant's row, alone and together with its integrations.
 
+use aws_sdk_dynamodb::operation::query::QueryInput;
 use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
 
 use super::{Error, Item, Store, decode, encode, keys, text, unavailable};
@@ -45,14 +46,14 @@ impl Store {
     /// # Errors
     /// [`Error::Unavailable`] or [`Error::Corrupt`].
     pub async fn runtime_view(&self, id: TenantId) -> Result<Option<(Tenant, Vec<Integration>)>, Error> {
-        let request = self.client.query().table_name(&self.table).consistent_read(true);
+        let request = QueryInput::builder().table_name(&self.table).consistent_read(true);
         let request = request
             .key_condition_expression("pk = :tenant AND sk BETWEEN :first AND :last")
             .expression_attribute_values(":tenant", text(keys::tenant_partition(id)))
             .expression_attribute_values(":first", text(keys::RUNTIME_VIEW.0))
             .expression_attribute_values(":last", text(keys::RUNTIME_VIEW.1))
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
-        let answer = request.send().await.map_err(|error| unavailable(&error))?;
+        let answer = self.service.send(request.build()).await.map_err(|error| unavailable(&error))?;
         let mut tenant = None;
         let mut integrations = Vec::new();
         for item in answer.items.unwrap_or_default() {

@@ -1,6 +1,6 @@
 //! Several items in one all-or-nothing write.
 
-use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::operation::transact_write_items::{TransactWriteItemsError, TransactWriteItemsInput};
 use aws_sdk_dynamodb::types::{ConditionCheck, Put, ReturnConsumedCapacity, TransactWriteItem, Update};
 use serde::Serialize;
 
@@ -24,9 +24,9 @@ pub(super) enum Transacted {
 
 impl Store {
     pub(super) async fn transact(&self, items: Vec<TransactWriteItem>) -> Result<Transacted, Error> {
-        let request = self.client.transact_write_items().set_transact_items(Some(items));
+        let request = TransactWriteItemsInput::builder().set_transact_items(Some(items));
         let request = request.return_consumed_capacity(ReturnConsumedCapacity::Total);
-        let Err(error) = Box::pin(request.send()).await else { return Ok(Transacted::Done) };
+        let Err(error) = self.service.send(request.build()).await else { return Ok(Transacted::Done) };
         let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) = error.as_service_error() else {
             return Err(unavailable(&error));
         };

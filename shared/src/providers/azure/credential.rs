@@ -3,13 +3,13 @@
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_providers_outbound.html>,
 //! <https://learn.microsoft.com/entra/workload-id/workload-identity-federation>
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use aws_sdk_sts::Client;
 use aws_sdk_sts::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_sts::operation::get_web_identity_token::GetWebIdentityTokenError;
-use aws_types::SdkConfig;
+use aws_sdk_sts::operation::get_web_identity_token::{
+    GetWebIdentityToken, GetWebIdentityTokenError, GetWebIdentityTokenInput, GetWebIdentityTokenOutput,
+};
 use azure_core::cloud::{CloudConfiguration, CustomConfiguration};
 use azure_core::credentials::{Secret, TokenCredential};
 use azure_core::error::ErrorKind;
@@ -21,7 +21,12 @@ use azure_identity::{
 use secrecy::ExposeSecret as _;
 
 use super::super::Error;
+use crate::aws::Service;
 use crate::config::{ConfigError, Env};
+
+crate::aws::requests! {
+    GetWebIdentityTokenInput: GetWebIdentityToken => GetWebIdentityTokenOutput, GetWebIdentityTokenError;
+}
 
 /// Whom an assertion is meant for: the audience that a federated credential at Entra expects.
 const AUDIENCE: &str = "api://AzureADTokenExchange";
@@ -60,18 +65,15 @@ pub fn from_env(env: &Env, http: &reqwest::Client) -> Result<Arc<dyn TokenCreden
         let options = ClientSecretCredentialOptions { client_options };
         return Ok(ClientSecretCredential::new(&directory, client_id, secret, Some(options)).map_err(invalid)?);
     }
-    let role = Role { config: crate::aws::sdk_config(env, "STS")?, client: OnceLock::new() };
+    let role = Role { service: Service::new(env, "sts")? };
     let options = ClientAssertionCredentialOptions { client_options };
     Ok(ClientAssertionCredential::new(directory, client_id, role, Some(options)).map_err(invalid)?)
 }
 
 /// The role this function runs as.
-///
-/// The client is made at the first sign-in: a warm token is all that most requests need.
 #[derive(Debug)]
 struct Role {
-    config: SdkConfig,
-    client: OnceLock<Client>,
+    service: Service,
 }
 
 #[async_trait::async_trait]
@@ -84,9 +86,9 @@ impl ClientAssertion for Role {
 impl Role {
     /// A signed statement of AWS that its bearer is this role.
     async fn vouched(&self) -> Result<String, Error> {
-        let client = self.client.get_or_init(|| Client::new(&self.config));
-        let request = client.get_web_identity_token().audience(AUDIENCE).signing_algorithm(ALGORITHM);
-        let answer = request.duration_seconds(LIFETIME.as_secs() as i32).send().await.map_err(|error| why(&error))?;
+        let request = GetWebIdentityTokenInput::builder().audience(AUDIENCE).signing_algorithm(ALGORITHM);
+        let request = request.duration_seconds(LIFETIME.as_secs() as i32);
+        let answer = self.service.send(request.build()).await.map_err(|error| why(&error))?;
         answer.web_identity_token.ok_or_else(|| Error::Malformed { reason: "no web identity token".to_owned() })
     }
 }
