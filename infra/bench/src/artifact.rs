@@ -9,30 +9,56 @@ use anyhow::{Context as _, ensure};
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
 
+use crate::functions::{FUNCTIONS, Function};
+
 /// A built, stripped binary.
 pub(crate) struct Artifact {
-    /// The package it is built from.
-    pub(crate) name: &'static str,
+    /// What it is, and its bars.
+    pub(crate) function: Function,
     /// Where it lies.
     pub(crate) path: PathBuf,
 }
 
-impl Artifact {
-    /// Builds the echo and the functions that are measured against it.
-    pub(crate) fn built(echo: &'static str, functions: &[&'static str]) -> anyhow::Result<(Self, Vec<Self>)> {
-        let functions = functions.iter().copied().map(Self::build).collect::<Result<_, _>>()?;
-        Ok((Self::build(echo)?, functions))
+/// Functions and the echo they are measured against.
+pub(crate) struct Group {
+    /// Built as they are.
+    pub(crate) echo: Artifact,
+    /// In the order of [`FUNCTIONS`].
+    pub(crate) functions: Vec<Artifact>,
+}
+
+impl Group {
+    /// Builds every function, and an echo for each kind and profile.
+    pub(crate) fn all() -> anyhow::Result<Vec<Self>> {
+        let mut groups: Vec<Self> = Vec::new();
+        for function in FUNCTIONS {
+            let artifact = Artifact::build(function)?;
+            match groups.iter_mut().find(|group| group.echo.function.is_measured_with(&function)) {
+                Some(group) => group.functions.push(artifact),
+                None => groups.push(Self { echo: Artifact::build(function.bare())?, functions: vec![artifact] }),
+            }
+        }
+        Ok(groups)
     }
 
-    fn build(name: &'static str) -> anyhow::Result<Self> {
+    /// The function `name`, wherever it is.
+    pub(crate) fn find<'g>(groups: &'g [Self], name: &str) -> anyhow::Result<&'g Artifact> {
+        let mut functions = groups.iter().flat_map(|group| &group.functions);
+        functions.find(|artifact| artifact.function.name == name).with_context(|| format!("no function `{name}`"))
+    }
+}
+
+impl Artifact {
+    fn build(function: Function) -> anyhow::Result<Self> {
+        let Function { name, profile, .. } = function;
         let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
         let status = Command::new(env!("CARGO"))
-            .args(["build", "--release", "--locked", "--quiet", "--package", name, "--bin", name])
+            .args(["build", "--profile", profile, "--locked", "--quiet", "--package", name, "--bin", name])
             .current_dir(&root)
             .status()
             .context("`cargo` could not be run")?;
-        ensure!(status.success(), "`{name}` does not build in release");
-        Ok(Self { name, path: root.join("target/release").join(name) })
+        ensure!(status.success(), "`{name}` does not build in the profile `{profile}`");
+        Ok(Self { function, path: root.join("target").join(profile).join(name) })
     }
 
     /// The size of the zip that is uploaded, in MB, without its 130 bytes of headers.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
 
-use crate::artifact::Artifact;
+use crate::artifact::{Artifact, Group};
 use crate::process::{Process, Setting};
 use crate::report::Report;
 use crate::ssm::ParameterStore;
@@ -60,44 +60,40 @@ pub(crate) fn settings_from(store: &ParameterStore) -> Vec<Setting> {
 }
 
 /// Zip sizes.
-pub(crate) fn sizes(report: &mut Report, functions: &[Artifact]) -> anyhow::Result<()> {
+pub(crate) fn sizes(report: &mut Report, groups: &[Group]) -> anyhow::Result<()> {
     report.section("Size of the zip");
-    for function in functions {
-        report.at_most(function.name, function.zipped()?, 3.0, "MB");
+    for artifact in groups.iter().flat_map(|group| &group.functions) {
+        report.at_most(artifact.function.name, artifact.zipped()?, artifact.function.zip, "MB");
     }
     Ok(())
 }
 
 /// Starts of every function against its bare echo, and the memory they take.
-pub(crate) fn starts(
-    report: &mut Report,
-    echo: &Artifact,
-    functions: &[Artifact],
-    settings: &[Setting],
-) -> anyhow::Result<()> {
-    report.section(&format!("Cold start, spawn to first poll, against `{}`: median of {STARTS}", echo.name));
-    let starts = interleaved(echo, functions, settings)?;
+pub(crate) fn starts(report: &mut Report, group: &Group, settings: &[Setting]) -> anyhow::Result<()> {
+    report.section(&format!(
+        "Cold start, spawn to first poll, against `{}`: median of {STARTS}",
+        group.echo.function.name
+    ));
+    let starts = interleaved(group, settings)?;
     let bare = median(&starts[0], |start| start.init);
-    report.figure(echo.name, &format!("{:.2} ms, {:.1} MiB", bare * 1e3, median(&starts[0], |start| start.memory)));
-    for (function, starts) in functions.iter().zip(&starts[1..]) {
+    report.figure(
+        group.echo.function.name,
+        &format!("{:.2} ms, {:.1} MiB", bare * 1e3, median(&starts[0], |start| start.memory)),
+    );
+    for (Artifact { function, .. }, starts) in group.functions.iter().zip(&starts[1..]) {
         let init = median(starts, |start| start.init);
-        report.at_most(&format!("{} ({:.2} ms)", function.name, init * 1e3), init / bare, 1.6, "×");
+        report.at_most(&format!("{} ({:.2} ms)", function.name, init * 1e3), init / bare, function.cold, "×");
         report.at_most(&format!("{} peak memory", function.name), median(starts, |start| start.memory), 10.0, "MiB");
     }
     Ok(())
 }
 
 /// The same starts with the secrets read from the parameter store: reported, since the store's distance is not ours.
-pub(crate) fn starts_with_parameters(
-    report: &mut Report,
-    echo: &Artifact,
-    functions: &[Artifact],
-    settings: &[Setting],
-) -> anyhow::Result<()> {
+pub(crate) fn starts_with_parameters(report: &mut Report, group: &Group, settings: &[Setting]) -> anyhow::Result<()> {
     report.section("Cold start with `ssm:` settings, against a parameter store on this machine");
-    let starts = interleaved(echo, functions, settings)?;
+    let starts = interleaved(group, settings)?;
     let bare = median(&starts[0], |start| start.init);
-    for (function, starts) in functions.iter().zip(&starts[1..]) {
+    for (Artifact { function, .. }, starts) in group.functions.iter().zip(&starts[1..]) {
         let init = median(starts, |start| start.init);
         report.figure(function.name, &format!("{:.2} ms, {:.2} ×", init * 1e3, init / bare));
     }
@@ -112,8 +108,8 @@ struct Start {
 }
 
 /// Measured starts of the echo, then of each function: one of each in turn.
-fn interleaved(echo: &Artifact, functions: &[Artifact], settings: &[Setting]) -> anyhow::Result<Vec<Vec<Start>>> {
-    let artifacts: Vec<&Artifact> = std::iter::once(echo).chain(functions).collect();
+fn interleaved(group: &Group, settings: &[Setting]) -> anyhow::Result<Vec<Vec<Start>>> {
+    let artifacts: Vec<&Artifact> = std::iter::once(&group.echo).chain(&group.functions).collect();
     for artifact in &artifacts {
         ensure_it_starts(artifact, settings)?;
     }
@@ -137,7 +133,11 @@ fn start(artifact: &Artifact, settings: &[Setting]) -> anyhow::Result<Start> {
     let mut poll = [0; 1024];
     let read = connection.read(&mut poll)?;
     let init = began.elapsed().as_secs_f64();
-    ensure!(poll[..read].starts_with(FIRST_POLL), "`{}` began with another request than a poll", artifact.name);
+    ensure!(
+        poll[..read].starts_with(FIRST_POLL),
+        "`{}` began with another request than a poll",
+        artifact.function.name
+    );
     let memory = process.peak_memory()?;
     // Before its connection closes, which it would complain about.
     drop(process);
@@ -156,7 +156,7 @@ fn ensure_it_starts(artifact: &Artifact, settings: &[Setting]) -> anyhow::Result
             return Ok(());
         }
         if process.has_ended() || began.elapsed() > PATIENCE {
-            bail!("`{}` does not start with the bench's settings: its message is above", artifact.name);
+            bail!("`{}` does not start with the bench's settings: its message is above", artifact.function.name);
         }
         std::thread::yield_now();
     }

@@ -69,7 +69,8 @@ impl Function {
             .with_state(Api { polls: polled, answers: answered });
         let api = Server::start(router).await?;
         let process = Process::spawn(&artifact.path, api.address(), settings)?;
-        let poll = timeout(PATIENCE, polls.recv()).await.with_context(|| format!("`{}` polls not", artifact.name))?;
+        let poll =
+            timeout(PATIENCE, polls.recv()).await.with_context(|| format!("`{}` polls not", artifact.function.name))?;
         Ok(Self { process, polls, answers, poll: poll.context("the Runtime API stopped")?, _api: api })
     }
 

@@ -4,6 +4,7 @@
 
 mod artifact;
 mod cold;
+mod functions;
 mod isolation;
 mod lambda;
 mod process;
@@ -13,34 +14,28 @@ mod warm;
 
 use std::process::ExitCode;
 
-use artifact::Artifact;
+use artifact::Group;
 use report::Report;
-
-/// The functions behind the HTTP API; the others are fed by queues.
-const HTTP_FUNCTIONS: [&str; 6] =
-    ["telegram-webhook", "telegram-relay", "oauth-authorize", "oauth-callback", "runtime-gmail", "runtime-calendar"];
-const QUEUE_FUNCTIONS: [&str; 2] = ["telegram-forward", "scheduled-refresh"];
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
     // What the functions in this process log is not what is printed here.
     nbhd::telemetry::capture();
-    let http = Artifact::built("echo-http", &HTTP_FUNCTIONS)?;
-    let queue = Artifact::built("echo-queue", &QUEUE_FUNCTIONS)?;
+    let groups = Group::all()?;
 
     let mut report = Report::default();
-    for (echo, functions) in [&http, &queue] {
-        cold::sizes(&mut report, functions)?;
-        cold::starts(&mut report, echo, functions, &cold::plain_settings())?;
+    cold::sizes(&mut report, &groups)?;
+    for group in &groups {
+        cold::starts(&mut report, group, &cold::plain_settings())?;
     }
     let ssm = ssm::ParameterStore::start().await?;
-    for (echo, functions) in [&http, &queue] {
-        cold::starts_with_parameters(&mut report, echo, functions, &cold::settings_from(&ssm))?;
+    for group in &groups {
+        cold::starts_with_parameters(&mut report, group, &cold::settings_from(&ssm))?;
     }
-    let (functions, queues) = (&http.1, &queue.1);
-    warm::updates(&mut report, &functions[0], &queues[0]).await?;
-    warm::first_tls_request(&mut report, &queues[0]).await?;
-    warm::mailbox_list(&mut report, &functions[4]).await?;
+    let forward = Group::find(&groups, "telegram-forward")?;
+    warm::updates(&mut report, Group::find(&groups, "telegram-webhook")?, forward).await?;
+    warm::first_tls_request(&mut report, forward).await?;
+    warm::mailbox_list(&mut report, Group::find(&groups, "runtime-gmail")?).await?;
     isolation::measure(&mut report).await?;
     Ok(report.verdict())
 }
