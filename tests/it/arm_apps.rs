@@ -208,6 +208,9 @@ async fn azure_refuses_an_app_that_lacks_its_parts() {
     let mut big = app.clone();
     big.memory_gib = 3.0;
     assert_eq!(refused(NAME, big).await, "ContainerAppInvalidResourceTotal");
+    let mut patient = app.clone();
+    patient.probes[0].failure_threshold = 11;
+    assert_eq!(refused(NAME, patient).await, "ContainerAppProbeInvalid");
     let mut elsewhere = app;
     elsewhere.environment = group.environment("other");
     assert_eq!(refused(NAME, elsewhere).await, "ManagedEnvironmentNotFound");

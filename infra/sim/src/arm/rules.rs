@@ -270,6 +270,12 @@ fn contained(properties: &Value) -> Allowed<()> {
                 return Err(bad("ContainerAppSecretRefNotFound", "A variable refers to a secret that does not exist."));
             }
         }
+        for probe in items(&container["probes"]) {
+            let within = |name: &str, most| probe[name].as_u64().is_none_or(|given| (1..=most).contains(&given));
+            if !within("failureThreshold", 10) || !within("periodSeconds", 240) || !within("timeoutSeconds", 240) {
+                return Err(bad("ContainerAppProbeInvalid", "A probe is out of its bounds."));
+            }
+        }
         for mount in items(&container["volumeMounts"]) {
             if !named(&template["volumes"], &mount["volumeName"]) {
                 return Err(bad("ContainerAppVolumeNotFound", "A container mounts a volume that does not exist."));

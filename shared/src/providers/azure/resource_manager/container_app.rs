@@ -79,7 +79,7 @@ pub struct Probe {
     pub period_seconds: u32,
     /// How long an answer may take, in seconds: 1 to 240.
     pub timeout_seconds: u32,
-    /// How many noes in a row count: 1 to 240.
+    /// How many noes in a row count: 1 to 10. With the period, how long a start may take.
     pub failure_threshold: u32,
 }
 
