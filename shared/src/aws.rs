@@ -4,7 +4,7 @@
 //! The SDK's clients are not used, because each parses the table of all AWS partitions when it is made (a tenth of a
 //! cold start), carries a second HTTP stack with HTTP/2 into every function, and takes twice the CPU time for a call.
 //! What they also do is not wanted here: retries (they live with the trigger), correction of a wrong clock (Lambda's is
-//! right), and endpoints other than the region's own.
+//! right), endpoints other than the region's own, and Lambda's trace header on what is sent.
 
 use std::error::Error;
 use std::fmt::Debug;
