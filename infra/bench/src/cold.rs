@@ -22,8 +22,15 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const FIRST_POLL: &[u8] = b"GET /2018-06-01/runtime/invocation/next ";
 
 /// The secrets among the settings, which are SSM parameters where the functions are deployed.
-const SECRETS: [&str; 5] =
-    ["TELEGRAM_WEBHOOK_SECRET", "TELEGRAM_BOT_TOKEN", "PLATFORM_KEY", "LINK_SIGNING_KEY", "GOOGLE_CLIENT_SECRET"];
+const SECRETS: [&str; 7] = [
+    "TELEGRAM_WEBHOOK_SECRET",
+    "TELEGRAM_BOT_TOKEN",
+    "PLATFORM_KEY",
+    "LINK_SIGNING_KEY",
+    "GOOGLE_CLIENT_SECRET",
+    "STRIPE_SECRET_KEY",
+    "STRIPE_WEBHOOK_SECRET",
+];
 
 /// Settings with which every function starts, secrets in plain text.
 pub(crate) fn plain_settings() -> Vec<Setting> {
@@ -33,6 +40,9 @@ pub(crate) fn plain_settings() -> Vec<Setting> {
         ("INBOUND_QUEUE_URL", "https://sqs.eu-central-1.amazonaws.com/1/inbound.fifo"),
         ("INBOUND_DLQ_URL", "https://sqs.eu-central-1.amazonaws.com/1/inbound-dlq.fifo"),
         ("REFRESH_QUEUE_URL", "https://sqs.eu-central-1.amazonaws.com/1/refresh"),
+        ("LIFECYCLE_QUEUE_URL", "https://sqs.eu-central-1.amazonaws.com/1/lifecycle"),
+        ("STRIPE_PRICE_BASIC", "price_basic"),
+        ("STRIPE_PRICE_PLUS", "price_plus"),
         ("PUBLIC_BASE_URL", "https://api.example.com"),
         ("SUBSCRIBE_URL", "https://example.com/subscribe"),
         ("TELEGRAM_BOT_USERNAME", "nbhd_bot"),

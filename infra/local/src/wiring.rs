@@ -66,6 +66,7 @@ pub(crate) fn endpoints(table: &Table, sqs: &Sqs, telegram: &Telegram) -> Vec<(&
         ("INBOUND_QUEUE_URL", sqs.url(sqs::INBOUND)),
         ("INBOUND_DLQ_URL", sqs.url(sqs::INBOUND_DLQ)),
         ("REFRESH_QUEUE_URL", sqs.url(sqs::REFRESH)),
+        ("LIFECYCLE_QUEUE_URL", sqs.url(sqs::LIFECYCLE)),
         ("REFRESH_DLQ_URL", sqs.url(sqs::REFRESH_DLQ)),
         ("LIFECYCLE_QUEUE_URL", sqs.url(sqs::LIFECYCLE)),
         ("LIFECYCLE_DLQ_URL", sqs.url(sqs::LIFECYCLE_DLQ)),
@@ -81,6 +82,7 @@ pub(crate) fn functions(env: &Env, clock: &Clock, trace: &Trace) -> Result<Route
     let callback = oauth_callback::router(oauth_callback::App::new(env, clock.clone())?);
     let gmail = runtime_gmail::router(runtime_gmail::App::new(env, clock.clone())?);
     let calendar = runtime_calendar::router(runtime_calendar::App::new(env, clock.clone())?);
+    let stripe = stripe_webhook::router(stripe_webhook::App::new(env, clock.clone())?);
     let routes = Routes {
         webhook: trace.watch("telegram-webhook", webhook),
         relay: trace.watch("telegram-relay", relay),
@@ -88,6 +90,7 @@ pub(crate) fn functions(env: &Env, clock: &Clock, trace: &Trace) -> Result<Route
         callback: trace.watch("oauth-callback", callback),
         gmail: trace.watch("runtime-gmail", gmail),
         calendar: trace.watch("runtime-calendar", calendar),
+        stripe: trace.watch("stripe-webhook", stripe),
     };
     Ok(Router::new().fallback(serve).with_state(routes))
 }
@@ -101,6 +104,7 @@ struct Routes {
     callback: Router,
     gmail: Router,
     calendar: Router,
+    stripe: Router,
 }
 
 async fn serve(State(routes): State<Routes>, request: Request) -> Response {
@@ -112,6 +116,7 @@ async fn serve(State(routes): State<Routes>, request: Request) -> Response {
         ["oauth", _, "callback" | "undo"] => routes.callback,
         ["api", "v1", "integrations", "runtime", _, "gmail", ..] => routes.gmail,
         ["api", "v1", "integrations", "runtime", _, "google-calendar", ..] => routes.calendar,
+        ["stripe", "webhook"] => routes.stripe,
         _ => return StatusCode::NOT_FOUND.into_response(),
     };
     function.oneshot(request).await.into_response()

@@ -20,6 +20,7 @@ use nbhd_sim::journal::Journal;
 use nbhd_sim::pump::{Limits, Pump};
 use nbhd_sim::runtime::Runtime;
 use nbhd_sim::sqs::{self, Sqs};
+use nbhd_sim::stripe::Stripe;
 use nbhd_sim::table::Table;
 use nbhd_sim::telegram::Telegram;
 use tokio::net::TcpListener;
@@ -80,6 +81,8 @@ pub struct World {
     pub google: Google,
     /// Entra and the vault.
     pub azure: Azure,
+    /// Stripe.
+    pub stripe: Stripe,
     /// The chat that the page shows.
     pub chat: Chat,
     /// The settings that all functions share here; in Lambda each has only its own.
@@ -110,12 +113,14 @@ impl World {
         let telegram = Telegram::start(&secrets.bot_token, BOT_USERNAME, clock.clone(), journal.clone()).await?;
         let google = Google::start(clock.clone(), &journal).await?;
         let azure = Azure::start(clock.clone(), journal.clone()).await?;
+        let stripe = Stripe::start(clock.clone(), &journal).await?;
 
-        let settings: Vec<_> = [wiring::settings(&base_url, &secrets), google.settings(), azure.settings()]
-            .into_iter()
-            .flatten()
-            .chain(wiring::endpoints(&table, &sqs, &telegram))
-            .collect();
+        let settings: Vec<_> =
+            [wiring::settings(&base_url, &secrets), google.settings(), azure.settings(), stripe.settings()]
+                .into_iter()
+                .flatten()
+                .chain(wiring::endpoints(&table, &sqs, &telegram))
+                .collect();
         if let Some(file) = settings_file {
             let lines = settings.iter().map(|(name, value)| format!("{name}={value}\n"));
             std::fs::write(&file, lines.collect::<String>()).with_context(|| format!("`{}`", file.display()))?;
@@ -126,6 +131,7 @@ impl World {
             google.allows_redirect_to(&format!("{base_url}/oauth/{services}/callback"));
         }
         telegram.deliver_to(&format!("{base_url}/telegram/webhook"), &secrets.webhook_secret);
+        stripe.deliver_to(&format!("{base_url}/stripe/webhook"));
 
         let forward = telegram_forward::App::new(&env, clock.clone())?;
         let refresh = scheduled_refresh::App::new(&env, clock.clone())?;
@@ -144,6 +150,7 @@ impl World {
             telegram,
             google,
             azure,
+            stripe,
             chat,
             env,
             runtimes: Mutex::default(),
@@ -190,11 +197,12 @@ impl World {
         Ok(subscriber)
     }
 
-    /// Carries everything to its end: Telegram's updates through the webhook, both queues through their functions and
-    /// the assistants' turns, until nothing is left to do. Moves a manual clock on while messages are put off.
+    /// Carries everything to its end: Telegram's updates and Stripe's events through their webhooks, both queues through
+    /// their functions and the assistants' turns, until nothing is left to do. Moves a manual clock on while messages
+    /// are put off.
     pub async fn settle(&self) {
         loop {
-            let delivered = self.telegram.deliver().await.len();
+            let delivered = self.telegram.deliver().await.len() + self.stripe.deliver().await.len();
             let forwarded = self.inbound().run_until_idle().await.invocations();
             let refreshed = self.refreshes().run_until_idle().await.invocations();
             for runtime in self.runtimes() {
@@ -214,7 +222,7 @@ impl World {
 
     /// Does the same as [`Self::settle`] for as long as it is polled, as things happen.
     pub async fn live(&self) -> Infallible {
-        let _delivering = self.telegram.keep_delivering();
+        let _delivering = (self.telegram.keep_delivering(), self.stripe.keep_delivering());
         let (inbound, refreshes) = (self.inbound(), self.refreshes());
         futures::future::join(inbound.run(), refreshes.run()).await.0
     }

@@ -175,7 +175,7 @@ fn the_inbound_queue_keeps_order_per_chat_and_outlasts_the_functions_own_rule(te
 
 fn every_queue_is_encrypted_and_has_an_alarm_on_what_ends_up_dead(template: &Template) {
     let queues = template.of_type("AWS::SQS::Queue");
-    assert_eq!(queues.len(), 4);
+    assert_eq!(queues.len(), 6);
     for (name, queue) in queues {
         let queue = &queue["Properties"];
         assert_eq!(queue["SqsManagedSseEnabled"], true, "{name}");
@@ -284,7 +284,7 @@ async fn is_served(router: Router, request: Request<Body>) -> bool {
 
 /// What Lambda sets itself, what has the vendor's or our own default, and what only tests set.
 fn has_a_default(variable: &str) -> bool {
-    const DEFAULTS: [&str; 12] = [
+    const DEFAULTS: [&str; 13] = [
         "AZURE_AUTHORITY_HOST",
         "AZURE_CLIENT_SECRET",
         "CALENDAR_API_URL",
@@ -296,6 +296,7 @@ fn has_a_default(variable: &str) -> bool {
         "GOOGLE_USERINFO_URL",
         "RATE_LIMIT_BURST",
         "RATE_LIMIT_PER_MINUTE",
+        "STRIPE_API_URL",
         "TELEGRAM_API_URL",
     ];
     variable.starts_with("AWS_") || DEFAULTS.contains(&variable)
@@ -320,6 +321,7 @@ fn router(name: &str, env: &Env) -> Option<Router> {
         "oauth-callback" => oauth_callback::router(oauth_callback::App::new(env, clock).expect(name)),
         "runtime-gmail" => runtime_gmail::router(runtime_gmail::App::new(env, clock).expect(name)),
         "runtime-calendar" => runtime_calendar::router(runtime_calendar::App::new(env, clock).expect(name)),
+        "stripe-webhook" => stripe_webhook::router(stripe_webhook::App::new(env, clock).expect(name)),
         _ => return None,
     })
 }

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::idempotency::Known;
-use super::{World, calls, objects, state::State};
+use super::{World, calls, form, objects, state::State};
 
 /// The longest idempotency key. <https://docs.stripe.com/api/idempotent_requests>
 const LONGEST_KEY: usize = 255;
@@ -83,7 +83,8 @@ pub(super) async fn call(
     }
     let text = if method == Method::POST { body.as_str() } else { uri.query().unwrap_or_default() };
     let key = headers.get("idempotency-key").and_then(|key| key.to_str().ok()).filter(|_| method == Method::POST);
-    let request = format!("{} {text}", uri.path());
+    // What counts are the parameters, not their order: <https://docs.stripe.com/api/idempotent_requests>.
+    let request = format!("{} {}", uri.path(), form::decode(text).unwrap_or_default());
     match key.map(|key| state.answers.find(key, &request, now)) {
         Some(_) if key.is_some_and(|key| key.len() > LONGEST_KEY) => {
             return Refused::invalid("Idempotency keys have at most 255 characters", None).into_response();

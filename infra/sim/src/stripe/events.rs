@@ -27,6 +27,9 @@ const BACKOFF: [Duration; 5] = [
 const LATER: Duration = Duration::from_secs(12 * 3600);
 const GIVE_UP_AFTER: Duration = Duration::from_secs(3 * 24 * 3600);
 
+/// How often [`Stripe::keep_delivering`] looks for something due.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(200);
+
 /// How long a secret still signs after it was rolled.
 const OLD_SECRET_SIGNS: Duration = Duration::from_secs(24 * 3600);
 
@@ -184,6 +187,17 @@ impl Stripe {
             attempts.push(attempt);
         }
         attempts
+    }
+
+    /// Delivers as events come, for as long as the returned task is not aborted.
+    pub fn keep_delivering(&self) -> tokio::task::JoinHandle<()> {
+        let stripe = self.clone();
+        tokio::spawn(async move {
+            loop {
+                stripe.deliver().await;
+                tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+            }
+        })
     }
 
     /// When the next delivery is due, or time changes a subscription next.

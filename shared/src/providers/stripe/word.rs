@@ -26,8 +26,8 @@ pub struct Word {
 }
 
 impl Client {
-    /// Asks for the customer's subscriptions and, while the one that counts is past due, since when. `known` is what was
-    /// told before: it keeps its tier when a price is none of ours.
+    /// Asks for the customer's subscriptions and, while the one that counts is past due, since when. `known` is what
+    /// was told before: it keeps its tier when a price is none of ours.
     ///
     /// # Errors
     /// [`Error`]: nothing is known then.

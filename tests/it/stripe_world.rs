@@ -1,0 +1,171 @@
+//! What the tests of Stripe's webhook share: Stripe, the table, the queue and the function between them.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use nbhd::clock::{Clock, Timestamp};
+use nbhd::config::Env;
+use nbhd::domain::due::{Due, Kind};
+use nbhd::domain::ids::{ChatId, TenantId};
+use nbhd::domain::subscription::{Status, Subscription};
+use nbhd::domain::tenant::{Tenant, TenantRecord, Tombstone};
+use nbhd::store::{Billing, Store};
+use nbhd_sim::gateway;
+use nbhd_sim::journal::Journal;
+use nbhd_sim::server::Server;
+use nbhd_sim::sqs::{self, Sqs};
+use nbhd_sim::stripe::{BASIC, Beginning, Event, Stripe};
+use nbhd_sim::table::{self, Table};
+use stripe_webhook::{App, router};
+
+pub(crate) const START: Timestamp = Timestamp::from_seconds(1_795_000_000);
+pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const CHAT: ChatId = ChatId(1001);
+
+pub(crate) struct World {
+    pub(crate) clock: Clock,
+    pub(crate) journal: Journal,
+    pub(crate) table: Table,
+    pub(crate) sqs: Sqs,
+    pub(crate) stripe: Stripe,
+    pub(crate) store: Store,
+    pub(crate) env: Env,
+    http: reqwest::Client,
+    function: Server,
+}
+
+/// Somebody with a customer at Stripe and a row.
+#[derive(Clone, Debug)]
+pub(crate) struct Person {
+    pub(crate) tenant: TenantId,
+    pub(crate) customer: String,
+}
+
+impl World {
+    pub(crate) async fn start() -> Self {
+        nbhd::telemetry::capture();
+        let (clock, journal) = (Clock::manual(START), Journal::new());
+        let table = Table::start(None).await.expect("a table");
+        table.stops_with(journal.interruption());
+        let sqs = Sqs::start(&clock, &journal).await.expect("queues");
+        let stripe = Stripe::start(clock.clone(), &journal).await.expect("Stripe");
+        let env = settings(&table, &sqs, &stripe);
+        let http = nbhd::http::client_trusting(None).expect("a client");
+        let function = serve(&env, &clock).await;
+        stripe.deliver_to(&format!("{}/stripe/webhook", function.base_url()));
+        let store = Store::new(&env).expect("complete settings");
+        Self { clock, journal, table, sqs, stripe, store, env, http, function }
+    }
+
+    /// Starts the function anew with other settings.
+    pub(crate) async fn restart(&mut self, change: impl FnOnce(Env) -> Env) {
+        self.env = change(self.env.clone());
+        self.function = serve(&self.env, &self.clock).await;
+        self.stripe.deliver_to(&format!("{}/stripe/webhook", self.function.base_url()));
+    }
+
+    /// Somebody who has not subscribed yet, as the billing page leaves them.
+    pub(crate) async fn person(&self) -> Person {
+        let tenant = TenantId::random();
+        let customer = self.stripe.has_customer(&[("tenant_id", &tenant.to_string())]);
+        let row = Tenant { customer: Some(customer.clone()), ..Tenant::new(tenant, CHAT) };
+        let billing = Billing { tenant: row, read_version: None, stripe_ids: vec![&customer], event: None };
+        self.store.save_billing(billing, self.clock.now()).await.expect("a new row");
+        Person { tenant, customer }
+    }
+
+    /// Somebody who has subscribed; Stripe's events about it are on their way.
+    pub(crate) async fn subscriber(&self) -> Person {
+        let person = self.person().await;
+        self.subscribes(&person, Beginning::Paid);
+        person
+    }
+
+    pub(crate) fn subscribes(&self, person: &Person, beginning: Beginning) -> String {
+        let (tenant, chat) = (person.tenant.to_string(), CHAT.to_string());
+        self.stripe.subscribes(&person.customer, BASIC, beginning, &[("tenant_id", &tenant), ("chat_id", &chat)])
+    }
+
+    /// Delivers until Stripe has nothing due; the statuses of the answers.
+    pub(crate) async fn deliver(&self) -> Vec<u16> {
+        self.stripe.deliver().await.into_iter().map(|attempt| attempt.status.unwrap_or_default()).collect()
+    }
+
+    /// Posts an event as Stripe signs it now.
+    pub(crate) async fn post(&self, event: &Event) -> StatusCode {
+        self.post_signed(&self.stripe.signs(&event.body), event.body.clone()).await
+    }
+
+    pub(crate) async fn post_signed(&self, signature: &str, body: impl Into<reqwest::Body>) -> StatusCode {
+        let url = format!("{}/stripe/webhook", self.function.base_url());
+        let request = self.http.post(url).header("stripe-signature", signature).body(body);
+        request.send().await.expect("an answer").status()
+    }
+
+    /// The last event of this type.
+    pub(crate) fn event(&self, kind: &str) -> Event {
+        self.stripe.events().into_iter().rev().find(|event| event.kind == kind).expect("it happened")
+    }
+
+    pub(crate) async fn row(&self, person: &Person) -> Tenant {
+        self.store.tenant(person.tenant).await.expect("the table is up").expect("a row")
+    }
+
+    pub(crate) async fn subscription(&self, person: &Person) -> Option<Subscription> {
+        self.row(person).await.subscription
+    }
+
+    pub(crate) async fn status(&self, person: &Person) -> Option<Status> {
+        self.subscription(person).await.map(|known| known.status)
+    }
+
+    /// What the reconciler would leave behind of somebody whose retention has passed.
+    pub(crate) async fn bury(&self, person: &Person) {
+        let row = self.row(person).await;
+        let customer = Some(person.customer.clone());
+        let deleted_at = self.clock.now();
+        let left =
+            Tombstone { tenant_id: person.tenant, customer, deleted_at, receipt: Vec::new(), version: row.version };
+        self.store.bury_tenant(&left, row.version).await.expect("buried");
+    }
+
+    pub(crate) async fn is_buried(&self, person: &Person) -> bool {
+        matches!(self.store.tenant_record(person.tenant).await.expect("up"), Some(TenantRecord::Deleted(_)))
+    }
+
+    /// What the reconciler would do: the row as it is intended, to be looked at in a day.
+    pub(crate) async fn converge(&self, person: &Person, lifecycle: nbhd::domain::tenant::Lifecycle) {
+        let row = self.row(person).await;
+        let due = Some(Due::new(Kind::Reconcile, person.tenant, self.clock.now() + DAY));
+        let settled = Tenant { lifecycle, due, ..row.clone() };
+        self.store.save_tenant(&settled, Some(row.version)).await.expect("unchanged meanwhile");
+    }
+
+    /// How many nudges the reconciler has got.
+    pub(crate) fn nudges(&self) -> usize {
+        self.sqs.messages(sqs::LIFECYCLE).len()
+    }
+
+    /// The operations the table was asked for.
+    pub(crate) fn table_calls(&self) -> Vec<String> {
+        self.table.calls().into_iter().map(|call| call.operation).collect()
+    }
+}
+
+async fn serve(env: &Env, clock: &Clock) -> Server {
+    let app = App::new(env, clock.clone()).expect("complete settings");
+    Server::start(gateway::in_front_of(router(app), clock)).await.expect("a free loopback port")
+}
+
+fn settings(table: &Table, sqs: &Sqs, stripe: &Stripe) -> Env {
+    let ours = [
+        ("AWS_REGION", "eu-central-1".to_owned()),
+        ("AWS_ACCESS_KEY_ID", "local".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
+        ("AWS_ENDPOINT_URL_DYNAMODB", table.base_url()),
+        ("AWS_ENDPOINT_URL_SQS", sqs.base_url()),
+        ("TABLE_NAME", table::NAME.to_owned()),
+        ("LIFECYCLE_QUEUE_URL", sqs.url(sqs::LIFECYCLE)),
+    ];
+    Env::from_pairs(ours.into_iter().chain(stripe.settings()))
+}
