@@ -1,5 +1,6 @@
-//! Signed, short-lived tokens: connect links, OAuth states and undo buttons. All are HS256 JWTs whose `aud` is the one
-//! purpose they serve, so that a token of one kind never opens another door.
+//! Signed, short-lived tokens: connect and billing links, OAuth states and undo buttons.
+//!
+//! All are HS256 JWTs whose `aud` is the one purpose they serve, so that a token of one kind never opens another door.
 
 use std::fmt;
 use std::time::Duration;
@@ -25,6 +26,8 @@ pub enum Purpose {
     OauthState,
     /// Takes a fresh connection back.
     Undo,
+    /// Opens the pages that lead to Stripe.
+    Billing,
 }
 
 impl Purpose {
@@ -33,6 +36,7 @@ impl Purpose {
             Self::Connect => "connect",
             Self::OauthState => "oauth-state",
             Self::Undo => "undo",
+            Self::Billing => "billing",
         }
     }
 }

@@ -5,6 +5,7 @@ mod arm_apps;
 mod arm_contract;
 mod arm_world;
 mod azure_sign_in;
+mod billing;
 mod broker;
 mod broker_refresh;
 mod calendar;

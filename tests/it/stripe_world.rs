@@ -166,6 +166,10 @@ fn settings(table: &Table, sqs: &Sqs, stripe: &Stripe) -> Env {
         ("AWS_ENDPOINT_URL_SQS", sqs.base_url()),
         ("TABLE_NAME", table::NAME.to_owned()),
         ("LIFECYCLE_QUEUE_URL", sqs.url(sqs::LIFECYCLE)),
+        ("PUBLIC_BASE_URL", "https://nbhd.example".to_owned()),
+        ("LINK_SIGNING_KEY", "l".repeat(32)),
+        ("PLATFORM_KEY", "p".repeat(32)),
+        ("TELEGRAM_BOT_USERNAME", "nbhd_bot".to_owned()),
     ];
     Env::from_pairs(ours.into_iter().chain(stripe.settings()))
 }

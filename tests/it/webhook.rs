@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::Request;
+use nbhd::domain::ids::ChatId;
 use nbhd::domain::route::RouteStatus;
 use nbhd_sim::telegram::contract::Contract;
 use nbhd_sim::telegram::updates;
 use serde_json::json;
 use tower::ServiceExt as _;
 
-use crate::webhook_world::{ANA, SECRET, STRANGER, SUBSCRIBE, World, private};
+use crate::webhook_world::{ANA, SECRET, STRANGER, World, private};
 
 #[tokio::test]
 async fn a_message_is_queued_byte_for_byte_in_its_chats_group() {
@@ -57,7 +58,9 @@ async fn a_stranger_is_welcomed_with_the_way_to_subscribe_and_gets_no_row() {
     let rows = world.table.items().expect("readable").len();
     world.telegram.says(STRANGER, "/connect");
     world.deliver().await;
-    assert!(world.telegram.texts_to(STRANGER)[0].contains(SUBSCRIBE));
+    assert!(world.telegram.texts_to(STRANGER)[0].contains("Subscribe"));
+    let link = world.billing_link(STRANGER, "checkout");
+    assert_eq!((link.chat_id, link.tenant_id), (ChatId(STRANGER), None));
     assert_eq!(world.table_calls(), [("UpdateItem".to_owned(), false)]);
     assert_eq!((world.table.items().expect("readable").len(), world.queued().len()), (rows, 0));
 }
@@ -72,6 +75,8 @@ async fn a_suspended_person_is_told_how_to_resume() {
     let texts = world.telegram.texts_to(ANA);
     assert!(texts.len() == 3 && texts.iter().all(|text| text.contains("/billing")), "{texts:?}");
     assert!(world.queued().is_empty());
+    let link = world.billing_link(ANA, "portal");
+    assert_eq!((link.chat_id, link.tenant_id), (ChatId(ANA), Some(world.tenant)));
 }
 
 #[tokio::test]
@@ -153,7 +158,7 @@ async fn the_limit_of_one_chat_is_not_anothers() {
     world.ana_says("hi").await;
     world.telegram.says(STRANGER, "hi");
     world.deliver().await;
-    assert!(world.telegram.texts_to(STRANGER)[0].contains(SUBSCRIBE));
+    assert!(world.telegram.texts_to(STRANGER)[0].contains("Subscribe"));
 }
 
 // Outages.

@@ -155,9 +155,13 @@ async fn status_tells_what_is_connected_and_whose() {
 }
 
 #[tokio::test]
-async fn billing_says_that_it_comes() {
+async fn billing_answers_with_a_signed_link_and_reads_nothing_for_it() {
     let world = World::start().await;
-    assert!(world.answer_to("/billing").await.contains("coming soon"));
+    world.forget_calls();
+    assert!(world.answer_to("/billing").await.contains("Your subscription"));
+    let link = world.billing_link(ANA, "portal");
+    assert_eq!((link.tenant_id, link.name.as_str()), (Some(world.tenant), "Ana"));
+    assert_eq!(world.table_calls(), [("UpdateItem".to_owned(), true)]);
 }
 
 #[tokio::test]
@@ -185,7 +189,7 @@ async fn while_suspended_the_commands_that_need_no_assistant_still_work() {
     let world = World::start().await;
     world.connect(Provider::Gmail).await;
     world.set_route(RouteStatus::Suspended).await;
-    assert!(world.answer_to("/billing").await.contains("coming soon"));
+    assert!(world.answer_to("/billing").await.contains("Your subscription"));
     assert!(world.answer_to("/help").await.contains("/disconnect"));
     assert!(world.answer_to("/disconnect").await.contains("Gmail"));
 }

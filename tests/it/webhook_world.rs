@@ -9,6 +9,7 @@ use nbhd::domain::integration::{Integration, Provider, Status};
 use nbhd::domain::route::{Route, RouteStatus};
 use nbhd::domain::scope::Granted;
 use nbhd::domain::tenant::{Lifecycle, Tenant};
+use nbhd::flows::billing_link::{self, Billing};
 use nbhd::store::Store;
 use nbhd_sim::gateway;
 use nbhd_sim::journal::Journal;
@@ -22,7 +23,6 @@ use telegram_webhook::{App, router};
 pub(crate) const ANA: i64 = 1001;
 pub(crate) const STRANGER: i64 = 1009;
 pub(crate) const SECRET: &str = "webhook-secret";
-pub(crate) const SUBSCRIBE: &str = "https://nbhd.example/subscribe";
 
 pub(crate) struct World {
     pub(crate) clock: Clock,
@@ -90,6 +90,15 @@ impl World {
         }
         let answer = request.send().await.expect("an answer");
         (answer.status().as_u16(), answer.text().await.expect("a body"))
+    }
+
+    /// What the link says that the last message to `chat` carries on its button, which leads to `page`.
+    pub(crate) fn billing_link(&self, chat: i64, page: &str) -> Billing {
+        let sent = self.telegram.sent_to(chat).pop().expect("a message");
+        let url = sent.message["reply_markup"]["inline_keyboard"][0][0]["url"].as_str().expect("a button").to_owned();
+        let token = url.strip_prefix(&format!("https://bot.nbhd.example/billing/{page}?link=")).expect("that page");
+        let links = billing_link::Links::from_env(&self.env).expect("complete settings");
+        links.read(token, self.clock.now()).expect("fresh").content
     }
 
     /// A second instance of the function, such as one that starts after the first was stopped.
@@ -177,6 +186,5 @@ fn settings(table: &Table, sqs: &Sqs) -> Env {
         ("TELEGRAM_BOT_USERNAME", "nbhd_bot".to_owned()),
         ("LINK_SIGNING_KEY", "k".repeat(32)),
         ("PUBLIC_BASE_URL", "https://bot.nbhd.example".to_owned()),
-        ("SUBSCRIBE_URL", SUBSCRIBE.to_owned()),
     ])
 }

@@ -6,6 +6,7 @@ use nbhd::domain::ids::{ChatId, TenantId};
 use nbhd::domain::route::{Route, RouteStatus};
 use nbhd::domain::tenant::{Tenant, TimeZone};
 use nbhd::domain::update::Private;
+use nbhd::flows::billing_link::Destination;
 use nbhd::flows::{connect_link, disconnect};
 use nbhd::store;
 
@@ -25,16 +26,30 @@ impl App {
     ) -> Result<Reply, Error> {
         let chat = update.chat;
         match command {
-            Command::Start | Command::Connect if route.status == RouteStatus::Suspended => Ok(replies::suspended(chat)),
+            Command::Start | Command::Connect if route.status == RouteStatus::Suspended => {
+                Ok(replies::suspended(chat, self.portal_button(route, update, now)))
+            }
             Command::Start => Ok(replies::start(chat, route.status == RouteStatus::Active)),
             Command::Connect => Ok(self.connect(route.tenant_id, update, now)),
             Command::Disconnect(services) => self.disconnect(chat, route.tenant_id, services).await,
             Command::Status => self.status(chat, route.tenant_id).await,
-            Command::Billing => Ok(replies::billing(chat)),
+            Command::Billing => Ok(replies::billing(chat, self.portal_button(route, update, now))),
             Command::TimeZone(None) => self.current_zone(chat, route.tenant_id).await,
             Command::TimeZone(Some(name)) => self.set_zone(chat, route.tenant_id, &name).await,
             Command::Help => Ok(replies::help(chat)),
         }
+    }
+
+    /// For those who have no assistant.
+    pub(crate) fn checkout_button(&self, update: &Private, now: Timestamp) -> Button {
+        let url = self.billing.url(Destination::Checkout, update.chat, None, &update.name, now);
+        Button { text: "Subscribe", url }
+    }
+
+    /// For those who have a subscription; where it has ended, Stripe's portal says so, and /start begins anew.
+    pub(crate) fn portal_button(&self, route: &Route, update: &Private, now: Timestamp) -> Button {
+        let url = self.billing.url(Destination::Portal, update.chat, Some(route.tenant_id), &update.name, now);
+        Button { text: "Manage your subscription", url }
     }
 
     fn connect(&self, tenant: TenantId, update: &Private, now: Timestamp) -> Reply {

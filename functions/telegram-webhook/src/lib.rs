@@ -21,7 +21,7 @@ use nbhd::domain::route::RouteStatus;
 use nbhd::domain::secrets::same_secret;
 use nbhd::domain::update::{Private, Update};
 use nbhd::flows::connect_link::Links;
-use nbhd::flows::disconnect;
+use nbhd::flows::{billing_link, disconnect};
 use nbhd::queue::{self, LARGEST_UPDATE, Queues};
 use nbhd::store::{self, Admission, Store};
 use nbhd::telemetry::metric;
@@ -43,8 +43,8 @@ pub struct App {
     secret: Option<SecretString>,
     bot: String,
     limit: Gcra,
-    subscribe_url: String,
     links: Links,
+    billing: billing_link::Links,
     store: Store,
     inbound: queue::Updates,
     refresh: queue::Jobs<queue::RefreshJob>,
@@ -82,8 +82,8 @@ impl App {
             secret: env.optional_secret("TELEGRAM_WEBHOOK_SECRET"),
             bot: env.required("TELEGRAM_BOT_USERNAME", "the bot's user name, without @")?.to_owned(),
             limit: Gcra::new(per_minute, Duration::from_secs(60), burst),
-            subscribe_url: env.required("SUBSCRIBE_URL", "the page where people subscribe")?.to_owned(),
             links: Links::from_env(env)?,
+            billing: billing_link::Links::from_env(env)?,
             store: Store::new(env)?,
             inbound: queues.updates(env.required("INBOUND_QUEUE_URL", "the address of `inbound.fifo`")?),
             refresh: queues.refresh(env.required("REFRESH_QUEUE_URL", "the address of the queue of refresh jobs")?),
@@ -159,7 +159,7 @@ impl App {
     async fn serve(&self, update: &Private, body: &[u8]) -> Result<Option<Reply>, Error> {
         let now = self.clock.now();
         match self.store.admit(update.chat, update.update_id, self.limit, now).await? {
-            Admission::Unknown => Ok(Some(replies::welcome(update.chat, &self.subscribe_url))),
+            Admission::Unknown => Ok(Some(replies::welcome(update.chat, self.checkout_button(update, now)))),
             Admission::Limited { tell } => {
                 metric("UpdatesLimited", 1);
                 Ok(tell.then(|| replies::slow_down(update.chat)))
@@ -168,7 +168,9 @@ impl App {
                 record_tenant(route.tenant_id);
                 match Command::parse(&update.text, &self.bot) {
                     Some(command) => self.obey(command, &route, update, now).await.map(Some),
-                    None if route.status == RouteStatus::Suspended => Ok(Some(replies::suspended(update.chat))),
+                    None if route.status == RouteStatus::Suspended => {
+                        Ok(Some(replies::suspended(update.chat, self.portal_button(&route, update, now))))
+                    }
                     None => {
                         self.inbound.send(update.chat, update.update_id, body).await?;
                         Ok(None)

@@ -43,18 +43,17 @@ pub(crate) fn say(chat: ChatId, text: impl Into<String>) -> Reply {
     Reply { method: "sendMessage", chat_id: chat, text: text.into(), link_preview_options, reply_markup: None }
 }
 
-pub(crate) fn welcome(chat: ChatId, subscribe_url: &str) -> Reply {
-    say(
-        chat,
-        format!(
-            "Welcome to NBHD United: a private assistant of your own, here in Telegram.\n\n\
-             You have no assistant yet. Subscribe at {subscribe_url} and write to me again."
-        ),
-    )
+pub(crate) fn welcome(chat: ChatId, subscribe: Button) -> Reply {
+    let text = "Welcome to NBHD United: a private assistant of your own, here in Telegram.\n\n\
+                You have no assistant yet. Subscribe, and it is made for you within minutes. The button works for 10 \
+                minutes; write to me again for a new one.";
+    with_buttons(chat, text, [subscribe])
 }
 
-pub(crate) fn suspended(chat: ChatId) -> Reply {
-    say(chat, "Your assistant is paused, so this was not passed on. Send /billing to resume, then write again.")
+pub(crate) fn suspended(chat: ChatId, manage: Button) -> Reply {
+    let text = "Your assistant is paused, so this was not passed on. See to your subscription, then write again. The \
+                button works for 10 minutes; send /billing for a new one.";
+    with_buttons(chat, text, [manage])
 }
 
 pub(crate) fn slow_down(chat: ChatId) -> Reply {
@@ -82,6 +81,10 @@ pub(crate) fn connect(chat: ChatId, buttons: impl IntoIterator<Item = Button>) -
     let text = "What may your assistant read? It can only read, never send or change anything.\n\n\
                 The buttons work for 10 minutes and connect to your assistant, whoever presses them: \
                 do not pass them on.";
+    with_buttons(chat, text, buttons)
+}
+
+fn with_buttons(chat: ChatId, text: &str, buttons: impl IntoIterator<Item = Button>) -> Reply {
     let inline_keyboard = buttons.into_iter().map(|button| [button]).collect();
     Reply { reply_markup: Some(Keyboard { inline_keyboard }), ..say(chat, text) }
 }
@@ -99,11 +102,10 @@ pub(crate) fn help(chat: ChatId) -> Reply {
     )
 }
 
-pub(crate) fn billing(chat: ChatId) -> Reply {
-    say(
-        chat,
-        "Managing your subscription from here is coming soon. Until then, write to the people you subscribed with.",
-    )
+pub(crate) fn billing(chat: ChatId, manage: Button) -> Reply {
+    let text = "Your subscription: pay what is open, change your card, see your invoices, or cancel.\n\n\
+                The button works for 10 minutes and is yours alone: do not pass it on.";
+    with_buttons(chat, text, [manage])
 }
 
 pub(crate) fn status(chat: ChatId, tenant: &Tenant, integrations: &[Integration]) -> Reply {

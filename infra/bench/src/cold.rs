@@ -44,7 +44,6 @@ pub(crate) fn plain_settings() -> Vec<Setting> {
         ("STRIPE_PRICE_BASIC", "price_basic"),
         ("STRIPE_PRICE_PLUS", "price_plus"),
         ("PUBLIC_BASE_URL", "https://api.example.com"),
-        ("SUBSCRIBE_URL", "https://example.com/subscribe"),
         ("TELEGRAM_BOT_USERNAME", "nbhd_bot"),
         ("GOOGLE_CLIENT_ID", "bench.apps.example.com"),
         ("KEY_VAULT_URL", "https://bench.vault.azure.net"),

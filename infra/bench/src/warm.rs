@@ -34,7 +34,7 @@ const GOOGLE_DISTANCE: Duration = Duration::from_millis(50);
 const ACCOUNT: &str = "ann@example.com";
 
 /// The settings that functions read and the local world provides.
-const SETTINGS: [&str; 28] = [
+const SETTINGS: [&str; 27] = [
     "AWS_ENDPOINT_URL_DYNAMODB",
     "AWS_ENDPOINT_URL_SQS",
     "AWS_ENDPOINT_URL_STS",
@@ -57,7 +57,6 @@ const SETTINGS: [&str; 28] = [
     "PLATFORM_KEY",
     "PUBLIC_BASE_URL",
     "REFRESH_QUEUE_URL",
-    "SUBSCRIBE_URL",
     "TABLE_NAME",
     "TELEGRAM_API_URL",
     "TELEGRAM_BOT_TOKEN",

@@ -49,7 +49,6 @@ pub(crate) fn settings(base_url: &str, secrets: &Secrets) -> Vec<(&'static str, 
         ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
         ("TABLE_NAME", table::NAME.to_owned()),
         ("PUBLIC_BASE_URL", base_url.to_owned()),
-        ("SUBSCRIBE_URL", "https://nbhd.example/subscribe".to_owned()),
         ("TELEGRAM_BOT_USERNAME", BOT_USERNAME.to_owned()),
         ("TELEGRAM_BOT_TOKEN", secrets.bot_token.clone()),
         ("TELEGRAM_WEBHOOK_SECRET", secrets.webhook_secret.clone()),
@@ -83,6 +82,7 @@ pub(crate) fn functions(env: &Env, clock: &Clock, trace: &Trace) -> Result<Route
     let gmail = runtime_gmail::router(runtime_gmail::App::new(env, clock.clone())?);
     let calendar = runtime_calendar::router(runtime_calendar::App::new(env, clock.clone())?);
     let stripe = stripe_webhook::router(stripe_webhook::App::new(env, clock.clone())?);
+    let billing = billing_session::router(billing_session::App::new(env, clock.clone())?);
     let routes = Routes {
         webhook: trace.watch("telegram-webhook", webhook),
         relay: trace.watch("telegram-relay", relay),
@@ -91,6 +91,7 @@ pub(crate) fn functions(env: &Env, clock: &Clock, trace: &Trace) -> Result<Route
         gmail: trace.watch("runtime-gmail", gmail),
         calendar: trace.watch("runtime-calendar", calendar),
         stripe: trace.watch("stripe-webhook", stripe),
+        billing: trace.watch("billing-session", billing),
     };
     Ok(Router::new().fallback(serve).with_state(routes))
 }
@@ -105,6 +106,7 @@ struct Routes {
     gmail: Router,
     calendar: Router,
     stripe: Router,
+    billing: Router,
 }
 
 async fn serve(State(routes): State<Routes>, request: Request) -> Response {
@@ -117,6 +119,7 @@ async fn serve(State(routes): State<Routes>, request: Request) -> Response {
         ["api", "v1", "integrations", "runtime", _, "gmail", ..] => routes.gmail,
         ["api", "v1", "integrations", "runtime", _, "google-calendar", ..] => routes.calendar,
         ["stripe", "webhook"] => routes.stripe,
+        ["billing", "checkout" | "portal" | "done"] => routes.billing,
         _ => return StatusCode::NOT_FOUND.into_response(),
     };
     function.oneshot(request).await.into_response()

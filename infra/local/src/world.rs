@@ -197,9 +197,9 @@ impl World {
         Ok(subscriber)
     }
 
-    /// Carries everything to its end: Telegram's updates and Stripe's events through their webhooks, both queues through
-    /// their functions and the assistants' turns, until nothing is left to do. Moves a manual clock on while messages
-    /// are put off.
+    /// Carries everything to its end: Telegram's updates and Stripe's events through their webhooks, both queues
+    /// through their functions and the assistants' turns, until nothing is left to do. Moves a manual clock on while
+    /// messages are put off.
     pub async fn settle(&self) {
         loop {
             let delivered = self.telegram.deliver().await.len() + self.stripe.deliver().await.len();

@@ -25,7 +25,7 @@ pub const LIFETIME: Duration = Duration::from_secs(600);
 pub const UNDO_LIFETIME: Duration = Duration::from_secs(3600);
 
 /// Display names beyond this are cut: a link has to fit a Telegram button, and a page a phone.
-const MAX_NAME_CHARACTERS: usize = 64;
+pub(super) const MAX_NAME_CHARACTERS: usize = 64;
 
 /// What one consent asks for: a service, or both at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

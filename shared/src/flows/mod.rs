@@ -3,6 +3,8 @@
 #[cfg(all(feature = "store", feature = "google", feature = "vault"))]
 pub mod access_token;
 #[cfg(feature = "tokens")]
+pub mod billing_link;
+#[cfg(feature = "tokens")]
 pub mod connect_link;
 #[cfg(all(feature = "store", feature = "queue"))]
 pub mod disconnect;

@@ -1,4 +1,4 @@
-//! The pages a person sees on the way to Google and back: one look, no script, nothing from elsewhere.
+//! The pages a person sees on the way to Google or Stripe and back: one look, no script, nothing from elsewhere.
 
 use std::fmt::Write as _;
 
@@ -75,6 +75,27 @@ impl Page {
     pub fn leading_to(mut self, origin: String) -> Self {
         self.form_targets.push(origin);
         self
+    }
+
+    /// Adds a link out of the page, such as back to the bot.
+    #[must_use]
+    pub fn link(self, url: &str, label: &str) -> Self {
+        self.html(format_args!("<p><a href=\"{}\">{}</a></p>", escape(url), escape(label)))
+    }
+
+    /// Adds a picture of dark and light squares, `width` in a row, with the light margin that cameras need.
+    #[must_use]
+    pub fn squares(self, width: usize, dark: &[bool]) -> Self {
+        const MARGIN: usize = 4;
+        let mut path = String::new();
+        for (place, _) in dark.iter().enumerate().filter(|(_, dark)| **dark) {
+            let _ = write!(path, "M{} {}h1v1h-1z", place % width + MARGIN, place / width + MARGIN);
+        }
+        let side = width + 2 * MARGIN;
+        self.html(format_args!(
+            "<svg class=\"squares\" viewBox=\"0 0 {side} {side}\" role=\"img\" aria-label=\"QR code\">\
+             <path fill=\"#fff\" d=\"M0 0h{side}v{side}h-{side}z\"/><path fill=\"#000\" d=\"{path}\"/></svg>"
+        ))
     }
 
     /// Adds text to be copied as a whole.
@@ -160,9 +181,10 @@ mod tests {
             .facts(&[(HOSTILE, HOSTILE)])
             .form(HOSTILE, &[(HOSTILE, HOSTILE)], Button::Main, HOSTILE)
             .copyable(HOSTILE)
+            .link(HOSTILE, HOSTILE)
             .code(HOSTILE);
         assert!(!page.body.contains("<script") && !page.title.contains('<'));
-        assert_eq!(page.body.matches("&lt;script&gt;").count(), 9);
+        assert_eq!(page.body.matches("&lt;script&gt;").count(), 11);
     }
 
     #[test]

@@ -62,7 +62,7 @@ checks! {
     every_route_is_served_and_every_path_served_has_a_route:
         "POST /oauth/{provider}/undo" => "POST /oauth/{provider}/redo";
     a_function_has_the_variables_that_it_reads_and_no_others:
-        "SUBSCRIBE_URL:" => "SUBSCRIPTION_URL:";
+        "TELEGRAM_BOT_USERNAME:" => "TELEGRAM_BOT_NAME:";
 }
 
 fn every_function_has_its_resource_and_every_resource_its_function(template: &Template) {
@@ -321,6 +321,7 @@ fn router(name: &str, env: &Env) -> Option<Router> {
         "oauth-callback" => oauth_callback::router(oauth_callback::App::new(env, clock).expect(name)),
         "runtime-gmail" => runtime_gmail::router(runtime_gmail::App::new(env, clock).expect(name)),
         "runtime-calendar" => runtime_calendar::router(runtime_calendar::App::new(env, clock).expect(name)),
+        "billing-session" => billing_session::router(billing_session::App::new(env, clock).expect(name)),
         "stripe-webhook" => stripe_webhook::router(stripe_webhook::App::new(env, clock).expect(name)),
         _ => return None,
     })
