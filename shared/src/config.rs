@@ -158,13 +158,19 @@ impl Env {
     /// # Errors
     /// [`ConfigError::Invalid`] when the setting is not an absolute http(s) address.
     pub fn url(&self, name: &str, default: &str) -> Result<String, ConfigError> {
-        let text = self.optional(name).unwrap_or(default).trim_end_matches('/');
-        match Url::parse(text) {
-            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(text.to_owned()),
-            Ok(_) | Err(_) => {
-                Err(ConfigError::Invalid { name: name.to_owned(), hint: "an address such as https://api.example.com" })
-            }
-        }
+        address(self.optional(name).unwrap_or(default)).ok_or_else(|| ConfigError::Invalid {
+            name: name.to_owned(),
+            hint: "an address such as https://api.example.com",
+        })
+    }
+
+    /// The addresses of several services, separated by commas, each without a trailing slash; at least one.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when there is none, or one is not an absolute http(s) address.
+    pub fn urls(&self, name: &str, hint: &'static str) -> Result<Vec<String>, ConfigError> {
+        let addresses = self.required(name, hint)?.split(',').map(|text| address(text.trim()));
+        addresses.collect::<Option<_>>().ok_or_else(|| ConfigError::Invalid { name: name.to_owned(), hint })
     }
 
     /// A whole number with a default and bounds (inclusive).
@@ -219,6 +225,13 @@ impl Env {
     }
 }
 
+/// An absolute http(s) address, without a trailing slash.
+fn address(text: &str) -> Option<String> {
+    let text = text.trim_end_matches('/');
+    let url = Url::parse(text).ok()?;
+    (matches!(url.scheme(), "http" | "https") && url.has_host()).then(|| text.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -237,6 +250,9 @@ mod tests {
         assert_eq!(env.url("A", "").expect("valid"), "https://example.com");
         assert_eq!(env.url("Z", "https://vendor.example").expect("default"), "https://vendor.example");
         assert!(env.url("B", "").is_err() && env.url("C", "").is_err());
+        let env = Env::from_pairs([("D", "https://a.example/, https://b.example"), ("E", "https://a.example,")]);
+        assert_eq!(env.urls("D", "").expect("valid"), ["https://a.example", "https://b.example"]);
+        assert!(env.urls("E", "").is_err() && env.urls("Z", "").is_err());
     }
 
     #[test]

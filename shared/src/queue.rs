@@ -10,7 +10,10 @@ use aws_sdk_sqs::operation::change_message_visibility::{
     ChangeMessageVisibility, ChangeMessageVisibilityError, ChangeMessageVisibilityInput, ChangeMessageVisibilityOutput,
 };
 use aws_sdk_sqs::operation::send_message::{SendMessage, SendMessageError, SendMessageInput, SendMessageOutput};
-use aws_sdk_sqs::types::MessageAttributeValue;
+use aws_sdk_sqs::operation::send_message_batch::{
+    SendMessageBatch, SendMessageBatchError, SendMessageBatchInput, SendMessageBatchOutput,
+};
+use aws_sdk_sqs::types::{MessageAttributeValue, SendMessageBatchRequestEntry};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -25,6 +28,7 @@ pub use dead_letters::{DeadLetter, DeadLetters};
 crate::aws::requests! {
     ChangeMessageVisibilityInput: ChangeMessageVisibility =>
         ChangeMessageVisibilityOutput, ChangeMessageVisibilityError;
+    SendMessageBatchInput: SendMessageBatch => SendMessageBatchOutput, SendMessageBatchError;
     SendMessageInput: SendMessage => SendMessageOutput, SendMessageError;
 }
 
@@ -36,6 +40,10 @@ pub const BASE64: &str = "base64";
 /// The longest update that always fits a message of at most 1 MiB, even as base64.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
 pub const LARGEST_UPDATE: usize = 767 * 1024;
+
+/// The most messages of one call.
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html>
+const MAX_BATCH: usize = 10;
 
 /// The longest time a message can be put off.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html>
@@ -152,6 +160,11 @@ fn is_allowed(character: char) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "job", rename_all = "snake_case")]
 pub enum RefreshJob {
+    /// Look at connections that are due: what each needs, its row says.
+    Due {
+        /// Which, those of one tenant side by side.
+        connections: Vec<(TenantId, Provider)>,
+    },
     /// Remove a revoked connection's tokens.
     Disconnect {
         /// Whose connection.
@@ -194,12 +207,34 @@ impl<J: Serialize> Jobs<J> {
     /// # Errors
     /// [`Error`]; the job may be on the queue all the same.
     pub async fn send_later(&self, job: &J, delay: Duration) -> Result<(), Error> {
-        let body = serde_json::to_string(job).map_err(|error| Error { reason: error.to_string() })?;
-        let request = SendMessageInput::builder().queue_url(&self.url).message_body(body);
+        let request = SendMessageInput::builder().queue_url(&self.url).message_body(body(job)?);
         let seconds = i32::try_from(delay.min(MAX_DELAY).as_secs()).unwrap_or_default();
         let request = if seconds > 0 { request.delay_seconds(seconds) } else { request };
         self.service.send(request.build()).await.map(|_| ()).map_err(|error| unavailable(&error))
     }
+
+    /// Puts jobs on the queue, ten with each call.
+    ///
+    /// # Errors
+    /// [`Error`]; some or all of the jobs may be on the queue all the same.
+    pub async fn send_all(&self, jobs: &[J]) -> Result<(), Error> {
+        for jobs in jobs.chunks(MAX_BATCH) {
+            let mut request = SendMessageBatchInput::builder().queue_url(&self.url);
+            for (place, job) in jobs.iter().enumerate() {
+                let entry = SendMessageBatchRequestEntry::builder().id(place.to_string()).message_body(body(job)?);
+                request = request.entries(entry.build().map_err(|error| Error { reason: error.to_string() })?);
+            }
+            let answer = self.service.send(request.build()).await.map_err(|error| unavailable(&error))?;
+            if let Some(refused) = answer.failed.first() {
+                return Err(Error { reason: refused.code.clone() });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn body<J: Serialize>(job: &J) -> Result<String, Error> {
+    serde_json::to_string(job).map_err(|error| Error { reason: error.to_string() })
 }
 
 fn unavailable<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> Error {
@@ -215,6 +250,11 @@ mod tests {
         let job = RefreshJob::Disconnect { tenant_id: TenantId::random(), provider: Provider::Gmail };
         let wire = serde_json::to_value(&job).expect("serializable");
         assert_eq!(wire["job"], "disconnect");
+        assert_eq!(serde_json::from_value::<RefreshJob>(wire).expect("readable"), job);
+        let tenant = TenantId::random();
+        let job = RefreshJob::Due { connections: Provider::ALL.map(|provider| (tenant, provider)).into() };
+        let wire = serde_json::to_value(&job).expect("serializable");
+        assert_eq!(wire["connections"][0], serde_json::json!([tenant, "gmail"]));
         assert_eq!(serde_json::from_value::<RefreshJob>(wire).expect("readable"), job);
     }
 

@@ -8,7 +8,7 @@ use nbhd::domain::integration::{Provider, Status};
 use nbhd::flows::access_token::Denied;
 use nbhd::flows::lease;
 use nbhd::flows::stored_token::Readable;
-use nbhd_sim::google::Endpoint;
+use nbhd_sim::google::{Endpoint, Rotation};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -61,7 +61,7 @@ async fn the_old_refresh_token_is_kept_when_google_returns_none() {
 #[tokio::test]
 async fn a_new_refresh_token_replaces_the_old() {
     let world = World::connected().await;
-    world.google.rotates_refresh_tokens(true);
+    world.google.rotates_refresh_tokens(Rotation::AtOnce);
     let before = stored(&world);
     for _ in 0..3 {
         world.later(HOUR);

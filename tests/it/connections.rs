@@ -1,24 +1,33 @@
 //! What the tests of connections share: a table, the refresh queue, a vault and Google, and a person who has connected.
 
+use std::convert::Infallible;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use nbhd::clock::{Clock, Timestamp, Waiter};
 use nbhd::config::Env;
-use nbhd::domain::ids::TenantId;
+use nbhd::domain::ids::{ChatId, TenantId};
 use nbhd::domain::integration::{Integration, Provider};
+use nbhd::domain::refresh;
 use nbhd::domain::scope::Granted;
+use nbhd::domain::tenant::{Lifecycle, Tenant};
 use nbhd::flows::access_token::Broker;
 use nbhd::flows::stored_token::StoredToken;
 use nbhd::store::Store;
 use nbhd_sim::azure::Azure;
 use nbhd_sim::google::Google;
 use nbhd_sim::journal::Journal;
+use nbhd_sim::pump::{Limits, Pump};
 use nbhd_sim::sqs::{REFRESH, Sqs};
 use nbhd_sim::table::Table;
+use nbhd_sim::telegram::Telegram;
+use scheduled_refresh::{App, Report};
 use secrecy::ExposeSecret as _;
 
 pub(crate) const ADA: &str = "ada@example.com";
 pub(crate) const WORK: &str = "ada@work.example";
+pub(crate) const CHAT: ChatId = ChatId(1001);
+const BOT_TOKEN: &str = "123456:token-of-the-bot";
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
 pub(crate) struct World {
@@ -28,6 +37,7 @@ pub(crate) struct World {
     pub(crate) sqs: Sqs,
     pub(crate) azure: Azure,
     pub(crate) google: Google,
+    pub(crate) telegram: Telegram,
     pub(crate) env: Env,
     pub(crate) store: Store,
     pub(crate) tenant: TenantId,
@@ -48,9 +58,13 @@ impl World {
         for account in [ADA, WORK] {
             google.has_account(account, "Ada", "Europe/London");
         }
-        let env = settings(&table, &sqs, &azure, &google);
+        let telegram = Telegram::start(BOT_TOKEN, "nbhd_bot", clock.clone(), journal.clone()).await.expect("Telegram");
+        telegram.knows(CHAT.0, "Ada");
+        let env = settings(&table, &sqs, &azure, &google).with("TELEGRAM_API_URL", telegram.base_url());
         let store = Store::new(&env).expect("complete settings");
-        Self { clock, journal, table, sqs, azure, google, env, store, tenant: TenantId::random() }
+        let tenant = Tenant { lifecycle: Lifecycle::Active, ..Tenant::new(TenantId::random(), CHAT) };
+        store.save_tenant(&tenant, None).await.expect("a new tenant");
+        Self { clock, journal, table, sqs, azure, google, telegram, env, store, tenant: tenant.tenant_id }
     }
 
     /// Ada has connected Gmail just now.
@@ -81,7 +95,7 @@ impl World {
             secret_version,
             ..Integration::new(self.tenant, provider, now)
         };
-        self.save(&row, read.map(|row| row.version)).await
+        self.save(&refresh::scheduled(row, now), read.map(|row| row.version)).await
     }
 
     /// The row of Ada's Gmail.
@@ -124,6 +138,31 @@ impl World {
         broker.expect("complete settings").waiting_by(waiter)
     }
 
+    /// The clock strikes: what is due is put on the queue, by a process of its own.
+    pub(crate) async fn tick(&self) -> Report {
+        scheduled_refresh::tick(&self.app(), "tick").await
+    }
+
+    /// What the queue holds is worked off, each job by a process of its own, as often as it can be received now.
+    pub(crate) async fn work(&self) -> Report {
+        let total = Mutex::new(Report::default());
+        let pump = Pump::new(&self.sqs, REFRESH, &self.clock, Limits::default(), |event| {
+            let (app, total) = (self.app(), &total);
+            async move {
+                let (report, response) = scheduled_refresh::handle(&app, event, "work").await;
+                total.lock().expect("no panic").add(report);
+                Ok::<_, Infallible>(response)
+            }
+        });
+        pump.drain().await;
+        total.into_inner().expect("no panic")
+    }
+
+    /// A process of `scheduled-refresh`.
+    pub(crate) fn app(&self) -> App {
+        App::new(&self.env, self.clock.clone()).expect("complete settings")
+    }
+
     pub(crate) fn later(&self, by: Duration) {
         self.clock.advance(by);
     }
@@ -133,6 +172,9 @@ fn settings(table: &Table, sqs: &Sqs, azure: &Azure, google: &Google) -> Env {
     let mut settings = vec![
         ("TABLE_NAME", nbhd_sim::table::NAME.to_owned()),
         ("REFRESH_QUEUE_URL", sqs.url(REFRESH)),
+        ("TELEGRAM_BOT_TOKEN", BOT_TOKEN.to_owned()),
+        ("LINK_SIGNING_KEY", "link-signing-key-of-these-tests-0123".to_owned()),
+        ("PUBLIC_BASE_URL", "https://nbhd.example".to_owned()),
         ("AWS_ENDPOINT_URL_DYNAMODB", table.base_url()),
         ("AWS_ENDPOINT_URL_SQS", sqs.base_url()),
         ("AWS_REGION", "us-east-1".to_owned()),

@@ -11,10 +11,22 @@ use scheduled_refresh::{App, Report, handle};
 
 use crate::connections::{ADA, WORK, World};
 
-const DONE: Report = Report { found: 1, disconnected: 1, left_alone: 0, skipped_leased: 0, failed: 0 };
-const LEFT_ALONE: Report = Report { found: 1, disconnected: 0, left_alone: 1, skipped_leased: 0, failed: 0 };
-const LEASED: Report = Report { found: 1, disconnected: 0, left_alone: 0, skipped_leased: 1, failed: 0 };
-const FAILED: Report = Report { found: 1, disconnected: 0, left_alone: 0, skipped_leased: 0, failed: 1 };
+const NONE: Report = Report {
+    due: 1,
+    refreshed: 0,
+    expired: 0,
+    deferred: 0,
+    failed: 0,
+    skipped_leased: 0,
+    oldest_overdue_s: 0,
+    told: 0,
+    disconnected: 0,
+    left_alone: 0,
+};
+const DONE: Report = Report { disconnected: 1, ..NONE };
+const LEFT_ALONE: Report = Report { left_alone: 1, ..NONE };
+const LEASED: Report = Report { skipped_leased: 1, ..NONE };
+const FAILED: Report = Report { failed: 1, ..NONE };
 
 #[tokio::test]
 async fn a_disconnect_revokes_at_once_and_queues_the_rest() {
@@ -138,7 +150,7 @@ async fn the_last_of_two_disconnected_services_ends_the_grant() {
     world.connects(Provider::GoogleCalendar, ADA).await;
     for provider in Provider::ALL {
         let queue = Queues::new(&world.env).expect("settings").refresh(&world.sqs.url(REFRESH));
-        disconnect::request(&world.store, &queue, world.tenant, provider).await.expect("revoked");
+        disconnect::request(&world.store, &queue, world.tenant, provider, world.clock.now()).await.expect("revoked");
     }
     for provider in Provider::ALL {
         assert_eq!(run(&world, &body(&world, provider)).await.0, DONE);
@@ -232,7 +244,7 @@ async fn only_the_jobs_that_failed_come_up_again() {
         r#"{"job":"unheard-of"}"#.to_owned(),
     ];
     let (report, response) = run_batch(&world, &bodies).await;
-    assert_eq!(report, Report { found: 4, disconnected: 1, left_alone: 1, skipped_leased: 0, failed: 2 });
+    assert_eq!(report, Report { due: 4, disconnected: 1, left_alone: 1, failed: 2, ..NONE });
     let failed: Vec<String> = response.batch_item_failures.into_iter().map(|item| item.item_identifier).collect();
     assert_eq!(failed, ["0", "3"]);
 }
@@ -247,7 +259,9 @@ async fn assert_is_disconnected(world: &World) {
 /// The person disconnects Gmail; whether there was a connection.
 async fn request(world: &World) -> bool {
     let queue = Queues::new(&world.env).expect("settings").refresh(&world.sqs.url(REFRESH));
-    disconnect::request(&world.store, &queue, world.tenant, Provider::Gmail).await.expect("table and queue are up")
+    disconnect::request(&world.store, &queue, world.tenant, Provider::Gmail, world.clock.now())
+        .await
+        .expect("table and queue are up")
 }
 
 /// The job of Ada's Gmail comes up, in a process of its own.

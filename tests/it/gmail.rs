@@ -1,5 +1,7 @@
 //! `runtime-gmail`: a tenant's mail for its own runtime, and every error by its name.
 
+use std::time::Duration;
+
 use nbhd::domain::ids::TenantId;
 use nbhd::domain::integration::{Provider, Status};
 use nbhd::domain::secrets::KeyHash;
@@ -331,5 +333,6 @@ async fn store_unavailable_whether_table_or_vault_is_down() {
     assert_eq!(answer.error(), (503, "store_unavailable".to_owned()));
     assert!(answer.retry_after().is_some());
     world.azure.vault.recovers();
+    world.clock.advance(Duration::from_secs(11));
     assert_eq!(world.get(LIST).await.status, 200);
 }

@@ -6,7 +6,7 @@ use nbhd::config::Env;
 use nbhd::domain::integration::Provider;
 use nbhd::providers;
 use nbhd::providers::google::oauth::{Client, Error, Tokens};
-use nbhd_sim::google::{Endpoint, Failure, Scopes};
+use nbhd_sim::google::{Endpoint, Failure, Rotation, Scopes};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::google_world::{CALENDAR, GMAIL, PERSON, REDIRECT, World};
@@ -48,7 +48,7 @@ async fn a_refresh_keeps_the_refresh_token_unless_google_sends_another() {
     assert_ne!(kept.access_token.expose_secret(), first.access_token.expose_secret());
     assert_eq!(kept.refresh_token.expect("kept").expose_secret(), old.expose_secret());
 
-    world.google.rotates_refresh_tokens(true);
+    world.google.rotates_refresh_tokens(Rotation::AtOnce);
     let rotated = client(&world).refresh(&old).await.expect("tokens");
     assert_ne!(rotated.refresh_token.expect("sent").expose_secret(), old.expose_secret());
 }

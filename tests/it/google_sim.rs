@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use nbhd_sim::google::{Endpoint, Failure, Scopes};
+use nbhd_sim::google::{Endpoint, Failure, Rotation, Scopes};
 use serde_json::{Value, json};
 
 use crate::google_world::{CALENDAR, GMAIL, PERSON, REDIRECT, World};
@@ -191,15 +191,28 @@ async fn refresh_tokens_rotate_on_demand_and_the_hundred_and_first_ends_the_olde
     let world = World::start().await;
     let oldest =
         world.connect(GMAIL, &[("prompt", "consent")]).await["refresh_token"].as_str().expect("one").to_owned();
-    world.google.rotates_refresh_tokens(true);
+    world.google.rotates_refresh_tokens(Rotation::AtOnce);
     let rotated = world.refresh(&oldest).await.1["refresh_token"].as_str().expect("a new one").to_owned();
     assert_eq!(world.refresh(&oldest).await.1["error"], "invalid_grant");
-    world.google.rotates_refresh_tokens(false);
+    world.google.rotates_refresh_tokens(Rotation::Never);
     for _ in 0..100 {
         assert_eq!(world.refresh(&rotated).await.0, StatusCode::OK);
         world.connect(GMAIL, &[("prompt", "consent")]).await;
     }
     assert_eq!(world.refresh(&rotated).await.1["error"], "invalid_grant");
+}
+
+#[tokio::test]
+async fn a_replaced_refresh_token_can_be_honoured_until_the_new_one_is_used() {
+    let world = World::start().await;
+    world.google.rotates_refresh_tokens(Rotation::WhenUsed);
+    let first = world.connect(GMAIL, &[("prompt", "consent")]).await["refresh_token"].as_str().expect("one").to_owned();
+    let next = async |token: &str| world.refresh(token).await.1["refresh_token"].as_str().map(str::to_owned);
+    next(&first).await.expect("a new one, which gets lost");
+    let second = next(&first).await.expect("honoured");
+    let third = next(&second).await.expect("used");
+    assert_eq!(next(&first).await, None);
+    assert!(next(&third).await.is_some());
 }
 
 #[tokio::test]

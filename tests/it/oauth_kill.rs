@@ -9,7 +9,7 @@ use nbhd::domain::integration::{Integration, Provider, Status};
 use nbhd::domain::tenant::{Lifecycle, Tenant};
 use nbhd::flows::connect_link::Services;
 use nbhd::flows::lease;
-use nbhd::providers::azure::key_vault::Vault;
+use nbhd::providers::azure::vaults::Vaults;
 use nbhd_sim::google::{Endpoint, Scopes};
 
 use crate::oauth_world::{ADA_CHAT, World};
@@ -113,7 +113,8 @@ async fn a_name_that_is_softly_deleted_in_the_vault_is_used_again() {
     let world = World::start().await;
     world.connect(&mut world.browser(), Services::Google, &Scopes::All).await;
     let http = nbhd::http::client(&world.env).expect("a client");
-    let vault = Vault::new(&world.env, &http).expect("complete settings");
+    let vaults = Vaults::new(&world.env, &http, &world.clock).expect("complete settings");
+    let vault = vaults.recorded(None).expect("the first");
     for provider in Provider::ALL {
         let mut row = world.row(world.ada, provider).await.expect("a row");
         let version = row.version;
@@ -138,11 +139,12 @@ async fn a_disconnect_job_at_work_is_waited_for() {
 
     // The job deletes the secret while the callback waits, and then gives the lease back.
     let http = nbhd::http::client(&world.env).expect("a client");
-    let vault = Arc::new(Vault::new(&world.env, &http).expect("complete settings"));
+    let vaults = Arc::new(Vaults::new(&world.env, &http, &world.clock).expect("complete settings"));
     let store = world.store.clone();
     let job = Waiter::hook(move |_| {
-        let (vault, store, leased) = (Arc::clone(&vault), store.clone(), leased.clone());
+        let (vaults, store, leased) = (Arc::clone(&vaults), store.clone(), leased.clone());
         async move {
+            let vault = vaults.recorded(None).expect("the first");
             vault.delete(&leased.secret_name).await.expect("deleted");
             vault.purge(&leased.secret_name).await.expect("purged");
             let released = Integration { lease_until: None, secret_version: String::new(), ..leased.clone() };

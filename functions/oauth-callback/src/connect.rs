@@ -7,6 +7,7 @@ use nbhd::clock::Timestamp;
 use nbhd::domain::integration::Provider;
 use nbhd::domain::scope::Granted;
 use nbhd::domain::tenant::{Tenant, TimeZone};
+use nbhd::flows::connect_link;
 use nbhd::flows::stored_token::StoredToken;
 use nbhd::providers::google::oauth::{self, Tokens};
 use nbhd::providers::telegram::MessageOptions;
@@ -22,7 +23,7 @@ use crate::result::Connected;
 use crate::save::{self, Consent, View};
 
 /// A spent nonce is remembered for longer than any token that carries it is valid.
-const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
+const REMEMBERED: Duration = connect_link::RECONNECT_LIFETIME.saturating_add(Duration::from_secs(24 * 3600));
 
 /// What only adorns the result (address, time zone, message) must not keep a person waiting for it.
 const PATIENCE: Duration = Duration::from_secs(4);

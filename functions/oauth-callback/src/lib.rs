@@ -18,7 +18,7 @@ use axum::routing::{get, post};
 use nbhd::clock::{Clock, Waiter};
 use nbhd::config::{ConfigError, Env};
 use nbhd::flows::connect_link::Links;
-use nbhd::providers::azure::key_vault::Vault;
+use nbhd::providers::azure::vaults::Vaults;
 use nbhd::providers::google::{calendar, oauth};
 use nbhd::providers::telegram::Bot;
 use nbhd::queue::{Jobs, Queues, RefreshJob};
@@ -32,7 +32,7 @@ pub struct App {
     disconnects: Jobs<RefreshJob>,
     google: Option<oauth::Client>,
     calendar: calendar::Client,
-    vault: Vault,
+    vaults: Vaults,
     bot: Bot,
     clock: Clock,
     waiter: Waiter,
@@ -50,7 +50,7 @@ impl App {
             disconnects: Queues::new(env)?.refresh(refresh_queue),
             google: oauth::Client::from_env(env, http.clone())?,
             calendar: calendar::Client::new(env, http.clone())?,
-            vault: Vault::new(env, &http)?,
+            vaults: Vaults::new(env, &http, &clock)?,
             bot: Bot::new(env, http)?,
             clock,
             waiter: Waiter::default(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use nbhd::clock::Timestamp;
 use nbhd::domain::ids::TenantId;
 use nbhd::domain::integration::{Integration, Provider, Status};
+use nbhd::domain::refresh;
 use nbhd::domain::tenant::{Tenant, TimeZone};
 use nbhd::flows::lease;
 use nbhd::flows::stored_token::StoredToken;
@@ -39,6 +40,7 @@ pub(crate) struct Consent<'a> {
 
 /// A version of a vault secret.
 struct Version {
+    vault: Option<String>,
     name: String,
     id: String,
 }
@@ -54,18 +56,20 @@ pub(crate) async fn save(app: &App, consent: &Consent<'_>, view: View) -> Result
             Ok(view) => view,
             Err(failure) => {
                 if failure == Failure::InvalidState {
-                    forget(app, tenant_id, &consent.providers).await;
+                    forget(app, &superseded).await;
                 }
                 return Err(failure);
             }
         };
-        let written = write_secrets(app, tenant_id, consent).await?;
+        let written = write_secrets(app, tenant_id, &rows, consent).await?;
         match app.store.save_connections(consent.connections(&tenant, &rows, &written)).await {
             Ok(()) => {
                 superseded.extend(
-                    rows.into_iter()
-                        .filter(|row| consent.providers.contains(&row.provider))
-                        .map(|row| Version { name: row.secret_name, id: row.secret_version }),
+                    rows.into_iter().filter(|row| consent.providers.contains(&row.provider)).map(|row| Version {
+                        vault: row.vault,
+                        name: row.secret_name,
+                        id: row.secret_version,
+                    }),
                 );
                 disable(app, &superseded).await;
                 return Ok(());
@@ -133,26 +137,37 @@ impl Consent<'_> {
     }
 
     fn integration(&self, tenant_id: TenantId, provider: Provider, secret: &Version) -> Integration {
-        Integration {
+        let row = Integration {
             granted: self.token.granted.clone(),
             account: self.token.account.clone(),
             expires_at: Some(self.token.expires_at),
+            vault: secret.vault.clone(),
             secret_name: secret.name.clone(),
             secret_version: secret.id.clone(),
             ..Integration::new(tenant_id, provider, self.at)
-        }
+        };
+        refresh::scheduled(row, self.at)
     }
 }
 
-/// Writes the tokens once for each service, in the order of `consent.providers`.
-async fn write_secrets(app: &App, tenant: TenantId, consent: &Consent<'_>) -> Result<Vec<Version>, Failure> {
+/// Writes the tokens once for each service, in the order of `consent.providers`: into the vault that has held them
+/// before, or else into the tenant's.
+async fn write_secrets(
+    app: &App,
+    tenant: TenantId,
+    rows: &[Integration],
+    consent: &Consent<'_>,
+) -> Result<Vec<Version>, Failure> {
     let value = consent.token.to_secret();
     let write_all = async {
         let mut written = Vec::with_capacity(consent.providers.len());
         for provider in &consent.providers {
             let name = Integration::secret_name(tenant, *provider);
-            let id = app.vault.set(&name, &value).await?;
-            written.push(Version { name, id });
+            let held = rows.iter().find(|row| row.provider == *provider);
+            let vault = held.and_then(|row| app.vaults.recorded(row.vault.as_deref()));
+            let vault = vault.unwrap_or_else(|| app.vaults.choose(tenant));
+            let id = vault.set(&name, &value).await?;
+            written.push(Version { vault: Some(vault.address().to_owned()), name, id });
         }
         Ok::<_, providers::Error>(written)
     };
@@ -167,8 +182,9 @@ async fn write_secrets(app: &App, tenant: TenantId, consent: &Consent<'_>) -> Re
 /// Makes versions unreadable that no row speaks of any more. One that is left is not reached by anyone either.
 async fn disable(app: &App, superseded: &[Version]) {
     let disable_all = async {
-        for Version { name, id } in superseded {
-            if let Err(error) = app.vault.disable(name, id).await {
+        for Version { vault, name, id } in superseded {
+            let Some(vault) = app.vaults.recorded(vault.as_deref()) else { continue };
+            if let Err(error) = vault.disable(name, id).await {
                 tracing::warn!(error = %error, "a superseded version of a secret was left readable");
             }
         }
@@ -178,10 +194,11 @@ async fn disable(app: &App, superseded: &[Version]) {
 }
 
 /// Takes the tokens of a tenant that was removed meanwhile out of the vault again.
-async fn forget(app: &App, tenant: TenantId, providers: &[Provider]) {
-    for provider in providers {
-        if let Err(error) = app.vault.delete(&Integration::secret_name(tenant, *provider)).await {
-            tracing::error!(error = %error, provider = provider.as_str(), "tokens of a removed tenant remain");
+async fn forget(app: &App, written: &[Version]) {
+    for Version { vault, name, .. } in written {
+        let Some(vault) = app.vaults.recorded(vault.as_deref()) else { continue };
+        if let Err(error) = vault.delete(name).await {
+            tracing::error!(error = %error, name, "tokens of a removed tenant remain");
         }
     }
 }

@@ -63,7 +63,7 @@ async fn end(app: &App, undo: &Undo) -> Result<(), disconnect::Error> {
     for provider in &undo.providers {
         let row = app.store.integration(undo.tenant_id, *provider).await?;
         if row.is_some_and(|row| row.connected_at == undo.connected_at) {
-            disconnect::request(&app.store, &app.disconnects, undo.tenant_id, *provider).await?;
+            disconnect::request(&app.store, &app.disconnects, undo.tenant_id, *provider, app.clock.now()).await?;
         }
     }
     Ok(())

@@ -5,7 +5,7 @@ use nbhd::domain::integration::{Integration, Provider, Status};
 use nbhd::flows::lease;
 use nbhd::flows::stored_token::Readable;
 use nbhd::providers;
-use nbhd::providers::azure::key_vault;
+use nbhd::providers::azure::key_vault::{self, Vault};
 use nbhd::store;
 use nbhd::telemetry::metric;
 use secrecy::SecretString;
@@ -44,6 +44,8 @@ pub(crate) enum Error {
     Google(#[source] providers::Error),
     #[error("our Google client is not configured")]
     NotConfigured,
+    #[error("the connection's vault is not among the settings")]
+    VaultUnknown,
 }
 
 /// Does the job under the connection's lease, which keeps out a refresh and a reconnect: both would write the very
@@ -56,7 +58,13 @@ pub(crate) async fn run(app: &App, tenant: TenantId, provider: Provider) -> Resu
     let Some(leased) = lease::try_take(&app.store, &row, app.clock.now()).await? else { return Ok(Outcome::Leased) };
     let removed = remove(app, &leased).await;
     let released = match &removed {
-        Ok(()) => Integration { secret_version: String::new(), expires_at: None, lease_until: None, ..leased.clone() },
+        Ok(()) => Integration {
+            secret_version: String::new(),
+            expires_at: None,
+            lease_until: None,
+            due: None,
+            ..leased.clone()
+        },
         Err(_) => Integration { lease_until: None, ..leased.clone() },
     };
     let saved = app.store.save_integration(&released, Some(leased.version)).await;
@@ -73,13 +81,18 @@ async fn remove(app: &App, row: &Integration) -> Result<(), Error> {
     {
         end_grant(app, &token).await?;
     }
-    app.vault.delete(&row.secret_name).await.map_err(Error::Vault)?;
-    app.vault.purge(&row.secret_name).await.map_err(Error::Vault)
+    let vault = vault(app, row)?;
+    vault.delete(&row.secret_name).await.map_err(Error::Vault)?;
+    vault.purge(&row.secret_name).await.map_err(Error::Vault)
+}
+
+fn vault<'a>(app: &'a App, row: &Integration) -> Result<&'a Vault, Error> {
+    app.refresher.vaults().recorded(row.vault.as_deref()).ok_or(Error::VaultUnknown)
 }
 
 /// A token of the connection; none when an earlier run deleted the secret, and so had ended the grant before.
 async fn what_opens_the_grant(app: &App, row: &Integration) -> Result<Option<SecretString>, Error> {
-    match app.vault.latest(&row.secret_name).await {
+    match vault(app, row)?.latest(&row.secret_name).await {
         Ok(secret) => {
             let tokens = Readable::read(&secret.value);
             Ok(tokens.refresh_token.or(tokens.access_token))
@@ -101,7 +114,7 @@ async fn is_needed_elsewhere(app: &App, row: &Integration) -> Result<bool, Error
     Ok(false)
 }
 
-fn may_share_account(one: &Integration, other: &Integration) -> bool {
+pub(crate) fn may_share_account(one: &Integration, other: &Integration) -> bool {
     match (&one.account, &other.account) {
         (Some(one), Some(other)) => one.eq_ignore_ascii_case(other),
         (None, _) | (_, None) => true,
@@ -110,7 +123,7 @@ fn may_share_account(one: &Integration, other: &Integration) -> bool {
 
 /// Google's refusal is its final word: there is nothing to end. Anything else is no word, and the job comes up again.
 async fn end_grant(app: &App, token: &SecretString) -> Result<(), Error> {
-    let google = app.google.as_ref().ok_or(Error::NotConfigured)?;
+    let google = app.refresher.google().ok_or(Error::NotConfigured)?;
     match google.revoke(token).await {
         Ok(()) => Ok(()),
         Err(error) if error.is_retryable() => Err(Error::Google(error)),

@@ -1,46 +1,62 @@
-//! Works off the `refresh` queue: removes what is left of connections that were revoked.
+//! Keeps connections fresh, tells people when one ended, and removes what is left of those they ended.
 //!
-//! A job may come twice, at once, or be stopped anywhere: what it finds done it leaves, and what it could not do comes
-//! up again with the message.
+//! The clock ([`tick`]) finds what is due and fans it out to the `refresh` queue; the queue ([`handle`]) works it off.
+//! A tick writes nothing to the table: a row's due time is moved only by the work done on it. So a tick that is killed
+//! forgets nothing, and of two that overlap the second finds rows that are leased, or no longer due. What each row
+//! needs, its status says: Active, a refresh; Expired, a message to its person; Revoked, the removal of its tokens.
 
 mod disconnect;
+mod notice;
+mod tick;
+mod work;
 
-use std::time::Instant;
-
-use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
+use aws_lambda_events::event::sqs::SqsEvent;
 use nbhd::clock::Clock;
 use nbhd::config::{ConfigError, Env};
-use nbhd::providers::azure::key_vault::Vault;
-use nbhd::providers::google::oauth;
-use nbhd::queue::RefreshJob;
+use nbhd::flows::connect_link::Links;
+use nbhd::flows::refresh::Refresher;
+use nbhd::providers::telegram::Bot;
+use nbhd::queue::{Jobs, Queues, RefreshJob};
 use nbhd::store::Store;
-use nbhd::telemetry::metric;
-use tracing::Instrument as _;
-use tracing::field::{Empty, display};
+use serde::Serialize;
+use serde_json::{Value, json};
 
-use disconnect::Outcome;
+pub use tick::tick;
+pub use work::handle;
 
 /// What the function holds.
 pub struct App {
     store: Store,
-    vault: Vault,
-    google: Option<oauth::Client>,
+    queue: Jobs<RefreshJob>,
+    refresher: Refresher,
+    links: Links,
+    bot: Bot,
     clock: Clock,
 }
 
-/// What became of a batch, by count; logged with each.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What became of a tick or of a batch, by count; logged and emitted with each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// Jobs in the batch.
-    pub found: usize,
+    /// Connections that a tick found due, or that a batch named.
+    pub due: usize,
+    /// Connections whose grant Google confirmed, as a rule with a fresh token.
+    pub refreshed: usize,
+    /// Connections that Google's last word ended.
+    pub expired: usize,
+    /// Connections left for a later tick: their vault asked to wait, or the time was up.
+    pub deferred: usize,
+    /// Connections that come up again because something failed.
+    pub failed: usize,
+    /// Connections that another worker is at.
+    pub skipped_leased: usize,
+    /// How long the most overdue connection that a tick found has been due, in seconds.
+    pub oldest_overdue_s: u32,
+    /// People who were told that a connection ended.
+    pub told: usize,
     /// Connections whose tokens are gone now.
     pub disconnected: usize,
-    /// Connections left alone: there is none, or it was connected again.
+    /// Connections that needed nothing (any more).
     pub left_alone: usize,
-    /// Jobs that come up again because another worker holds the connection's lease.
-    pub skipped_leased: usize,
-    /// Jobs that come up again because something failed.
-    pub failed: usize,
 }
 
 impl App {
@@ -50,59 +66,67 @@ impl App {
     /// [`ConfigError`] names the setting that is missing or unusable.
     pub fn new(env: &Env, clock: Clock) -> Result<Self, ConfigError> {
         let http = nbhd::http::client(env)?;
+        let store = Store::new(env)?;
+        let queue = env.required("REFRESH_QUEUE_URL", "the address of the queue of refresh jobs")?;
         Ok(Self {
-            store: Store::new(env)?,
-            vault: Vault::new(env, &http)?,
-            google: oauth::Client::from_env(env, http)?,
+            queue: Queues::new(env)?.refresh(queue),
+            refresher: Refresher::new(env, &http, store.clone(), clock.clone())?,
+            links: Links::from_env(env)?,
+            bot: Bot::new(env, http)?,
+            store,
             clock,
         })
     }
 }
 
-/// Handles a batch. What is reported as failed comes up again when its visibility timeout ends.
-pub async fn handle(app: &App, event: SqsEvent, request_id: &str) -> (Report, SqsBatchResponse) {
-    let mut report = Report { found: event.records.len(), ..Report::default() };
-    let mut response = SqsBatchResponse::default();
-    for record in event.records {
-        let span = tracing::info_span!("job", function = "scheduled-refresh", request_id, tenant_id = Empty);
-        let outcome = work_off(app, &record).instrument(span).await;
-        match outcome {
-            Some(Outcome::Disconnected) => report.disconnected += 1,
-            Some(Outcome::LeftAlone) => report.left_alone += 1,
-            Some(Outcome::Leased) => report.skipped_leased += 1,
-            None => report.failed += 1,
-        }
-        if matches!(outcome, None | Some(Outcome::Leased)) {
-            response.add_failure(record.message_id.unwrap_or_default());
-        }
+/// Takes an event: a batch of the queue's, or else the clock's.
+///
+/// # Errors
+/// When the event claims to be a batch and is none.
+pub async fn run(app: &App, event: Value, request_id: &str) -> Result<Value, serde_json::Error> {
+    if event.get("Records").is_none() {
+        return Ok(json!(tick(app, request_id).await));
     }
-    let Report { found, disconnected, left_alone, skipped_leased, failed } = report;
-    tracing::info!(request_id, found, disconnected, left_alone, skipped_leased, failed, "batch done");
-    (report, response)
+    let batch: SqsEvent = serde_json::from_value(event)?;
+    serde_json::to_value(handle(app, batch, request_id).await.1)
 }
 
-/// What became of one job; `None` when it failed.
-async fn work_off(app: &App, record: &SqsMessage) -> Option<Outcome> {
-    let Ok(job) = serde_json::from_str(record.body.as_deref().unwrap_or_default()) else {
-        metric("RefreshJobsUnreadable", 1);
-        tracing::error!(code = "unreadable", "the queue holds a record that is no job");
-        return None;
-    };
-    let RefreshJob::Disconnect { tenant_id, provider } = job;
-    tracing::Span::current().record("tenant_id", display(tenant_id));
-    let started = Instant::now();
-    let result = disconnect::run(app, tenant_id, provider).await;
-    let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    match result {
-        Ok(outcome) => {
-            tracing::info!(code = outcome.code(), provider = %provider, duration_ms, "job done");
-            Some(outcome)
-        }
-        Err(error) => {
-            let cause = std::error::Error::source(&error).map(display);
-            tracing::warn!(code = "failed", provider = %provider, duration_ms, error = %error, cause, "comes up again");
-            metric("DisconnectsFailed", 1);
-            None
-        }
+impl Report {
+    fn log(&self, request_id: &str, what: &str) {
+        let Self { due, refreshed, expired, deferred, failed, skipped_leased, oldest_overdue_s, .. } = *self;
+        let Self { told, disconnected, left_alone, .. } = *self;
+        tracing::info!(
+            request_id,
+            due,
+            refreshed,
+            expired,
+            deferred,
+            failed,
+            skipped_leased,
+            oldest_overdue_s,
+            told,
+            disconnected,
+            left_alone,
+            "{what} done"
+        );
     }
+
+    /// Adds what another part of the work found.
+    pub fn add(&mut self, other: Self) {
+        self.due += other.due;
+        self.refreshed += other.refreshed;
+        self.expired += other.expired;
+        self.deferred += other.deferred;
+        self.failed += other.failed;
+        self.skipped_leased += other.skipped_leased;
+        self.oldest_overdue_s = self.oldest_overdue_s.max(other.oldest_overdue_s);
+        self.told += other.told;
+        self.disconnected += other.disconnected;
+        self.left_alone += other.left_alone;
+    }
+}
+
+/// A count as a metric takes it.
+fn count(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }

@@ -31,7 +31,7 @@ impl App {
             }
             Command::Start => Ok(replies::start(chat, route.status == RouteStatus::Active)),
             Command::Connect => Ok(self.connect(route.tenant_id, update, now)),
-            Command::Disconnect(services) => self.disconnect(chat, route.tenant_id, services).await,
+            Command::Disconnect(services) => self.disconnect(chat, route.tenant_id, services, now).await,
             Command::Status => self.status(chat, route.tenant_id).await,
             Command::Billing => Ok(replies::billing(chat, self.portal_button(route, update, now))),
             Command::TimeZone(None) => self.current_zone(chat, route.tenant_id).await,
@@ -62,13 +62,19 @@ impl App {
         replies::connect(update.chat, buttons)
     }
 
-    async fn disconnect(&self, chat: ChatId, tenant: TenantId, services: Services) -> Result<Reply, Error> {
+    async fn disconnect(
+        &self,
+        chat: ChatId,
+        tenant: TenantId,
+        services: Services,
+        now: Timestamp,
+    ) -> Result<Reply, Error> {
         if services == Services::Unknown {
             return Ok(say(chat, "Send /disconnect, /disconnect gmail or /disconnect calendar."));
         }
         let mut ended = Vec::new();
         for provider in services.providers() {
-            if disconnect::request(&self.store, &self.refresh, tenant, provider).await? {
+            if disconnect::request(&self.store, &self.refresh, tenant, provider, now).await? {
                 ended.push(provider.display_name());
             }
         }

@@ -46,7 +46,7 @@ pub(crate) fn plain_settings() -> Vec<Setting> {
         ("PUBLIC_BASE_URL", "https://api.example.com"),
         ("TELEGRAM_BOT_USERNAME", "nbhd_bot"),
         ("GOOGLE_CLIENT_ID", "bench.apps.example.com"),
-        ("KEY_VAULT_URL", "https://bench.vault.azure.net"),
+        ("KEY_VAULT_URLS", "https://bench.vault.azure.net"),
         ("AZURE_TENANT_ID", "11111111-1111-1111-1111-111111111111"),
         ("AZURE_CLIENT_ID", "22222222-2222-2222-2222-222222222222"),
     ]

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
@@ -37,6 +37,9 @@ use crate::wiring::{self, Secrets};
 pub const API: &str = "api";
 /// The shared bot of the local world.
 pub const BOT_USERNAME: &str = "nbhd_local_bot";
+
+/// How often the clock strikes, as in `template.yaml`.
+const TICK: Duration = Duration::from_secs(5 * 60);
 
 /// An invocation of a queue's function under way.
 type Invoked<'w> = BoxFuture<'w, Result<SqsBatchResponse, Infallible>>;
@@ -214,6 +217,14 @@ impl World {
         }
     }
 
+    /// The clock strikes: what is due for a refresh is put on the queue; [`Self::settle`] works it off.
+    pub async fn tick_refresh(&self) -> scheduled_refresh::Report {
+        let started = Instant::now();
+        let report = scheduled_refresh::tick(&self.refresh, &Uuid::new_v4().to_string()).await;
+        self.trace.record("scheduled-refresh", "tick".to_owned(), format!("{} due", report.due), started.elapsed());
+        report
+    }
+
     /// Carries Telegram's updates through the webhook, and what the queue holds through one attempt each.
     pub async fn attempt(&self) {
         self.telegram.deliver().await;
@@ -224,7 +235,14 @@ impl World {
     pub async fn live(&self) -> Infallible {
         let _delivering = (self.telegram.keep_delivering(), self.stripe.keep_delivering());
         let (inbound, refreshes) = (self.inbound(), self.refreshes());
-        futures::future::join(inbound.run(), refreshes.run()).await.0
+        futures::future::join3(inbound.run(), refreshes.run(), self.keep_ticking()).await.0
+    }
+
+    async fn keep_ticking(&self) -> Infallible {
+        loop {
+            tokio::time::sleep(TICK).await;
+            self.tick_refresh().await;
+        }
     }
 
     fn runtimes(&self) -> Vec<Runtime> {

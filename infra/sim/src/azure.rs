@@ -1,4 +1,4 @@
-//! What functions need of Azure: Entra, a Key Vault and the resource manager under one certificate authority, and the
+//! What functions need of Azure: Entra, Key Vaults and the resource manager under one certificate authority, and the
 //! STS whose word Entra takes.
 
 use std::sync::Arc;
@@ -25,6 +25,10 @@ pub struct Azure {
     pub vault: KeyVault,
     /// The resource manager, which accepts Entra's tokens and knows the vault as [`VAULT`].
     pub arm: Arm,
+    /// More of them; see [`Azure::adds_vault`].
+    pub others: Vec<KeyVault>,
+    clock: Clock,
+    journal: Journal,
 }
 
 /// The vault's name in the scopes of roles.
@@ -40,16 +44,27 @@ impl Azure {
         let sts = Sts::start(clock.clone(), &journal).await?;
         let entra = Entra::start(&authority, &sts, clock.clone(), journal.clone()).await?;
         let vault = KeyVault::start(&authority, &entra, clock.clone(), journal.clone()).await?;
-        let arm = Arm::start(&authority, &entra, clock, journal).await?;
+        let arm = Arm::start(&authority, &entra, clock.clone(), journal.clone()).await?;
         arm.knows_vault(VAULT, &vault);
-        Ok(Self { authority, sts, entra, vault, arm })
+        Ok(Self { authority, sts, entra, vault, arm, others: Vec::new(), clock, journal })
+    }
+
+    /// Starts another empty vault; from now on it is among [`Self::settings`].
+    ///
+    /// # Errors
+    /// When no loopback port can be bound.
+    pub async fn adds_vault(&mut self) -> anyhow::Result<()> {
+        let vault = KeyVault::start(&self.authority, &self.entra, self.clock.clone(), self.journal.clone()).await?;
+        self.others.push(vault);
+        Ok(())
     }
 
     /// What a function needs to reach all of it.
     pub fn settings(&self) -> Vec<(&'static str, String)> {
         let mut settings = self.sts.settings();
         settings.extend(self.entra.settings());
-        settings.push(("KEY_VAULT_URL", self.vault.base_url()));
+        let vaults = std::iter::once(&self.vault).chain(&self.others);
+        settings.push(("KEY_VAULT_URLS", vaults.map(KeyVault::base_url).collect::<Vec<_>>().join(",")));
         settings.extend(self.arm.settings());
         settings.push(("CA_BUNDLE", self.authority.bundle().display().to_string()));
         settings

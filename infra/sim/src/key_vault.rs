@@ -124,10 +124,22 @@ impl KeyVault {
         self.inner.lock().secrets.live(name)?.versions.last().map(|version| version.value.clone())
     }
 
+    /// The value of one version of a secret that is not deleted, enabled or not.
+    pub fn value_of(&self, name: &str, version: &str) -> Option<String> {
+        let state = self.inner.lock();
+        let versions = &state.secrets.live(name)?.versions;
+        versions.iter().find(|known| known.id == version).map(|known| known.value.clone())
+    }
+
     /// Writes a new version past the API, as an operator would; returns its identifier.
     pub fn put(&self, name: &str, value: &str) -> String {
         let now = self.inner.clock.now();
         self.inner.lock().secrets.put(name, value, now)
+    }
+
+    /// Disables a version past the API, as an operator would.
+    pub fn disables(&self, name: &str, version: &str) {
+        self.inner.lock().secrets.disable(name, version);
     }
 
     /// The versions of a secret that is not deleted, oldest first, with whether each is enabled.

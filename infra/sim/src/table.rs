@@ -47,7 +47,29 @@ pub struct Call {
 struct Meter {
     interruption: Interruption,
     failing: bool,
+    /// After how many more requests one fails, and whether that one has its effect.
+    failing_at: Option<(usize, bool)>,
     calls: Vec<Call>,
+}
+
+impl Meter {
+    /// Whether this request fails; if so, whether it has its effect all the same.
+    fn failure(&mut self) -> Option<bool> {
+        if self.failing {
+            return Some(false);
+        }
+        match self.failing_at {
+            Some((0, has_effect)) => {
+                self.failing_at = None;
+                Some(has_effect)
+            }
+            Some((left, has_effect)) => {
+                self.failing_at = Some((left - 1, has_effect));
+                None
+            }
+            None => None,
+        }
+    }
 }
 
 impl Table {
@@ -73,6 +95,11 @@ impl Table {
     /// Answers every request with 500 from now on, or no longer.
     pub fn fail(&self, failing: bool) {
         lock(&self.meter).failing = failing;
+    }
+
+    /// Lets one request fail, after `passing` others; its effect happens all the same, or does not.
+    pub fn fail_after(&self, passing: usize, has_effect: bool) {
+        lock(&self.meter).failing_at = Some((passing, has_effect));
     }
 
     /// Every request since the start or the last [`Table::forget_calls`], oldest first.
@@ -164,9 +191,9 @@ fn create(database: &Database) -> anyhow::Result<()> {
 }
 
 async fn measure(State((engine, meter)): State<(Upstream, Arc<Mutex<Meter>>)>, request: Request) -> Response {
-    if lock(&meter).failing {
-        let error = json!({ "__type": "com.amazonaws.dynamodb.v20120810#InternalServerError", "message": "told to" });
-        return (StatusCode::INTERNAL_SERVER_ERROR, axum::Json(error)).into_response();
+    let failure = lock(&meter).failure();
+    if failure == Some(false) {
+        return failed();
     }
     let operation = operation(request.headers());
     let request = match ask_for_capacity(request).await {
@@ -182,7 +209,12 @@ async fn measure(State((engine, meter)): State<(Upstream, Arc<Mutex<Meter>>)>, r
         meter.interruption.clone()
     };
     interruption.passed().await;
-    Response::from_parts(head, Body::from(body))
+    if failure == Some(true) { failed() } else { Response::from_parts(head, Body::from(body)) }
+}
+
+fn failed() -> Response {
+    let error = json!({ "__type": "com.amazonaws.dynamodb.v20120810#InternalServerError", "message": "told to" });
+    (StatusCode::INTERNAL_SERVER_ERROR, axum::Json(error)).into_response()
 }
 
 fn operation(headers: &HeaderMap) -> String {

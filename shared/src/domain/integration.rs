@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::due::Due;
 use super::ids::{InvalidId, TenantId};
+use super::refresh::Failure;
 use super::scope::Granted;
 use crate::clock::Timestamp;
 
@@ -108,19 +109,28 @@ pub struct Integration {
     /// When the access token in the vault ends; `None` when unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
+    /// The address of the vault that holds its secret; the first one's where no other was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vault: Option<String>,
     /// The vault secret's name.
     pub secret_name: String,
     /// The version of that secret this row speaks of.
     pub secret_version: String,
-    /// Refreshes that failed in a row, transiently.
+    /// Refreshes that failed in a row, none of them finally.
     #[serde(default)]
     pub failures: u32,
+    /// How the last refresh failed; none when it did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+    /// When a runtime last used it, to within hours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used_at: Option<Timestamp>,
     /// Until when one worker alone may refresh it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease_until: Option<Timestamp>,
     /// When it was last connected.
     pub connected_at: Timestamp,
-    /// When the clock has to look at it; none when nothing is left to do.
+    /// When there is work to do: Active, to refresh it; Expired, to tell the person; Revoked, to remove its tokens.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub due: Option<Due>,
     /// Grows with every write; each write names the version it read.
@@ -137,9 +147,12 @@ impl Integration {
             granted: Granted::default(),
             account: None,
             expires_at: None,
+            vault: None,
             secret_name: Self::secret_name(tenant_id, provider),
             secret_version: String::new(),
             failures: 0,
+            failure: None,
+            used_at: Some(now),
             lease_until: None,
             connected_at: now,
             due: None,
@@ -150,6 +163,11 @@ impl Integration {
     /// The vault secret of a tenant's connection.
     pub fn secret_name(tenant: TenantId, provider: Provider) -> String {
         format!("google-{tenant}-{provider}")
+    }
+
+    /// Whether there is work to do on it at `now`.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        self.due.as_ref().is_some_and(|due| due.at <= now)
     }
 
     /// Whether it was disconnected and its tokens are gone: nothing is left of it but this row.

@@ -5,6 +5,7 @@ pub mod due;
 pub mod ids;
 pub mod integration;
 pub mod rate;
+pub mod refresh;
 pub mod route;
 pub mod scope;
 pub mod secrets;

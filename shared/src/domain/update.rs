@@ -99,7 +99,7 @@ impl Update {
 
 /// `First Last`, cut to a length a page can show and without characters that control, or turn around, what is beside
 /// them.
-fn display_name(user: &Value) -> String {
+pub fn display_name(user: &Value) -> String {
     let part = |name: &str| user[name].as_str().unwrap_or_default();
     let whole = format!("{} {}", part("first_name"), part("last_name"));
     whole

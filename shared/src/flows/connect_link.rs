@@ -21,6 +21,9 @@ use crate::tokens::{self, Claims, Purpose, Signer};
 /// How long a link, and after it the way through Google's consent, stays open.
 pub const LIFETIME: Duration = Duration::from_secs(600);
 
+/// How long the link in a message that we send of our own accord stays open: its reader may be asleep, or away.
+pub const RECONNECT_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// How long the result page can take a connection back; later there is `/disconnect`.
 pub const UNDO_LIFETIME: Duration = Duration::from_secs(3600);
 
@@ -137,8 +140,17 @@ impl Links {
 
     /// A link for the chat of `tenant_id`, of an identity of its own, valid for ten minutes.
     pub fn connect_url(&self, services: Services, tenant_id: TenantId, name: &str, now: Timestamp) -> String {
+        self.link(services, tenant_id, name, now, LIFETIME)
+    }
+
+    /// The same for a message that nobody asked for, valid for a week.
+    pub fn reconnect_url(&self, services: Services, tenant_id: TenantId, name: &str, now: Timestamp) -> String {
+        self.link(services, tenant_id, name, now, RECONNECT_LIFETIME)
+    }
+
+    fn link(&self, services: Services, tenant_id: TenantId, name: &str, now: Timestamp, lifetime: Duration) -> String {
         let name = name.chars().take(MAX_NAME_CHARACTERS).collect();
-        let link = self.signer.sign(Purpose::Connect, &Signer::new_jti(), &Connect { tenant_id, name }, now, LIFETIME);
+        let link = self.signer.sign(Purpose::Connect, &Signer::new_jti(), &Connect { tenant_id, name }, now, lifetime);
         self.authorize_url(services, &link)
     }
 

@@ -10,6 +10,8 @@ pub mod connect_link;
 pub mod disconnect;
 #[cfg(feature = "store")]
 pub mod lease;
+#[cfg(all(feature = "store", feature = "google", feature = "vault"))]
+pub mod refresh;
 #[cfg(all(feature = "store", feature = "google", feature = "vault", feature = "web"))]
 pub mod runtime_request;
 #[cfg(feature = "vault")]

@@ -66,6 +66,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the provider has surely seen nothing of the call.
+    pub fn is_unsent(&self) -> bool {
+        matches!(self, Self::Unreachable { timed_out: false, reason } if reason == "no connection")
+    }
+
     /// Whether the same call may succeed later without anything else changing.
     pub fn is_retryable(&self) -> bool {
         match self {

@@ -1,5 +1,6 @@
 //! The rows of a tenant's connections.
 
+use super::transaction::Transacted;
 use super::{Error, Store, encode, keys};
 use crate::domain::ids::TenantId;
 use crate::domain::integration::{Integration, Provider};
@@ -23,5 +24,24 @@ impl Store {
         let key = keys::integration(saved.tenant_id, saved.provider);
         self.replace(&key, encode("integration", &saved)?, read_version).await?;
         Ok(saved)
+    }
+
+    /// Writes connections of one tenant, all or none; each must still be as it was read. Returns them with their new
+    /// versions.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when one is not as it was read, [`Error::Unavailable`].
+    pub async fn save_integrations(&self, rows: &[Integration]) -> Result<Vec<Integration>, Error> {
+        let saved = rows.iter().map(|row| Integration { version: row.version + 1, ..row.clone() });
+        let saved: Vec<Integration> = saved.collect();
+        let mut items = Vec::with_capacity(rows.len());
+        for (row, read) in saved.iter().zip(rows) {
+            let key = keys::integration(row.tenant_id, row.provider);
+            items.push(self.replacing(&key, encode("integration", row)?, Some(read.version))?);
+        }
+        match self.transact(items).await? {
+            Transacted::Done => Ok(saved),
+            Transacted::Refused(_) => Err(Error::Conflict),
+        }
     }
 }

@@ -59,6 +59,8 @@ checks! {
         "Value: !Ref OauthCallback" => "Value: !Ref OauthAuthorize";
     every_count_in_the_code_has_an_alarm_or_a_reason_to_have_none:
         "MetricName: RowsCorrupt" => "MetricName: RowsBroken";
+    the_clock_ticks_and_somebody_hears_when_it_does_not:
+        "rate(5 minutes)" => "rate(5 hours)";
     every_route_is_served_and_every_path_served_has_a_route:
         "POST /oauth/{provider}/undo" => "POST /oauth/{provider}/redo";
     a_function_has_the_variables_that_it_reads_and_no_others:
@@ -232,8 +234,16 @@ fn an_alarm_watches_every_function_and_somebody_hears_it(template: &Template) {
 
 fn every_count_in_the_code_has_an_alarm_or_a_reason_to_have_none(template: &Template) {
     /// Counts of what goes well, or of what a person brought about.
-    const NO_ALARM: [&str; 5] =
-        ["ConnectionsRemoved", "IntegrationsConnected", "TokensRefreshed", "UpdatesDelivered", "UpdatesLimited"];
+    const NO_ALARM: [&str; 8] = [
+        "ConnectionsDue",
+        "ConnectionsRemoved",
+        "IntegrationsConnected",
+        "LeasesMet",
+        "RefreshesDeferred",
+        "TokensRefreshed",
+        "UpdatesDelivered",
+        "UpdatesLimited",
+    ];
     let alarms = template.alarms().into_iter().filter(|alarm| alarm["Namespace"] == "NBHD");
     let watched: BTreeSet<String> =
         alarms.map(|alarm| alarm["MetricName"].as_str().unwrap_or_default().to_owned()).collect();
@@ -241,6 +251,23 @@ fn every_count_in_the_code_has_an_alarm_or_a_reason_to_have_none(template: &Temp
     functions().iter().for_each(|name| counted.extend(literals_after(&format!("functions/{name}"), "metric(\"")));
     assert!(NO_ALARM.iter().all(|name| counted.remove(*name)), "`NO_ALARM` names a count that is in no code");
     assert_eq!(watched, counted, "left: alarms of template.yaml, right: counts in the code");
+}
+
+fn the_clock_ticks_and_somebody_hears_when_it_does_not(template: &Template) {
+    let (_, refresh) = &template.functions()["scheduled-refresh"];
+    let tick = &refresh["Properties"]["Events"]["Tick"];
+    assert_eq!(
+        (&tick["Type"], &tick["Properties"]["ScheduleExpression"]),
+        (&json!("ScheduleV2"), &json!("rate(5 minutes)"))
+    );
+    let alarms = template.alarms();
+    let overdue = alarms.iter().find(|alarm| alarm["MetricName"] == "OldestOverdueSeconds").expect("an alarm");
+    assert_eq!((&overdue["Statistic"], &overdue["TreatMissingData"]), (&json!("Maximum"), &json!("breaching")));
+    let share = alarms.iter().find(|alarm| alarm["Metrics"].is_array()).expect("an alarm on the share of failures");
+    let parts = list(&share["Metrics"]);
+    let names: BTreeSet<&str> =
+        parts.iter().filter_map(|part| part["MetricStat"]["Metric"]["MetricName"].as_str()).collect();
+    assert_eq!(names, ["TokenRefreshesFailed", "TokensRefreshed"].into());
 }
 
 fn every_route_is_served_and_every_path_served_has_a_route(template: &Template) {
@@ -332,7 +359,7 @@ fn settings(function: &Value) -> Env {
     let value = |name: &str| match name {
         "TELEGRAM_BOT_TOKEN" => "123456:a-token".to_owned(),
         "AZURE_TENANT_ID" | "AZURE_CLIENT_ID" => "11111111-1111-1111-1111-111111111111".to_owned(),
-        name if name.ends_with("_URL") => "http://127.0.0.1:9".to_owned(),
+        name if name.ends_with("_URL") || name.ends_with("_URLS") => "http://127.0.0.1:9".to_owned(),
         name => format!("{name}-with-32-or-more-characters-in-it"),
     };
     let given = variables(function).into_iter().map(|(name, _)| (name.clone(), value(&name)));

@@ -22,7 +22,7 @@ pub(super) struct Accounts {
     by_email: BTreeMap<String, Account>,
     codes: HashMap<String, Code>,
     access: HashMap<String, Access>,
-    pub(super) rotates: bool,
+    pub(super) rotation: Rotation,
     pub(super) issued: Vec<String>,
 }
 
@@ -41,7 +41,34 @@ pub(super) struct Account {
 #[derive(Debug, Default)]
 pub(super) struct Grant {
     pub(super) scopes: BTreeSet<String>,
-    refresh: Vec<(String, BTreeSet<String>)>,
+    refresh: Vec<Held>,
+}
+
+/// A refresh token, and those that came after it.
+#[derive(Debug)]
+struct Held {
+    token: String,
+    /// Its replacement, while nobody has used that.
+    successor: Option<String>,
+    scopes: BTreeSet<String>,
+}
+
+/// What becomes of a refresh token that was used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rotation {
+    /// It stays, as Google's do.
+    #[default]
+    Never,
+    /// The answer carries a new one, and the old one ends at once.
+    AtOnce,
+    /// The answer carries a new one, and the old one is honoured until that is used first.
+    WhenUsed,
+}
+
+impl Held {
+    fn is(&self, token: &str) -> bool {
+        self.token == token || self.successor.as_deref() == Some(token)
+    }
 }
 
 /// An authorization code and what it was issued for.
@@ -113,7 +140,7 @@ impl Accounts {
         let refresh = code.with_refresh_token.then(|| self.note("1//0"));
         let grant = self.by_email.get_mut(&code.email)?.grant.as_mut()?;
         if let Some(refresh) = &refresh {
-            grant.refresh.push((refresh.clone(), code.scopes.clone()));
+            grant.refresh.push(Held { token: refresh.clone(), successor: None, scopes: code.scopes.clone() });
             let surplus = grant.refresh.len().saturating_sub(REFRESH_TOKENS_PER_ACCOUNT);
             grant.refresh.drain(..surplus);
         }
@@ -122,23 +149,35 @@ impl Accounts {
 
     /// New tokens for a refresh token; `None` when it is unknown or dead.
     pub(super) fn refresh(&mut self, token: &str, now: Timestamp) -> Option<Tokens> {
-        let replacement = self.rotates.then(|| self.note("1//0"));
+        let rotation = self.rotation;
+        let replacement = (rotation != Rotation::Never).then(|| self.note("1//0"));
         let (email, held) = self.by_email.values_mut().find_map(|account| {
-            let held = account.grant.as_mut()?.refresh.iter_mut().find(|(known, _)| known == token)?;
+            let held = account.grant.as_mut()?.refresh.iter_mut().find(|held| held.is(token))?;
             Some((account.email.clone(), held))
         })?;
-        let scopes = held.1.clone();
-        if let Some(replacement) = &replacement {
-            held.0.clone_from(replacement);
+        let scopes = held.scopes.clone();
+        match (rotation, &replacement) {
+            (Rotation::AtOnce, Some(replacement)) => held.token.clone_from(replacement),
+            (Rotation::WhenUsed, Some(replacement)) => {
+                token.clone_into(&mut held.token);
+                held.successor = Some(replacement.clone());
+            }
+            (Rotation::Never | Rotation::AtOnce | Rotation::WhenUsed, _) => {}
         }
         Some(Tokens { access: self.access_token(&email, &scopes, now), refresh: replacement, scopes })
+    }
+
+    /// Whether [`Self::refresh`] would give tokens for this one.
+    pub(super) fn honours(&self, token: &str) -> bool {
+        let mut grants = self.by_email.values().filter_map(|account| account.grant.as_ref());
+        grants.any(|grant| grant.refresh.iter().any(|held| held.is(token)))
     }
 
     /// Ends the whole grant behind an access or refresh token; `false` when it opens nothing.
     pub(super) fn revoke(&mut self, token: &str, now: Timestamp) -> bool {
         let by_access = self.opened_by(token, now).map(|access| access.email.clone());
         let holds = |account: &&Account| {
-            account.grant.as_ref().is_some_and(|grant| grant.refresh.iter().any(|(known, _)| known == token))
+            account.grant.as_ref().is_some_and(|grant| grant.refresh.iter().any(|held| held.is(token)))
         };
         let email = by_access.or_else(|| self.by_email.values().find(holds).map(|account| account.email.clone()));
         email.and_then(|email| self.by_email.get_mut(&email)).is_some_and(|account| account.grant.take().is_some())

@@ -29,6 +29,7 @@ use nbhd::clock::Clock;
 use crate::journal::Journal;
 use crate::server::Server;
 use accounts::Accounts;
+pub use accounts::Rotation;
 use calendar::Calendar;
 pub use consent::{Refusal, Scopes};
 use faults::Faults;
@@ -202,9 +203,14 @@ impl Google {
         state.accounts.expect(email).grant.as_ref().map(|grant| grant.scopes.clone()).unwrap_or_default()
     }
 
-    /// Whether refresh answers carry a new refresh token and end the old one; Google does not, by default.
-    pub fn rotates_refresh_tokens(&self, rotates: bool) {
-        self.world.lock().accounts.rotates = rotates;
+    /// What becomes of a refresh token that was used.
+    pub fn rotates_refresh_tokens(&self, rotation: Rotation) {
+        self.world.lock().accounts.rotation = rotation;
+    }
+
+    /// Whether the token endpoint would take this refresh token.
+    pub fn honours(&self, refresh_token: &str) -> bool {
+        self.world.lock().accounts.honours(refresh_token)
     }
 
     /// Every code and token ever issued, for tests that search for them where they must not be.

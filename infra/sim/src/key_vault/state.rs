@@ -108,6 +108,12 @@ impl Secrets {
         secret.add(Parameters { value: Some(value.to_owned()), ..Parameters::default() }, now).id.clone()
     }
 
+    pub(super) fn disable(&mut self, name: &str, id: &str) {
+        if let Some(version) = self.by_name.get_mut(name).and_then(|secret| secret.version_mut(Some(id))) {
+            version.enabled = false;
+        }
+    }
+
     pub(super) fn get(&self, base: &str, name: &str, version: Option<&str>) -> Result<Value, Refusal> {
         let version = self.live(name).and_then(|secret| secret.version(version)).ok_or(NOT_FOUND)?;
         if !version.enabled {

@@ -18,6 +18,7 @@ pub(super) fn perform(inner: &Inner, method: &str, params: Params) -> Result<Val
     let mut state = inner.state();
     match method {
         "getMe" => Ok(me(inner)),
+        "getChat" => chat(&state, &params),
         "setWebhook" => set_webhook(&mut state, &params),
         "deleteWebhook" => {
             state.webhook = super::state::Webhook::default();
@@ -51,6 +52,17 @@ fn me(inner: &Inner) -> Value {
         bot[ability] = json!(has);
     }
     bot
+}
+
+/// A `ChatFullInfo` with what every chat has.
+fn chat(state: &State, params: &Params) -> Result<Value, Refusal> {
+    let id = chat_id(params)?;
+    let mut chat = private_chat(id, state.reachable(id)?);
+    chat["accent_color_id"] = json!(0);
+    chat["max_reaction_count"] = json!(11);
+    let kinds = ["unlimited_gifts", "limited_gifts", "unique_gifts", "premium_subscription", "gifts_from_channels"];
+    chat["accepted_gift_types"] = kinds.into_iter().map(|kind| (kind.to_owned(), json!(true))).collect();
+    Ok(chat)
 }
 
 fn send(inner: &Inner, state: &mut State, method: &str, params: Params) -> Result<Value, Refusal> {

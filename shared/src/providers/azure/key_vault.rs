@@ -1,10 +1,13 @@
-//! The vault that alone holds tokens. <https://learn.microsoft.com/rest/api/keyvault/secrets/operation-groups>
+//! A vault, which alone holds tokens. <https://learn.microsoft.com/rest/api/keyvault/secrets/operation-groups>
 //!
 //! [`Error::NotFound`] is the vault's own word that there is no such secret; every other error says nothing about the
 //! secret, only that the vault cannot serve now.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use azure_core::credentials::TokenCredential;
 use azure_core::http::Response;
 use azure_security_keyvault_secrets::models::{
     SecretAttributes, SecretClientGetSecretOptions, SecretClientUpdateSecretPropertiesOptions, SetSecretParameters,
@@ -14,10 +17,11 @@ use azure_security_keyvault_secrets::{ResourceExt as _, SecretClient, SecretClie
 use secrecy::{ExposeSecret as _, SecretString};
 use url::{Host, Url};
 
+use tokio::sync::Semaphore;
+
 use super::super::Error;
-use super::credential;
-use crate::clock::Waiter;
-use crate::config::{ConfigError, Env};
+use crate::clock::{Clock, Timestamp, Waiter};
+use crate::config::ConfigError;
 
 const API_VERSION: &str = "7.6";
 
@@ -32,10 +36,23 @@ const SETTLING_POLLS: u32 = 8;
 const IS_DELETED: &str = "ObjectIsDeletedButRecoverable";
 const IS_DISABLED: &str = "SecretDisabled";
 
+/// Operations of one process at a time. A vault takes 30 new versions and 400 other calls a second from all of them.
+/// <https://learn.microsoft.com/azure/key-vault/general/service-limits>
+const AT_ONCE: usize = 8;
+
+/// How long a vault that throttles is left alone: what it asks for within these bounds.
+const SHORTEST_REST: Duration = Duration::from_secs(1);
+const LONGEST_REST: Duration = Duration::from_secs(60);
+
 /// A vault.
 pub struct Vault {
+    address: String,
     secrets: SecretClient,
+    clock: Clock,
     waiter: Waiter,
+    permits: Semaphore,
+    /// Until when it asked not to be called, in milliseconds since the epoch.
+    rests_until: AtomicI64,
 }
 
 /// One version of a secret.
@@ -48,31 +65,46 @@ pub struct Secret {
 }
 
 impl Vault {
-    /// The vault at `KEY_VAULT_URL`, opened as the identity of the `AZURE_…` settings.
-    ///
-    /// # Errors
-    /// [`ConfigError`] when a setting is missing or cannot be used.
-    pub fn new(env: &Env, http: &reqwest::Client) -> Result<Self, ConfigError> {
-        const HINT: &str = "the address of the vault, such as https://name.vault.azure.net";
-        let endpoint = env.url("KEY_VAULT_URL", env.required("KEY_VAULT_URL", HINT)?)?;
-        let invalid = || ConfigError::Invalid { name: "KEY_VAULT_URL".to_owned(), hint: HINT };
-        let url = Url::parse(&endpoint).map_err(|_| invalid())?;
+    /// The vault at `address`, opened as `credential`.
+    pub(super) fn new(
+        address: &str,
+        credential: Arc<dyn TokenCredential>,
+        http: &reqwest::Client,
+        clock: Clock,
+    ) -> Result<Self, ConfigError> {
+        let url = Url::parse(address).map_err(|_| super::vaults::invalid())?;
         let options = SecretClientOptions {
             api_version: API_VERSION.to_owned(),
             client_options: super::client_options(http),
             // The challenge names a suffix of the vault's host, which a vault on this machine does not have.
             verify_challenge_resource: Some(!is_loopback(&url)),
         };
-        let credential = credential::from_env(env, http)?;
-        let secrets = SecretClient::new(&endpoint, credential, Some(options)).map_err(|_| invalid())?;
-        Ok(Self { secrets, waiter: Waiter::default() })
+        let secrets = SecretClient::new(address, credential, Some(options)).map_err(|_| super::vaults::invalid())?;
+        Ok(Self {
+            address: address.to_owned(),
+            secrets,
+            clock,
+            waiter: Waiter::default(),
+            permits: Semaphore::new(AT_ONCE),
+            rests_until: AtomicI64::new(0),
+        })
     }
 
     /// The same vault, passing time as `waiter` does.
-    #[must_use]
-    pub fn waiting_by(mut self, waiter: Waiter) -> Self {
+    pub(super) fn waiting_by(mut self, waiter: Waiter) -> Self {
         self.waiter = waiter;
         self
+    }
+
+    /// Its address, without a trailing slash: what a row records.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// For how long yet it asked not to be called; calls are refused until then, here and not there.
+    pub fn rest(&self, now: Timestamp) -> Option<Duration> {
+        let until = Timestamp::from_millis(self.rests_until.load(Ordering::Relaxed));
+        (until > now).then(|| until.since(now))
     }
 
     /// The latest version of a secret.
@@ -100,7 +132,7 @@ impl Vault {
         for _ in 0..SETTLING_POLLS {
             match self.put(name, value).await {
                 Err(Error::Refused { status: 409, reason }) if reason == IS_DELETED => {
-                    call(self.secrets.recover_deleted_secret(name, None)).await?;
+                    self.call(self.secrets.recover_deleted_secret(name, None)).await?;
                 }
                 Err(Error::Refused { status: 409, .. }) => self.waiter.wait(SETTLING_POLL).await,
                 written => return written,
@@ -122,7 +154,7 @@ impl Vault {
             secret_version: Some(version.to_owned()),
             ..SecretClientUpdateSecretPropertiesOptions::default()
         };
-        call(self.secrets.update_secret_properties(name, body, Some(options))).await.map(|_| ())
+        self.call(self.secrets.update_secret_properties(name, body, Some(options))).await.map(|_| ())
     }
 
     /// Deletes a secret with all its versions, softly; done as well when there is none.
@@ -130,7 +162,7 @@ impl Vault {
     /// # Errors
     /// The vault cannot serve now.
     pub async fn delete(&self, name: &str) -> Result<(), Error> {
-        gone(call(self.secrets.delete_secret(name, None)).await.map(|_| ()))
+        gone(self.call(self.secrets.delete_secret(name, None)).await.map(|_| ()))
     }
 
     /// Deletes for good what is softly deleted; done as well when nothing is.
@@ -139,13 +171,33 @@ impl Vault {
     /// [`Error::Refused`] with status 409 while the deletion is still in progress; any other: the vault cannot serve
     /// now.
     pub async fn purge(&self, name: &str) -> Result<(), Error> {
-        gone(call(self.secrets.purge_deleted_secret(name, None)).await.map(|_| ()))
+        gone(self.call(self.secrets.purge_deleted_secret(name, None)).await.map(|_| ()))
+    }
+
+    /// Awaits one operation of the SDK, within [`TIMEOUT`], unless the vault asked to be left alone.
+    async fn call<T>(&self, operation: impl Future<Output = azure_core::Result<T>>) -> Result<T, Error> {
+        // Boxed: the SDK's futures are kilobytes, and callers hold several.
+        let operation = Box::pin(operation);
+        // Never closed, so there always is a permit in the end.
+        let _permit = self.permits.acquire().await;
+        if let Some(rest) = self.rest(self.clock.now()) {
+            return Err(Error::RateLimited { retry_after: Some(rest) });
+        }
+        let answer = match tokio::time::timeout(TIMEOUT, operation).await {
+            Ok(answer) => answer.map_err(|error| super::error(&error)),
+            Err(_) => Err(Error::Unreachable { timed_out: true, reason: "too slow".to_owned() }),
+        };
+        if let Err(Error::RateLimited { retry_after }) = &answer {
+            let rest = retry_after.unwrap_or(SHORTEST_REST).clamp(SHORTEST_REST, LONGEST_REST);
+            self.rests_until.store((self.clock.now() + rest).millis(), Ordering::Relaxed);
+        }
+        answer
     }
 
     async fn get(&self, name: &str, version: Option<String>) -> Result<Secret, Error> {
         let options =
             SecretClientGetSecretOptions { secret_version: version, ..SecretClientGetSecretOptions::default() };
-        read(call(self.secrets.get_secret(name, Some(options))).await?)
+        read(self.call(self.secrets.get_secret(name, Some(options))).await?)
     }
 
     async fn put(&self, name: &str, value: &SecretString) -> Result<String, Error> {
@@ -155,7 +207,7 @@ impl Vault {
             ..SetSecretParameters::default()
         };
         let body = parameters.try_into().map_err(|error| super::error(&error))?;
-        read(call(self.secrets.set_secret(name, body, None)).await?).map(|secret| secret.version)
+        read(self.call(self.secrets.set_secret(name, body, None)).await?).map(|secret| secret.version)
     }
 }
 
@@ -170,15 +222,6 @@ pub fn is_unreadable(error: &Error) -> bool {
         | Error::Unauthorized
         | Error::Failed { .. }
         | Error::Malformed { .. } => false,
-    }
-}
-
-/// Awaits one operation of the SDK, within [`TIMEOUT`].
-async fn call<T>(operation: impl Future<Output = azure_core::Result<T>>) -> Result<T, Error> {
-    // Boxed: the SDK's futures are kilobytes, and callers hold several.
-    match tokio::time::timeout(TIMEOUT, Box::pin(operation)).await {
-        Ok(answer) => answer.map_err(|error| super::error(&error)),
-        Err(_) => Err(Error::Unreachable { timed_out: true, reason: "too slow".to_owned() }),
     }
 }
 

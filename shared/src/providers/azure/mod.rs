@@ -8,6 +8,8 @@ pub mod credential;
 pub mod key_vault;
 #[cfg(feature = "arm")]
 pub mod resource_manager;
+#[cfg(feature = "vault")]
+pub mod vaults;
 
 use std::sync::Arc;
 use std::time::Duration;

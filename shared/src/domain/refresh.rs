@@ -1,0 +1,349 @@
+//! When a connection's token is renewed, and what a renewal that failed means.
+//!
+//! | failure | class | state | next |
+//! |---|---|---|---|
+//! | `invalid_grant`, also with the vault's latest version | final | Expired | the person is told once |
+//! | no refresh token in the vault | final | Expired | the person is told once |
+//! | `invalid_client`, `unauthorized_client`, … | configuration | Active | alarm, back-off |
+//! | our client is not configured | configuration | Active | alarm, back-off |
+//! | the vault has no such secret | configuration | Active | alarm, back-off |
+//! | the settings have no such vault | configuration | Active | alarm, back-off |
+//! | Google: no answer, 429, 5xx, unreadable | transient | Active | back-off, alarm by rate |
+//! | the vault: throttled, down | transient | Active | back-off, alarm by rate |
+//! | the table is down | transient | Active | still due: the next tick |
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::due::{Due, Kind};
+use super::integration::{Integration, Status};
+use crate::clock::Timestamp;
+
+/// A connection a runtime used within this time is kept ready.
+const IN_USE: Duration = Duration::from_secs(24 * 3600);
+/// Use is noted when the last note is this old: at most four writes a day, and a call is none.
+const NOTED: Duration = Duration::from_secs(6 * 3600);
+/// How long before its end the token of a connection in use is renewed; up to [`SPREAD`] more.
+const LEAD: Duration = Duration::from_secs(15 * 60);
+const SPREAD: Duration = Duration::from_secs(5 * 60);
+/// How seldom an idle connection is looked at, if only to notice that it was revoked; up to [`IDLE_SPREAD`] less.
+const KEEP_ALIVE: Duration = Duration::from_secs(7 * 24 * 3600);
+const IDLE_SPREAD: Duration = Duration::from_secs(12 * 3600);
+
+/// The back-off: doubled with every failure in a row, up to an hour.
+const FIRST_TRANSIENT: Duration = Duration::from_secs(60);
+const FIRST_CONFIGURATION: Duration = Duration::from_secs(5 * 60);
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// Why a renewal brought no token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Failure {
+    /// Google says `invalid_grant`, also to the latest version in the vault.
+    GrantEnded,
+    /// The latest version in the vault holds no refresh token.
+    NoRefreshToken,
+    /// Google says `invalid_client`, `unauthorized_client` or something else against our client.
+    ClientRefused,
+    /// We have no client at Google.
+    NotConfigured,
+    /// The vault knows no such secret; a wrong address says the same.
+    SecretMissing,
+    /// The row names a vault that the settings do not have.
+    VaultUnknown,
+    /// No answer from Google.
+    Unreachable,
+    /// Google asks to wait (429).
+    RateLimited,
+    /// Google fails (5xx).
+    ProviderDown,
+    /// Google's answer cannot be read.
+    Unreadable,
+    /// The vault asks to wait.
+    VaultThrottled,
+    /// The vault does not serve, or refuses us.
+    VaultDown,
+    /// The table does not serve.
+    TableDown,
+}
+
+/// What a failure means for the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// The provider's last word: the connection is expired, and only the person can renew it.
+    Final,
+    /// Something of ours is set up wrongly: an operator has to act, and the connection stays.
+    Configuration,
+    /// It passes.
+    Transient,
+}
+
+impl Failure {
+    /// Every one, in the order of the table above.
+    pub const ALL: [Self; 13] = [
+        Self::GrantEnded,
+        Self::NoRefreshToken,
+        Self::ClientRefused,
+        Self::NotConfigured,
+        Self::SecretMissing,
+        Self::VaultUnknown,
+        Self::Unreachable,
+        Self::RateLimited,
+        Self::ProviderDown,
+        Self::Unreadable,
+        Self::VaultThrottled,
+        Self::VaultDown,
+        Self::TableDown,
+    ];
+
+    /// What it means.
+    pub const fn class(self) -> Class {
+        match self {
+            Self::GrantEnded | Self::NoRefreshToken => Class::Final,
+            Self::ClientRefused | Self::NotConfigured | Self::SecretMissing | Self::VaultUnknown => {
+                Class::Configuration
+            }
+            Self::Unreachable
+            | Self::RateLimited
+            | Self::ProviderDown
+            | Self::Unreadable
+            | Self::VaultThrottled
+            | Self::VaultDown
+            | Self::TableDown => Class::Transient,
+        }
+    }
+
+    /// The name in rows, logs and listings.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::GrantEnded => "grant_ended",
+            Self::NoRefreshToken => "no_refresh_token",
+            Self::ClientRefused => "client_refused",
+            Self::NotConfigured => "not_configured",
+            Self::SecretMissing => "secret_missing",
+            Self::VaultUnknown => "vault_unknown",
+            Self::Unreachable => "unreachable",
+            Self::RateLimited => "rate_limited",
+            Self::ProviderDown => "provider_down",
+            Self::Unreadable => "unreadable",
+            Self::VaultThrottled => "vault_throttled",
+            Self::VaultDown => "vault_down",
+            Self::TableDown => "table_down",
+        }
+    }
+}
+
+/// Whether a runtime used the connection lately: within a day, or as much longer as a note of use may be late.
+pub fn is_in_use(row: &Integration, now: Timestamp) -> bool {
+    row.used_at.is_some_and(|at| now.since(at) < IN_USE + NOTED)
+}
+
+/// Whether a runtime's call is worth a note on the row.
+pub fn is_worth_noting(row: &Integration, now: Timestamp) -> bool {
+    row.used_at.is_none_or(|at| now.since(at) >= NOTED)
+}
+
+/// The row as a runtime's call at `now` leaves it.
+#[must_use]
+pub fn used(row: &Integration, now: Timestamp) -> Integration {
+    let row = Integration { used_at: Some(now), ..row.clone() };
+    if row.failures == 0 { scheduled(row, now) } else { row }
+}
+
+/// The row with its next renewal, as nothing stands against it.
+#[must_use]
+pub fn scheduled(row: Integration, now: Timestamp) -> Integration {
+    let at = next_renewal(&row, now);
+    Integration { due: Some(due(&row, at)), ..row }
+}
+
+/// The row after a renewal failed and its lease ended. What it is due for next follows from its status: an Expired
+/// connection is due while its person was not told.
+#[must_use]
+pub fn failed(row: &Integration, failure: Failure, retry_after: Option<Duration>, now: Timestamp) -> Integration {
+    let failures = row.failures.saturating_add(1);
+    let row = Integration { failures, failure: Some(failure), lease_until: None, ..row.clone() };
+    match failure.class() {
+        Class::Final => Integration { status: Status::Expired, failures: 0, due: Some(due(&row, now)), ..row },
+        Class::Configuration => {
+            let at = now + back_off(&row, FIRST_CONFIGURATION);
+            Integration { due: Some(due(&row, at)), ..row }
+        }
+        Class::Transient => {
+            let asked = retry_after.unwrap_or_default().min(LONGEST);
+            let at = now + back_off(&row, FIRST_TRANSIENT).max(asked);
+            Integration { due: Some(due(&row, at)), ..row }
+        }
+    }
+}
+
+/// The row of an Expired connection whose person could not be told at `now`: again later.
+#[must_use]
+pub fn untold(row: &Integration, retry_after: Option<Duration>, now: Timestamp) -> Integration {
+    let row = Integration { failures: row.failures.saturating_add(1), ..row.clone() };
+    let at = now + back_off(&row, FIRST_TRANSIENT).max(retry_after.unwrap_or_default().min(LONGEST));
+    Integration { due: Some(due(&row, at)), ..row }
+}
+
+/// The wait after `row.failures` of them in a row: doubled each time, up to an hour; half of it is jitter.
+fn back_off(row: &Integration, first: Duration) -> Duration {
+    let doubled = first.saturating_mul(1 << row.failures.saturating_sub(1).min(16)).min(LONGEST);
+    doubled / 2 + jitter(row, u64::from(row.failures), doubled / 2)
+}
+
+/// An entry of the index for a connection.
+pub fn due(row: &Integration, at: Timestamp) -> Due {
+    Due::new(Kind::Refresh, row.tenant_id, at)
+}
+
+fn next_renewal(row: &Integration, now: Timestamp) -> Timestamp {
+    if !is_in_use(row, now) {
+        return now + KEEP_ALIVE - jitter(row, 0, IDLE_SPREAD);
+    }
+    let Some(ends) = row.expires_at else { return now };
+    // A token of a few minutes is not renewed at every tick.
+    let half_of_it = now + ends.since(now) / 2;
+    (ends - LEAD - jitter(row, 0, SPREAD)).max(half_of_it)
+}
+
+/// A part of `range` that is the connection's own: the same in every process, and different from the others', so that a
+/// million of them do not march in step.
+fn jitter(row: &Integration, salt: u64, range: Duration) -> Duration {
+    let bytes = row.tenant_id.as_bytes();
+    let seed = bytes.iter().chain(row.provider.as_str().as_bytes()).fold(salt, |hash, byte| {
+        // FNV-1a
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let spread = splitmix(seed) % 1000;
+    range * u32::try_from(spread).unwrap_or_default() / 1000
+}
+
+/// Splitmix64's finalizer: every bit of the result depends on every bit of the seed.
+const fn splitmix(seed: u64) -> u64 {
+    let mixed = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::TenantId;
+    use crate::domain::integration::Provider;
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+    const MINUTE: Duration = Duration::from_secs(60);
+    const HOUR: Duration = Duration::from_secs(3600);
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+
+    fn row() -> Integration {
+        let row = Integration::new(TenantId::random(), Provider::Gmail, NOW);
+        Integration { expires_at: Some(NOW + HOUR), ..row }
+    }
+
+    fn due_at(row: &Integration) -> Timestamp {
+        row.due.as_ref().expect("due").at
+    }
+
+    #[test]
+    fn a_connection_in_use_is_renewed_a_quarter_of_an_hour_before_its_token_ends() {
+        for _ in 0..100 {
+            let at = due_at(&scheduled(row(), NOW));
+            assert!((NOW + 40 * MINUTE..=NOW + 45 * MINUTE).contains(&at), "{at}");
+        }
+        let short = scheduled(Integration { expires_at: Some(NOW + 10 * MINUTE), ..row() }, NOW);
+        assert_eq!(due_at(&short), NOW + 5 * MINUTE);
+    }
+
+    #[test]
+    fn an_idle_connection_is_looked_at_once_a_week() {
+        for used_at in [None, Some(NOW - 30 * HOUR)] {
+            let at = due_at(&scheduled(Integration { used_at, ..row() }, NOW));
+            assert!((NOW + 6 * DAY + 12 * HOUR..=NOW + 7 * DAY).contains(&at), "{at}");
+        }
+        let used_yesterday = Integration { used_at: Some(NOW - 24 * HOUR), ..row() };
+        assert!(is_in_use(&used_yesterday, NOW), "a note of use may be six hours late");
+    }
+
+    #[test]
+    fn an_unknown_end_is_due_now() {
+        assert_eq!(due_at(&scheduled(Integration { expires_at: None, ..row() }, NOW)), NOW);
+    }
+
+    #[test]
+    fn use_is_noted_every_six_hours_and_wakes_an_idle_connection() {
+        let row = scheduled(Integration { used_at: None, ..row() }, NOW);
+        assert!(is_worth_noting(&row, NOW) && due_at(&row) > NOW + DAY);
+        let noted = used(&row, NOW);
+        assert!(due_at(&noted) < NOW + HOUR);
+        assert!(!is_worth_noting(&noted, NOW + 6 * HOUR - MINUTE) && is_worth_noting(&noted, NOW + 6 * HOUR));
+    }
+
+    #[test]
+    fn use_does_not_cut_a_back_off_short() {
+        let failing = failed(&row(), Failure::ProviderDown, None, NOW);
+        assert_eq!(due_at(&used(&failing, NOW)), due_at(&failing));
+    }
+
+    #[test]
+    fn jitter_is_each_connections_own_and_always_the_same() {
+        let rows: Vec<Integration> = (0..1000).map(|_| row()).collect();
+        let at = |row: &Integration| due_at(&scheduled(row.clone(), NOW));
+        assert!(rows.iter().all(|row| at(row) == at(row)));
+        // Five minutes in five parts: none stands empty, none holds more than twice its share.
+        let mut parts = [0; 5];
+        for row in &rows {
+            let place = at(row).since(NOW + 40 * MINUTE).as_secs() / 60;
+            parts[usize::try_from(place).expect("small").min(4)] += 1;
+        }
+        assert!(parts.iter().all(|count| (100..400).contains(count)), "{parts:?}");
+        let gmail = row();
+        let calendar = Integration { provider: Provider::GoogleCalendar, ..gmail.clone() };
+        assert_ne!(at(&gmail), at(&calendar));
+    }
+
+    #[test]
+    fn every_failure_has_a_name_of_its_own_that_reads_back() {
+        for failure in Failure::ALL {
+            assert_eq!(serde_json::to_value(failure).expect("serializable"), failure.as_str());
+        }
+    }
+
+    #[test]
+    fn only_a_last_word_expires_a_connection() {
+        for failure in Failure::ALL {
+            let after = failed(&row(), failure, None, NOW);
+            let is_final = matches!(failure, Failure::GrantEnded | Failure::NoRefreshToken);
+            let status = if is_final { Status::Expired } else { Status::Active };
+            assert_eq!((after.status, after.failure, after.lease_until), (status, Some(failure), None));
+            assert_eq!(after.failures, u32::from(!is_final));
+            assert_eq!(due_at(&after) == NOW, is_final, "its person is to be told");
+        }
+    }
+
+    #[test]
+    fn back_off_doubles_with_jitter_up_to_an_hour() {
+        for (failure, first) in [(Failure::ProviderDown, MINUTE), (Failure::ClientRefused, 5 * MINUTE)] {
+            let mut failing = row();
+            for round in 0..40 {
+                failing = failed(&failing, failure, None, NOW);
+                let full = first.saturating_mul(1 << round.min(16)).min(HOUR);
+                let wait = due_at(&failing).since(NOW);
+                assert!((full / 2..=full).contains(&wait), "{failure:?} {round}: {wait:?}");
+            }
+            assert_eq!(failing.failures, 40);
+        }
+    }
+
+    #[test]
+    fn what_google_asks_for_is_waited_but_no_longer_than_an_hour() {
+        let wait = |seconds| {
+            let asked = Some(Duration::from_secs(seconds));
+            due_at(&failed(&row(), Failure::RateLimited, asked, NOW)).since(NOW)
+        };
+        assert!(wait(1) <= MINUTE);
+        assert_eq!(wait(600), 10 * MINUTE);
+        assert_eq!(wait(1_000_000), HOUR);
+    }
+}

@@ -1,0 +1,327 @@
+//! A week of many connections while Google, vault and table fail at random and workers are killed anywhere.
+//!
+//! `NBHD_HISTORY=<connections>` makes it larger, `NBHD_SEED=<number>` another one; a run prints its seed and what
+//! happened.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use nbhd::clock::Timestamp;
+use nbhd::domain::ids::{ChatId, TenantId};
+use nbhd::domain::integration::{Integration, Provider, Status};
+use nbhd::domain::refresh;
+use nbhd::domain::scope::Granted;
+use nbhd::domain::tenant::{Lifecycle, Tenant};
+use nbhd::flows::stored_token::{Readable, StoredToken};
+use nbhd_sim::google::{self, Endpoint, Rotation};
+use nbhd_sim::key_vault::{self, Operation};
+use scheduled_refresh::Report;
+use secrecy::ExposeSecret as _;
+use serde_json::{Map, Value, json};
+
+use crate::connections::{HOUR, World};
+
+const CONNECTIONS: usize = 2_000;
+/// How many of them somebody uses.
+const IN_USE: usize = 10;
+const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
+const STEP: Duration = Duration::from_secs(40 * 60);
+const TICK: Duration = Duration::from_secs(5 * 60);
+
+struct History {
+    world: World,
+    random: fastrand::Rng,
+    people: Vec<Person>,
+    counts: BTreeMap<&'static str, usize>,
+}
+
+struct Person {
+    tenant: TenantId,
+    chat: ChatId,
+    account: String,
+    /// How often they ended the grant at Google.
+    revocations: usize,
+}
+
+#[tokio::test]
+async fn a_week_of_failures_and_kills_loses_no_token_and_repeats_no_message() {
+    let number = |name, default| variable(name).and_then(|text| text.parse().ok()).unwrap_or(default);
+    let seed = number("NBHD_SEED", 11);
+    let connections = number("NBHD_HISTORY", CONNECTIONS as u64) as usize;
+    let mut history = History::begin(seed, connections).await;
+    let end = history.world.clock.now() + WEEK;
+    while history.world.clock.now() < end {
+        history.world.later(STEP);
+        history.people_act().await;
+        history.weather();
+        history.step().await;
+    }
+    history.calm().await;
+    history.print(seed);
+    history.check().await;
+}
+
+impl History {
+    async fn begin(seed: u64, connections: usize) -> Self {
+        let (world, mut random) = (World::start().await, fastrand::Rng::with_seed(seed));
+        let mut people = Vec::with_capacity(connections);
+        for place in 0..connections {
+            let chat = ChatId(10_000 + place as i64);
+            let id = uuid::Uuid::from_u128(random.u128(..));
+            let person = Person { tenant: id.into(), chat, account: format!("{place}@example.com"), revocations: 0 };
+            world.google.has_account(&person.account, "Somebody", "Europe/Zurich");
+            world.telegram.knows(chat.0, "Somebody");
+            let tenant = Tenant { lifecycle: Lifecycle::Active, version: 1, ..Tenant::new(person.tenant, chat) };
+            put(&world, "META", &tenant, person.tenant);
+            let mut row = Integration { version: 1, ..connected(&world, &person) };
+            if place >= IN_USE {
+                // Long idle: its turn comes some time this week.
+                let at = world.clock.now() + WEEK * random.u32(..1000) / 1000;
+                (row.used_at, row.due) = (None, Some(refresh::due(&row, at)));
+            }
+            put(&world, "INTEGRATION#gmail", &row, person.tenant);
+            people.push(person);
+        }
+        Self { world, random, people, counts: BTreeMap::new() }
+    }
+
+    /// Runtimes ask for tokens; a few people end the grant, or connect again after they were told.
+    async fn people_act(&mut self) {
+        for place in 0..IN_USE {
+            if self.random.u8(..10) < 3 {
+                let row = self.row(place).await;
+                let broker = self.world.broker();
+                let kill = self.kill();
+                let asked = broker.access_token(Some(&row));
+                let answer = self.world.journal.interruption().stop_after(kill, asked).await;
+                self.count(match answer {
+                    None => "runtime calls killed",
+                    Some(Ok(_)) => "runtime calls answered",
+                    Some(Err(_)) => "runtime calls denied",
+                });
+            }
+        }
+        let place = self.random.usize(..self.people.len());
+        if !self.world.google.granted(&self.people[place].account).is_empty() {
+            self.world.google.person_revokes(&self.people[place].account);
+            self.people[place].revocations += 1;
+            self.count("grants ended by their people");
+        }
+        let place = self.random.usize(..self.people.len());
+        if self.row(place).await.status == Status::Expired {
+            self.reconnect(place).await;
+        }
+    }
+
+    async fn reconnect(&mut self, place: usize) {
+        let read = self.row(place).await;
+        let row = connected(&self.world, &self.people[place]);
+        self.world.store.save_integration(&row, Some(read.version)).await.expect("nobody else writes");
+        self.count("connections renewed by their people");
+    }
+
+    /// What fails in this step.
+    fn weather(&mut self) {
+        let World { google, azure, table, .. } = &self.world;
+        let random = &mut self.random;
+        google.recovers();
+        azure.vault.recovers();
+        google.rotates_refresh_tokens(if random.bool() { Rotation::WhenUsed } else { Rotation::Never });
+        let failures = [
+            google::Failure::Down(503),
+            google::Failure::RateLimited(Some(60)),
+            google::Failure::Garbage,
+            google::Failure::AnswerLost,
+            google::Failure::OAuth("invalid_client"),
+        ];
+        let failure = failures[random.usize(..failures.len())].clone();
+        match random.u8(..10) {
+            0 => google.fails(Endpoint::Token, failure),
+            1..4 => (0..random.usize(1..4)).for_each(|_| google.fail_next(Endpoint::Token, failure.clone())),
+            _ => {}
+        }
+        let failures = [
+            key_vault::Failure::Throttled(20),
+            key_vault::Failure::Status(StatusCode::SERVICE_UNAVAILABLE),
+            key_vault::Failure::AnswerLost,
+            key_vault::Failure::Nonsense,
+        ];
+        let failure = failures[random.usize(..failures.len())];
+        let operations = [Operation::Get, Operation::Set, Operation::Update];
+        match random.u8(..10) {
+            0 => azure.vault.goes_down(failure),
+            1..5 => azure.vault.fail_next(operations[random.usize(..3)], failure),
+            _ => {}
+        }
+        if random.u8(..10) < 3 {
+            table.fail_after(random.usize(..60), random.bool());
+        }
+    }
+
+    /// One tick, or two at once, and what comes of them; each may be killed.
+    async fn step(&mut self) {
+        let kill = if self.random.u8(..8) == 0 { self.random.usize(1..18) } else { usize::MAX };
+        let stops = self.world.journal.interruption().clone();
+        if self.random.u8(..6) == 0 {
+            self.count("ticks that overlapped");
+            stops.stop_after(kill, async { tokio::join!(self.world.tick(), self.world.tick()) }).await;
+        } else if stops.stop_after(kill, self.world.tick()).await.is_none() {
+            self.count("ticks killed");
+        }
+        let kill = self.kill();
+        match stops.stop_after(kill, self.world.work()).await {
+            Some(report) => self.add(report),
+            None => self.count("batches killed"),
+        }
+    }
+
+    /// The fault's end: two hours, and everything is done that is due.
+    async fn calm(&mut self) {
+        self.world.google.recovers();
+        self.world.azure.vault.recovers();
+        self.world.table.fail_after(usize::MAX, false);
+        for _ in 0..24 {
+            self.world.later(TICK);
+            self.world.tick().await;
+            let report = self.world.work().await;
+            self.add(report);
+        }
+    }
+
+    async fn check(&mut self) {
+        let now = self.world.clock.now();
+        assert_eq!(self.world.tick().await.due, 0, "nothing stays overdue");
+        let (mut expired, mut told) = (0, 0);
+        for place in 0..self.people.len() {
+            let row = self.row(place).await;
+            let person = &self.people[place];
+            assert!(!row.is_due(now) && !row.is_leased(now), "{row:?}");
+            let sent = self.world.telegram.sent_to(person.chat.0).len();
+            assert!(sent <= person.revocations, "{sent} messages of {} endings", person.revocations);
+            (expired, told) = (expired + person.revocations, told + sent);
+            if row.status == Status::Expired {
+                let granted = self.world.google.granted(&person.account);
+                assert!(granted.is_empty(), "expired without Google's last word");
+                continue;
+            }
+            assert_eq!((row.failures, row.failure), (0, None));
+            if self.world.google.granted(&person.account).is_empty() {
+                // Not noticed yet: its turn has not come since.
+                continue;
+            }
+            let versions = self.world.azure.vault.versions(&row.secret_name);
+            let named = versions.iter().find(|(version, _)| *version == row.secret_version);
+            assert!(named.is_some_and(|(_, enabled)| *enabled), "{row:?}");
+            let value = self.world.azure.vault.value_of(&row.secret_name, &row.secret_version).expect("a version");
+            let kept = Readable::read(&value.into()).refresh_token.expect("a refresh token");
+            assert!(self.world.google.honours(kept.expose_secret()), "a refresh token was lost");
+        }
+        let killed = self.counts.get("batches killed").copied().unwrap_or_default();
+        assert!(expired > 0 && told > 0 && killed > 0, "the week was too quiet");
+    }
+
+    fn kill(&mut self) -> usize {
+        if self.random.u8(..4) == 0 { self.random.usize(1..80) } else { usize::MAX }
+    }
+
+    async fn row(&self, place: usize) -> Integration {
+        let read = self.world.store.integration(self.people[place].tenant, Provider::Gmail).await;
+        match read {
+            Ok(row) => row.expect("a row"),
+            // The failure was meant for someone else.
+            Err(_) => {
+                let read = self.world.store.integration(self.people[place].tenant, Provider::Gmail).await;
+                read.expect("once only").expect("a row")
+            }
+        }
+    }
+
+    fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+
+    fn add(&mut self, report: Report) {
+        for (what, count) in [
+            ("refreshed", report.refreshed),
+            ("expired", report.expired),
+            ("deferred", report.deferred),
+            ("failed", report.failed),
+            ("skipped, leased", report.skipped_leased),
+            ("left alone", report.left_alone),
+            ("told", report.told),
+        ] {
+            *self.counts.entry(what).or_default() += count;
+        }
+    }
+
+    fn print(&self, seed: u64) {
+        let sent: usize = self.people.iter().map(|person| self.world.telegram.sent_to(person.chat.0).len()).sum();
+        let silent: BTreeSet<_> = self.people.iter().filter(|person| person.revocations > 0).map(|p| p.chat.0).collect();
+        let readable = |person: &Person| {
+            let name = Integration::secret_name(person.tenant, Provider::Gmail);
+            self.world.azure.vault.versions(&name).into_iter().filter(|(_, on)| *on).count()
+        };
+        let orphans: usize = self.people.iter().map(|person| readable(person).saturating_sub(1)).sum();
+        let calls = self.world.google.calls(Endpoint::Token);
+        let mut out = std::io::stdout().lock();
+        let _ = writeln!(
+            out,
+            "history (seed {seed}): a week of {} connections, {calls} token calls, {sent} messages to {} people whose \
+             grant ended, {orphans} superseded versions left readable\n{:#?}",
+            self.people.len(),
+            silent.len(),
+            self.counts
+        );
+    }
+}
+
+/// A person's new connection: Google's consent and the vault; the row is to be written.
+fn connected(world: &World, person: &Person) -> Integration {
+    let (access, refresh_token) = world.google.has_consented(&person.account, &[Provider::Gmail.scope()]);
+    let now: Timestamp = world.clock.now();
+    let token = StoredToken {
+        access_token: access.into(),
+        expires_at: now + HOUR,
+        refresh_token: refresh_token.into(),
+        granted: Granted::parse(Provider::Gmail.scope()),
+        account: Some(person.account.clone()),
+    };
+    let name = Integration::secret_name(person.tenant, Provider::Gmail);
+    let row = Integration {
+        secret_version: world.azure.vault.put(&name, token.to_secret().expose_secret()),
+        granted: token.granted,
+        account: token.account,
+        expires_at: Some(token.expires_at),
+        ..Integration::new(person.tenant, Provider::Gmail, now)
+    };
+    refresh::scheduled(row, now)
+}
+
+/// Writes a row past the network.
+fn put(world: &World, sort: &str, row: &impl serde::Serialize, tenant: TenantId) {
+    let Value::Object(fields) = serde_json::to_value(row).expect("serializable") else { panic!("a row is an object") };
+    let mut item: Map<String, Value> = fields.into_iter().map(|(name, value)| (name, attribute(&value))).collect();
+    item.insert("pk".to_owned(), json!({ "S": format!("TENANT#{tenant}") }));
+    item.insert("sk".to_owned(), json!({ "S": sort }));
+    world.table.put(json!({ "TableName": nbhd_sim::table::NAME, "Item": item })).expect("a writable table");
+}
+
+fn attribute(value: &Value) -> Value {
+    match value {
+        Value::Null => json!({ "NULL": true }),
+        Value::Bool(flag) => json!({ "BOOL": flag }),
+        Value::Number(number) => json!({ "N": number.to_string() }),
+        Value::String(text) => json!({ "S": text }),
+        Value::Array(items) => json!({ "L": items.iter().map(attribute).collect::<Vec<_>>() }),
+        Value::Object(fields) => {
+            json!({ "M": fields.iter().map(|(name, value)| (name.clone(), attribute(value))).collect::<Map<_, _>>() })
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a knob of this test, not a setting of the system")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
