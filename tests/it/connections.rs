@@ -1,7 +1,7 @@
 //! What the tests of connections share: a table, the refresh queue, a vault and Google, and a person who has connected.
 
 use std::convert::Infallible;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nbhd::clock::{Clock, Timestamp, Waiter};
@@ -145,9 +145,14 @@ impl World {
 
     /// What the queue holds is worked off, each job by a process of its own, as often as it can be received now.
     pub(crate) async fn work(&self) -> Report {
+        self.work_in(|| Arc::new(self.app())).await
+    }
+
+    /// The same by the processes that `process` gives.
+    pub(crate) async fn work_in(&self, process: impl Fn() -> Arc<App>) -> Report {
         let total = Mutex::new(Report::default());
         let pump = Pump::new(&self.sqs, REFRESH, &self.clock, Limits::default(), |event| {
-            let (app, total) = (self.app(), &total);
+            let (app, total) = (process(), &total);
             async move {
                 let (report, response) = scheduled_refresh::handle(&app, event, "work").await;
                 total.lock().expect("no panic").add(report);

@@ -3,8 +3,9 @@
 //! `NBHD_HISTORY=<connections>` makes it larger, `NBHD_SEED=<number>` another one; a run prints its seed and what
 //! happened.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
@@ -17,7 +18,7 @@ use nbhd::domain::tenant::{Lifecycle, Tenant};
 use nbhd::flows::stored_token::{Readable, StoredToken};
 use nbhd_sim::google::{self, Endpoint, Rotation};
 use nbhd_sim::key_vault::{self, Operation};
-use scheduled_refresh::Report;
+use scheduled_refresh::{App, Report};
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value, json};
 
@@ -25,14 +26,16 @@ use crate::connections::{HOUR, World};
 
 const CONNECTIONS: usize = 2_000;
 /// How many of them somebody uses.
-const IN_USE: usize = 10;
+const IN_USE: usize = 6;
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
-const STEP: Duration = Duration::from_secs(40 * 60);
+const STEP: Duration = Duration::from_secs(3600);
 const TICK: Duration = Duration::from_secs(5 * 60);
 
 struct History {
     world: World,
     random: fastrand::Rng,
+    /// A warm process; a kill ends it.
+    app: Arc<App>,
     people: Vec<Person>,
     counts: BTreeMap<&'static str, usize>,
 }
@@ -84,7 +87,8 @@ impl History {
             put(&world, "INTEGRATION#gmail", &row, person.tenant);
             people.push(person);
         }
-        Self { world, random, people, counts: BTreeMap::new() }
+        let app = Arc::new(world.app());
+        Self { world, random, app, people, counts: BTreeMap::new() }
     }
 
     /// Runtimes ask for tokens; a few people end the grant, or connect again after they were told.
@@ -164,16 +168,22 @@ impl History {
     async fn step(&mut self) {
         let kill = if self.random.u8(..8) == 0 { self.random.usize(1..18) } else { usize::MAX };
         let stops = self.world.journal.interruption().clone();
+        let app = Arc::clone(&self.app);
+        let tick = async || scheduled_refresh::tick(&app, "tick").await;
         if self.random.u8(..6) == 0 {
             self.count("ticks that overlapped");
-            stops.stop_after(kill, async { tokio::join!(self.world.tick(), self.world.tick()) }).await;
-        } else if stops.stop_after(kill, self.world.tick()).await.is_none() {
+            stops.stop_after(kill, async { tokio::join!(tick(), tick()) }).await;
+        } else if stops.stop_after(kill, tick()).await.is_none() {
             self.count("ticks killed");
+            self.app = Arc::new(self.world.app());
         }
         let kill = self.kill();
-        match stops.stop_after(kill, self.world.work()).await {
+        match stops.stop_after(kill, self.world.work_in(|| Arc::clone(&app))).await {
             Some(report) => self.add(report),
-            None => self.count("batches killed"),
+            None => {
+                self.count("batches killed");
+                self.app = Arc::new(self.world.app());
+            }
         }
     }
 
@@ -184,8 +194,8 @@ impl History {
         self.world.table.fail_after(usize::MAX, false);
         for _ in 0..24 {
             self.world.later(TICK);
-            self.world.tick().await;
-            let report = self.world.work().await;
+            scheduled_refresh::tick(&self.app, "tick").await;
+            let report = self.world.work_in(|| Arc::clone(&self.app)).await;
             self.add(report);
         }
     }
@@ -194,9 +204,11 @@ impl History {
         let now = self.world.clock.now();
         assert_eq!(self.world.tick().await.due, 0, "nothing stays overdue");
         let (mut expired, mut told) = (0, 0);
-        for place in 0..self.people.len() {
-            let row = self.row(place).await;
-            let person = &self.people[place];
+        let rows = self.world.store.every_integration().await.expect("a table");
+        let rows: BTreeMap<TenantId, Integration> = rows.into_iter().map(|row| (row.tenant_id, row)).collect();
+        assert_eq!(rows.len(), self.people.len());
+        for person in &self.people {
+            let row = &rows[&person.tenant];
             assert!(!row.is_due(now) && !row.is_leased(now), "{row:?}");
             let sent = self.world.telegram.sent_to(person.chat.0).len();
             assert!(sent <= person.revocations, "{sent} messages of {} endings", person.revocations);
@@ -258,7 +270,7 @@ impl History {
 
     fn print(&self, seed: u64) {
         let sent: usize = self.people.iter().map(|person| self.world.telegram.sent_to(person.chat.0).len()).sum();
-        let silent: BTreeSet<_> = self.people.iter().filter(|person| person.revocations > 0).map(|p| p.chat.0).collect();
+        let ended = self.people.iter().filter(|person| person.revocations > 0).count();
         let readable = |person: &Person| {
             let name = Integration::secret_name(person.tenant, Provider::Gmail);
             self.world.azure.vault.versions(&name).into_iter().filter(|(_, on)| *on).count()
@@ -271,7 +283,7 @@ impl History {
             "history (seed {seed}): a week of {} connections, {calls} token calls, {sent} messages to {} people whose \
              grant ended, {orphans} superseded versions left readable\n{:#?}",
             self.people.len(),
-            silent.len(),
+            ended,
             self.counts
         );
     }

@@ -153,7 +153,8 @@ async fn killed_anywhere_between_the_last_word_and_the_message_it_is_sent_once()
         }
         requests += 1;
     }
-    // Row, lease, challenge, sign-in in two, secret, token endpoint, latest version, row, two views, name, mark off, message.
+    // Row, lease, challenge, sign-in in two, secret, token endpoint, latest version, row, two views, name, mark,
+    // message.
     assert_eq!(requests, 15);
     // Whether a message went out cannot be asked of Telegram: between mark and message silence is chosen over a repeat.
     assert_eq!(untold, [13]);
