@@ -19,7 +19,7 @@ from vendors import SETTINGS, Recording, asks
 def vault(credential, **options) -> SecretClient:
     # The challenge's resource is the public cloud's, which a vault on this machine is no part of.
     options |= {"api_version": "7.6", "verify_challenge_resource": False}
-    return SecretClient(SETTINGS["KEY_VAULT_URL"], credential, **options)
+    return SecretClient(SETTINGS["KEY_VAULT_URLS"].split(",")[0], credential, **options)
 
 
 class KeyVault(unittest.TestCase):
@@ -32,7 +32,7 @@ class KeyVault(unittest.TestCase):
         http_challenge_cache.clear()
         self.secrets.set_secret(self.name, "one")
         self.assertEqual(self.transport.statuses, [401, 200])
-        challenge = http_challenge_cache.get_challenge_for_url(SETTINGS["KEY_VAULT_URL"])
+        challenge = http_challenge_cache.get_challenge_for_url(SETTINGS["KEY_VAULT_URLS"].split(",")[0])
         self.assertEqual((challenge.scheme, challenge.tenant_id), ("Bearer", SETTINGS["AZURE_TENANT_ID"]))
         self.assertEqual(challenge.get_resource(), "https://vault.azure.net")
 
