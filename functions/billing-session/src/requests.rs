@@ -1,7 +1,7 @@
 //! What is asked of Stripe.
 //!
-//! The requests are typed by `async-stripe`; our own client carries them and reads the answers, because `async-stripe`'s
-//! parser refuses an answer in which one field of another version is missing.
+//! The requests are typed by `async-stripe`; our own client carries them and reads the answers, because the parser of
+//! `async-stripe` refuses an answer in which one field of another version is missing.
 
 use std::collections::HashMap;
 

@@ -4,6 +4,7 @@
 //! value chain and every way we know to fail; then all that it gave off is searched. Each plant says where it belongs,
 //! and has to be found there too, so that the story cannot come to miss what it is about.
 
+mod billing;
 mod search;
 mod stage;
 mod story;
@@ -11,7 +12,7 @@ mod story;
 use axum::http::{HeaderMap, StatusCode};
 use nbhd::domain::ids::ChatId;
 use nbhd_sim::journal::{Entry, Journal};
-use nbhd_sim::{google, telegram};
+use nbhd_sim::{google, stripe, telegram};
 
 use search::{Emission, Plant, Sink, complaints, journalled, unique};
 use stage::{CHAT, Stage};
@@ -27,12 +28,16 @@ async fn nothing_confidential_leaves_by_a_way_that_is_not_its_own() {
     story::deliveries_fail(&mut stage).await;
     story::stores_fail(&mut stage).await;
     story::google_is_disconnected(&mut stage).await;
+    billing::somebody_subscribes(&mut stage).await;
     stage.plant_credentials();
 
     let complaints = complaints(&stage.plants, &stage.emissions());
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
     if let Some(report) = google::contract::check(&stage.world.journal) {
         assert_eq!(report.violations, Vec::<String>::new(), "of {} exchanges with Google", report.held);
+    }
+    if let Some(report) = stripe::contract::check(&stage.world.journal) {
+        assert_eq!(report.violations, Vec::<String>::new(), "of {} calls of Stripe", report.requests);
     }
     if let Some(contract) = telegram::contract::Contract::load().expect("a readable contract") {
         let mut violations = contract.violations(&stage.world.journal).await;
@@ -87,6 +92,9 @@ fn a_leak_by_any_way_and_in_any_guise_is_found() {
             ("sts", "/", text.clone(), Sink::Sts),
             ("entra", "/t/oauth2/v2.0/token", text.clone(), Sink::Entra),
             ("key-vault", "/secrets/x", text.clone(), Sink::Vault),
+            ("stripe", "/v1/customers", text.clone(), Sink::Stripe),
+            ("api", "/stripe/webhook", text.clone(), Sink::Stripe),
+            ("api", "/billing/checkout", text.clone(), Sink::Browser),
             ("api", "/telegram/webhook", text.clone(), Sink::Telegram),
             ("api", "/telegram/relay/x/bot1:a/sendMessage", text.clone(), Sink::Relay),
             ("api", "/api/v1/integrations/runtime/x/gmail/messages/", text.clone(), Sink::Tools),

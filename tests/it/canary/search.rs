@@ -40,6 +40,8 @@ pub(crate) enum Sink {
     Entra,
     /// Calls to the vault.
     Vault,
+    /// Calls to Stripe, and our answers to its events.
+    Stripe,
 }
 
 /// One thing that was given off.
@@ -139,10 +141,13 @@ fn emissions_of(entry: &Entry) -> Vec<Emission> {
         "sts" => asked(Sink::Sts),
         "entra" => asked(Sink::Entra),
         "key-vault" => asked(Sink::Vault),
+        "stripe" => asked(Sink::Stripe),
+        "stripe-events" => answered(Sink::Stripe),
         "api" => match entry.path_only() {
             path if path.starts_with("/telegram/webhook") => answered(Sink::Telegram),
             path if path.starts_with("/telegram/relay") => answered(Sink::Relay),
             path if path.starts_with("/api/v1") => answered(Sink::Tools),
+            path if path.starts_with("/stripe/") => answered(Sink::Stripe),
             _ => answered(Sink::Browser),
         },
         other => panic!("`{other}` is in the journal, and nobody said where what it saw belongs"),

@@ -142,7 +142,7 @@ impl Stage {
 
     /// Plants what the vendors and the system itself came up with.
     pub(crate) fn plant_credentials(&mut self) {
-        use Sink::{Browser, Entra, Google, Runtime, Table, Telegram, TelegramAddress, Tools, Vault};
+        use Sink::{Browser, Entra, Google, Runtime, Stripe, Table, Telegram, TelegramAddress, Tools, Vault};
         let secrets = self.subscriber.secrets.clone();
         let part = |token: &str| token.rsplit(':').next().unwrap_or_default().to_owned();
         let texts = &self.texts;
@@ -152,6 +152,8 @@ impl Stage {
             Plant::new("the platform key", self.setting("PLATFORM_KEY"), &[]),
             Plant::new("the key of links", self.setting("LINK_SIGNING_KEY"), &[]),
             Plant::new("our secret at Google", self.setting("GOOGLE_CLIENT_SECRET"), &[Google]),
+            Plant::new("our key at Stripe", self.setting("STRIPE_SECRET_KEY"), &[Stripe]),
+            Plant::new("the secret of Stripe's events", self.setting("STRIPE_WEBHOOK_SECRET"), &[]),
             Plant::new("the runtime's webhook secret", secrets.webhook_secret, &[Runtime]),
             Plant::new("the relay capability", part(&secrets.bot_token), &[]),
             Plant::new("the tenant's internal key", secrets.internal_key, &[]),
