@@ -57,11 +57,17 @@ impl MasterKey {
 
     /// The tenant of a chat: two checkouts at once make one tenant, and nobody without the key can guess its id.
     pub fn tenant_id(&self, chat: ChatId) -> TenantId {
+        let bytes = self.bytes("tenant", &[&chat.0.to_be_bytes()]);
+        TenantId::from(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+    }
+
+    /// 128 bits of what [`Self::derive`] derives.
+    pub(super) fn bytes(&self, purpose: &str, parts: &[&[u8]]) -> [u8; 16] {
         let mut bytes = [0; 16];
-        for (byte, derived) in bytes.iter_mut().zip(self.tag("tenant", &[&chat.0.to_be_bytes()]).as_ref()) {
+        for (byte, derived) in bytes.iter_mut().zip(self.tag(purpose, parts).as_ref()) {
             *byte = *derived;
         }
-        TenantId::from(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+        bytes
     }
 
     /// `HMAC-SHA256(key, purpose ‖ parts)` as unpadded base64url; every part is preceded by its length, so that no two

@@ -6,6 +6,7 @@ use super::due::Due;
 use super::ids::{ChatId, TenantId};
 use super::secrets::KeyHash;
 use super::subscription::{Entitlement, Subscription};
+use super::work::Work;
 use crate::clock::Timestamp;
 
 /// Where a tenant's life stands; a removed tenant is a [`Tombstone`].
@@ -67,6 +68,9 @@ pub struct Tenant {
     /// Whether an operator suspended it, whatever Stripe says.
     #[serde(default)]
     pub held: bool,
+    /// Whether an operator asked for new keys, and the rotation has not begun.
+    #[serde(default)]
+    pub rotation_requested: bool,
     /// The SHA-256 of each internal key that is valid now: none before there is one, two during a rotation.
     pub key_hashes: Vec<KeyHash>,
     /// The generation of the runtime's derived secrets.
@@ -77,6 +81,9 @@ pub struct Tenant {
     /// The person's time zone, once known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<TimeZone>,
+    /// The reconciler's part, which only the worker that holds the tenant writes.
+    #[serde(default)]
+    pub work: Work,
     /// When the reconciler has to look at it, whatever anyone's queue says.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub due: Option<Due>,
@@ -94,10 +101,12 @@ impl Tenant {
             customer: None,
             subscription: None,
             held: false,
+            rotation_requested: false,
             key_hashes: Vec::new(),
             generation: 1,
             other_generation: None,
             time_zone: None,
+            work: Work::new(),
             due: None,
             version: 0,
         }

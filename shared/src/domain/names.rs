@@ -1,0 +1,84 @@
+//! The names of a tenant's resources: derived, so that whoever makes one finds what an earlier try left, and not
+//! guessable without the platform key, since one of them becomes a public address.
+
+use uuid::Uuid;
+
+use super::ids::TenantId;
+use super::secrets::MasterKey;
+
+/// 32 lower-case letters and digits, of 5 bits each.
+const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+
+/// What a tenant's resources are called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// The container app, its identity, its share and the environment's storage, each of another kind: 27 lower-case
+    /// letters and digits, the first one a letter.
+    pub resource: String,
+    /// The vault secret that the container reads.
+    pub secret: String,
+    /// The role assignment on that secret.
+    pub role: Uuid,
+}
+
+impl Names {
+    /// The names of `tenant`.
+    pub fn of(key: &MasterKey, tenant: TenantId) -> Self {
+        let label = letters(&key.bytes("azure-name", &[tenant.as_bytes()]));
+        let role = uuid::Builder::from_custom_bytes(key.bytes("azure-role", &[tenant.as_bytes()])).into_uuid();
+        Self { resource: format!("t{label}"), secret: format!("runtime-{label}"), role }
+    }
+
+    /// The gateway's name of the model key of one generation.
+    pub fn model_key(&self, generation: u32) -> String {
+        format!("{}-g{generation}", self.resource)
+    }
+}
+
+/// 128 bits as 26 letters; the last one carries 3 bits.
+fn letters(bytes: &[u8; 16]) -> String {
+    let bits = u128::from_be_bytes(*bytes);
+    let letter = |place: u32| {
+        let index = bits.checked_shr(123_u32.saturating_sub(5 * place)).unwrap_or_default() & 31;
+        usize::try_from(index).ok().and_then(|index| LETTERS.get(index)).copied().map_or('a', char::from)
+    };
+    (0..26).map(letter).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use secrecy::SecretString;
+
+    use super::*;
+
+    fn names(key: &str, tenant: TenantId) -> Names {
+        Names::of(&MasterKey::new(&SecretString::from(key.repeat(32))).expect("long enough"), tenant)
+    }
+
+    #[test]
+    fn names_are_derived_and_of_the_form_every_kind_takes() {
+        let tenant = TenantId::random();
+        let ours = names("k", tenant);
+        assert_eq!(ours, names("k", tenant));
+        assert_ne!(ours.resource, names("l", tenant).resource);
+        // Container apps: at most 32, lower-case, no double hyphen; shares: 3 to 63.
+        assert_eq!(ours.resource.len(), 27);
+        assert!(ours.resource.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()));
+        assert!(!ours.resource.contains(&tenant.to_string()[..8]));
+        assert_ne!(ours.model_key(1), ours.model_key(2));
+    }
+
+    #[test]
+    fn no_two_tenants_share_a_name() {
+        let named: BTreeSet<_> = (0..1_000).map(|_| names("k", TenantId::random()).resource).collect();
+        assert_eq!(named.len(), 1_000);
+    }
+
+    #[test]
+    fn every_bit_counts() {
+        let all: BTreeSet<_> = (0..128).map(|bit| letters(&(1_u128 << bit).to_be_bytes())).collect();
+        assert_eq!(all.len(), 128);
+    }
+}

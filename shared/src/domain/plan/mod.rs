@@ -1,0 +1,318 @@
+//! What the reconciler does next for a tenant: a pure decision over its row.
+//!
+//! The row is what was last observed. A worker does the first step, saves what it learned, and plans anew; so the plan
+//! never holds a step that depends on something only its own earlier steps will find out.
+
+mod step;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use super::subscription::{Entitlement, GRACE, RETENTION, Status};
+use super::tenant::{Lifecycle, Tenant};
+use super::work::{Notice, Resources, jitter};
+use crate::clock::Timestamp;
+
+pub use step::{Part, Step};
+
+/// How often a tenant's resources are looked at, give or take an eighth.
+pub const OBSERVED_EVERY: Duration = Duration::from_secs(60 * 60);
+/// How often Stripe is asked again, less an eighth at most: events can be lost.
+pub const SYNCED_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
+/// A container that does not answer for so long after a change is unhealthy.
+pub const HEALTHY_WITHIN: Duration = Duration::from_secs(15 * 60);
+/// After so many failures in a row the row is not believed until it was looked at.
+const DOUBTED_AFTER: u32 = 3;
+
+/// What is intended, as far as the settings say it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spec {
+    /// The id of the newest release.
+    pub release: String,
+    /// The fingerprint of the app's body, of the release that the tenant shall run.
+    pub fingerprint: String,
+    /// What the tier's models may cost a month, in USD cents.
+    pub limit_cents: u32,
+}
+
+/// What is next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The steps in order, the first to be done now; none when the tenant is as intended.
+    pub steps: Vec<Step>,
+    /// Before when the first step makes no sense.
+    pub not_before: Option<Timestamp>,
+    /// When to look again although nothing happened.
+    pub look_again: Option<Timestamp>,
+}
+
+impl Plan {
+    /// The step to do at `now`.
+    pub fn next(&self, now: Timestamp) -> Option<&Step> {
+        self.steps.first().filter(|_| self.not_before.is_none_or(|at| at <= now))
+    }
+
+    /// When the tenant is due, if nothing happens.
+    pub fn due(&self, now: Timestamp) -> Option<Timestamp> {
+        let next_step = self.steps.first().map(|_| self.not_before.unwrap_or(now));
+        next_step.into_iter().chain(self.look_again).min()
+    }
+}
+
+/// The lifecycle that an entitlement leads to: one arrow at a time.
+pub const fn arrow(lifecycle: Lifecycle, entitlement: Entitlement) -> Lifecycle {
+    match (lifecycle, entitlement) {
+        // A removal that has begun ends, whatever was paid meanwhile; a new life begins after it.
+        (Lifecycle::Deprovisioning, _) | (_, Entitlement::Remove) => Lifecycle::Deprovisioning,
+        // Nothing was built, so there is nothing to stop.
+        (Lifecycle::Pending, Entitlement::Pending | Entitlement::Suspend { .. }) => Lifecycle::Pending,
+        (Lifecycle::Active, Entitlement::Run { .. }) => Lifecycle::Active,
+        (Lifecycle::Pending | Lifecycle::Provisioning | Lifecycle::Suspended, Entitlement::Run { .. }) => {
+            Lifecycle::Provisioning
+        }
+        (
+            Lifecycle::Provisioning | Lifecycle::Active | Lifecycle::Suspended,
+            Entitlement::Pending | Entitlement::Suspend { .. },
+        ) => Lifecycle::Suspended,
+    }
+}
+
+/// What is next for `tenant` at `now`.
+pub fn plan(tenant: &Tenant, spec: &Spec, now: Timestamp) -> Plan {
+    let mut steps = Vec::new();
+    let mut lifecycle = arrow(tenant.lifecycle, tenant.entitlement(now));
+    let is_needed = rests_on_old_word(tenant, lifecycle, now);
+    if not_before(tenant, &Step::Sync).is_some_and(|at| at > now) {
+        // Stripe cannot be asked now. That ends nobody's assistant, and holds up nothing else.
+        if is_needed {
+            lifecycle = tenant.lifecycle;
+        }
+    } else if is_needed || is_sync_due(tenant, now) {
+        steps.push(Step::Sync);
+    }
+    if lifecycle != tenant.lifecycle {
+        steps.push(Step::Move(lifecycle));
+    }
+    match lifecycle {
+        Lifecycle::Pending => {}
+        Lifecycle::Provisioning | Lifecycle::Active => run(tenant, lifecycle, spec, now, &mut steps),
+        Lifecycle::Suspended => rest(tenant, now, &mut steps),
+        Lifecycle::Deprovisioning => remove(tenant, now, &mut steps),
+    }
+    let not_before = steps.first().and_then(|step| not_before(tenant, step));
+    Plan { steps, not_before, look_again: look_again(tenant, lifecycle, now) }
+}
+
+/// Everything a running assistant needs, in the order in which one thing needs another.
+fn run(tenant: &Tenant, lifecycle: Lifecycle, spec: &Spec, now: Timestamp, steps: &mut Vec<Step>) {
+    let (work, resources) = (&tenant.work, &tenant.work.resources);
+    if work.shard.is_none() {
+        steps.push(Step::ChooseShard);
+    }
+    if is_in_doubt(tenant) {
+        steps.push(Step::Observe);
+    }
+    if resources.identity.is_none() {
+        steps.push(Step::MakeIdentity);
+    }
+    if tenant.rotation_requested && tenant.other_generation.is_none() && lifecycle == tenant.lifecycle {
+        steps.push(Step::BeginRotation);
+    }
+    // What the role needs before the role: a new principal is not known everywhere at once.
+    if !resources.share {
+        steps.push(Step::MakeShare);
+    }
+    if !resources.storage {
+        steps.push(Step::MakeStorage);
+    }
+    keys(tenant, spec, steps);
+    let principal = resources.identity.as_ref().map(|identity| &identity.principal_id);
+    if resources.reader.is_none() || resources.reader.as_ref() != principal {
+        steps.push(Step::GrantRole);
+    }
+    app(tenant, spec, now, steps);
+    if lifecycle == Lifecycle::Provisioning {
+        steps.push(Step::Activate);
+    }
+    if tenant.other_generation.is_some() {
+        steps.push(Step::EndRotation);
+    } else if resources.former_keys.is_some() {
+        steps.push(Step::DropFormerKeys);
+    }
+    if work.has_turn {
+        steps.push(Step::EndTurn { healthy: true });
+    }
+    match work.told {
+        None => steps.push(Step::Tell(Notice::Ready)),
+        Some(Notice::Suspended) => steps.push(Step::Tell(Notice::Resumed)),
+        Some(Notice::Ready | Notice::Resumed | Notice::Removed) => {}
+    }
+    if is_observation_due(tenant, now) {
+        steps.push(Step::Observe);
+    }
+    // A running container waits for its turn, and nothing else waits for that.
+    if work.release.as_deref() != Some(&spec.release) && is_running(resources) {
+        steps.push(Step::ChooseRelease);
+    }
+}
+
+fn keys(tenant: &Tenant, spec: &Spec, steps: &mut Vec<Step>) {
+    let generation = tenant.other_generation.unwrap_or(tenant.generation);
+    match &tenant.work.resources.keys {
+        Some(keys) if keys.generation == generation => {
+            if keys.disabled || keys.limit_cents != spec.limit_cents {
+                steps.push(Step::SetModelKey { disabled: false, limit_cents: spec.limit_cents });
+            }
+        }
+        Some(_) | None => steps.push(Step::WriteKeys { generation, limit_cents: spec.limit_cents }),
+    }
+}
+
+/// Two replicas must never overlap: a container that runs is stopped, and has no replica left, before it changes.
+fn app(tenant: &Tenant, spec: &Spec, now: Timestamp, steps: &mut Vec<Step>) {
+    let (work, resources) = (&tenant.work, &tenant.work.resources);
+    if work.release.as_deref() != Some(&spec.release) && !is_running(resources) {
+        steps.push(Step::ChooseRelease);
+    }
+    if resources.operation.is_some() {
+        steps.push(Step::AwaitOperation);
+    }
+    let Some(app) = &resources.app else {
+        if resources.operation.is_none() {
+            steps.push(Step::PutApp);
+        }
+        steps.push(Step::CheckHealth);
+        return;
+    };
+    let is_late = now >= app.changed_at + HEALTHY_WITHIN || work.failures >= DOUBTED_AFTER;
+    if work.has_turn && !app.healthy && is_late {
+        steps.push(Step::EndTurn { healthy: false });
+    }
+    let is_changed = app.fingerprint != spec.fingerprint;
+    if is_changed {
+        if app.running {
+            steps.push(Step::StopApp);
+        }
+        if app.running || !app.drained {
+            steps.push(Step::AwaitNoReplica);
+        }
+        steps.push(Step::PutApp);
+    }
+    if is_changed || !app.running {
+        steps.push(Step::StartApp);
+    }
+    if is_changed || !app.running || !app.healthy {
+        steps.push(Step::CheckHealth);
+    }
+}
+
+/// A stopped assistant keeps everything, and its model key pays for nothing.
+fn rest(tenant: &Tenant, now: Timestamp, steps: &mut Vec<Step>) {
+    let (work, resources) = (&tenant.work, &tenant.work.resources);
+    if is_in_doubt(tenant) {
+        steps.push(Step::Observe);
+    }
+    if let Some(keys) = resources.keys.as_ref().filter(|keys| !keys.disabled) {
+        steps.push(Step::SetModelKey { disabled: true, limit_cents: keys.limit_cents });
+    }
+    if resources.operation.is_some() {
+        steps.push(Step::AwaitOperation);
+    }
+    if resources.app.as_ref().is_some_and(|app| app.running) {
+        steps.push(Step::StopApp);
+    }
+    if work.has_turn {
+        steps.push(Step::EndTurn { healthy: true });
+    }
+    if work.told != Some(Notice::Suspended) {
+        steps.push(Step::Tell(Notice::Suspended));
+    }
+    // Also right after the suspension: an app whose creation was cut short may run without our knowing.
+    if is_observation_due(tenant, now) {
+        steps.push(Step::Observe);
+    }
+}
+
+/// Every part by its name, known to be there or not: a call that was cut short may have made it.
+fn remove(tenant: &Tenant, now: Timestamp, steps: &mut Vec<Step>) {
+    let work = &tenant.work;
+    let operation = work.resources.operation.as_ref();
+    let is_left = |part: Part| !work.receipt.iter().any(|removed| removed.what == part.as_str());
+    for part in Part::ALL.into_iter().filter(|part| is_left(*part)) {
+        if part.is_in_shard() && work.shard.is_none() {
+            continue;
+        }
+        if part == Part::App && operation.is_some() {
+            steps.push(Step::AwaitOperation);
+        }
+        steps.push(Step::Remove(part));
+    }
+    if work.has_turn {
+        steps.push(Step::EndTurn { healthy: true });
+    }
+    let is_the_end = matches!(tenant.entitlement(now), Entitlement::Remove);
+    if is_the_end && work.told.is_some() && work.told != Some(Notice::Removed) {
+        steps.push(Step::Tell(Notice::Removed));
+    }
+    steps.push(Step::Bury);
+}
+
+fn is_running(resources: &Resources) -> bool {
+    resources.app.as_ref().is_some_and(|app| app.running)
+}
+
+/// Failures that repeat may come from a row that is wrong.
+fn is_in_doubt(tenant: &Tenant) -> bool {
+    let work = &tenant.work;
+    let failed_since = work.last_error.as_ref().is_some_and(|last| work.observed_at.is_none_or(|at| at < last.at));
+    work.shard.is_some() && failed_since && work.failures > 0 && work.failures % DOUBTED_AFTER == 0
+}
+
+fn is_observation_due(tenant: &Tenant, now: Timestamp) -> bool {
+    tenant.work.shard.is_some() && observation(tenant).is_none_or(|at| at <= now)
+}
+
+fn observation(tenant: &Tenant) -> Option<Timestamp> {
+    tenant.work.observed_at.map(|at| at + OBSERVED_EVERY + jitter(tenant.tenant_id, OBSERVED_EVERY))
+}
+
+fn is_sync_due(tenant: &Tenant, now: Timestamp) -> bool {
+    synchronisation(tenant).is_some_and(|at| at <= now)
+}
+
+/// When Stripe is to be asked again; `None` for a tenant it does not know.
+fn synchronisation(tenant: &Tenant) -> Option<Timestamp> {
+    tenant.customer.as_ref()?;
+    let early = jitter(tenant.tenant_id, SYNCED_EVERY);
+    Some(tenant.work.synced_at.map_or_else(Timestamp::default, |at| at + SYNCED_EVERY - early))
+}
+
+/// Whether a lifecycle that time alone leads to rests on a word of Stripe's that is older than that: what was paid in
+/// the meantime may have been lost on its way.
+fn rests_on_old_word(tenant: &Tenant, lifecycle: Lifecycle, now: Timestamp) -> bool {
+    let (Some(subscription), Some(_)) = (&tenant.subscription, &tenant.customer) else { return false };
+    let since = match subscription.status {
+        Status::PastDue => subscription.unpaid_since.map(|since| since + GRACE),
+        Status::Canceled | Status::IncompleteExpired => subscription.ended_at.map(|ended| ended + RETENTION),
+        Status::Incomplete | Status::Trialing | Status::Active | Status::Unpaid | Status::Paused => None,
+    };
+    let by_time = since.filter(|since| *since <= now);
+    lifecycle != tenant.lifecycle && by_time.is_some_and(|since| tenant.work.synced_at.is_none_or(|at| at < since))
+}
+
+fn not_before(tenant: &Tenant, step: &Step) -> Option<Timestamp> {
+    let pause = tenant.work.pause.as_ref().filter(|pause| pause.step == step.name()).map(|pause| pause.until);
+    let operation = tenant.work.resources.operation.as_ref().filter(|_| *step == Step::AwaitOperation);
+    pause.into_iter().chain(operation.map(|operation| operation.poll_at)).max()
+}
+
+fn look_again(tenant: &Tenant, lifecycle: Lifecycle, now: Timestamp) -> Option<Timestamp> {
+    let observed = match lifecycle {
+        Lifecycle::Provisioning | Lifecycle::Active | Lifecycle::Suspended => observation(tenant),
+        Lifecycle::Pending | Lifecycle::Deprovisioning => None,
+    };
+    let changes = tenant.entitlement(now).changes_at();
+    let pause = tenant.work.pause.as_ref().map(|pause| pause.until).filter(|until| *until > now);
+    changes.into_iter().chain(pause).chain(observed).chain(synchronisation(tenant)).filter(|at| *at > now).min()
+}

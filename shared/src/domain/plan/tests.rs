@@ -1,0 +1,264 @@
+//! The plan at every turn of a life.
+
+use super::*;
+use crate::domain::ids::{ChatId, TenantId};
+use crate::domain::secrets::KeyHash;
+use crate::domain::subscription::{Subscription, Tier};
+use crate::domain::work::{App, Change, Identity, Keys, LastError, Operation, Pause, Shard};
+
+const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+
+fn spec() -> Spec {
+    Spec { release: "new".to_owned(), fingerprint: "body".to_owned(), limit_cents: 500 }
+}
+
+fn subscribed(status: Status) -> Tenant {
+    let subscription = Subscription {
+        id: "sub_1".to_owned(),
+        status,
+        tier: Tier::Basic,
+        unpaid_since: Some(NOW),
+        ended_at: Some(NOW),
+        current_period_end: None,
+        cancel_at_period_end: false,
+    };
+    let mut tenant = Tenant::new(TenantId::random(), ChatId(1001));
+    tenant.subscription = Some(subscription);
+    tenant.customer = Some("cus_1".to_owned());
+    tenant.work.synced_at = Some(NOW);
+    tenant
+}
+
+/// A tenant as it is once everything was done.
+fn converged(status: Status) -> Tenant {
+    let mut tenant = subscribed(status);
+    tenant.lifecycle = Lifecycle::Active;
+    let work = &mut tenant.work;
+    work.shard = Some(Shard { subscription: "s".to_owned(), vault: "v".to_owned() });
+    work.observed_at = Some(NOW);
+    work.release = Some("new".to_owned());
+    work.told = Some(Notice::Ready);
+    work.resources = Resources {
+        identity: Some(Identity { principal_id: "p".to_owned() }),
+        keys: Some(keys(1)),
+        former_keys: None,
+        reader: Some("p".to_owned()),
+        share: true,
+        storage: true,
+        app: Some(App {
+            fingerprint: "body".to_owned(),
+            release: "new".to_owned(),
+            fqdn: Some("host".to_owned()),
+            running: true,
+            drained: false,
+            healthy: true,
+            changed_at: NOW,
+        }),
+        operation: None,
+    };
+    tenant
+}
+
+fn keys(generation: u32) -> Keys {
+    Keys {
+        generation,
+        secret_version: "1".to_owned(),
+        internal: KeyHash::of("key"),
+        model_key: "hash".to_owned(),
+        limit_cents: 500,
+        disabled: false,
+    }
+}
+
+fn steps(tenant: &Tenant) -> Vec<&'static str> {
+    plan(tenant, &spec(), NOW).steps.into_iter().map(Step::name).collect()
+}
+
+#[test]
+fn every_status_leads_every_lifecycle_to_its_next() {
+    use Lifecycle::{Active, Deprovisioning, Pending, Provisioning, Suspended};
+    const LATE: Duration = RETENTION;
+    // From Pending, Provisioning, Active, Suspended, Deprovisioning: at first, and when grace and retention are over.
+    type Row = (Status, [Lifecycle; 5], [Lifecycle; 5]);
+    let runs = [Provisioning, Provisioning, Active, Provisioning, Deprovisioning];
+    let rests = [Pending, Suspended, Suspended, Suspended, Deprovisioning];
+    let ends = [Deprovisioning; 5];
+    let table: [Row; 8] = [
+        (Status::Incomplete, rests, rests),
+        (Status::IncompleteExpired, rests, ends),
+        (Status::Trialing, runs, runs),
+        (Status::Active, runs, runs),
+        (Status::PastDue, runs, rests),
+        (Status::Canceled, rests, ends),
+        (Status::Unpaid, rests, rests),
+        (Status::Paused, rests, rests),
+    ];
+    assert_eq!(table.map(|(status, ..)| status), Status::ALL);
+    for (status, at_first, in_the_end) in table {
+        for (place, lifecycle) in Lifecycle::ALL.into_iter().enumerate() {
+            for (now, expected) in [(NOW, at_first[place]), (NOW + LATE, in_the_end[place])] {
+                let tenant = Tenant { lifecycle, ..subscribed(status) };
+                assert_eq!(arrow(lifecycle, tenant.entitlement(now)), expected, "{status}, {lifecycle:?}");
+                let steps = plan(&tenant, &spec(), now).steps;
+                let moves = steps.iter().find(|step| matches!(step, Step::Move(_)));
+                let expected = (expected != lifecycle).then_some(Step::Move(expected));
+                assert_eq!(moves.copied(), expected, "{status}, {lifecycle:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_operators_hold_suspends_whatever_was_paid() {
+    let held = Tenant { held: true, ..converged(Status::Active) };
+    assert_eq!(steps(&held), ["suspend", "disable_model_key", "stop_app", "tell_suspended"]);
+}
+
+#[test]
+fn a_first_payment_builds_everything_in_order() {
+    let built = [
+        "provision",
+        "choose_shard",
+        "make_identity",
+        "make_share",
+        "make_storage",
+        "write_keys",
+        "grant_role",
+        "choose_release",
+        "put_app",
+        "check_health",
+        "activate",
+        "tell_ready",
+    ];
+    assert_eq!(steps(&subscribed(Status::Active)), built);
+    assert_eq!(steps(&subscribed(Status::Incomplete)), [""; 0]);
+}
+
+#[test]
+fn a_converged_tenant_rests_until_the_first_of_its_times() {
+    let tenant = converged(Status::Active);
+    let plan = plan(&tenant, &spec(), NOW);
+    assert_eq!(plan.steps, []);
+    let due = plan.due(NOW).expect("it is looked at again");
+    assert!(due >= NOW + OBSERVED_EVERY && due < NOW + OBSERVED_EVERY * 9 / 8);
+    let past_due = converged(Status::PastDue);
+    let late = NOW + GRACE;
+    let names: Vec<_> = super::plan(&past_due, &spec(), late).steps.into_iter().map(Step::name).collect();
+    assert_eq!(names[..2], ["sync", "suspend"], "no suspension on an old word");
+}
+
+#[test]
+fn while_stripe_cannot_be_asked_nobody_is_suspended_by_time_and_all_else_goes_on() {
+    let mut tenant = converged(Status::PastDue);
+    let late = NOW + GRACE;
+    tenant.work.resources.share = false;
+    tenant.work.pause = Some(Pause { step: "sync".to_owned(), until: late + Duration::from_secs(60), since: late });
+    let plan = super::plan(&tenant, &spec(), late);
+    assert_eq!(plan.steps.first(), Some(&Step::MakeShare));
+    assert_eq!(plan.look_again, Some(late + Duration::from_secs(60)));
+    tenant.work.synced_at = Some(late);
+    assert_eq!(super::plan(&tenant, &spec(), late).steps.first(), Some(&Step::Move(Lifecycle::Suspended)));
+}
+
+#[test]
+fn a_resumption_starts_what_is_there() {
+    let mut tenant = converged(Status::Active);
+    tenant.lifecycle = Lifecycle::Suspended;
+    tenant.work.told = Some(Notice::Suspended);
+    if let (Some(app), Some(keys)) = (&mut tenant.work.resources.app, &mut tenant.work.resources.keys) {
+        (app.running, app.healthy, keys.disabled) = (false, false, true);
+    }
+    let resumed = ["provision", "set_model_key", "start_app", "check_health", "activate", "tell_resumed"];
+    assert_eq!(steps(&tenant), resumed);
+}
+
+#[test]
+fn a_running_container_never_overlaps_with_its_successor() {
+    let mut tenant = converged(Status::Active);
+    let changed = Spec { fingerprint: "another".to_owned(), ..spec() };
+    let names = |tenant: &Tenant| -> Vec<_> {
+        plan(tenant, &changed, NOW).steps.into_iter().map(Step::name).collect()
+    };
+    let all = ["stop_app", "await_no_replica", "put_app", "start_app", "check_health"];
+    assert_eq!(names(&tenant), all);
+    if let Some(app) = &mut tenant.work.resources.app {
+        app.running = false;
+    }
+    assert_eq!(names(&tenant), all[1..]);
+    if let Some(app) = &mut tenant.work.resources.app {
+        app.drained = true;
+    }
+    assert_eq!(names(&tenant), all[2..]);
+}
+
+#[test]
+fn an_operation_is_asked_about_when_azure_said_and_suspends_nothing_else() {
+    let mut tenant = converged(Status::Active);
+    let operation = Operation { change: Change::Start, handle: "h".to_owned(), poll_at: NOW + Duration::from_secs(5) };
+    tenant.work.resources.operation = Some(operation);
+    let plan = plan(&tenant, &spec(), NOW);
+    assert_eq!((plan.next(NOW), plan.due(NOW)), (None, Some(NOW + Duration::from_secs(5))));
+    assert_eq!(plan.next(NOW + Duration::from_secs(5)), Some(&Step::AwaitOperation));
+    tenant.held = true;
+    assert_eq!(super::plan(&tenant, &spec(), NOW).next(NOW), Some(&Step::Move(Lifecycle::Suspended)));
+}
+
+#[test]
+fn a_pause_holds_up_its_own_step_alone() {
+    let mut tenant = converged(Status::Active);
+    tenant.work.resources.share = false;
+    tenant.work.pause =
+        Some(Pause { step: "make_share".to_owned(), until: NOW + Duration::from_secs(9), since: NOW });
+    assert_eq!(plan(&tenant, &spec(), NOW).next(NOW), None);
+    tenant.held = true;
+    assert!(plan(&tenant, &spec(), NOW).next(NOW).is_some());
+}
+
+#[test]
+fn what_fails_again_and_again_is_looked_at() {
+    let mut tenant = converged(Status::Active);
+    tenant.work.resources.reader = None;
+    tenant.work.failures = DOUBTED_AFTER;
+    let at = NOW + Duration::from_secs(1);
+    tenant.work.last_error = Some(LastError { step: "grant_role".to_owned(), code: "x".to_owned(), at });
+    assert_eq!(steps(&tenant), ["observe", "grant_role"]);
+    tenant.work.observed_at = Some(at);
+    assert_eq!(steps(&tenant), ["grant_role"]);
+}
+
+#[test]
+fn a_rotation_keeps_both_generations_until_the_new_one_is_up() {
+    let mut tenant = Tenant { rotation_requested: true, ..converged(Status::Active) };
+    assert_eq!(steps(&tenant), ["begin_rotation"]);
+    (tenant.rotation_requested, tenant.other_generation) = (false, Some(2));
+    assert_eq!(steps(&tenant)[..2], ["write_keys", "end_rotation"]);
+    tenant.work.resources.former_keys = tenant.work.resources.keys.replace(keys(2));
+    assert_eq!(steps(&tenant), ["end_rotation"]);
+    (tenant.generation, tenant.other_generation) = (2, None);
+    assert_eq!(steps(&tenant), ["drop_former_keys"]);
+}
+
+#[test]
+fn a_newer_release_is_the_last_thing_a_running_tenant_waits_for() {
+    let mut tenant = converged(Status::Active);
+    tenant.work.release = Some("old".to_owned());
+    assert_eq!(steps(&tenant), ["choose_release"]);
+    tenant.work.has_turn = true;
+    tenant.work.release = Some("new".to_owned());
+    assert_eq!(steps(&tenant), ["end_turn"]);
+    if let Some(app) = &mut tenant.work.resources.app {
+        (app.healthy, app.changed_at) = (false, NOW - HEALTHY_WITHIN);
+    }
+    assert_eq!(steps(&tenant)[0], "roll_back");
+}
+
+#[test]
+fn a_removal_goes_through_every_part_known_to_be_there_or_not() {
+    let mut tenant = subscribed(Status::Canceled);
+    tenant.lifecycle = Lifecycle::Deprovisioning;
+    assert_eq!(steps(&tenant), ["remove_connections", "remove_rows", "bury"], "nothing was built");
+    tenant.work.shard = Some(Shard { subscription: "s".to_owned(), vault: "v".to_owned() });
+    let all = steps(&tenant);
+    assert_eq!(all.len(), Part::ALL.len() + 1);
+    assert_eq!(all[..3], ["remove_connections", "remove_model_keys", "remove_app"]);
+}

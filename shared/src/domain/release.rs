@@ -1,0 +1,228 @@
+//! What containers run, and how a new release reaches them: one tenant at a time, back and halted after two failures.
+
+use std::time::Duration;
+
+use ring::digest;
+use serde::{Deserialize, Serialize};
+
+use super::ids::TenantId;
+use super::subscription::Tier;
+use crate::clock::Timestamp;
+
+/// A turn that its tenant does not end (because it was suspended meanwhile, say) is over after this long.
+const TURN: Duration = Duration::from_secs(60 * 60);
+/// So many tenants that did not become healthy halt a rollout.
+const HALTED_BY: usize = 2;
+/// A function's older version may be at work this long beside a newer one, and does not undo what that began.
+const SETTLED_AFTER: Duration = Duration::from_secs(10 * 60);
+
+/// What every container runs; a tenant's own part is filled in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// The image, by digest.
+    pub image: String,
+    /// OpenClaw's configuration by tier, with places for what is the tenant's own.
+    pub basic: String,
+    /// See [`Self::basic`].
+    pub plus: String,
+}
+
+impl Release {
+    /// What names it: the same for the same content.
+    pub fn id(&self) -> String {
+        let mut context = digest::Context::new(&digest::SHA256);
+        for part in [&self.image, &self.basic, &self.plus] {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part.as_bytes());
+        }
+        hex(context.finish().as_ref())
+    }
+
+    /// The configuration for a tier.
+    pub fn config(&self, tier: Tier) -> &str {
+        match tier {
+            Tier::Basic => &self.basic,
+            Tier::Plus => &self.plus,
+        }
+    }
+}
+
+/// A fingerprint of a text: 128 bits.
+pub fn fingerprint(text: &str) -> String {
+    hex(digest::digest(&digest::SHA256, text.as_bytes()).as_ref())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// How far the newest release has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rollout {
+    /// The newest release.
+    pub target: Release,
+    /// The one before it that was not halted: where failures go back to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Release>,
+    /// Since when.
+    pub since: Timestamp,
+    /// Whose container is being changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<Turn>,
+    /// Whose containers did not become healthy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<TenantId>,
+    /// Grows with every write; each write names the version it read.
+    pub version: u64,
+}
+
+/// The right to change a running container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Turn {
+    /// Whose.
+    pub tenant_id: TenantId,
+    /// Until when, unless it ends before.
+    pub until: Timestamp,
+}
+
+/// What a tenant shall run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// This release, from now on. The rollout has to be saved first where it changed.
+    Run {
+        /// Its id.
+        release: String,
+        /// Whether the turn is the tenant's.
+        turn: bool,
+    },
+    /// What it runs; ask again later.
+    Wait,
+    /// What it runs: the newest release failed.
+    Stay,
+}
+
+impl Rollout {
+    /// The beginning of a rollout of `target`.
+    pub const fn new(target: Release, now: Timestamp) -> Self {
+        Self { target, previous: None, since: now, turn: None, failed: Vec::new(), version: 0 }
+    }
+
+    /// Whether it goes no further.
+    pub fn is_halted(&self) -> bool {
+        self.failed.len() >= HALTED_BY
+    }
+
+    /// Where it goes back to, when `id` is not its target.
+    pub fn release(&self, id: &str) -> Option<&Release> {
+        std::iter::once(&self.target).chain(&self.previous).find(|release| release.id() == id)
+    }
+
+    /// The same with `target` as the newest release; `None` when one that is newer than this caller's was begun just
+    /// now.
+    #[must_use]
+    pub fn to(self, target: &Release, now: Timestamp) -> Option<Self> {
+        if self.target == *target {
+            return Some(self);
+        }
+        if now < self.since + SETTLED_AFTER && self.version > 0 {
+            return None;
+        }
+        let previous = if self.is_halted() { self.previous } else { Some(self.target) };
+        Some(Self { previous, version: self.version, ..Self::new(target.clone(), now) })
+    }
+
+    /// What `tenant` shall run; `running` tells whether its container would be interrupted by a change.
+    pub fn admit(&mut self, tenant: TenantId, running: bool, now: Timestamp) -> Verdict {
+        let fallback = || self.previous.as_ref().map(Release::id);
+        if self.failed.contains(&tenant) || self.is_halted() {
+            return match fallback() {
+                // A tenant without a container has to run something.
+                Some(release) if !running => Verdict::Run { release, turn: false },
+                Some(_) | None if running => Verdict::Stay,
+                Some(_) | None => Verdict::Run { release: self.target.id(), turn: false },
+            };
+        }
+        if !running {
+            return Verdict::Run { release: self.target.id(), turn: false };
+        }
+        match &self.turn {
+            Some(turn) if turn.tenant_id != tenant && turn.until > now => Verdict::Wait,
+            Some(_) | None => {
+                self.turn = Some(Turn { tenant_id: tenant, until: now + TURN });
+                Verdict::Run { release: self.target.id(), turn: true }
+            }
+        }
+    }
+
+    /// Ends the tenant's turn; a failure counts against the release. What the tenant shall run then.
+    pub fn end_turn(&mut self, tenant: TenantId, healthy: bool) -> String {
+        self.turn = self.turn.take().filter(|turn| turn.tenant_id != tenant);
+        if healthy {
+            return self.target.id();
+        }
+        if !self.failed.contains(&tenant) {
+            self.failed.push(tenant);
+        }
+        self.previous.as_ref().unwrap_or(&self.target).id()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
+
+    fn release(image: &str) -> Release {
+        Release { image: image.to_owned(), basic: "{}".to_owned(), plus: "{}".to_owned() }
+    }
+
+    fn rollout() -> Rollout {
+        let first = Rollout { version: 1, ..Rollout::new(release("one"), NOW - SETTLED_AFTER) };
+        first.to(&release("two"), NOW).expect("settled")
+    }
+
+    #[test]
+    fn a_release_is_named_by_its_content() {
+        assert_eq!(release("one").id(), release("one").id());
+        assert_ne!(release("one").id(), release("two").id());
+        let moved = Release { basic: "{}{".to_owned(), plus: "}".to_owned(), ..release("one") };
+        assert_ne!(moved.id(), release("one").id());
+    }
+
+    #[test]
+    fn one_running_tenant_has_the_turn_and_the_others_wait() {
+        let (mut rollout, ana, ben) = (rollout(), TenantId::random(), TenantId::random());
+        let turn = Verdict::Run { release: release("two").id(), turn: true };
+        assert_eq!(rollout.admit(ana, true, NOW), turn);
+        assert_eq!(rollout.admit(ana, true, NOW), turn);
+        assert_eq!(rollout.admit(ben, true, NOW), Verdict::Wait);
+        assert_eq!(rollout.admit(ben, false, NOW), Verdict::Run { release: release("two").id(), turn: false });
+        assert_eq!(rollout.end_turn(ana, true), release("two").id());
+        assert_eq!(rollout.admit(ben, true, NOW), turn);
+        assert_eq!(rollout.admit(ana, true, NOW + TURN), turn);
+    }
+
+    #[test]
+    fn two_failures_halt_it_and_lead_back() {
+        let (mut rollout, ana, ben, eve) = (rollout(), TenantId::random(), TenantId::random(), TenantId::random());
+        for tenant in [ana, ben] {
+            assert!(!rollout.is_halted());
+            assert!(matches!(rollout.admit(tenant, true, NOW), Verdict::Run { turn: true, .. }));
+            assert_eq!(rollout.end_turn(tenant, false), release("one").id());
+            assert_eq!(rollout.admit(tenant, true, NOW), Verdict::Stay);
+        }
+        assert!(rollout.is_halted());
+        assert_eq!(rollout.admit(eve, true, NOW), Verdict::Stay);
+        assert_eq!(rollout.admit(eve, false, NOW), Verdict::Run { release: release("one").id(), turn: false });
+        let next = rollout.to(&release("three"), NOW + SETTLED_AFTER).expect("settled");
+        assert_eq!((next.previous, next.failed), (Some(release("one")), Vec::new()));
+    }
+
+    #[test]
+    fn an_older_version_of_the_function_does_not_undo_what_a_newer_one_began() {
+        let begun = Rollout { version: 2, ..rollout() };
+        assert_eq!(begun.clone().to(&release("one"), NOW + Duration::from_secs(1)), None);
+        assert!(begun.to(&release("one"), NOW + SETTLED_AFTER).is_some());
+    }
+}

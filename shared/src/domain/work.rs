@@ -1,0 +1,290 @@
+//! What the reconciler knows of a tenant's resources, and what it has under way: its part of the tenant's row.
+//!
+//! A resource stands here once a call has answered that it is there; an observation that finds it missing or edited
+//! takes it out again. So the row is what was last observed, and a converged tenant costs no call.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::TenantId;
+use super::secrets::KeyHash;
+use super::tenant::Removed;
+use crate::clock::Timestamp;
+
+/// How long a worker's hold on a tenant lasts when it dies: longer than the longest step.
+pub const LEASE: Duration = Duration::from_secs(120);
+
+/// The reconciler's part of a tenant's row.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Work {
+    /// Where its resources lie; chosen once, before the first of them is made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Shard>,
+    /// What there is.
+    pub resources: Resources,
+    /// The worker that holds the tenant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Lease>,
+    /// A step that goes on elsewhere, or that failed, and when to take it up again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pause: Option<Pause>,
+    /// Failures in a row.
+    pub failures: u32,
+    /// The last failure, until the tenant has converged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<LastError>,
+    /// When its resources were last looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_at: Option<Timestamp>,
+    /// When Stripe was last asked by us.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub synced_at: Option<Timestamp>,
+    /// Since when the present generation of keys is being made: no key of it is older.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation_since: Option<Timestamp>,
+    /// The release that its container shall run: the id of a [`Release`](super::release::Release).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub release: Option<String>,
+    /// Whether it holds the turn of the rollout.
+    pub has_turn: bool,
+    /// What its person was last told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub told: Option<Notice>,
+    /// What was removed so far, while it is being removed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub receipt: Vec<Removed>,
+}
+
+/// Where a tenant's resources lie.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shard {
+    /// The Azure subscription's id.
+    pub subscription: String,
+    /// The name of the vault with its runtime's secret, in that subscription.
+    pub vault: String,
+}
+
+/// A worker's hold on a tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// Which worker.
+    pub owner: String,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+/// A step that waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// Its name; another step does not wait for it.
+    pub step: String,
+    /// Until when.
+    pub until: Timestamp,
+    /// Since when it waits.
+    pub since: Timestamp,
+}
+
+/// Why the reconciler could not go on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastError {
+    /// The step's name.
+    pub step: String,
+    /// A stable code, never a vendor's text.
+    pub code: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What a person is told, once each time it comes true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Notice {
+    /// Their assistant is ready for the first time.
+    Ready,
+    /// It is paused, and how to resume it.
+    Suspended,
+    /// It is back.
+    Resumed,
+    /// It was removed with all it kept.
+    Removed,
+}
+
+/// What is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Resources {
+    /// The container's identity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
+    /// The keys of the newest generation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keys: Option<Keys>,
+    /// Those of the generation before, until nothing uses them any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub former_keys: Option<Keys>,
+    /// The principal that may read the secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reader: Option<String>,
+    /// Whether there is a share.
+    pub share: bool,
+    /// Whether the environment knows it.
+    pub storage: bool,
+    /// The container app.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub app: Option<App>,
+    /// A change to the app that is under way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operation: Option<Operation>,
+}
+
+/// A user-assigned identity.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// What a role is assigned to; an identity made anew has another one.
+    pub principal_id: String,
+}
+
+/// What a runtime holds of one generation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keys {
+    /// Which one.
+    pub generation: u32,
+    /// The version of the vault's secret that holds them.
+    pub secret_version: String,
+    /// The hash of the internal key.
+    pub internal: KeyHash,
+    /// The gateway's identifier of the model key.
+    pub model_key: String,
+    /// What that may cost a month, in USD cents.
+    pub limit_cents: u32,
+    /// Whether it is switched off.
+    pub disabled: bool,
+}
+
+/// A container app.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct App {
+    /// The fingerprint of the body it was made with; empty once it was found to depart from it.
+    pub fingerprint: String,
+    /// The release that body was of.
+    pub release: String,
+    /// Where it is reached: a host name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fqdn: Option<String>,
+    /// Whether a request wakes it, or nothing does.
+    pub running: bool,
+    /// Whether no replica is left of it since it was stopped.
+    #[serde(default)]
+    pub drained: bool,
+    /// Whether it answered since it was last changed or started.
+    #[serde(default)]
+    pub healthy: bool,
+    /// When it was last changed or started.
+    pub changed_at: Timestamp,
+}
+
+/// A change to an app that Azure works on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operation {
+    /// Which change.
+    pub change: Change,
+    /// What Azure is asked with about it.
+    pub handle: String,
+    /// When to ask.
+    pub poll_at: Timestamp,
+}
+
+/// A change to a container app.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "change", rename_all = "snake_case")]
+pub enum Change {
+    /// It is made, or changed.
+    Put {
+        /// To the body of this fingerprint.
+        fingerprint: String,
+        /// Of this release.
+        release: String,
+    },
+    /// It is started.
+    Start,
+    /// It is stopped.
+    Stop,
+    /// It is deleted.
+    Delete,
+}
+
+impl Work {
+    /// Nothing built, nothing under way.
+    pub const fn new() -> Self {
+        Self {
+            shard: None,
+            resources: Resources::new(),
+            lease: None,
+            pause: None,
+            failures: 0,
+            last_error: None,
+            observed_at: None,
+            synced_at: None,
+            generation_since: None,
+            release: None,
+            has_turn: false,
+            told: None,
+            receipt: Vec::new(),
+        }
+    }
+
+    /// Whether another worker than `owner` holds the tenant.
+    pub fn is_held_against(&self, owner: &str, now: Timestamp) -> bool {
+        self.lease.as_ref().is_some_and(|lease| lease.owner != owner && lease.until > now)
+    }
+}
+
+impl Resources {
+    /// Nothing.
+    pub const fn new() -> Self {
+        Self {
+            identity: None,
+            keys: None,
+            former_keys: None,
+            reader: None,
+            share: false,
+            storage: false,
+            app: None,
+            operation: None,
+        }
+    }
+
+    /// The hashes of the internal keys that are valid, the newest last.
+    pub fn key_hashes(&self) -> Vec<KeyHash> {
+        self.former_keys.iter().chain(&self.keys).map(|keys| keys.internal.clone()).collect()
+    }
+}
+
+
+/// A time up to an eighth of `period` that is always the same for a tenant, so that what is periodic spreads out.
+pub fn jitter(tenant: TenantId, period: Duration) -> Duration {
+    let bytes = tenant.as_bytes();
+    let fraction = u32::from(u16::from_be_bytes([bytes[0], bytes[1]]));
+    period / 8 * fraction / 65_536
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_without_work_reads_as_none() {
+        assert_eq!(serde_json::from_str::<Work>("{}").expect("readable"), Work::new());
+        assert_eq!(Work::default(), Work::new());
+    }
+
+    #[test]
+    fn a_jitter_stays_within_an_eighth_and_spreads() {
+        let day = Duration::from_secs(86_400);
+        let spread: Vec<_> = (0..100).map(|_| jitter(TenantId::random(), day)).collect();
+        assert!(spread.iter().all(|jitter| *jitter < day / 8));
+        assert!(spread.iter().max() > spread.iter().min());
+    }
+}
