@@ -22,7 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const FIRST_POLL: &[u8] = b"GET /2018-06-01/runtime/invocation/next ";
 
 /// The secrets among the settings, which are SSM parameters where the functions are deployed.
-const SECRETS: [&str; 7] = [
+const SECRETS: [&str; 8] = [
+    "MODEL_GATEWAY_MANAGEMENT_KEY",
     "TELEGRAM_WEBHOOK_SECRET",
     "TELEGRAM_BOT_TOKEN",
     "PLATFORM_KEY",
@@ -49,6 +50,18 @@ pub(crate) fn plain_settings() -> Vec<Setting> {
         ("KEY_VAULT_URLS", "https://bench.vault.azure.net"),
         ("AZURE_TENANT_ID", "11111111-1111-1111-1111-111111111111"),
         ("AZURE_CLIENT_ID", "22222222-2222-2222-2222-222222222222"),
+        ("AZURE_SHARDS", "33333333-3333-3333-3333-333333333333/files/bench"),
+        ("AZURE_RESOURCE_GROUP", "nbhd"),
+        ("AZURE_LOCATION", "eastus"),
+        ("CONTAINER_ENVIRONMENT", "nbhd"),
+        ("ENVIRONMENT_IDENTITY", "nbhd-environment"),
+        (
+            "PULL_IDENTITY",
+            "/subscriptions/3/resourceGroups/nbhd/providers/Microsoft.ManagedIdentity/userAssignedIdentities/pull",
+        ),
+        ("CONTAINER_REGISTRY", "nbhd.azurecr.io"),
+        ("OPENCLAW_IMAGE", "nbhd.azurecr.io/openclaw@sha256:0"),
+        ("MODEL_ID", "vendor/model"),
     ]
     .map(|(name, value)| (name, value.to_owned()))
     .into();

@@ -15,15 +15,17 @@ pub(crate) struct Function {
     pub(crate) cold: f64,
 }
 
-pub(crate) const FUNCTIONS: [Function; 8] = [
+pub(crate) const FUNCTIONS: [Function; 10] = [
     http("telegram-webhook"),
     http("telegram-relay"),
     http("oauth-authorize"),
     http("oauth-callback"),
     http("runtime-gmail"),
     http("runtime-calendar"),
+    http("stripe-webhook"),
     queue("telegram-forward"),
     queue("scheduled-refresh"),
+    queue("tenant-reconcile"),
 ];
 
 /// Behind the HTTP API.

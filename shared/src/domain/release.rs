@@ -25,13 +25,15 @@ pub struct Release {
     pub basic: String,
     /// See [`Self::basic`].
     pub plus: String,
+    /// What the app around the container looks like: a fingerprint.
+    pub shape: String,
 }
 
 impl Release {
     /// What names it: the same for the same content.
     pub fn id(&self) -> String {
         let mut context = digest::Context::new(&digest::SHA256);
-        for part in [&self.image, &self.basic, &self.plus] {
+        for part in [&self.image, &self.basic, &self.plus, &self.shape] {
             context.update(&(part.len() as u64).to_be_bytes());
             context.update(part.as_bytes());
         }
@@ -174,7 +176,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 
     fn release(image: &str) -> Release {
-        Release { image: image.to_owned(), basic: "{}".to_owned(), plus: "{}".to_owned() }
+        Release { image: image.to_owned(), basic: "{}".to_owned(), plus: "{}".to_owned(), shape: String::new() }
     }
 
     fn rollout() -> Rollout {

@@ -17,6 +17,17 @@ pub enum RouteStatus {
     Suspended,
 }
 
+impl RouteStatus {
+    /// The name in rows.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Provisioning => "provisioning",
+            Self::Active => "active",
+            Self::Suspended => "suspended",
+        }
+    }
+}
+
 /// A chat's way to its tenant's runtime, with the state that a message needs (at most 1 KB in all).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {

@@ -47,6 +47,9 @@ pub struct Work {
     /// The release that its container shall run: the id of a [`Release`](super::release::Release).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub release: Option<String>,
+    /// The release that was the newest when that was decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decided_at_release: Option<String>,
     /// Whether it holds the turn of the rollout.
     pub has_turn: bool,
     /// What its person was last told.
@@ -62,8 +65,12 @@ pub struct Work {
 pub struct Shard {
     /// The Azure subscription's id.
     pub subscription: String,
-    /// The name of the vault with its runtime's secret, in that subscription.
+    /// The storage account with its share.
+    pub account: String,
+    /// The vault with its runtime's secret: its name at Azure.
     pub vault: String,
+    /// Its address.
+    pub vault_url: String,
 }
 
 /// A worker's hold on a tenant.
@@ -80,6 +87,8 @@ pub struct Lease {
 pub struct Pause {
     /// Its name; another step does not wait for it.
     pub step: String,
+    /// Why it waits: a stable code.
+    pub code: String,
     /// Until when.
     pub until: Timestamp,
     /// Since when it waits.
@@ -166,7 +175,7 @@ pub struct Keys {
 /// A container app.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct App {
-    /// The fingerprint of the body it was made with; empty once it was found to depart from it.
+    /// The fingerprint of the tenant's own part of its body; empty once it was found to depart from that.
     pub fingerprint: String,
     /// The release that body was of.
     pub release: String,
@@ -202,7 +211,7 @@ pub struct Operation {
 pub enum Change {
     /// It is made, or changed.
     Put {
-        /// To the body of this fingerprint.
+        /// With this fingerprint of the tenant's own part.
         fingerprint: String,
         /// Of this release.
         release: String,
@@ -229,6 +238,7 @@ impl Work {
             synced_at: None,
             generation_since: None,
             release: None,
+            decided_at_release: None,
             has_turn: false,
             told: None,
             receipt: Vec::new(),
@@ -261,7 +271,6 @@ impl Resources {
         self.former_keys.iter().chain(&self.keys).map(|keys| keys.internal.clone()).collect()
     }
 }
-
 
 /// A time up to an eighth of `period` that is always the same for a tenant, so that what is periodic spreads out.
 pub fn jitter(tenant: TenantId, period: Duration) -> Duration {

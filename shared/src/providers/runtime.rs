@@ -19,6 +19,9 @@ const DURABLE: &str = "durable";
 
 /// A delivery that takes longer has failed. A runtime that is up answers within 300 ms.
 const TIMEOUT: Duration = Duration::from_secs(25);
+const HEALTH_PATH: &str = "healthz";
+/// A runtime that wakes up answers within 40 s; whoever waits asks again.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(10);
 /// No runtime may put its messages off for longer than this at a time.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
@@ -101,6 +104,20 @@ impl Client {
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
+    }
+
+    /// Whether the runtime at `runtime_url` (without a trailing slash) says that it is up; asking wakes it.
+    ///
+    /// # Errors
+    /// [`Cause`], why it cannot take a message yet.
+    pub async fn health(&self, runtime_url: &str) -> Result<(), Cause> {
+        let answer = self.http.get(format!("{runtime_url}/{HEALTH_PATH}")).timeout(HEALTH_TIMEOUT).send().await;
+        match answer {
+            Ok(answer) if answer.status() == StatusCode::OK => Ok(()),
+            Ok(answer) => Err(Cause::Status(answer.status().as_u16())),
+            Err(error) if error.is_timeout() => Err(Cause::TimedOut),
+            Err(_) => Err(Cause::Unreachable),
+        }
     }
 
     /// Hands an update, byte for byte, to the runtime at `runtime_url` (without a trailing slash).

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::Item;
+use crate::clock::Timestamp;
 use crate::domain::ids::{ChatId, TenantId};
 use crate::domain::integration::Provider;
 
@@ -65,6 +66,23 @@ pub(super) fn read_tenants(item: &Item) -> Option<(TenantId, Option<Provider>)> 
 /// The relay's rate state of a tenant.
 pub(super) fn relay(id: TenantId) -> Key {
     Key::new(tenant_partition(id), "RELAY")
+}
+
+/// Before every step of a tenant.
+pub(super) const STEPS: &str = "STEP#";
+
+/// A step that led to a version of the tenant's row, in the order of time.
+pub(super) fn step(id: TenantId, at: Timestamp, version: u64) -> Key {
+    Key::new(tenant_partition(id), format!("{STEPS}{}#{version:010}", at.rfc3339()))
+}
+
+/// The tenants of an Azure subscription.
+pub(super) fn shard(subscription: &str) -> Key {
+    Key::new(format!("SHARD#{subscription}"), "COUNT")
+}
+
+pub(super) fn rollout() -> Key {
+    Key::new("ROLLOUT", "NEWEST")
 }
 
 pub(super) fn route(chat: ChatId) -> Key {

@@ -10,7 +10,9 @@ mod integrations;
 mod keys;
 mod listing;
 mod nonces;
+mod progress;
 mod relay;
+mod rollout;
 mod routes;
 mod tenants;
 mod transaction;
@@ -19,6 +21,7 @@ pub use billing::{Billing, EventOutcome, Recorded};
 pub use connections::Connections;
 pub use due::{Cursor, DueRow, Page};
 pub use nonces::Nonce;
+pub use progress::{Place, Progress, Progressed, RouteChange, StepRecord};
 pub use relay::RelayLane;
 pub use routes::Admission;
 

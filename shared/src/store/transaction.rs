@@ -90,6 +90,6 @@ fn keyed(key: &Key, mut item: Item) -> Item {
     item
 }
 
-fn incomplete(error: aws_sdk_dynamodb::error::BuildError) -> Error {
+pub(super) fn incomplete(error: aws_sdk_dynamodb::error::BuildError) -> Error {
     Error::Corrupt { what: "transaction", reason: error.to_string() }
 }

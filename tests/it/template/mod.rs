@@ -1,19 +1,19 @@
 //! `template.yaml` held to the code: what one has, the other has.
 
 mod reading;
+mod starting;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
-use nbhd::clock::Clock;
-use nbhd::config::Env;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use crate::tidy::{functions, root, sources};
 use reading::{Template, actions, list, statements, variables};
+use starting::{has_a_default, router, settings, start};
 
 /// Checks of the template, each with a mistake that it must see: what the template says => what it would say instead.
 macro_rules! checks {
@@ -159,7 +159,11 @@ fn a_queue_hands_out_one_message_and_takes_back_what_failed(template: &Template)
         assert!(visibility >= Some(2 * timeout), "{name}: a message must not come up again while it is handled");
         fed.insert(name, queue);
     }
-    let expected = [("scheduled-refresh", "RefreshQueue"), ("telegram-forward", "InboundQueue")];
+    let expected = [
+        ("scheduled-refresh", "RefreshQueue"),
+        ("telegram-forward", "InboundQueue"),
+        ("tenant-reconcile", "LifecycleQueue"),
+    ];
     assert_eq!(fed, expected.map(|(name, queue)| (name.to_owned(), queue.to_owned())).into());
 }
 
@@ -233,13 +237,15 @@ fn an_alarm_watches_every_function_and_somebody_hears_it(template: &Template) {
 }
 
 fn every_count_in_the_code_has_an_alarm_or_a_reason_to_have_none(template: &Template) {
-    /// Counts of what goes well, or of what a person brought about.
-    const NO_ALARM: [&str; 8] = [
+    /// Counts of what goes well, of what a person brought about, or of what is tried again.
+    const NO_ALARM: [&str; 10] = [
         "ConnectionsDue",
         "ConnectionsRemoved",
         "IntegrationsConnected",
         "LeasesMet",
         "RefreshesDeferred",
+        "StepsFailed",
+        "TenantsRemoved",
         "TokensRefreshed",
         "UpdatesDelivered",
         "UpdatesLimited",
@@ -307,66 +313,6 @@ async fn is_served(router: Router, request: Request<Body>) -> bool {
     let status = answer.status();
     let body = axum::body::to_bytes(answer.into_body(), 1 << 20).await.expect("readable");
     status != 405 && !(status == 404 && body.is_empty())
-}
-
-/// What Lambda sets itself, what has the vendor's or our own default, and what only tests set.
-fn has_a_default(variable: &str) -> bool {
-    const DEFAULTS: [&str; 13] = [
-        "AZURE_AUTHORITY_HOST",
-        "AZURE_CLIENT_SECRET",
-        "CALENDAR_API_URL",
-        "CA_BUNDLE",
-        "GMAIL_API_URL",
-        "GOOGLE_AUTH_URL",
-        "GOOGLE_REVOKE_URL",
-        "GOOGLE_TOKEN_URL",
-        "GOOGLE_USERINFO_URL",
-        "RATE_LIMIT_BURST",
-        "RATE_LIMIT_PER_MINUTE",
-        "STRIPE_API_URL",
-        "TELEGRAM_API_URL",
-    ];
-    variable.starts_with("AWS_") || DEFAULTS.contains(&variable)
-}
-
-/// Starts a function with nothing but what its template gives it.
-fn start(name: &str, env: &Env) {
-    match name {
-        "telegram-forward" => drop(telegram_forward::App::new(env, Clock::System).expect(name)),
-        "scheduled-refresh" => drop(scheduled_refresh::App::new(env, Clock::System).expect(name)),
-        _ => drop(router(name, env).expect("an HTTP function")),
-    }
-}
-
-/// The router of an HTTP function.
-fn router(name: &str, env: &Env) -> Option<Router> {
-    let clock = Clock::System;
-    Some(match name {
-        "telegram-webhook" => telegram_webhook::router(telegram_webhook::App::new(env, clock).expect(name)),
-        "telegram-relay" => telegram_relay::router(telegram_relay::App::new(env, clock).expect(name)),
-        "oauth-authorize" => oauth_authorize::router(oauth_authorize::App::new(env, clock).expect(name)),
-        "oauth-callback" => oauth_callback::router(oauth_callback::App::new(env, clock).expect(name)),
-        "runtime-gmail" => runtime_gmail::router(runtime_gmail::App::new(env, clock).expect(name)),
-        "runtime-calendar" => runtime_calendar::router(runtime_calendar::App::new(env, clock).expect(name)),
-        "billing-session" => billing_session::router(billing_session::App::new(env, clock).expect(name)),
-        "stripe-webhook" => stripe_webhook::router(stripe_webhook::App::new(env, clock).expect(name)),
-        _ => return None,
-    })
-}
-
-/// The variables of the template with values of their form, and what Lambda adds.
-fn settings(function: &Value) -> Env {
-    let value = |name: &str| match name {
-        "TELEGRAM_BOT_TOKEN" => "123456:a-token".to_owned(),
-        "AZURE_TENANT_ID" | "AZURE_CLIENT_ID" => "11111111-1111-1111-1111-111111111111".to_owned(),
-        name if name.ends_with("_URL") || name.ends_with("_URLS") => "http://127.0.0.1:9".to_owned(),
-        name => format!("{name}-with-32-or-more-characters-in-it"),
-    };
-    let given = variables(function).into_iter().map(|(name, _)| (name.clone(), value(&name)));
-    let lambda = ["AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
-    let endpoints = ["DYNAMODB", "SQS"].map(|service| format!("AWS_ENDPOINT_URL_{service}"));
-    let lambda = lambda.map(|name| (name.to_owned(), "local".to_owned()));
-    Env::from_pairs(given.chain(lambda).chain(endpoints.map(|name| (name, "http://127.0.0.1:9".to_owned()))))
 }
 
 /// A path of the template's form with its parts filled in.

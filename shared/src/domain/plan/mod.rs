@@ -30,7 +30,7 @@ const DOUBTED_AFTER: u32 = 3;
 pub struct Spec {
     /// The id of the newest release.
     pub release: String,
-    /// The fingerprint of the app's body, of the release that the tenant shall run.
+    /// The fingerprint of what is the tenant's own in its app's body; the rest is the release's.
     pub fingerprint: String,
     /// What the tier's models may cost a month, in USD cents.
     pub limit_cents: u32,
@@ -116,7 +116,7 @@ fn run(tenant: &Tenant, lifecycle: Lifecycle, spec: &Spec, now: Timestamp, steps
     if resources.identity.is_none() {
         steps.push(Step::MakeIdentity);
     }
-    if tenant.rotation_requested && tenant.other_generation.is_none() && lifecycle == tenant.lifecycle {
+    if may_rotate(tenant) {
         steps.push(Step::BeginRotation);
     }
     // What the role needs before the role: a new principal is not known everywhere at once.
@@ -152,7 +152,7 @@ fn run(tenant: &Tenant, lifecycle: Lifecycle, spec: &Spec, now: Timestamp, steps
         steps.push(Step::Observe);
     }
     // A running container waits for its turn, and nothing else waits for that.
-    if work.release.as_deref() != Some(&spec.release) && is_running(resources) {
+    if work.decided_at_release.as_ref() != Some(&spec.release) && is_running(resources) {
         steps.push(Step::ChooseRelease);
     }
 }
@@ -172,7 +172,7 @@ fn keys(tenant: &Tenant, spec: &Spec, steps: &mut Vec<Step>) {
 /// Two replicas must never overlap: a container that runs is stopped, and has no replica left, before it changes.
 fn app(tenant: &Tenant, spec: &Spec, now: Timestamp, steps: &mut Vec<Step>) {
     let (work, resources) = (&tenant.work, &tenant.work.resources);
-    if work.release.as_deref() != Some(&spec.release) && !is_running(resources) {
+    if work.decided_at_release.as_ref() != Some(&spec.release) && !is_running(resources) {
         steps.push(Step::ChooseRelease);
     }
     if resources.operation.is_some() {
@@ -189,7 +189,7 @@ fn app(tenant: &Tenant, spec: &Spec, now: Timestamp, steps: &mut Vec<Step>) {
     if work.has_turn && !app.healthy && is_late {
         steps.push(Step::EndTurn { healthy: false });
     }
-    let is_changed = app.fingerprint != spec.fingerprint;
+    let is_changed = app.fingerprint != spec.fingerprint || work.release.as_ref() != Some(&app.release);
     if is_changed {
         if app.running {
             steps.push(Step::StopApp);
@@ -258,6 +258,12 @@ fn remove(tenant: &Tenant, now: Timestamp, steps: &mut Vec<Step>) {
     steps.push(Step::Bury);
 }
 
+/// Of a tenant that is active, once the rotation before has left nothing behind.
+fn may_rotate(tenant: &Tenant) -> bool {
+    let is_free = tenant.other_generation.is_none() && tenant.work.resources.former_keys.is_none();
+    tenant.rotation_requested && is_free && tenant.lifecycle == Lifecycle::Active
+}
+
 fn is_running(resources: &Resources) -> bool {
     resources.app.as_ref().is_some_and(|app| app.running)
 }
@@ -266,7 +272,7 @@ fn is_running(resources: &Resources) -> bool {
 fn is_in_doubt(tenant: &Tenant) -> bool {
     let work = &tenant.work;
     let failed_since = work.last_error.as_ref().is_some_and(|last| work.observed_at.is_none_or(|at| at < last.at));
-    work.shard.is_some() && failed_since && work.failures > 0 && work.failures % DOUBTED_AFTER == 0
+    work.shard.is_some() && failed_since && work.failures > 0 && work.failures.is_multiple_of(DOUBTED_AFTER)
 }
 
 fn is_observation_due(tenant: &Tenant, now: Timestamp) -> bool {

@@ -127,13 +127,9 @@ impl Part {
     pub const fn is_in_shard(self) -> bool {
         match self {
             Self::Connections | Self::Rows => false,
-            Self::ModelKeys
-            | Self::App
-            | Self::Storage
-            | Self::Share
-            | Self::Role
-            | Self::Identity
-            | Self::Secret => true,
+            Self::ModelKeys | Self::App | Self::Storage | Self::Share | Self::Role | Self::Identity | Self::Secret => {
+                true
+            }
         }
     }
 

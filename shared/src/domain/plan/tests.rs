@@ -34,9 +34,10 @@ fn converged(status: Status) -> Tenant {
     let mut tenant = subscribed(status);
     tenant.lifecycle = Lifecycle::Active;
     let work = &mut tenant.work;
-    work.shard = Some(Shard { subscription: "s".to_owned(), vault: "v".to_owned() });
+    work.shard = Some(shard());
     work.observed_at = Some(NOW);
     work.release = Some("new".to_owned());
+    work.decided_at_release = Some("new".to_owned());
     work.told = Some(Notice::Ready);
     work.resources = Resources {
         identity: Some(Identity { principal_id: "p".to_owned() }),
@@ -59,6 +60,11 @@ fn converged(status: Status) -> Tenant {
     tenant
 }
 
+fn shard() -> Shard {
+    let [subscription, account, vault, vault_url] = ["s", "a", "v", "https://v"].map(str::to_owned);
+    Shard { subscription, account, vault, vault_url }
+}
+
 fn keys(generation: u32) -> Keys {
     Keys {
         generation,
@@ -68,6 +74,12 @@ fn keys(generation: u32) -> Keys {
         limit_cents: 500,
         disabled: false,
     }
+}
+
+/// For a minute.
+fn pause(step: &str, since: Timestamp) -> Pause {
+    let until = since + Duration::from_secs(60);
+    Pause { step: step.to_owned(), code: "waits".to_owned(), until, since }
 }
 
 fn steps(tenant: &Tenant) -> Vec<&'static str> {
@@ -152,7 +164,7 @@ fn while_stripe_cannot_be_asked_nobody_is_suspended_by_time_and_all_else_goes_on
     let mut tenant = converged(Status::PastDue);
     let late = NOW + GRACE;
     tenant.work.resources.share = false;
-    tenant.work.pause = Some(Pause { step: "sync".to_owned(), until: late + Duration::from_secs(60), since: late });
+    tenant.work.pause = Some(pause("sync", late));
     let plan = super::plan(&tenant, &spec(), late);
     assert_eq!(plan.steps.first(), Some(&Step::MakeShare));
     assert_eq!(plan.look_again, Some(late + Duration::from_secs(60)));
@@ -176,9 +188,7 @@ fn a_resumption_starts_what_is_there() {
 fn a_running_container_never_overlaps_with_its_successor() {
     let mut tenant = converged(Status::Active);
     let changed = Spec { fingerprint: "another".to_owned(), ..spec() };
-    let names = |tenant: &Tenant| -> Vec<_> {
-        plan(tenant, &changed, NOW).steps.into_iter().map(Step::name).collect()
-    };
+    let names = |tenant: &Tenant| -> Vec<_> { plan(tenant, &changed, NOW).steps.into_iter().map(Step::name).collect() };
     let all = ["stop_app", "await_no_replica", "put_app", "start_app", "check_health"];
     assert_eq!(names(&tenant), all);
     if let Some(app) = &mut tenant.work.resources.app {
@@ -207,8 +217,7 @@ fn an_operation_is_asked_about_when_azure_said_and_suspends_nothing_else() {
 fn a_pause_holds_up_its_own_step_alone() {
     let mut tenant = converged(Status::Active);
     tenant.work.resources.share = false;
-    tenant.work.pause =
-        Some(Pause { step: "make_share".to_owned(), until: NOW + Duration::from_secs(9), since: NOW });
+    tenant.work.pause = Some(pause("make_share", NOW));
     assert_eq!(plan(&tenant, &spec(), NOW).next(NOW), None);
     tenant.held = true;
     assert!(plan(&tenant, &spec(), NOW).next(NOW).is_some());
@@ -241,10 +250,20 @@ fn a_rotation_keeps_both_generations_until_the_new_one_is_up() {
 #[test]
 fn a_newer_release_is_the_last_thing_a_running_tenant_waits_for() {
     let mut tenant = converged(Status::Active);
-    tenant.work.release = Some("old".to_owned());
+    let run = |tenant: &mut Tenant, release: &str| {
+        tenant.work.release = Some(release.to_owned());
+        tenant.work.decided_at_release = Some(release.to_owned());
+        if let Some(app) = &mut tenant.work.resources.app {
+            app.release = release.to_owned();
+        }
+    };
+    run(&mut tenant, "old");
     assert_eq!(steps(&tenant), ["choose_release"]);
     tenant.work.has_turn = true;
     tenant.work.release = Some("new".to_owned());
+    tenant.work.decided_at_release = Some("new".to_owned());
+    assert_eq!(steps(&tenant)[..3], ["stop_app", "await_no_replica", "put_app"]);
+    run(&mut tenant, "new");
     assert_eq!(steps(&tenant), ["end_turn"]);
     if let Some(app) = &mut tenant.work.resources.app {
         (app.healthy, app.changed_at) = (false, NOW - HEALTHY_WITHIN);
@@ -257,7 +276,7 @@ fn a_removal_goes_through_every_part_known_to_be_there_or_not() {
     let mut tenant = subscribed(Status::Canceled);
     tenant.lifecycle = Lifecycle::Deprovisioning;
     assert_eq!(steps(&tenant), ["remove_connections", "remove_rows", "bury"], "nothing was built");
-    tenant.work.shard = Some(Shard { subscription: "s".to_owned(), vault: "v".to_owned() });
+    tenant.work.shard = Some(shard());
     let all = steps(&tenant);
     assert_eq!(all.len(), Part::ALL.len() + 1);
     assert_eq!(all[..3], ["remove_connections", "remove_model_keys", "remove_app"]);

@@ -194,6 +194,22 @@ impl Vault {
         answer
     }
 
+    /// When the vault destroys what is softly deleted; `None` when nothing is.
+    ///
+    /// # Errors
+    /// The vault cannot serve now.
+    pub async fn scheduled_purge(&self, name: &str) -> Result<Option<Timestamp>, Error> {
+        let answer = match self.call(self.secrets.get_deleted_secret(name, None)).await {
+            Ok(answer) => answer,
+            Err(Error::NotFound) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        // The parser's own message would quote the answer.
+        let deleted =
+            answer.into_model().map_err(|_| Error::Malformed { reason: "not a deleted secret".to_owned() })?;
+        Ok(deleted.scheduled_purge_date.map(|date| Timestamp::from_seconds(date.unix_timestamp())))
+    }
+
     async fn get(&self, name: &str, version: Option<String>) -> Result<Secret, Error> {
         let options =
             SecretClientGetSecretOptions { secret_version: version, ..SecretClientGetSecretOptions::default() };

@@ -1,0 +1,103 @@
+//! The one secret that a tenant's container reads: JSON, unpacked by its entrypoint.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use nbhd::domain::ids::TenantId;
+use nbhd::domain::secrets::{KeyHash, MasterKey, same_secret};
+use ring::rand::{SecureRandom as _, SystemRandom};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Value, json};
+
+use crate::failure::Failure;
+
+/// What a runtime holds of one generation.
+pub(crate) struct Bundle {
+    pub(crate) generation: u32,
+    internal_key: SecretString,
+    webhook_secret: SecretString,
+    relay_token: SecretString,
+    gateway_token: SecretString,
+    model_key: SecretString,
+    /// The gateway's identifier of the model key.
+    pub(crate) model_key_hash: String,
+}
+
+/// A model key, as the gateway told it once.
+pub(crate) struct ModelKey {
+    pub(crate) key: SecretString,
+    pub(crate) hash: String,
+}
+
+impl Bundle {
+    /// New keys of 256 random bits, and what is derived.
+    pub(crate) fn new(
+        platform: &MasterKey,
+        bot_id: &str,
+        tenant: TenantId,
+        generation: u32,
+        model: ModelKey,
+    ) -> Result<Self, Failure> {
+        Ok(Self {
+            generation,
+            internal_key: random()?,
+            webhook_secret: platform.webhook_secret(tenant, generation),
+            relay_token: relay_token(platform, bot_id, tenant, generation),
+            gateway_token: random()?,
+            model_key: model.key,
+            model_key_hash: model.hash,
+        })
+    }
+
+    /// Reads a secret's value; `None` when it is not what [`Self::new`] makes for this tenant and generation.
+    pub(crate) fn read(
+        value: &SecretString,
+        platform: &MasterKey,
+        bot_id: &str,
+        tenant: TenantId,
+        generation: u32,
+    ) -> Option<Self> {
+        let value: Value = serde_json::from_str(value.expose_secret()).ok()?;
+        let text = |field: &str| value[field].as_str().filter(|text| !text.is_empty());
+        let secret = |field: &str| text(field).map(SecretString::from);
+        let read = Self {
+            generation: value["generation"].as_u64()?.try_into().ok()?,
+            internal_key: secret("internal_key")?,
+            webhook_secret: secret("webhook_secret")?,
+            relay_token: secret("relay_token")?,
+            gateway_token: secret("gateway_token")?,
+            model_key: secret("model_key")?,
+            model_key_hash: text("model_key_hash")?.to_owned(),
+        };
+        let derived = same_secret(&read.webhook_secret, platform.webhook_secret(tenant, generation).expose_secret())
+            && same_secret(&read.relay_token, relay_token(platform, bot_id, tenant, generation).expose_secret());
+        (read.generation == generation && derived).then_some(read)
+    }
+
+    pub(crate) fn to_secret(&self) -> SecretString {
+        let value = json!({
+            "generation": self.generation,
+            "internal_key": self.internal_key.expose_secret(),
+            "webhook_secret": self.webhook_secret.expose_secret(),
+            "relay_token": self.relay_token.expose_secret(),
+            "gateway_token": self.gateway_token.expose_secret(),
+            "model_key": self.model_key.expose_secret(),
+            "model_key_hash": self.model_key_hash,
+        });
+        value.to_string().into()
+    }
+
+    /// The hash of the internal key, which is all that the table knows of it.
+    pub(crate) fn internal_hash(&self) -> KeyHash {
+        KeyHash::of(self.internal_key.expose_secret())
+    }
+}
+
+fn relay_token(platform: &MasterKey, bot_id: &str, tenant: TenantId, generation: u32) -> SecretString {
+    format!("{bot_id}:{}", platform.relay_capability(tenant, generation).expose_secret()).into()
+}
+
+fn random() -> Result<SecretString, Failure> {
+    let mut bytes = [0; 32];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| Failure::failed("no_randomness"))?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes).into())
+}

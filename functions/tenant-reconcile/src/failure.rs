@@ -1,0 +1,97 @@
+//! Why a step did not end, and when it is taken up again.
+
+use std::time::Duration;
+
+use nbhd::domain::ids::TenantId;
+use nbhd::domain::work::jitter;
+use nbhd::providers;
+use nbhd::{queue, store};
+
+/// The first wait after a failure; each further one doubles it.
+const FIRST: Duration = Duration::from_secs(5);
+/// The longest wait.
+const LONGEST: Duration = Duration::from_secs(60 * 60);
+
+/// Why a step did not end.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Something else goes on, and this step is taken up after it: not a failure.
+    Waits {
+        /// What is waited for.
+        code: &'static str,
+        /// How long.
+        delay: Duration,
+    },
+    /// It failed, or nobody knows: it is taken up again, later each time.
+    Failed {
+        /// A stable code.
+        code: String,
+        /// The least wait, when the vendor asks for one.
+        delay: Option<Duration>,
+    },
+    /// Our own table could not serve: the job itself comes up again.
+    Store(store::Error),
+}
+
+impl Failure {
+    pub(crate) fn failed(code: impl Into<String>) -> Self {
+        Self::Failed { code: code.into(), delay: None }
+    }
+
+    pub(crate) const fn waits(code: &'static str, seconds: u64) -> Self {
+        Self::Waits { code, delay: Duration::from_secs(seconds) }
+    }
+}
+
+impl From<store::Error> for Failure {
+    fn from(error: store::Error) -> Self {
+        match error {
+            store::Error::Conflict => Self::waits("contended", 1),
+            error @ (store::Error::Unavailable { .. } | store::Error::Corrupt { .. }) => Self::Store(error),
+        }
+    }
+}
+
+impl From<queue::Error> for Failure {
+    fn from(_: queue::Error) -> Self {
+        Self::failed("queue_unavailable")
+    }
+}
+
+impl From<providers::Error> for Failure {
+    /// A call without an answer has an unknown outcome; its step is repeated, and finds what it made.
+    fn from(error: providers::Error) -> Self {
+        use providers::Error;
+        match error {
+            Error::RateLimited { retry_after } => Self::Failed { code: "throttled".to_owned(), delay: retry_after },
+            Error::Unreachable { timed_out: true, .. } => Self::failed("unknown_timed_out"),
+            Error::Unreachable { timed_out: false, .. } => Self::failed("unknown_no_answer"),
+            Error::Failed { status } => Self::failed(format!("unknown_status_{status}")),
+            Error::Malformed { .. } => Self::failed("unknown_unreadable"),
+            Error::Unauthorized => Self::failed("unauthorized"),
+            Error::NotFound => Self::failed("not_found"),
+            Error::Refused { status, reason } => Self::failed(format!("refused_{status}_{reason}")),
+        }
+    }
+}
+
+/// How long to wait after so many failures in a row.
+pub(crate) fn backoff(tenant: TenantId, failures: u32) -> Duration {
+    let doubled = FIRST.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1))).min(LONGEST);
+    doubled + jitter(tenant, doubled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_an_hour() {
+        let tenant = TenantId::random();
+        let within = |failures, seconds: u64| {
+            let wait = backoff(tenant, failures);
+            wait >= Duration::from_secs(seconds) && wait < Duration::from_secs(seconds) * 9 / 8
+        };
+        assert!(within(1, 5) && within(2, 10) && within(5, 80) && within(11, 3_600) && within(u32::MAX, 3_600));
+    }
+}

@@ -1,0 +1,150 @@
+//! Makes a tenant's resources match what it is entitled to: the only place that touches Azure and the model gateway.
+//!
+//! A job on the `lifecycle` queue only nudges; what is to be done is planned from the tenant's row
+//! ([`nbhd::domain::plan`]). A worker holds the tenant by a lease, does one step, saves what it learned under the row's
+//! version together with a record of the step, and plans anew. It may be stopped anywhere, come twice or at once: every
+//! step is safe to repeat, because what it makes is found by its name. The clock's sweep ([`sweep`]) queues whatever
+//! a lost message left due.
+
+mod body;
+mod bundle;
+mod failure;
+mod settings;
+mod steps;
+mod sweep;
+mod worker;
+
+use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
+use nbhd::clock::Clock;
+use nbhd::config::{ConfigError, Env};
+use nbhd::domain::secrets::MasterKey;
+use nbhd::providers::azure::vaults::Vaults;
+use nbhd::providers::{azure::resource_manager, model_gateway, runtime, stripe, telegram};
+use nbhd::queue::{Jobs, LifecycleJob, Queues, RefreshJob};
+use nbhd::store::Store;
+use nbhd::telemetry::metric;
+use serde_json::{Value, json};
+use tracing::Instrument as _;
+use tracing::field::{Empty, display};
+
+use settings::Settings;
+
+pub use sweep::{Swept, sweep};
+pub use worker::{Error, Outcome, reconcile};
+
+/// What the function holds.
+pub struct App {
+    store: Store,
+    lifecycle: Jobs<LifecycleJob>,
+    refresh: Jobs<RefreshJob>,
+    arm: resource_manager::Client,
+    vaults: Vaults,
+    gateway: model_gateway::Client,
+    stripe: Option<stripe::Client>,
+    runtime: runtime::Client,
+    bot: telegram::Bot,
+    key: MasterKey,
+    settings: Settings,
+    clock: Clock,
+}
+
+/// What became of a batch, by count; logged with each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Jobs in the batch.
+    pub found: usize,
+    /// Tenants that are as intended.
+    pub converged: usize,
+    /// Tenants that come up again when something else has gone on.
+    pub waiting: usize,
+    /// Tenants left to the worker that holds them.
+    pub leased: usize,
+    /// Tenants that are gone.
+    pub gone: usize,
+    /// Jobs that come up again because the table could not serve.
+    pub failed: usize,
+}
+
+impl App {
+    /// Builds every client from the settings.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the setting that is missing or unusable.
+    pub fn new(env: &Env, clock: Clock) -> Result<Self, ConfigError> {
+        const QUEUE: &str = "the address of an SQS queue";
+        let http = nbhd::http::client(env)?;
+        let queues = Queues::new(env)?;
+        Ok(Self {
+            store: Store::new(env)?,
+            lifecycle: queues.lifecycle(env.required("LIFECYCLE_QUEUE_URL", QUEUE)?),
+            refresh: queues.refresh(env.required("REFRESH_QUEUE_URL", QUEUE)?),
+            arm: resource_manager::Client::new(env, &http)?,
+            vaults: Vaults::new(env, &http, &clock)?,
+            gateway: model_gateway::Client::from_env(env, http.clone())?,
+            stripe: stripe::Client::from_env(env, http.clone())?,
+            runtime: runtime::Client::new(http.clone()),
+            bot: telegram::Bot::new(env, http)?,
+            key: env.master_key("PLATFORM_KEY")?,
+            settings: Settings::new(env)?,
+            clock,
+        })
+    }
+}
+
+/// Takes an event: a batch of the queue's, or else the clock's.
+///
+/// # Errors
+/// When the event claims to be a batch and is none.
+pub async fn run(app: &App, event: Value, request_id: &str) -> Result<Value, serde_json::Error> {
+    if event.get("Records").is_none() {
+        let Swept { due, queued } = sweep(app).await;
+        tracing::info!(request_id, due, queued, "sweep done");
+        return Ok(json!({ "due": due, "queued": queued }));
+    }
+    let batch: SqsEvent = serde_json::from_value(event)?;
+    serde_json::to_value(handle(app, batch, request_id).await.1)
+}
+
+/// Handles a batch. What is reported as failed comes up again when its visibility timeout ends.
+pub async fn handle(app: &App, event: SqsEvent, request_id: &str) -> (Report, SqsBatchResponse) {
+    let mut report = Report { found: event.records.len(), ..Report::default() };
+    let mut response = SqsBatchResponse::default();
+    for record in event.records {
+        let span = tracing::info_span!("job", function = "tenant-reconcile", request_id, tenant_id = Empty);
+        match work_off(app, &record).instrument(span).await {
+            Some(Outcome::Converged) => report.converged += 1,
+            Some(Outcome::Waiting { .. }) => report.waiting += 1,
+            Some(Outcome::Leased { .. }) => report.leased += 1,
+            Some(Outcome::Gone) => report.gone += 1,
+            None => {
+                report.failed += 1;
+                response.add_failure(record.message_id.unwrap_or_default());
+            }
+        }
+    }
+    let Report { found, converged, waiting, leased, gone, failed } = report;
+    tracing::info!(request_id, found, converged, waiting, leased, gone, failed, "batch done");
+    (report, response)
+}
+
+/// What became of one job; `None` when it has to come up again.
+async fn work_off(app: &App, record: &SqsMessage) -> Option<Outcome> {
+    let Ok(job) = serde_json::from_str(record.body.as_deref().unwrap_or_default()) else {
+        metric("LifecycleJobsUnreadable", 1);
+        tracing::error!(code = "unreadable", "the queue holds a record that is no job");
+        return None;
+    };
+    let LifecycleJob::Reconcile { tenant_id } = job;
+    tracing::Span::current().record("tenant_id", display(tenant_id));
+    match reconcile(app, tenant_id).await {
+        Ok(outcome) => {
+            tracing::info!(code = outcome.code(), "job done");
+            Some(outcome)
+        }
+        Err(error) => {
+            let cause = std::error::Error::source(&error).map(display);
+            tracing::warn!(code = "failed", error = %error, cause, "comes up again");
+            None
+        }
+    }
+}

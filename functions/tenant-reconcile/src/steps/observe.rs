@@ -1,0 +1,161 @@
+//! Whether the resources are as the row says; what is not is forgotten, and so made again.
+
+use nbhd::domain::tenant::Tenant;
+use nbhd::domain::work::{App, Identity};
+use nbhd::providers::Error;
+use nbhd::providers::azure::key_vault::is_unreadable;
+use nbhd::providers::azure::resource_manager::container_app::Running;
+use nbhd::telemetry::metric;
+
+use super::{Effect, Job, azure, container};
+use crate::failure::Failure;
+
+/// What was found of each resource.
+#[derive(Clone, Default)]
+struct Found {
+    identity: Option<Identity>,
+    reader: Option<String>,
+    share: bool,
+    storage: bool,
+    keys_intact: bool,
+    model_key: Option<(Option<u32>, bool)>,
+    app: Option<SeenApp>,
+}
+
+#[derive(Clone)]
+struct SeenApp {
+    running: bool,
+    fqdn: Option<String>,
+    departs: bool,
+}
+
+pub(crate) async fn run<'a>(job: &Job<'a>) -> Result<Effect<'a>, Failure> {
+    let found = look(job).await?;
+    let mut after = job.tenant.clone();
+    apply(&mut after, &found);
+    let drifted = differences(job.tenant, &after);
+    if !drifted.is_empty() {
+        metric("DriftFound", 1);
+        tracing::warn!(code = "drift", what = drifted.join(", "), "a resource is not as it was left");
+    }
+    let now = job.app.clock.now();
+    let effect = Effect::done(move |tenant| {
+        apply(tenant, &found);
+        tenant.work.observed_at = Some(now);
+    });
+    Ok(effect.found(if drifted.is_empty() { "as intended".to_owned() } else { drifted.join(", ") }))
+}
+
+async fn look(job: &Job<'_>) -> Result<Found, Failure> {
+    let (site, arm, settings) = (job.site()?, &job.app.arm, &job.app.settings);
+    let (group, name, resources) = (&site.group, &job.names.resource, &job.tenant.work.resources);
+    let identity = there(arm.identity(group, name).await)?;
+    let scope = group.vault_secret(&site.shard.vault, &job.names.secret);
+    let role = there(arm.role_assignment(&scope, job.names.role).await)?;
+    let share = there(arm.share(group, &site.shard.account, name).await)?;
+    let storage = match arm.storage(group, &settings.environment, name).await {
+        Ok(storage) => storage == azure::storage(job, &site),
+        Err(Error::NotFound | Error::Malformed { .. }) => false,
+        Err(error) => return Err(error.into()),
+    };
+    let (mut keys_intact, mut model_key) = (true, None);
+    if let Some(keys) = &resources.keys {
+        keys_intact = match job.vault()?.latest(&job.names.secret).await {
+            Ok(secret) => secret.version == keys.secret_version,
+            Err(error) if is_unreadable(&error) => false,
+            Err(error) => return Err(error.into()),
+        };
+        let known = there(job.app.gateway.get(&keys.model_key).await)?;
+        model_key = known.map(|key| (key.limit_cents, key.disabled));
+    }
+    let app = match there(arm.app(group, name).await)? {
+        None => None,
+        Some(seen) => Some(SeenApp {
+            running: seen.running != Running::Stopped,
+            fqdn: seen.fqdn.clone(),
+            departs: departs(job, &seen),
+        }),
+    };
+    Ok(Found {
+        identity: identity.map(|identity| Identity { principal_id: identity.principal_id }),
+        reader: role.map(|role| role.principal_id),
+        share: share.is_some(),
+        storage,
+        keys_intact,
+        model_key,
+        app,
+    })
+}
+
+/// Of the newest release only: the form of an older one is the code's that made it.
+fn departs(job: &Job<'_>, seen: &nbhd::providers::azure::resource_manager::App) -> bool {
+    let settings = &job.app.settings;
+    let resources = &job.tenant.work.resources;
+    let is_newest = resources.app.as_ref().is_some_and(|app| app.release == settings.release_id);
+    let own = container::own(job)
+        .ok()
+        .filter(|own| resources.app.as_ref().is_some_and(|app| app.fingerprint == own.fingerprint()));
+    match own {
+        Some(own) if is_newest => !seen.departures(&container::intended(job, &settings.release, &own)).is_empty(),
+        Some(_) | None => false,
+    }
+}
+
+/// Writes what was found over what was known.
+fn apply(tenant: &mut Tenant, found: &Found) {
+    let resources = &mut tenant.work.resources;
+    resources.identity = found.identity.clone();
+    resources.reader = found.reader.clone();
+    resources.share = found.share;
+    resources.storage = found.storage;
+    match (&mut resources.keys, found.model_key) {
+        (Some(keys), Some((limit_cents, disabled))) if found.keys_intact => {
+            keys.limit_cents = limit_cents.unwrap_or(u32::MAX);
+            keys.disabled = disabled;
+        }
+        (keys, _) => *keys = None,
+    }
+    resources.app = match (resources.app.take(), &found.app) {
+        (_, None) => None,
+        (Some(known), Some(seen)) => Some(App {
+            fingerprint: if seen.departs { String::new() } else { known.fingerprint.clone() },
+            healthy: known.healthy && seen.running == known.running && seen.fqdn == known.fqdn,
+            drained: known.drained && !seen.running,
+            running: seen.running,
+            fqdn: seen.fqdn.clone(),
+            ..known
+        }),
+        // Made by a call that was cut short: it is not known to be as intended.
+        (None, Some(seen)) => Some(App {
+            fingerprint: String::new(),
+            release: String::new(),
+            fqdn: seen.fqdn.clone(),
+            running: seen.running,
+            drained: false,
+            healthy: false,
+            changed_at: tenant.work.observed_at.unwrap_or_default(),
+        }),
+    };
+}
+
+/// What is no longer as it was, by name.
+fn differences(before: &Tenant, after: &Tenant) -> Vec<&'static str> {
+    let (old, new) = (&before.work.resources, &after.work.resources);
+    let checks = [
+        ("identity", old.identity != new.identity),
+        ("role", old.reader != new.reader),
+        ("share", old.share != new.share),
+        ("storage", old.storage != new.storage),
+        ("keys", old.keys != new.keys),
+        ("app", old.app != new.app),
+    ];
+    checks.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+}
+
+fn there<T>(answer: Result<T, Error>) -> Result<Option<T>, Failure> {
+    match answer {
+        Ok(found) => Ok(Some(found)),
+        Err(Error::NotFound) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}

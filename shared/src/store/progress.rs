@@ -1,0 +1,241 @@
+//! What the reconciler writes: a tenant's row together with the step that led to it, its route and its place in a
+//! shard, all or nothing.
+
+use aws_sdk_dynamodb::operation::delete_item::{DeleteItem, DeleteItemError, DeleteItemInput, DeleteItemOutput};
+use aws_sdk_dynamodb::operation::query::QueryInput;
+use aws_sdk_dynamodb::types::{Delete, ReturnConsumedCapacity, TransactWriteItem, Update};
+use serde::{Deserialize, Serialize};
+
+use super::transaction::{Transacted, incomplete};
+use super::{Error, Store, decode, encode, keys, number, text, unavailable};
+use crate::clock::Timestamp;
+use crate::domain::ids::TenantId;
+use crate::domain::route::RouteStatus;
+use crate::domain::tenant::{Tenant, Tombstone};
+
+crate::aws::requests! {
+    DeleteItemInput: DeleteItem => DeleteItemOutput, DeleteItemError;
+}
+
+/// How long a step is kept.
+const KEPT: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 60 * 60);
+
+/// What the reconciler did, and how it ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepRecord {
+    /// When it ended.
+    pub at: Timestamp,
+    /// The step's name.
+    pub step: String,
+    /// A stable code: `done`, `waits`, or why it failed; never a vendor's text.
+    pub outcome: String,
+    /// What it found, in our words, where that is not plain from the step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+}
+
+/// What happens to the chat's route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RouteChange {
+    /// It becomes this; what messages have written there stays.
+    Set {
+        /// Whether messages are delivered.
+        status: RouteStatus,
+        /// Where to; `None` leaves the address that is known.
+        runtime_url: Option<String>,
+        /// Since when, when it becomes active.
+        activated_at: Option<Timestamp>,
+    },
+    /// It goes.
+    Remove,
+}
+
+/// What happens to a subscription's count of tenants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place<'a> {
+    /// One more, unless there are `limit`.
+    Take {
+        /// The Azure subscription.
+        subscription: &'a str,
+        /// How many it takes.
+        limit: u32,
+    },
+    /// One less.
+    Leave {
+        /// The Azure subscription.
+        subscription: &'a str,
+    },
+}
+
+/// A tenant's row as it shall be, and what comes with it.
+#[derive(Debug)]
+pub struct Progress<'a> {
+    /// The row; its `version` is the one it was read with.
+    pub tenant: Tenant,
+    /// The step that led to it.
+    pub step: StepRecord,
+    /// What happens to its route.
+    pub route: Option<RouteChange>,
+    /// What happens to a shard's count.
+    pub place: Option<Place<'a>>,
+}
+
+/// How writing it ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Progressed {
+    /// It is written; the row with its new version.
+    Done(Box<Tenant>),
+    /// The subscription is full, and nothing was written.
+    Full,
+}
+
+#[derive(Serialize)]
+struct Stored<'a> {
+    #[serde(flatten)]
+    step: &'a StepRecord,
+    ttl: i64,
+}
+
+impl Store {
+    /// Writes a step's result.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when the row is not as it was read, [`Error::Unavailable`].
+    pub async fn save_progress(&self, progress: Progress<'_>) -> Result<Progressed, Error> {
+        let Progress { tenant, step, route, place } = progress;
+        let read_version = tenant.version;
+        let saved = Tenant { version: read_version + 1, ..tenant };
+        let row = self.replacing(&keys::tenant(saved.tenant_id), encode("tenant", &saved)?, Some(read_version))?;
+        let mut items = vec![row, self.recording(saved.tenant_id, &step, saved.version)?];
+        items.extend(place.map(|place| self.counting(place)).transpose()?);
+        items.extend(route.map(|route| self.routing(&saved, route)).transpose()?);
+        match self.transact(items).await? {
+            Transacted::Done => Ok(Progressed::Done(Box::new(saved))),
+            Transacted::Refused(failed) if place.is_some() && failed == [2] => Ok(Progressed::Full),
+            Transacted::Refused(_) => Err(Error::Conflict),
+        }
+    }
+
+    /// Replaces the tenant's row, as it was read, by what is left of it, and gives up its place.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when it changed meanwhile, [`Error::Unavailable`].
+    pub async fn end_tenant(
+        &self,
+        tombstone: &Tombstone,
+        read_version: u64,
+        step: &StepRecord,
+        place: Option<Place<'_>>,
+    ) -> Result<Tombstone, Error> {
+        let saved = Tombstone { version: read_version + 1, ..tombstone.clone() };
+        let row = self.replacing(&keys::tenant(saved.tenant_id), encode("tombstone", &saved)?, Some(read_version))?;
+        let mut items = vec![row, self.recording(saved.tenant_id, step, saved.version)?];
+        items.extend(place.map(|place| self.counting(place)).transpose()?);
+        match self.transact(items).await? {
+            Transacted::Done => Ok(saved),
+            Transacted::Refused(_) => Err(Error::Conflict),
+        }
+    }
+
+    /// The last steps of a tenant, the newest first, those past their time to live left out; one query.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] or [`Error::Corrupt`].
+    pub async fn last_steps(&self, tenant: TenantId, most: i32, now: Timestamp) -> Result<Vec<StepRecord>, Error> {
+        let request = QueryInput::builder().table_name(&self.table).scan_index_forward(false).limit(most);
+        let request = request
+            .key_condition_expression("pk = :tenant AND begins_with(sk, :step)")
+            .filter_expression("#ttl > :now")
+            .expression_attribute_names("#ttl", "ttl")
+            .expression_attribute_values(":tenant", text(keys::tenant_partition(tenant)))
+            .expression_attribute_values(":step", text(keys::STEPS))
+            .expression_attribute_values(":now", number(now.seconds()))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let answer = self.service.send(request.build()).await.map_err(|error| unavailable(&error))?;
+        answer.items.unwrap_or_default().into_iter().map(|item| decode("step", item)).collect()
+    }
+
+    /// How many tenants a subscription holds; one read.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] or [`Error::Corrupt`].
+    pub async fn tenants_in(&self, subscription: &str) -> Result<u32, Error> {
+        #[derive(Deserialize)]
+        struct Count {
+            tenants: u32,
+        }
+        let count: Option<Count> = self.read("shard", &keys::shard(subscription)).await?;
+        Ok(count.map_or(0, |count| count.tenants))
+    }
+
+    /// Removes a tenant's connections and its relay's state; done as well when there are none.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn remove_rows(&self, tenant: TenantId) -> Result<(), Error> {
+        let connections = crate::domain::integration::Provider::ALL.map(|provider| keys::integration(tenant, provider));
+        for key in connections.into_iter().chain([keys::relay(tenant)]) {
+            let request = DeleteItemInput::builder().table_name(&self.table).set_key(Some(key.attributes()));
+            let request = request.return_consumed_capacity(ReturnConsumedCapacity::Total);
+            self.service.send(request.build()).await.map_err(|error| unavailable(&error))?;
+        }
+        Ok(())
+    }
+
+    fn recording(&self, tenant: TenantId, step: &StepRecord, version: u64) -> Result<TransactWriteItem, Error> {
+        let stored = Stored { step, ttl: (step.at + KEPT).seconds() };
+        self.putting(&keys::step(tenant, step.at, version), encode("step", &stored)?)
+    }
+
+    fn counting(&self, place: Place<'_>) -> Result<TransactWriteItem, Error> {
+        let update = Update::builder().table_name(&self.table).update_expression("ADD tenants :one");
+        let update = match place {
+            Place::Take { subscription, limit } => update
+                .set_key(Some(keys::shard(subscription).attributes()))
+                .condition_expression("attribute_not_exists(tenants) OR tenants < :limit")
+                .expression_attribute_values(":limit", number(limit))
+                .expression_attribute_values(":one", number(1)),
+            Place::Leave { subscription } => update
+                .set_key(Some(keys::shard(subscription).attributes()))
+                .expression_attribute_values(":one", number(-1)),
+        };
+        Ok(TransactWriteItem::builder().update(update.build().map_err(incomplete)?).build())
+    }
+
+    fn routing(&self, tenant: &Tenant, change: RouteChange) -> Result<TransactWriteItem, Error> {
+        let key = keys::route(tenant.chat_id).attributes();
+        let RouteChange::Set { status, runtime_url, activated_at } = change else {
+            let delete = Delete::builder().table_name(&self.table).set_key(Some(key)).build().map_err(incomplete)?;
+            return Ok(TransactWriteItem::builder().delete(delete).build());
+        };
+        let mut set =
+            "SET chat_id = :chat, tenant_id = :tenant, #status = :status, generation = :generation".to_owned();
+        let mut update = Update::builder()
+            .table_name(&self.table)
+            .set_key(Some(key))
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":chat", number(tenant.chat_id))
+            .expression_attribute_values(":tenant", text(tenant.tenant_id.to_string()))
+            .expression_attribute_values(":status", text(status.as_str()))
+            .expression_attribute_values(":generation", number(tenant.generation));
+        if let Some(url) = runtime_url {
+            set.push_str(", runtime_url = :url");
+            update = update.expression_attribute_values(":url", text(url));
+        }
+        if let Some(at) = activated_at {
+            set.push_str(", activated_at = :activated");
+            update = update.expression_attribute_values(":activated", number(at.millis()));
+        }
+        match tenant.other_generation {
+            Some(other) => {
+                set.push_str(", other_generation = :other");
+                update = update.expression_attribute_values(":other", number(other));
+            }
+            None => set.push_str(" REMOVE other_generation"),
+        }
+        let update = update.update_expression(set).build().map_err(incomplete)?;
+        Ok(TransactWriteItem::builder().update(update).build())
+    }
+}

@@ -1,0 +1,297 @@
+//! One person, their subscription, and `tenant-reconcile` between the lifecycle queue and everything it touches.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
+use nbhd::clock::{Clock, Timestamp};
+use nbhd::config::Env;
+use nbhd::domain::ids::{ChatId, TenantId};
+use nbhd::domain::names::Names;
+use nbhd::domain::secrets::MasterKey;
+use nbhd::domain::subscription::{Status, Subscription, Tier};
+use nbhd::domain::tenant::{Tenant, TenantRecord, Tombstone};
+use nbhd::providers::azure::resource_manager::Group;
+use nbhd::queue::{Jobs, LifecycleJob, Queues};
+use nbhd::store::{StepRecord, Store};
+use nbhd_sim::arm::{ACCOUNT, ARM, AppView, ENVIRONMENT, LOCATION};
+use nbhd_sim::azure::{Azure, VAULT};
+use nbhd_sim::google::Google;
+use nbhd_sim::journal::Journal;
+use nbhd_sim::model_gateway::ModelGateway;
+use nbhd_sim::pump::{Limits, Pump};
+use nbhd_sim::sqs::{LIFECYCLE, LIFECYCLE_DLQ, REFRESH, Sqs};
+use nbhd_sim::stripe::Stripe;
+use nbhd_sim::table::Table;
+use nbhd_sim::telegram::Telegram;
+use secrecy::SecretString;
+use tenant_reconcile::{App, Outcome};
+
+pub(crate) const ANA: i64 = 1001;
+const BOT_TOKEN: &str = "123456:reconcile-bot-token";
+const PLATFORM_KEY: &str = "platform-key-of-the-reconcile-tests-0123456789";
+const NOON: Timestamp = Timestamp::from_millis(1_795_262_400_000);
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
+pub(crate) const DAY: Duration = Duration::from_secs(86_400);
+
+pub(crate) struct World {
+    pub(crate) clock: Clock,
+    pub(crate) journal: Journal,
+    pub(crate) table: Table,
+    pub(crate) sqs: Sqs,
+    pub(crate) telegram: Telegram,
+    pub(crate) azure: Azure,
+    pub(crate) gateway: ModelGateway,
+    _google: Google,
+    pub(crate) env: Env,
+    pub(crate) store: Store,
+    pub(crate) app: App,
+    pub(crate) tenant: TenantId,
+    pub(crate) stripe: Stripe,
+    pub(crate) customer: String,
+    refresh: scheduled_refresh::App,
+    queue: Jobs<LifecycleJob>,
+}
+
+impl World {
+    /// Nobody has paid.
+    pub(crate) async fn start() -> Self {
+        let _ = nbhd::telemetry::capture();
+        let (clock, journal) = (Clock::manual(NOON), Journal::new());
+        let table = Table::start(None).await.expect("a table");
+        table.stops_with(journal.interruption());
+        let sqs = Sqs::start(&clock, &journal).await.expect("queues");
+        let telegram = Telegram::start(BOT_TOKEN, "nbhd_bot", clock.clone(), journal.clone()).await.expect("a port");
+        telegram.knows(ANA, "Ana");
+        let azure = Azure::start(clock.clone(), journal.clone()).await.expect("Azure");
+        let gateway = ModelGateway::start(clock.clone(), &journal).await.expect("a gateway");
+        let google = Google::start(clock.clone(), &journal).await.expect("Google");
+        let shared = Group { name: "shared".to_owned(), ..azure.arm.group() };
+        let stripe = Stripe::start(clock.clone(), &journal).await.expect("Stripe");
+        let customer = stripe.has_customer(&[]);
+        let mut settings = vec![
+            ("TABLE_NAME", nbhd_sim::table::NAME.to_owned()),
+            ("LIFECYCLE_QUEUE_URL", sqs.url(LIFECYCLE)),
+            ("REFRESH_QUEUE_URL", sqs.url(REFRESH)),
+            ("TELEGRAM_BOT_TOKEN", BOT_TOKEN.to_owned()),
+            ("TELEGRAM_API_URL", telegram.base_url()),
+            ("PLATFORM_KEY", PLATFORM_KEY.to_owned()),
+            ("LINK_SIGNING_KEY", PLATFORM_KEY.to_owned()),
+            ("PUBLIC_BASE_URL", "https://api.nbhd.example".to_owned()),
+            ("AWS_REGION", "us-east-1".to_owned()),
+            ("AWS_ACCESS_KEY_ID", "local".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
+            ("AWS_ENDPOINT_URL_DYNAMODB", table.base_url()),
+            ("AWS_ENDPOINT_URL_SQS", sqs.base_url()),
+            ("AZURE_SHARDS", format!("{}/{ACCOUNT}/{VAULT}", azure.arm.group().subscription_id)),
+            ("AZURE_RESOURCE_GROUP", azure.arm.group().name),
+            ("AZURE_LOCATION", LOCATION.to_owned()),
+            ("CONTAINER_ENVIRONMENT", ENVIRONMENT.to_owned()),
+            ("ENVIRONMENT_IDENTITY", "nbhd-environment".to_owned()),
+            ("PULL_IDENTITY", shared.identity("nbhd-pull").to_string()),
+            ("CONTAINER_REGISTRY", "nbhd.azurecr.io".to_owned()),
+            ("OPENCLAW_IMAGE", image('a')),
+            ("MODEL_ID", "vendor/model".to_owned()),
+        ];
+        settings.extend(azure.settings());
+        settings.extend(gateway.settings());
+        settings.extend(google.settings());
+        settings.extend(stripe.settings());
+        let env = Env::from_pairs(settings);
+        let app = App::new(&env, clock.clone()).expect("complete settings");
+        let refresh = scheduled_refresh::App::new(&env, clock.clone()).expect("complete settings");
+        let queue = Queues::new(&env).expect("complete settings").lifecycle(&sqs.url(LIFECYCLE));
+        let store = Store::new(&env).expect("complete settings");
+        let tenant = key().tenant_id(ChatId(ANA));
+        Self {
+            clock,
+            journal,
+            table,
+            sqs,
+            telegram,
+            azure,
+            gateway,
+            _google: google,
+            env,
+            store,
+            app,
+            tenant,
+            stripe,
+            customer,
+            refresh,
+            queue,
+        }
+    }
+
+    /// Ana has paid, and everything was made.
+    pub(crate) async fn active() -> Self {
+        let world = Self::start().await;
+        world.pays(Status::Active).await;
+        world.settles().await;
+        world
+    }
+
+    /// Stripe's word reaches the row, as its webhook would write it, and the job is queued.
+    pub(crate) async fn pays(&self, status: Status) {
+        self.is_told(status).await;
+        self.nudge().await;
+    }
+
+    /// The same, and the nudge gets lost.
+    pub(crate) async fn is_told(&self, status: Status) {
+        let now = self.clock.now();
+        let subscription = Subscription {
+            id: "sub_1".to_owned(),
+            status,
+            tier: Tier::Basic,
+            unpaid_since: (status == Status::PastDue).then_some(now),
+            ended_at: (status == Status::Canceled).then_some(now),
+            current_period_end: None,
+            cancel_at_period_end: false,
+        };
+        self.change(|tenant| tenant.subscription = Some(subscription.clone())).await;
+    }
+
+    /// Somebody else writes the tenant's row.
+    pub(crate) async fn change(&self, change: impl Fn(&mut Tenant)) {
+        loop {
+            let record = self.store.tenant_record(self.tenant).await.expect("a table");
+            let read_version = record.as_ref().map(TenantRecord::version);
+            let new = || Tenant::new(self.tenant, ChatId(ANA));
+            let mut tenant = match record {
+                Some(TenantRecord::Live(tenant)) => *tenant,
+                Some(TenantRecord::Deleted(left)) => Tenant { customer: left.customer, ..new() },
+                None => Tenant { customer: Some(self.customer.clone()), ..new() },
+            };
+            change(&mut tenant);
+            match self.store.save_tenant(&tenant, read_version).await {
+                Ok(_) => return,
+                Err(nbhd::store::Error::Conflict) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    pub(crate) async fn nudge(&self) {
+        self.queue.send(&LifecycleJob::Reconcile { tenant_id: self.tenant }).await.expect("queued");
+    }
+
+    pub(crate) async fn reconcile(&self) -> Outcome {
+        tenant_reconcile::reconcile(&self.app, self.tenant).await.expect("a table")
+    }
+
+    /// Works both queues off, moving the clock to when the next message comes up.
+    pub(crate) async fn settles(&self) {
+        for _ in 0..500 {
+            let limits = Limits::default();
+            let lifecycle = |event: SqsEvent| async move {
+                Ok::<SqsBatchResponse, Infallible>(tenant_reconcile::handle(&self.app, event, "a-request").await.1)
+            };
+            let refresh = |event: SqsEvent| async move {
+                Ok::<SqsBatchResponse, Infallible>(scheduled_refresh::handle(&self.refresh, event, "a-request").await.1)
+            };
+            Pump::new(&self.sqs, LIFECYCLE, &self.clock, limits, lifecycle).drain().await;
+            Pump::new(&self.sqs, REFRESH, &self.clock, limits, refresh).drain().await;
+            let waiting = [LIFECYCLE, REFRESH].map(|queue| self.sqs.messages(queue)).concat();
+            let Some(next) = waiting.iter().map(|message| message.visible_at).min() else { return };
+            self.clock.advance(next.since(self.clock.now()));
+        }
+        panic!("it does not come to rest: {:?}", self.steps().await);
+    }
+
+    /// Time passes, with a sweep every ten minutes.
+    pub(crate) async fn lives_on(&self, time: Duration) {
+        let end = self.clock.now() + time;
+        while self.clock.now() < end {
+            self.clock.advance(10 * MINUTE);
+            tenant_reconcile::sweep(&self.app).await;
+            self.settles().await;
+        }
+    }
+
+    pub(crate) async fn row(&self) -> Tenant {
+        self.store.tenant(self.tenant).await.expect("a table").expect("a tenant")
+    }
+
+    pub(crate) async fn tombstone(&self) -> Tombstone {
+        match self.store.tenant_record(self.tenant).await.expect("a table") {
+            Some(TenantRecord::Deleted(left)) => left,
+            other => panic!("not a tombstone: {other:?}"),
+        }
+    }
+
+    /// What was done, the oldest first: step and outcome.
+    pub(crate) async fn steps(&self) -> Vec<String> {
+        let mut steps = self.store.last_steps(self.tenant, 500, self.clock.now()).await.expect("a table");
+        steps.reverse();
+        let said = |step: StepRecord| match step.detail {
+            Some(detail) => format!("{}: {} ({detail})", step.step, step.outcome),
+            None => format!("{}: {}", step.step, step.outcome),
+        };
+        steps.into_iter().map(said).collect()
+    }
+
+    pub(crate) fn names(&self) -> Names {
+        Names::of(&key(), self.tenant)
+    }
+
+    pub(crate) fn container(&self) -> AppView {
+        self.azure.arm.app(&self.names().resource).expect("a container app")
+    }
+
+    pub(crate) fn arm_calls(&self) -> usize {
+        self.journal.of(ARM).len()
+    }
+
+    /// The bot's messages to Ana.
+    pub(crate) fn told(&self) -> Vec<String> {
+        self.telegram.texts_to(ANA)
+    }
+
+    pub(crate) fn dead_letters(&self) -> usize {
+        self.sqs.messages(LIFECYCLE_DLQ).len()
+    }
+
+    /// Everything that is intended of a paying tenant is there, once.
+    pub(crate) async fn assert_active(&self) {
+        use nbhd::domain::route::RouteStatus;
+        use nbhd::domain::tenant::Lifecycle;
+        let row = self.row().await;
+        let why = || format!("{:#?} {:?}", row.work.resources, row.work.last_error);
+        assert_eq!(row.lifecycle, Lifecycle::Active, "{:#?} {}", self.steps().await, why());
+        assert_eq!(row.work.lease, None);
+        let route = self.store.route(ChatId(ANA)).await.expect("a table").expect("a route");
+        assert_eq!((route.status, route.tenant_id), (RouteStatus::Active, self.tenant));
+        let apps = self.azure.arm.apps();
+        assert_eq!(apps.len(), 1, "{apps:?}");
+        assert!(!apps[0].is_stopped);
+        assert_eq!(self.azure.arm.resources().len(), 5);
+        let keys: Vec<_> = self.gateway.keys();
+        assert_eq!(keys.len(), 1, "{keys:?}");
+        assert!(!keys[0].disabled);
+        let principal = row.work.resources.reader.expect("a role");
+        assert_eq!(self.azure.arm.readers(VAULT, &self.names().secret), [principal]);
+        assert!(self.azure.arm.secret_value(&apps[0], "runtime").is_some(), "the container reads its secret");
+        assert_eq!(self.azure.arm.overlaps(), 0);
+    }
+
+    /// Nothing is left of the tenant but a receipt.
+    pub(crate) async fn assert_gone(&self) {
+        assert_eq!(self.azure.arm.resources(), []);
+        assert_eq!(self.gateway.keys().len(), 0);
+        assert_eq!(self.azure.vault.names(), Vec::<String>::new());
+        assert!(self.store.route(ChatId(ANA)).await.expect("a table").is_none());
+        let left = self.tombstone().await;
+        assert_eq!(left.receipt.len(), nbhd::domain::plan::Part::ALL.len(), "{left:?}");
+        let subscription = self.azure.arm.group().subscription_id;
+        assert_eq!(self.store.tenants_in(&subscription).await.expect("a table"), 0);
+    }
+}
+
+fn key() -> MasterKey {
+    MasterKey::new(&SecretString::from(PLATFORM_KEY)).expect("long enough")
+}
+
+pub(crate) fn image(digit: char) -> String {
+    format!("nbhd.azurecr.io/openclaw@sha256:{}", digit.to_string().repeat(64))
+}
