@@ -49,6 +49,12 @@ impl Group {
 }
 
 impl Artifact {
+    /// The function `name`, alone.
+    pub(crate) fn of(name: &str) -> anyhow::Result<Self> {
+        let function = FUNCTIONS.into_iter().find(|function| function.name == name);
+        Self::build(function.with_context(|| format!("no function `{name}`"))?)
+    }
+
     fn build(function: Function) -> anyhow::Result<Self> {
         let Function { name, profile, .. } = function;
         let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));

@@ -8,22 +8,28 @@ mod functions;
 mod isolation;
 mod lambda;
 mod process;
+mod refresh;
+mod refresh_load;
 mod report;
 mod ssm;
 mod warm;
 
 use std::process::ExitCode;
 
-use artifact::Group;
+use artifact::{Artifact, Group};
 use report::Report;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
     // What the functions in this process log is not what is printed here.
     nbhd::telemetry::capture();
+    let mut report = Report::default();
+    if std::env::args().nth(1).as_deref() == Some("refresh") {
+        tokens(&mut report, &Artifact::of("scheduled-refresh")?).await?;
+        return Ok(report.verdict());
+    }
     let groups = Group::all()?;
 
-    let mut report = Report::default();
     cold::sizes(&mut report, &groups)?;
     for group in &groups {
         cold::starts(&mut report, group, &cold::plain_settings())?;
@@ -37,5 +43,13 @@ async fn main() -> anyhow::Result<ExitCode> {
     warm::first_tls_request(&mut report, forward).await?;
     warm::mailbox_list(&mut report, Group::find(&groups, "runtime-gmail")?).await?;
     isolation::measure(&mut report).await?;
+    tokens(&mut report, Group::find(&groups, "scheduled-refresh")?).await?;
     Ok(report.verdict())
+}
+
+/// What keeping tokens fresh costs; `make bench ARGS=refresh` measures nothing else.
+async fn tokens(report: &mut Report, function: &Artifact) -> anyhow::Result<()> {
+    refresh::ticks(report).await?;
+    refresh::day(report).await?;
+    refresh_load::measure(report, function).await
 }

@@ -280,7 +280,7 @@ fn webhook_event(chat: i64, number: i64, secret: &str) -> Value {
     http_event("POST", "/telegram/webhook", "", &headers, &update)
 }
 
-fn settings(world: &World) -> Vec<Setting> {
+pub(crate) fn settings(world: &World) -> Vec<Setting> {
     let read = |name| world.env.optional(name).map(|value| (name, value.to_owned()));
     let mut settings: Vec<Setting> = SETTINGS.into_iter().filter_map(read).collect();
     settings.push(("RATE_LIMIT_PER_MINUTE", "6000".to_owned()));

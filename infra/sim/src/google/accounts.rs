@@ -22,6 +22,8 @@ pub(super) struct Accounts {
     by_email: BTreeMap<String, Account>,
     codes: HashMap<String, Code>,
     access: HashMap<String, Access>,
+    /// Whose each refresh token is, dead or alive: a hundred thousand accounts are not searched one by one.
+    holders: HashMap<String, String>,
     pub(super) rotation: Rotation,
     pub(super) issued: Vec<String>,
 }
@@ -140,6 +142,7 @@ impl Accounts {
         let refresh = code.with_refresh_token.then(|| self.note("1//0"));
         let grant = self.by_email.get_mut(&code.email)?.grant.as_mut()?;
         if let Some(refresh) = &refresh {
+            self.holders.insert(refresh.clone(), code.email.clone());
             grant.refresh.push(Held { token: refresh.clone(), successor: None, scopes: code.scopes.clone() });
             let surplus = grant.refresh.len().saturating_sub(REFRESH_TOKENS_PER_ACCOUNT);
             grant.refresh.drain(..surplus);
@@ -151,10 +154,12 @@ impl Accounts {
     pub(super) fn refresh(&mut self, token: &str, now: Timestamp) -> Option<Tokens> {
         let rotation = self.rotation;
         let replacement = (rotation != Rotation::Never).then(|| self.note("1//0"));
-        let (email, held) = self.by_email.values_mut().find_map(|account| {
-            let held = account.grant.as_mut()?.refresh.iter_mut().find(|held| held.is(token))?;
-            Some((account.email.clone(), held))
-        })?;
+        let email = self.holders.get(token)?.clone();
+        if let Some(replacement) = &replacement {
+            self.holders.insert(replacement.clone(), email.clone());
+        }
+        let grant = self.by_email.get_mut(&email)?.grant.as_mut()?;
+        let held = grant.refresh.iter_mut().find(|held| held.is(token))?;
         let scopes = held.scopes.clone();
         match (rotation, &replacement) {
             (Rotation::AtOnce, Some(replacement)) => held.token.clone_from(replacement),
@@ -169,8 +174,9 @@ impl Accounts {
 
     /// Whether [`Self::refresh`] would give tokens for this one.
     pub(super) fn honours(&self, token: &str) -> bool {
-        let mut grants = self.by_email.values().filter_map(|account| account.grant.as_ref());
-        grants.any(|grant| grant.refresh.iter().any(|held| held.is(token)))
+        let account = self.holders.get(token).and_then(|email| self.by_email.get(email));
+        let grant = account.and_then(|account| account.grant.as_ref());
+        grant.is_some_and(|grant| grant.refresh.iter().any(|held| held.is(token)))
     }
 
     /// Ends the whole grant behind an access or refresh token; `false` when it opens nothing.
