@@ -87,6 +87,8 @@ pub enum Clock {
     System,
     /// A clock that stands still until it is moved; clones share it.
     Manual(Arc<AtomicI64>),
+    /// The machine's clock, moved on by so many milliseconds, for the local world; clones share it.
+    Ahead(Arc<AtomicI64>),
 }
 
 impl Clock {
@@ -95,31 +97,44 @@ impl Clock {
         Self::Manual(Arc::new(AtomicI64::new(start.millis())))
     }
 
+    /// The machine's clock, which can be moved on by hand while it runs.
+    pub fn ahead() -> Self {
+        Self::Ahead(Arc::default())
+    }
+
     /// The present moment.
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the time")]
     pub fn now(&self) -> Timestamp {
         match self {
-            Self::System => {
-                let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
-            }
+            Self::System => machine(),
             Self::Manual(hand) => Timestamp(hand.load(Ordering::SeqCst)),
+            Self::Ahead(by) => Timestamp(machine().0.saturating_add(by.load(Ordering::SeqCst))),
         }
     }
 
-    /// Moves a manual clock forward; the system's clock is not ours to move and stays.
+    /// Moves the clock forward; the system's clock is not ours to move and stays.
     pub fn advance(&self, by: Duration) {
-        if let Self::Manual(hand) = self {
-            hand.fetch_add(i64::try_from(by.as_millis()).unwrap_or(0), Ordering::SeqCst);
+        match self {
+            Self::System => {}
+            Self::Manual(hand) | Self::Ahead(hand) => {
+                hand.fetch_add(i64::try_from(by.as_millis()).unwrap_or(0), Ordering::SeqCst);
+            }
         }
     }
 
-    /// Sets a manual clock; the system's clock is not ours to move and stays.
+    /// Sets the clock; the system's clock is not ours to move and stays.
     pub fn set(&self, to: Timestamp) {
-        if let Self::Manual(hand) = self {
-            hand.store(to.millis(), Ordering::SeqCst);
+        match self {
+            Self::System => {}
+            Self::Manual(hand) => hand.store(to.millis(), Ordering::SeqCst),
+            Self::Ahead(_) => self.advance(to.since(self.now())),
         }
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the time")]
+fn machine() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// How a caller lets time pass between two looks at something another one is working on.
@@ -174,5 +189,15 @@ mod tests {
         twin.advance(Duration::from_secs(5));
         assert_eq!(clock.now(), Timestamp::from_seconds(15));
         assert_eq!(Timestamp::from_seconds(1).since(clock.now()), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_runs_and_can_be_moved_on() {
+        let (clock, hour) = (Clock::ahead(), Duration::from_secs(3600));
+        clock.advance(hour);
+        assert!(clock.now().since(Clock::System.now()) > hour - Duration::from_secs(1));
+        let later = clock.now() + hour;
+        clock.set(later);
+        assert!(clock.now() >= later);
     }
 }

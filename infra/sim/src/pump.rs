@@ -127,19 +127,20 @@ where
         }
     }
 
-    /// Empties the queue, moving a manual clock on (or waiting, with the system's) to when a hidden message is visible.
+    /// Empties the queue, moving the clock on (or waiting, with the system's) to when a hidden message is visible.
     pub async fn run_until_idle(&self) -> Report {
         let mut report = Report::default();
         loop {
             report.add(self.drain().await);
             match self.sqs.next_visible(self.queue) {
-                Some(at) => self.wait_until(at).await,
+                Some(at) if matches!(self.clock, Clock::System) => self.sleep_until(at).await,
+                Some(at) => self.clock.set(at.max(self.clock.now())),
                 None => return report,
             }
         }
     }
 
-    /// Feeds the function for as long as it is polled; for the system's clock.
+    /// Feeds the function for as long as it is polled; for clocks that run.
     pub async fn run(&self) -> Infallible {
         let mut changes = self.sqs.watch();
         let mut running = FuturesUnordered::new();
@@ -165,17 +166,13 @@ where
 
     async fn wait_for_next(&self) {
         match self.sqs.next_visible(self.queue) {
-            Some(at) => self.wait_until(at).await,
+            Some(at) => self.sleep_until(at).await,
             None => std::future::pending().await,
         }
     }
 
-    async fn wait_until(&self, at: Timestamp) {
-        let now = self.clock.now();
-        match self.clock {
-            Clock::Manual(_) => self.clock.set(at.max(now)),
-            Clock::System => tokio::time::sleep(at.since(now)).await,
-        }
+    async fn sleep_until(&self, at: Timestamp) {
+        tokio::time::sleep(at.since(self.clock.now())).await;
     }
 
     async fn invoke(&self, message: Message) -> End {
