@@ -121,6 +121,14 @@ impl Clock {
         }
     }
 
+    /// Lets time pass until `at`: a clock that can be moved is, the system's is awaited.
+    pub async fn reach(&self, at: Timestamp) {
+        match self {
+            Self::System => tokio::time::sleep(at.since(self.now())).await,
+            Self::Manual(_) | Self::Ahead(_) => self.set(at.max(self.now())),
+        }
+    }
+
     /// Sets the clock; the system's clock is not ours to move and stays.
     pub fn set(&self, to: Timestamp) {
         match self {

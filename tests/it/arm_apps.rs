@@ -259,11 +259,10 @@ async fn a_container_starts_with_its_app_sleeps_when_idle_and_wakes_on_a_request
     let container = Server::start(axum::Router::new().fallback(|| async { "hello" })).await.expect("a port");
     let (log, url) = (Arc::new(Mutex::new(Vec::new())), container.base_url());
     let told = Arc::clone(&log);
-    let arm = world.arm.clone();
-    world.arm.runs_containers(move |replica| {
+    world.arm.runs_containers(move |replica, secrets| {
         let line = match replica {
             Replica::Starts(app) => {
-                let secret = app.secret_of("NBHD_SECRETS").and_then(|secret| arm.secret_value(&app, secret));
+                let secret = app.secret_of("NBHD_SECRETS").and_then(|name| secrets.get(name)).cloned();
                 format!("starts {} {}", app.env("NBHD_TENANT_ID").unwrap_or_default(), secret.unwrap_or_default())
             }
             Replica::Ends(app) => format!("ends {}", app.name),

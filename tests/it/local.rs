@@ -15,30 +15,33 @@ async fn world() -> World {
 }
 
 #[tokio::test]
-async fn the_story_ends_with_an_answer_out_of_mail_and_calendar() {
+async fn the_story_goes_from_a_stranger_to_an_answer_out_of_mail_and_on_to_a_receipt() {
     let world = world().await;
-    let subscriber = world.subscribes(ChatId(world.chat.id())).await.expect("seeded");
     assert_eq!(story::fill_account(&world, None).expect("the project's own messages"), 8);
 
     let told = Arc::new(Mutex::new(String::new()));
     let tell = |line: &str| told.lock().expect("one teller").push_str(line);
-    story::play(&world, &subscriber, &mut Show::new(&world.trace, tell)).await.expect("every step ends as it should");
-
-    let told = told.lock().expect("told to its end");
-    let (_, end) = told.rsplit_once(QUESTION).expect("she asks at the end");
+    let mut show = Show::new(&world.trace, tell);
+    let subscriber = story::begin(&world, &mut show).await.expect("every step ends as it should");
+    let begun = told.lock().expect("told").clone();
+    let (_, end) = begun.rsplit_once(QUESTION).expect("she asks at the end");
     assert!(end.contains("Dinner on Saturday") && end.contains("Garden committee"), "{end}");
+
+    story::end(&world, &subscriber, &mut show).await.expect("every step ends as it should");
+    let told = told.lock().expect("told to its end");
     for function in ["telegram-webhook", "telegram-forward", "telegram-relay", "oauth-authorize", "oauth-callback"] {
         assert!(told.contains(function), "{function} did nothing");
     }
-    for function in ["runtime-gmail", "runtime-calendar", "scheduled-refresh"] {
+    for function in ["runtime-gmail", "runtime-calendar", "scheduled-refresh", "stripe-webhook", "tenant-reconcile"] {
         assert!(told.contains(function), "{function} did nothing");
     }
+    assert!(world.inventory().is_empty() && told.contains("billing-session"));
 }
 
 #[tokio::test]
 async fn the_page_shows_what_is_written_and_answered() {
     let world = world().await;
-    world.subscribes(ChatId(world.chat.id())).await.expect("seeded");
+    world.subscribes(ChatId(world.chat.id())).await.expect("an assistant");
     let http = nbhd::http::client_trusting(None).expect("a client");
     let at = |path: &str| format!("{}{path}", world.base_url());
 
@@ -53,8 +56,10 @@ async fn the_page_shows_what_is_written_and_answered() {
     let state = http.get(at("/local/state")).send().await.expect("served").bytes().await.expect("read");
     let state: Value = serde_json::from_slice(&state).expect("JSON");
     let chat: Vec<_> = state["chat"].as_array().expect("lines").iter().collect();
-    assert!(chat[0]["mine"] == true && chat[0]["text"] == "good morning", "{state}");
-    assert!(chat[1]["mine"] == false && chat[1]["text"].as_str().expect("text").contains("good morning"), "{state}");
+    let said = chat.iter().position(|line| line["mine"] == true).expect("what she said");
+    assert_eq!(chat[said]["text"], "good morning");
+    let answer = &chat[said + 1];
+    assert!(answer["mine"] == false && answer["text"].as_str().expect("text").contains("good morning"), "{state}");
     assert_eq!(state["trace"][0]["function"], "telegram-webhook");
 }
 
@@ -68,16 +73,18 @@ async fn another_sites_form_cannot_write_to_the_bot() {
 }
 
 #[tokio::test]
-async fn a_tenant_keeps_its_identity_when_the_table_is_kept() {
+async fn a_kept_table_still_has_its_tenants() {
     let folder = tempfile::tempdir().expect("a folder");
     let options = || Options {
         table: Some(folder.path().join("table.sqlite")),
         ..Options::with_clock(Clock::manual(Timestamp::from_seconds(1_795_240_000)))
     };
-    let mut tenants = Vec::new();
-    for _ in 0..2 {
-        let world = World::start(options()).await.expect("the world starts");
-        tenants.push(world.subscribes(ChatId(world.chat.id())).await.expect("seeded").tenant_id);
-    }
-    assert_eq!(tenants[0], tenants[1]);
+    let first = World::start(options()).await.expect("the world starts");
+    let chat = ChatId(first.chat.id());
+    let tenant = first.subscribes(chat).await.expect("an assistant").tenant_id;
+    drop(first);
+    let second = World::start(options()).await.expect("the world starts");
+    let kept = second.store().expect("a store").tenant(tenant).await.expect("readable").expect("still there");
+    assert_eq!(kept.chat_id, chat);
+    assert_ne!(second.chat.id(), chat.0, "a chat of an earlier run is not a stranger's");
 }

@@ -25,7 +25,7 @@ impl Office {
         let clock = Clock::manual(Timestamp::from_seconds(1_795_240_000));
         let options = Options { settings: Some(settings.clone()), ..Options::with_clock(clock) };
         let world = World::start(options).await.expect("the world starts");
-        let ann = world.subscribes(ChatId(world.chat.id())).await.expect("seeded");
+        let ann = world.subscribes(ChatId(world.chat.id())).await.expect("an assistant");
         Self { world, ann, settings, _folder: folder }
     }
 
@@ -61,6 +61,10 @@ async fn a_tenant_is_shown_and_an_unknown_one_is_said_to_be_unknown() {
     let office = Office::open().await;
     let shown = office.json(&["tenant", &office.ann()]).await;
     assert_eq!((&shown["state"], &shown["connections"]), (&json!("active"), &json!([])));
+    let app = json!({ "resource": "container app", "state": "running" });
+    assert!(shown["resources"].as_array().expect("rows").contains(&app), "{shown}");
+    assert_eq!(shown["last error"], Value::Null);
+    assert!(shown["last steps"].as_array().expect("rows").iter().any(|step| step["step"] == "activate"), "{shown}");
     let unknown = office.nbhd(&["tenant", &uuid::Uuid::new_v4().to_string()]).await.expect_err("unknown");
     assert!(unknown.to_string().contains("nbhd tenants"), "{unknown}");
     assert!(office.nbhd(&["tenant", "ann"]).await.is_err());
@@ -93,6 +97,21 @@ async fn a_suspension_is_written_and_the_reconciler_nudged() {
     let jobs = office.world.sqs.messages(sqs::LIFECYCLE);
     assert_eq!(jobs.len(), 3);
     assert!(jobs.iter().all(|job| job.sent.body.contains(&office.ann())));
+}
+
+#[tokio::test]
+async fn keys_are_rotated_and_the_assistant_answers_with_the_new_ones() {
+    let office = Office::open().await;
+    let before = office.world.subscriber(office.ann.chat_id).await.expect("readable").expect("there").secrets;
+    office.nbhd(&["rotate-keys", &office.ann()]).await.expect("done");
+    office.world.settle().await;
+    let ann = office.world.subscriber(office.ann.chat_id).await.expect("readable").expect("there");
+    assert_ne!(ann.secrets.internal_key, before.internal_key);
+    office.world.telegram.says(office.ann.chat_id, "hello again");
+    office.world.settle().await;
+    assert_eq!(ann.runtime.update_ids().len(), 1);
+    let shown = office.json(&["tenant", &office.ann()]).await;
+    assert_eq!(shown["secret generations"], json!([2]));
 }
 
 #[tokio::test]

@@ -76,7 +76,7 @@ async fn a_release_that_does_not_come_up_goes_back() {
     world.clock.advance(20 * MINUTE);
     // Containers of the new image never answer.
     let bad = image('b');
-    world.azure.arm.runs_containers(move |replica| {
+    world.azure.arm.runs_containers(move |replica, _| {
         let is_bad = matches!(&replica, Replica::Starts(app) if app.image() == Some(bad.as_str()));
         Box::pin(async move { is_bad.then(|| "http://127.0.0.1:9".to_owned()) })
     });

@@ -15,7 +15,7 @@ pub(crate) struct Function {
     pub(crate) cold: f64,
 }
 
-pub(crate) const FUNCTIONS: [Function; 10] = [
+pub(crate) const FUNCTIONS: [Function; 11] = [
     http("telegram-webhook"),
     http("telegram-relay"),
     http("oauth-authorize"),
@@ -23,6 +23,8 @@ pub(crate) const FUNCTIONS: [Function; 10] = [
     http("runtime-gmail"),
     http("runtime-calendar"),
     http("stripe-webhook"),
+    // It alone carries `async-stripe`.
+    Function { profile: "billing", zip: 6.0, cold: 2.5, ..http("billing-session") },
     queue("telegram-forward"),
     queue("scheduled-refresh"),
     queue("tenant-reconcile"),

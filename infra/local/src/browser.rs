@@ -23,6 +23,16 @@ impl Seen {
         between(&self.html, "<h1", "</h1>").and_then(|heading| heading.split_once('>')).map_or("", |(_, text)| text)
     }
 
+    /// Where the page's first form leads, seen from the page at `url`.
+    ///
+    /// # Errors
+    /// When there is no form, or its address cannot be read.
+    pub fn action(&self, url: &str) -> anyhow::Result<url::Url> {
+        let form = between(&self.html, "<form", ">").context("the page has no form")?;
+        let action = between(form, "action=\"", "\"").unwrap_or(url);
+        Ok(url::Url::parse(url)?.join(&action.replace("&amp;", "&"))?)
+    }
+
     /// The hidden fields of the page's first form, which a click on its button sends.
     pub fn fields(&self) -> Vec<(&str, &str)> {
         let form = between(&self.html, "<form", "</form>").unwrap_or_default();

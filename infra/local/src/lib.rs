@@ -3,6 +3,7 @@
 
 mod browser;
 mod chat;
+mod containers;
 mod mail;
 mod page;
 mod show;
@@ -27,7 +28,6 @@ use std::process::ExitCode;
 
 use anyhow::ensure;
 use nbhd::clock::Clock;
-use nbhd::domain::ids::ChatId;
 
 use show::line;
 
@@ -76,18 +76,19 @@ async fn start(args: Args) -> anyhow::Result<()> {
         None => None,
     };
     let settings = Some(PathBuf::from(SETTINGS));
-    let options = Options { port: args.port, table, settings, ..Options::with_clock(Clock::System) };
+    let options = Options { port: args.port, table, settings, ..Options::with_clock(Clock::ahead()) };
     let world = World::start(options).await?;
-    let subscriber = world.subscribes(ChatId(world.chat.id())).await?;
     let count = story::fill_account(&world, args.mail.as_deref())?;
     line(&format!("NBHD United, on this machine: {} (mailbox: {count} messages)", world.base_url()));
 
-    story::play(&world, &subscriber, &mut Show::new(&world.trace, line)).await?;
+    let mut show = Show::new(&world.trace, line);
+    let subscriber = story::begin(&world, &mut show).await?;
     if args.mail.is_some() {
         let reading = read_mailbox(&world, &subscriber).await?;
         line(&format!("\n{reading}"));
         ensure!(reading.failed() == 0, "not every message could be opened");
     }
+    story::end(&world, &subscriber, &mut show).await?;
     line(&format!("\nThe story ended as it should. The functions' log lines are in `{LOG}`."));
     if args.once {
         return Ok(());

@@ -6,6 +6,9 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use nbhd::clock::Clock;
 use nbhd::config::{ConfigError, Env};
+use nbhd::providers::azure::resource_manager::Group;
+use nbhd_sim::arm::{ACCOUNT, ENVIRONMENT, LOCATION};
+use nbhd_sim::azure::{Azure, VAULT};
 use nbhd_sim::sqs::{self, Sqs};
 use nbhd_sim::table::{self, Table};
 use nbhd_sim::telegram::Telegram;
@@ -70,6 +73,23 @@ pub(crate) fn endpoints(table: &Table, sqs: &Sqs, telegram: &Telegram) -> Vec<(&
         ("LIFECYCLE_QUEUE_URL", sqs.url(sqs::LIFECYCLE)),
         ("LIFECYCLE_DLQ_URL", sqs.url(sqs::LIFECYCLE_DLQ)),
         ("TELEGRAM_API_URL", telegram.base_url()),
+    ]
+}
+
+/// Where containers are made, and what they run.
+pub(crate) fn containers(azure: &Azure) -> Vec<(&'static str, String)> {
+    let group = azure.arm.group();
+    let shared = Group { name: "shared".to_owned(), ..group.clone() };
+    vec![
+        ("AZURE_SHARDS", format!("{}/{ACCOUNT}/{VAULT}", group.subscription_id)),
+        ("AZURE_LOCATION", LOCATION.to_owned()),
+        ("CONTAINER_ENVIRONMENT", ENVIRONMENT.to_owned()),
+        ("ENVIRONMENT_IDENTITY", "nbhd-environment".to_owned()),
+        ("PULL_IDENTITY", shared.identity("nbhd-pull").to_string()),
+        ("CONTAINER_REGISTRY", "nbhd.azurecr.io".to_owned()),
+        ("OPENCLAW_IMAGE", format!("nbhd.azurecr.io/openclaw@sha256:{}", "0".repeat(64))),
+        ("MODEL_ID", "local/stand-in".to_owned()),
+        ("AZURE_RESOURCE_GROUP", group.name),
     ]
 }
 

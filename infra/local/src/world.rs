@@ -2,10 +2,9 @@
 
 use std::convert::Infallible;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use futures::future::BoxFuture;
 use nbhd::clock::Clock;
@@ -17,8 +16,8 @@ use nbhd_sim::azure::Azure;
 use nbhd_sim::gateway;
 use nbhd_sim::google::Google;
 use nbhd_sim::journal::Journal;
+use nbhd_sim::model_gateway::ModelGateway;
 use nbhd_sim::pump::{Limits, Pump};
-use nbhd_sim::runtime::Runtime;
 use nbhd_sim::sqs::{self, Sqs};
 use nbhd_sim::stripe::Stripe;
 use nbhd_sim::table::Table;
@@ -28,8 +27,10 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::chat::Chat;
+use crate::containers::Containers;
 use crate::page;
-use crate::subscriber::{self, Subscriber};
+use crate::story;
+use crate::subscriber::Subscriber;
 use crate::trace::Trace;
 use crate::wiring::{self, Secrets};
 
@@ -38,8 +39,10 @@ pub const API: &str = "api";
 /// The shared bot of the local world.
 pub const BOT_USERNAME: &str = "nbhd_local_bot";
 
-/// How often the clock strikes, as in `template.yaml`.
+/// How often the clock wakes functions, as in `template.yaml`.
 const TICK: Duration = Duration::from_secs(5 * 60);
+/// How often it does while time passes in moments.
+const STRIDE: Duration = Duration::from_secs(6 * 3600);
 
 /// An invocation of a queue's function under way.
 type Invoked<'w> = BoxFuture<'w, Result<SqsBatchResponse, Infallible>>;
@@ -53,7 +56,7 @@ pub struct Options {
     pub port: u16,
     /// The table's file; in memory without one.
     pub table: Option<PathBuf>,
-    /// Whose chat the page at `/` shows, and their name in Telegram.
+    /// Whose chat the page at `/` shows (the next free one, where a kept table knows it), and their name in Telegram.
     pub person: (i64, &'static str),
     /// A file to write the settings to, for the command `nbhd` and other tools.
     pub settings: Option<PathBuf>,
@@ -86,13 +89,16 @@ pub struct World {
     pub azure: Azure,
     /// Stripe.
     pub stripe: Stripe,
+    /// The model gateway.
+    pub gateway: ModelGateway,
     /// The chat that the page shows.
     pub chat: Chat,
     /// The settings that all functions share here; in Lambda each has only its own.
     pub env: Env,
-    runtimes: Mutex<Vec<Runtime>>,
+    containers: Containers,
     forward: telegram_forward::App,
     refresh: scheduled_refresh::App,
+    reconcile: tenant_reconcile::App,
     base_url: String,
     serving: JoinHandle<()>,
 }
@@ -103,6 +109,11 @@ impl World {
     /// # Errors
     /// When a port cannot be bound, or a setting is missing.
     pub async fn start(options: Options) -> anyhow::Result<Self> {
+        // Boxed: the future of everything starting is kilobytes.
+        Box::pin(Self::build(options)).await
+    }
+
+    async fn build(options: Options) -> anyhow::Result<Self> {
         let Options { clock, port, table, person: (chat, name), settings: settings_file } = options;
         let listener = TcpListener::bind(("127.0.0.1", port))
             .await
@@ -117,11 +128,14 @@ impl World {
         let google = Google::start(clock.clone(), &journal).await?;
         let azure = Azure::start(clock.clone(), journal.clone()).await?;
         let stripe = Stripe::start(clock.clone(), &journal).await?;
+        let gateway = ModelGateway::start(clock.clone(), &journal).await?;
 
         let settings: Vec<_> =
             [wiring::settings(&base_url, &secrets), google.settings(), azure.settings(), stripe.settings()]
                 .into_iter()
                 .flatten()
+                .chain(gateway.settings())
+                .chain(wiring::containers(&azure))
                 .chain(wiring::endpoints(&table, &sqs, &telegram))
                 .collect();
         if let Some(file) = settings_file {
@@ -138,7 +152,10 @@ impl World {
 
         let forward = telegram_forward::App::new(&env, clock.clone())?;
         let refresh = scheduled_refresh::App::new(&env, clock.clone())?;
-        let chat = Chat::of(&telegram, chat, name);
+        let reconcile = tenant_reconcile::App::new(&env, clock.clone())?;
+        let containers = Containers::default();
+        containers.serve(&azure.arm, &clock);
+        let chat = Chat::of(&telegram, stranger(&Store::new(&env)?, chat).await?, name);
         let all = page::router(chat.clone(), trace.clone()).fallback_service(api);
         let serving = tokio::spawn(async move {
             // `axum::serve` ends only with the task.
@@ -154,11 +171,13 @@ impl World {
             google,
             azure,
             stripe,
+            gateway,
             chat,
             env,
-            runtimes: Mutex::default(),
+            containers,
             forward,
             refresh,
+            reconcile,
             base_url,
             serving,
         })
@@ -190,30 +209,99 @@ impl World {
         Ok(Queues::new(&self.env)?)
     }
 
-    /// A person with a subscription: their rows, and a container that is up.
+    /// A new subscription for `chat`, all the way from the bot's link to an assistant that is up.
     ///
     /// # Errors
-    /// When the table or a port cannot be used.
+    /// The first step that does not end as it should.
     pub async fn subscribes(&self, chat: ChatId) -> anyhow::Result<Subscriber> {
-        let subscriber = subscriber::seed(self, chat).await?;
-        self.runtimes.lock().unwrap_or_else(PoisonError::into_inner).push(subscriber.runtime.clone());
-        Ok(subscriber)
+        Box::pin(story::subscribe(self, chat)).await
     }
 
-    /// Carries everything to its end: Telegram's updates and Stripe's events through their webhooks, both queues
-    /// through their functions and the assistants' turns, until nothing is left to do. Moves a manual clock on while
-    /// messages are put off.
+    /// The tenant of a chat and its container, if it has one.
+    ///
+    /// # Errors
+    /// When the table cannot be used.
+    pub async fn subscriber(&self, chat: ChatId) -> anyhow::Result<Option<Subscriber>> {
+        let Some(route) = self.store()?.route(chat).await? else { return Ok(None) };
+        Ok(self.containers.of(&route.tenant_id.to_string()).map(|runtime| Subscriber {
+            tenant_id: route.tenant_id,
+            chat_id: chat,
+            secrets: runtime.settings().clone(),
+            runtime,
+        }))
+    }
+
+    /// What of the tenants is there at Azure, in the vault and at the model gateway.
+    pub fn inventory(&self) -> Vec<String> {
+        let short = |id: &str| id.rsplit('/').next().unwrap_or_default().to_owned();
+        let resources = self.azure.arm.resources().into_iter().map(|held| format!("{} {}", held.kind, short(&held.id)));
+        let secrets = self.azure.vault.names().into_iter().map(|name| format!("secret {name}"));
+        let keys = self.gateway.keys().into_iter().map(|key| format!("model key {}", key.name));
+        resources.chain(secrets).chain(keys).collect()
+    }
+
+    /// How many requests Azure's resource manager and vault have had.
+    pub fn azure_calls(&self) -> usize {
+        let names = [nbhd_sim::arm::ARM, nbhd_sim::key_vault::KEY_VAULT];
+        names.into_iter().map(|name| self.journal.of(name).len()).sum()
+    }
+
+    /// Carries everything to its end: what Telegram and Stripe deliver through its webhook, the queues through their
+    /// functions, and the assistants' turns, until nothing is left to do. Moves a clock that can be moved on to when
+    /// the next message is no longer put off.
     pub async fn settle(&self) {
+        let (inbound, refreshes, lifecycles) = (self.inbound(), self.refreshes(), self.lifecycles());
         loop {
             let delivered = self.telegram.deliver().await.len() + self.stripe.deliver().await.len();
-            let forwarded = self.inbound().run_until_idle().await.invocations();
-            let refreshed = self.refreshes().run_until_idle().await.invocations();
-            for runtime in self.runtimes() {
+            let forwarded = inbound.drain().await.invocations();
+            let worked = refreshes.drain().await.invocations() + lifecycles.drain().await.invocations();
+            for runtime in self.containers.all() {
                 runtime.settle().await;
             }
-            if delivered + forwarded + refreshed == 0 {
-                return;
+            if delivered + forwarded + worked > 0 {
+                continue;
             }
+            let queues = [sqs::INBOUND, sqs::REFRESH, sqs::LIFECYCLE];
+            match queues.into_iter().filter_map(|queue| self.sqs.next_visible(queue)).min() {
+                Some(at) => self.clock.reach(at).await,
+                None => return,
+            }
+        }
+    }
+
+    /// Lets time pass, with what the clock does meanwhile at Stripe, at Azure and in the functions it wakes.
+    pub async fn passes(&self, time: Duration) {
+        let end = self.clock.now() + time;
+        while self.clock.now() < end {
+            self.clock.advance(STRIDE.min(end.since(self.clock.now())));
+            self.strike().await;
+            self.settle().await;
+        }
+    }
+
+    /// Lets time pass until something has come about.
+    ///
+    /// # Errors
+    /// When it does not within `time`.
+    pub async fn passes_until(&self, time: Duration, come: impl Fn() -> bool) -> anyhow::Result<()> {
+        let end = self.clock.now() + time;
+        while !come() {
+            ensure!(self.clock.now() < end, "{} days passed in vain", time.as_secs() / 86_400);
+            self.passes(STRIDE).await;
+        }
+        Ok(())
+    }
+
+    /// The clock strikes, at Stripe, at Azure and for the functions it wakes.
+    async fn strike(&self) {
+        self.stripe.catch_up();
+        self.azure.arm.settles().await;
+        self.tick_refresh().await;
+        let started = Instant::now();
+        let swept = tenant_reconcile::sweep(&self.reconcile).await;
+        if swept.due > 0 {
+            let outcome = "something is due".to_owned();
+            self.trace.record("tenant-reconcile", "sweep".to_owned(), outcome, started.elapsed());
         }
     }
 
@@ -221,7 +309,10 @@ impl World {
     pub async fn tick_refresh(&self) -> scheduled_refresh::Report {
         let started = Instant::now();
         let report = scheduled_refresh::tick(&self.refresh, &Uuid::new_v4().to_string()).await;
-        self.trace.record("scheduled-refresh", "tick".to_owned(), format!("{} due", report.due), started.elapsed());
+        if report.due > 0 {
+            let outcome = "something is due".to_owned();
+            self.trace.record("scheduled-refresh", "tick".to_owned(), outcome, started.elapsed());
+        }
         report
     }
 
@@ -234,19 +325,15 @@ impl World {
     /// Does the same as [`Self::settle`] for as long as it is polled, as things happen.
     pub async fn live(&self) -> Infallible {
         let _delivering = (self.telegram.keep_delivering(), self.stripe.keep_delivering());
-        let (inbound, refreshes) = (self.inbound(), self.refreshes());
-        futures::future::join3(inbound.run(), refreshes.run(), self.keep_ticking()).await.0
+        let (inbound, refreshes, lifecycles) = (self.inbound(), self.refreshes(), self.lifecycles());
+        futures::future::join4(inbound.run(), refreshes.run(), lifecycles.run(), self.keep_striking()).await.0
     }
 
-    async fn keep_ticking(&self) -> Infallible {
+    async fn keep_striking(&self) -> Infallible {
         loop {
             tokio::time::sleep(TICK).await;
-            self.tick_refresh().await;
+            self.strike().await;
         }
-    }
-
-    fn runtimes(&self) -> Vec<Runtime> {
-        self.runtimes.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn inbound<'w>(&'w self) -> Pump<impl Fn(SqsEvent) -> Invoked<'w>> {
@@ -258,6 +345,12 @@ impl World {
     fn refreshes<'w>(&'w self) -> Pump<impl Fn(SqsEvent) -> Invoked<'w>> {
         self.pump("scheduled-refresh", sqs::REFRESH, move |event, id| {
             Box::pin(async move { scheduled_refresh::handle(&self.refresh, event, &id).await.1 })
+        })
+    }
+
+    fn lifecycles<'w>(&'w self) -> Pump<impl Fn(SqsEvent) -> Invoked<'w>> {
+        self.pump("tenant-reconcile", sqs::LIFECYCLE, move |event, id| {
+            Box::pin(async move { tenant_reconcile::handle(&self.reconcile, event, &id).await.1 })
         })
     }
 
@@ -279,6 +372,14 @@ impl World {
             })
         })
     }
+}
+
+/// `chat`, or the first one after it that no earlier run left a route for.
+async fn stranger(store: &Store, mut chat: i64) -> anyhow::Result<i64> {
+    while store.route(ChatId(chat)).await?.is_some() {
+        chat += 1;
+    }
+    Ok(chat)
 }
 
 impl Drop for World {

@@ -51,6 +51,8 @@ enum Command {
     Suspend { id: TenantId },
     /// End a suspension; Stripe's word counts again
     Resume { id: TenantId },
+    /// Give a tenant's runtime new keys; the old ones stay valid until it has them
+    RotateKeys { id: TenantId },
     /// Every connection to Google
     Integrations {
         /// Only those in this state: active, expired or revoked
@@ -89,6 +91,7 @@ pub async fn run(args: Args) -> anyhow::Result<String> {
         Command::Reconcile { id } => tenant::reconcile(&operator, id).await?,
         Command::Suspend { id } => tenant::hold(&operator, id, true).await?,
         Command::Resume { id } => tenant::hold(&operator, id, false).await?,
+        Command::RotateKeys { id } => tenant::rotate_keys(&operator, id).await?,
         Command::Integrations { state } => integrations::list(&operator, state).await?,
         Command::Deadletters { action } => deadletters::run(&operator, action).await?,
     };

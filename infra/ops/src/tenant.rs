@@ -3,14 +3,17 @@
 use anyhow::{Context as _, bail};
 use nbhd::domain::ids::TenantId;
 use nbhd::domain::tenant::{Tenant, TenantRecord, Tombstone};
+use nbhd::domain::work::Resources;
 use nbhd::queue::LifecycleJob;
-use nbhd::store;
+use nbhd::store::{self, StepRecord};
 use serde_json::{Value, json};
 
 use crate::{Operator, Shown, integrations, tenants};
 
 /// A webhook or the reconciler may write between our read and our write, but not this often in a row.
 const ATTEMPTS: usize = 5;
+/// How many steps are shown.
+const LAST_STEPS: i32 = 15;
 
 pub(crate) async fn show(operator: &Operator, id: TenantId) -> anyhow::Result<Shown> {
     match operator.store.tenant_record(id).await? {
@@ -23,17 +26,59 @@ pub(crate) async fn show(operator: &Operator, id: TenantId) -> anyhow::Result<Sh
 async fn live(operator: &Operator, tenant: &Tenant) -> anyhow::Result<Shown> {
     let connections = operator.store.runtime_view(tenant.tenant_id).await?.map(|(_, connections)| connections);
     let connections = connections.unwrap_or_default();
-    let value = |value: Value| Shown::Value(value);
+    let steps = operator.store.last_steps(tenant.tenant_id, LAST_STEPS, operator.clock.now()).await?;
+    let step = |step: &StepRecord| {
+        vec![
+            json!(step.at.rfc3339()),
+            json!(step.step),
+            json!(step.outcome),
+            json!(step.detail),
+            json!(step.duration_ms),
+        ]
+    };
+    let head = vec!["at", "step", "outcome", "detail", "ms"];
+    let steps = Shown::Rows { head, rows: steps.iter().map(step).collect() };
+    let (work, value) = (&tenant.work, |value: Value| Shown::Value(value));
+    let error = work.last_error.as_ref();
+    let error = error.map(|last| format!("{} at {}, {} in a row: {}", last.step, last.at, work.failures, last.code));
     Ok(Shown::Parts(vec![
         ("state", value(json!(tenant.lifecycle))),
         ("entitled", Shown::sentence(tenants::entitlement(tenant.entitlement(operator.clock.now())))),
         ("held by an operator", value(json!(tenant.held))),
         ("customer", value(json!(tenant.customer))),
         ("subscription", value(json!(tenant.subscription))),
+        ("resources", resources(&work.resources)),
+        ("last error", value(json!(error))),
+        ("last steps", steps),
         ("secret generations", value(tenant.generations().collect())),
         ("looked at next", value(json!(tenant.due.as_ref().map(|due| due.at.rfc3339())))),
         ("connections", integrations::rows(&connections)),
     ]))
+}
+
+/// What there is, without a name that opens anything.
+fn resources(known: &Resources) -> Shown {
+    let app = known.app.as_ref();
+    let state = |is: bool, yes: &str, no: &str| if is { yes.to_owned() } else { no.to_owned() };
+    let there = |is: bool| json!(state(is, "there", "not there"));
+    let running = app.map(|app| match (app.running, app.healthy) {
+        (true, true) => "running",
+        (true, false) => "starting",
+        (false, _) => "stopped",
+    });
+    let keys = known.keys.as_ref().map(|keys| {
+        format!("generation {}, {}", keys.generation, state(keys.disabled, "model key disabled", "model key enabled"))
+    });
+    let rows = vec![
+        vec![json!("identity"), there(known.identity.is_some())],
+        vec![json!("keys"), json!(keys)],
+        vec![json!("role on its secret"), there(known.reader.is_some())],
+        vec![json!("file share"), there(known.share)],
+        vec![json!("environment storage"), there(known.storage)],
+        vec![json!("container app"), json!(running)],
+        vec![json!("operation under way"), json!(known.operation.is_some())],
+    ];
+    Shown::Rows { head: vec!["resource", "state"], rows }
 }
 
 fn receipt(tombstone: &Tombstone) -> Shown {
@@ -58,6 +103,11 @@ pub(crate) async fn hold(operator: &Operator, id: TenantId, held: bool) -> anyho
     change(operator, id, |tenant| Tenant { held, ..tenant }).await?;
     let what = if held { "suspended until `nbhd resume`" } else { "as Stripe says again" };
     Ok(Shown::sentence(format!("`{id}` is {what}")))
+}
+
+pub(crate) async fn rotate_keys(operator: &Operator, id: TenantId) -> anyhow::Result<Shown> {
+    change(operator, id, |tenant| Tenant { rotation_requested: true, ..tenant }).await?;
+    Ok(Shown::sentence(format!("`{id}` gets new keys; `nbhd tenant {id}` shows how far that is")))
 }
 
 /// Writes what is wanted of a tenant, and has it looked at.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use futures::FutureExt as _;
 use futures::stream::{FuturesUnordered, StreamExt as _};
-use nbhd::clock::{Clock, Timestamp};
+use nbhd::clock::Clock;
 use serde_json::{Map, Value, json};
 
 use crate::sqs::queue::Message;
@@ -133,8 +133,7 @@ where
         loop {
             report.add(self.drain().await);
             match self.sqs.next_visible(self.queue) {
-                Some(at) if matches!(self.clock, Clock::System) => self.sleep_until(at).await,
-                Some(at) => self.clock.set(at.max(self.clock.now())),
+                Some(at) => self.clock.reach(at).await,
                 None => return report,
             }
         }
@@ -166,13 +165,9 @@ where
 
     async fn wait_for_next(&self) {
         match self.sqs.next_visible(self.queue) {
-            Some(at) => self.sleep_until(at).await,
+            Some(at) => tokio::time::sleep(at.since(self.clock.now())).await,
             None => std::future::pending().await,
         }
-    }
-
-    async fn sleep_until(&self, at: Timestamp) {
-        tokio::time::sleep(at.since(self.clock.now())).await;
     }
 
     async fn invoke(&self, message: Message) -> End {

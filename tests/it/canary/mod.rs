@@ -92,6 +92,8 @@ fn a_leak_by_any_way_and_in_any_guise_is_found() {
             ("sts", "/", text.clone(), Sink::Sts),
             ("entra", "/t/oauth2/v2.0/token", text.clone(), Sink::Entra),
             ("key-vault", "/secrets/x", text.clone(), Sink::Vault),
+            ("arm", "/subscriptions/x", text.clone(), Sink::Arm),
+            ("model-gateway", "/api/v1/keys", text.clone(), Sink::ModelGateway),
             ("stripe", "/v1/customers", text.clone(), Sink::Stripe),
             ("api", "/stripe/webhook", text.clone(), Sink::Stripe),
             ("api", "/billing/checkout", text.clone(), Sink::Browser),

@@ -40,6 +40,10 @@ pub(crate) enum Sink {
     Entra,
     /// Calls to the vault.
     Vault,
+    /// Calls to Azure's resource manager.
+    Arm,
+    /// Calls to the model gateway.
+    ModelGateway,
     /// Calls to Stripe, and our answers to its events.
     Stripe,
 }
@@ -141,6 +145,8 @@ fn emissions_of(entry: &Entry) -> Vec<Emission> {
         "sts" => asked(Sink::Sts),
         "entra" => asked(Sink::Entra),
         "key-vault" => asked(Sink::Vault),
+        "arm" => asked(Sink::Arm),
+        "model-gateway" => asked(Sink::ModelGateway),
         "stripe" => asked(Sink::Stripe),
         "stripe-events" => answered(Sink::Stripe),
         "api" => match entry.path_only() {

@@ -142,7 +142,9 @@ impl Stage {
 
     /// Plants what the vendors and the system itself came up with.
     pub(crate) fn plant_credentials(&mut self) {
-        use Sink::{Browser, Entra, Google, Runtime, Stripe, Table, Telegram, TelegramAddress, Tools, Vault};
+        use Sink::{
+            Browser, Entra, Google, ModelGateway, Runtime, Stripe, Table, Telegram, TelegramAddress, Tools, Vault,
+        };
         let secrets = self.subscriber.secrets.clone();
         let part = |token: &str| token.rsplit(':').next().unwrap_or_default().to_owned();
         let texts = &self.texts;
@@ -154,9 +156,10 @@ impl Stage {
             Plant::new("our secret at Google", self.setting("GOOGLE_CLIENT_SECRET"), &[Google]),
             Plant::new("our key at Stripe", self.setting("STRIPE_SECRET_KEY"), &[Stripe]),
             Plant::new("the secret of Stripe's events", self.setting("STRIPE_WEBHOOK_SECRET"), &[]),
-            Plant::new("the runtime's webhook secret", secrets.webhook_secret, &[Runtime]),
-            Plant::new("the relay capability", part(&secrets.bot_token), &[]),
-            Plant::new("the tenant's internal key", secrets.internal_key, &[]),
+            Plant::new("the runtime's webhook secret", secrets.webhook_secret, &[Runtime, Vault]),
+            Plant::new("the relay capability", part(&secrets.bot_token), &[Vault]),
+            Plant::new("the tenant's internal key", secrets.internal_key, &[Vault]),
+            Plant::new("our key at the model gateway", self.setting("MODEL_GATEWAY_MANAGEMENT_KEY"), &[ModelGateway]),
             Plant::new("the account's address", &texts.account, &[Browser, Table, Telegram]).may(&[Vault, Tools]),
             Plant::new("a mail's subject", &texts.subject, &[Tools]),
             Plant::new("a mail's sender", &texts.sender, &[Tools]),
@@ -177,6 +180,11 @@ impl Stage {
         for word in self.world.azure.sts.issued() {
             let signature = word.rsplit('.').next().unwrap_or_default();
             self.plants.push(Plant::new("AWS's word for us", signature, &[Entra]));
+        }
+        // The management key is among them, planted above.
+        let management = self.setting("MODEL_GATEWAY_MANAGEMENT_KEY");
+        for key in self.world.gateway.issued().into_iter().filter(|key| *key != management) {
+            self.plants.push(Plant::new("the tenant's model key", key, &[Vault]));
         }
         let made = made_up(&self.world.journal);
         assert!(made.len() > 100, "links, states, cookies, verifiers and tokens of Entra: {}", made.len());
@@ -252,7 +260,7 @@ fn made_up(journal: &Journal) -> Vec<Plant> {
     for entry in journal.of("entra") {
         let answer: Value = serde_json::from_slice(&entry.answer).unwrap_or_default();
         let token = answer["access_token"].as_str();
-        plants.extend(token.map(|token| Plant::new("a token of Entra's", token, &[]).may(&[Sink::Vault])));
+        plants.extend(token.map(|token| Plant::new("a token of Entra's", token, &[]).may(&[Sink::Vault, Sink::Arm])));
     }
     for entry in journal.of("api") {
         for (name, value) in &entry.answer_headers {

@@ -13,6 +13,7 @@ mod rules;
 mod state;
 mod target;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -99,7 +100,9 @@ pub enum Replica {
 
 /// The future of a hook's answer: where the container's port answers, as `http://host:port`.
 pub type Starting = Pin<Box<dyn Future<Output = Option<String>> + Send>>;
-type Containers = dyn Fn(Replica) -> Starting + Send + Sync;
+type Containers = dyn Fn(Replica, Secrets) -> Starting + Send + Sync;
+/// The values behind a starting app's secrets, by their names in the app: those that its own identity may read.
+pub type Secrets = BTreeMap<String, String>;
 
 /// One thing that somebody would pay for, or that opens something.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,7 +134,7 @@ impl Arm {
             state: Mutex::new(State::with(group)),
             failures: Mutex::default(),
             ingresses: Ingresses::new(Arc::clone(authority), inner.clone()),
-            containers: Mutex::new(Arc::new(|_| Box::pin(async { None }))),
+            containers: Mutex::new(Arc::new(|_, _| Box::pin(async { None }))),
             changing: tokio::sync::Mutex::default(),
         });
         let server = TlsServer::start(authority, journal.watch(ARM, api::router(Arc::clone(&inner)))).await?;
@@ -162,7 +165,7 @@ impl Arm {
 
     /// Containers are run by `containers` from now on; without it an app has an ingress and nothing behind it but an
     /// answer to `GET /healthz`.
-    pub fn runs_containers(&self, containers: impl Fn(Replica) -> Starting + Send + Sync + 'static) {
+    pub fn runs_containers(&self, containers: impl Fn(Replica, Secrets) -> Starting + Send + Sync + 'static) {
         *self.inner.containers.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(containers);
     }
 
@@ -268,7 +271,7 @@ impl Arm {
 
     /// The value behind an app's secret, as its container would get it: read with the app's own identity, or not.
     pub fn secret_value(&self, app: &AppView, secret: &str) -> Option<String> {
-        self.inner.lock().secret_value(&app.body, secret, self.inner.clock.now())
+        self.inner.lock().secret_values(&app.body, self.inner.clock.now()).remove(secret)
     }
 }
 
@@ -291,11 +294,13 @@ impl Inner {
             loop {
                 let Some(change) = self.lock().apps.changes.pop_front() else { return };
                 let containers = Arc::clone(&self.containers.lock().unwrap_or_else(PoisonError::into_inner));
-                let starting = match &change {
-                    Replica::Starts(app) => Some(app.id.clone()),
-                    Replica::Ends(_) | Replica::Gone(_) => None,
+                let (starting, secrets) = match &change {
+                    Replica::Starts(app) => {
+                        (Some(app.id.clone()), self.lock().secret_values(&app.body, self.clock.now()))
+                    }
+                    Replica::Ends(_) | Replica::Gone(_) => (None, Secrets::new()),
                 };
-                let url = containers(change).await;
+                let url = containers(change, secrets).await;
                 if let Some(id) = starting {
                     self.lock().apps.runs_at(&id, url);
                 }

@@ -193,8 +193,7 @@ impl State {
         let secrets = items(&properties["configuration"]["secrets"]);
         let known = |secret: &&Value| secret["keyVaultUrl"].is_string() && !self.vaults.is_empty();
         for secret in secrets.iter().filter(known) {
-            let name = secret["name"].as_str().unwrap_or_default();
-            if self.secret_value(body, name, now).is_none() {
+            if self.secret_value(secret, now).is_none() {
                 return Some("ContainerAppSecretKeyVaultUnreadable");
             }
         }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::apps::Apps;
 use super::target::Target;
-use super::{ACCOUNT, Announced, ENVIRONMENT, Held, Pace};
+use super::{ACCOUNT, Announced, ENVIRONMENT, Held, Pace, Secrets};
 use crate::key_vault::KeyVault;
 
 /// <https://learn.microsoft.com/azure/role-based-access-control/troubleshoot-limits>
@@ -207,18 +207,23 @@ impl State {
         self.assignments().filter(reads).filter_map(principal).collect()
     }
 
-    /// The value behind an app's secret, if the identity it names may read it.
-    pub(super) fn secret_value(&self, app: &Value, name: &str, now: Timestamp) -> Option<String> {
-        let secrets = app["properties"]["configuration"]["secrets"].as_array()?;
-        let secret = secrets.iter().find(|secret| secret["name"] == name)?;
+    /// The values behind an app's secrets, those that the identities they name may read.
+    pub(super) fn secret_values(&self, app: &Value, now: Timestamp) -> Secrets {
+        let secrets = app["properties"]["configuration"]["secrets"].as_array().into_iter().flatten();
+        let named = |secret: &Value| Some((secret["name"].as_str()?.to_owned(), self.secret_value(secret, now)?));
+        secrets.filter_map(named).collect()
+    }
+
+    pub(super) fn secret_value(&self, secret: &Value, now: Timestamp) -> Option<String> {
         let url = secret["keyVaultUrl"].as_str()?;
         let (vault_url, path) = url.split_once("/secrets/")?;
         let (vault, server) = self.vaults.iter().find(|(_, server)| server.base_url() == vault_url)?;
         let identity = self.thing(secret["identity"].as_str()?)?;
         let principal = identity.body["properties"]["principalId"].as_str()?;
-        let named = path.split('/').next()?;
+        let (named, version) = path.split_once('/').map_or((path, None), |(name, version)| (name, Some(version)));
         let may = self.readers(vault, named, now).iter().any(|reader| reader == principal);
-        may.then(|| server.value(named)).flatten()
+        let value = || version.map_or_else(|| server.value(named), |version| server.value_of(named, version));
+        may.then(value).flatten()
     }
 
     /// Whether a principal of an identity is known to role assignments yet; each call is a look.

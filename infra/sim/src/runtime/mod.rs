@@ -127,6 +127,11 @@ impl Runtime {
         format!("http://{}", self.inner.address)
     }
 
+    /// What it was given.
+    pub fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
     /// The container stops: connections close without an answer, as when nothing listens.
     pub fn stops(&self) {
         self.inner.state().stopped = true;

@@ -124,7 +124,7 @@ impl Sqs {
     }
 
     /// When the next message of the queue `name` can be received; `None` when it is empty.
-    pub(crate) fn next_visible(&self, name: &str) -> Option<Timestamp> {
+    pub fn next_visible(&self, name: &str) -> Option<Timestamp> {
         self.with(name, |queue, _| queue.next_visible())
     }
 

@@ -1,18 +1,25 @@
-//! The story `make run` plays: a person writes to the bot, connects Google, asks about the day, and gets an answer.
+//! The story `make run` plays, from a stranger's first word to the receipt that says that nothing of her is left.
+//!
+//! She subscribes, talks to an assistant of her own, connects Google and asks about her day; a payment fails, she pays
+//! and is back; she cancels.
+
+mod billing;
+mod google;
 
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use nbhd::clock::Timestamp;
-use nbhd_sim::google::Scopes;
+use nbhd::domain::ids::ChatId;
 use nbhd_sim::google::calendar::Event;
 
-use crate::browser::Browser;
 use crate::chat::Chat;
 use crate::show::Show;
 use crate::subscriber::Subscriber;
 use crate::world::World;
+
+pub(crate) use billing::subscribe;
 
 /// The person's Google account.
 pub const ACCOUNT: &str = "ann@example.com";
@@ -34,40 +41,64 @@ pub fn fill_account(world: &World, mail: Option<&Path>) -> anyhow::Result<usize>
     let now = world.clock.now();
     let day = |at: Timestamp| at.rfc3339().chars().take(10).collect::<String>();
     world.google.calendar(ACCOUNT, |calendar| {
-        let meeting = Event::timed(MEETING, &(now + HOUR).rfc3339(), &(now + 2 * HOUR).rfc3339());
+        let meeting = Event::timed(MEETING, &(now + 6 * HOUR).rfc3339(), &(now + 7 * HOUR).rfc3339());
         calendar.add(meeting.at("Community centre"));
-        calendar.add(Event::timed("Dentist", &(now + 4 * HOUR).rfc3339(), &(now + 5 * HOUR).rfc3339()));
+        calendar.add(Event::timed("Dentist", &(now + 9 * HOUR).rfc3339(), &(now + 10 * HOUR).rfc3339()));
         calendar.add(Event::all_day("Street market", &day(now), &day(now + 24 * HOUR)));
     });
     world.google.fills_mailbox(ACCOUNT, mail).context("the mail could not be read")
 }
 
-/// Plays it.
+/// From a stranger's first word to an answer out of her mail and calendar.
 ///
 /// # Errors
 /// The first step that does not end as it should.
-pub async fn play(world: &World, subscriber: &Subscriber, show: &mut Show<'_>) -> anyhow::Result<()> {
+pub async fn begin(world: &World, show: &mut Show<'_>) -> anyhow::Result<Subscriber> {
     let chat = &world.chat;
-    show.step("Ann writes to the bot; the update waits in her chat's queue until her assistant has it");
-    ask(world, chat, show, "hello").await?;
+    show.step("Ann, whom nobody knows, writes to the bot; she is welcomed, and no row is made for her");
+    let answer = ask(world, chat, show, "hello").await?;
+    ensure!(world.subscriber(ChatId(chat.id())).await?.is_none(), "a stranger has a tenant");
+    ensure!(!answer.contains("hello"), "an assistant answered a stranger");
+
+    show.step("She follows the link and pays on Stripe's page; her container is made, and the bot says it is ready");
+    let subscriber = billing::subscribes(world, show).await?;
+
+    show.step("She writes again; the update waits in her chat's queue until her assistant has it");
+    ask(world, chat, show, "hello, assistant").await?;
 
     show.step("Her container sleeps; the message is tried again until it is up");
-    sleep_and_wake(world, subscriber, show).await?;
+    sleep_and_wake(world, &subscriber, show).await?;
 
     show.step("She asks before anything is connected");
     let answer = ask(world, chat, show, QUESTION).await?;
     ensure!(answer.contains("/connect"), "the answer does not say how to connect");
 
     show.step("She connects Google: a link that works once, for ten minutes, and opens a page before anything happens");
-    connect(world, show).await?;
+    google::connect(world, show).await?;
 
     show.step("She disconnects; what is left at Google and in the vault is removed");
     ask(world, chat, show, "/disconnect").await?;
     ensure!(world.google.granted(ACCOUNT).is_empty(), "Google still holds a grant");
 
     show.step("She connects again and asks; her assistant reads through us, without ever holding a token");
-    connect(world, show).await?;
-    let answer = ask(world, chat, show, QUESTION).await?;
+    google::connect(world, show).await?;
+    answers_out_of_mail(world, show).await?;
+    Ok(subscriber)
+}
+
+/// From there to the end: tokens, money, and the removal. Months pass in moments.
+///
+/// # Errors
+/// The first step that does not end as it should.
+pub async fn end(world: &World, subscriber: &Subscriber, show: &mut Show<'_>) -> anyhow::Result<()> {
+    google::tokens(world, show).await?;
+    billing::money(world, subscriber, show).await?;
+    billing::removal(world, subscriber, show).await
+}
+
+/// The question, and an answer that quotes a real message and names the meeting.
+async fn answers_out_of_mail(world: &World, show: &mut Show<'_>) -> anyhow::Result<()> {
+    let answer = ask(world, &world.chat, show, QUESTION).await?;
     let subjects = world.google.mailbox(ACCOUNT, |mailbox| {
         mailbox.messages().iter().filter_map(|message| message.header("Subject").map(str::to_owned)).collect::<Vec<_>>()
     });
@@ -107,37 +138,15 @@ async fn ask(world: &World, chat: &Chat, show: &mut Show<'_>, text: &str) -> any
     Ok(answer)
 }
 
-/// Asks for a link and goes through the pages in a browser, to the notice in the chat.
-async fn connect(world: &World, show: &mut Show<'_>) -> anyhow::Result<()> {
-    let chat = &world.chat;
-    let before = chat.answers().len();
-    ask(world, chat, show, "/connect").await?;
-    let buttons = chat.answers().into_iter().skip(before).flat_map(|answer| answer.buttons);
-    let link = buttons
-        .map(|button| button.url)
-        .find(|url| url.contains("/oauth/google/authorize"))
-        .context("the bot sent no link for both services")?;
+/// The links below the bot's messages after its first `count` whose addresses contain `part`.
+fn buttons(chat: &Chat, count: usize, part: &str) -> Vec<String> {
+    let buttons = chat.answers().into_iter().skip(count).flat_map(|answer| answer.buttons);
+    buttons.map(|button| button.url).filter(|url| url.contains(part)).collect()
+}
 
-    let before = chat.answers().len();
-    let mut browser = Browser::new()?;
-    let page = browser.open(&link).await?;
-    ensure!(page.status == 200, "the link answered {}", page.status);
-    show.says("page", page.heading());
-    let form = browser.submit(&link, &page.fields()).await?;
-    let consent = form.location.context("the page does not lead on to Google")?;
-    let back = world
-        .google
-        .consents(&consent, ACCOUNT, &Scopes::All)
-        .map_err(|refusal| anyhow::anyhow!("Google refused the consent: {refusal:?}"))?;
-    let result = browser.open(&back).await?;
-    ensure!(result.status == 200, "the way back from Google answered {}", result.status);
-    show.says("page", result.heading());
-    world.settle().await;
-    show.functions();
-    let notice = since(chat, before);
-    ensure!(notice.contains(ACCOUNT), "no notice of the new connection came to the chat");
-    show.says("bot", &notice);
-    Ok(())
+/// The first of them.
+fn button(chat: &Chat, count: usize, part: &str) -> anyhow::Result<String> {
+    buttons(chat, count, part).into_iter().next().with_context(|| format!("the bot sent no link to `{part}`"))
 }
 
 /// What the bot wrote after its first `count` messages.

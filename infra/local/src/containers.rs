@@ -1,0 +1,90 @@
+//! What Azure runs for the container apps of this world: the runtime stand-in, with what the app gives its container.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use nbhd::clock::Clock;
+use nbhd_sim::arm::{AppView, Arm, Replica, Secrets};
+use nbhd_sim::runtime::{Runtime, Settings};
+use serde_json::Value;
+
+/// The containers that ever started and whose app is not gone, by the app's name; clones are the same ones.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Containers {
+    running: Arc<Mutex<BTreeMap<String, (String, Runtime)>>>,
+}
+
+impl Containers {
+    /// Runs a container for every app that `arm` has.
+    pub(crate) fn serve(&self, arm: &Arm, clock: &Clock) {
+        let (containers, clock) = (self.clone(), clock.clone());
+        arm.runs_containers(move |replica, secrets| {
+            let (containers, clock) = (containers.clone(), clock.clone());
+            Box::pin(async move { containers.change(replica, &secrets, &clock).await })
+        });
+    }
+
+    /// The container of a tenant.
+    pub(crate) fn of(&self, tenant_id: &str) -> Option<Runtime> {
+        let running = self.lock();
+        running
+            .values()
+            .find(|(_, runtime)| runtime.settings().tenant_id == tenant_id)
+            .map(|(_, runtime)| runtime.clone())
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> Vec<Runtime> {
+        self.lock().values().map(|(_, runtime)| runtime.clone()).collect()
+    }
+
+    /// Where the container answers, once it has started.
+    async fn change(&self, replica: Replica, secrets: &Secrets, clock: &Clock) -> Option<String> {
+        match replica {
+            Replica::Starts(app) => return self.start(&app, secrets, clock).await,
+            Replica::Ends(app) => {
+                if let Some((_, runtime)) = self.lock().get(&app.name) {
+                    runtime.stops();
+                }
+            }
+            Replica::Gone(app) => {
+                self.lock().remove(&app.name);
+            }
+        }
+        None
+    }
+
+    /// A container that was given the same keys goes on with what it has on its share.
+    async fn start(&self, app: &AppView, secrets: &Secrets, clock: &Clock) -> Option<String> {
+        let bundle = secrets.get(app.secret_of("NBHD_RUNTIME_SECRET")?)?;
+        if let Some((known, runtime)) = self.lock().get(&app.name)
+            && known == bundle
+        {
+            runtime.starts();
+            return Some(runtime.base_url());
+        }
+        let runtime = Runtime::start(settings(app, bundle)?, clock).await.ok()?;
+        let url = runtime.base_url();
+        self.lock().insert(app.name.clone(), (bundle.clone(), runtime));
+        Some(url)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, (String, Runtime)>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the entrypoint unpacks: the configuration and the one secret.
+fn settings(app: &AppView, bundle: &str) -> Option<Settings> {
+    let bundle: Value = serde_json::from_str(bundle).ok()?;
+    let config: Value = serde_json::from_str(app.env("NBHD_OPENCLAW_CONFIG")?).ok()?;
+    let secret = |name: &str| bundle[name].as_str().map(str::to_owned);
+    Some(Settings {
+        tenant_id: app.env("NBHD_TENANT_ID")?.to_owned(),
+        webhook_secret: secret("webhook_secret")?,
+        api_root: config["channels"]["telegram"]["apiRoot"].as_str()?.to_owned(),
+        bot_token: secret("relay_token")?,
+        api_base_url: app.env("NBHD_API_BASE_URL")?.to_owned(),
+        internal_key: secret("internal_key")?,
+    })
+}
