@@ -74,6 +74,9 @@ pub enum Failure {
     AnswerLost,
     /// 200 with a body that is no JSON, without an effect.
     Nonsense,
+    /// An answer as if it were done, without an effect: no vault does so, but a function that forgot to ask would be
+    /// left with the same.
+    Pretended,
 }
 
 impl KeyVault {

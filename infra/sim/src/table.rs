@@ -50,6 +50,7 @@ struct Meter {
     /// After how many more requests one fails, and whether that one has its effect.
     failing_at: Option<(usize, bool)>,
     calls: Vec<Call>,
+    writes: usize,
 }
 
 impl Meter {
@@ -115,6 +116,22 @@ impl Table {
     /// Capacity units consumed since the start or the last [`Table::forget_calls`].
     pub fn units(&self) -> f64 {
         lock(&self.meter).calls.iter().map(|call| call.units).sum()
+    }
+
+    /// How many requests since the start may have changed an item.
+    pub fn writes(&self) -> usize {
+        lock(&self.meter).writes
+    }
+
+    /// One item in DynamoDB's JSON, read past the meter.
+    ///
+    /// # Errors
+    /// When the engine cannot read its file.
+    pub fn item(&self, partition: &str, sort: &str) -> anyhow::Result<Option<Value>> {
+        let key = json!({ "pk": { "S": partition }, "sk": { "S": sort } });
+        let request = json!({ "TableName": NAME, "Key": key, "ConsistentRead": true });
+        let answer = self.database.get_item(serde_json::from_value(request)?)?;
+        Ok(answer.item.map(serde_json::to_value).transpose()?)
     }
 
     /// Lets requests to the table count for `interruption`, beside those to the simulators of its journal.
@@ -215,6 +232,7 @@ async fn measure(State((engine, meter)): State<(Upstream, Arc<Mutex<Meter>>)>, r
     let call = Call { operation, done: head.status.is_success(), units: units(&body) };
     let interruption = {
         let mut meter = lock(&meter);
+        meter.writes += usize::from(call.done && !matches!(call.operation.as_str(), "GetItem" | "Query" | "Scan"));
         meter.calls.push(call);
         meter.interruption.clone()
     };

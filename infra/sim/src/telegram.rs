@@ -197,6 +197,11 @@ impl Telegram {
         self.inner.state().failures.push((method.to_owned(), failure));
     }
 
+    /// Forgets failures still in line.
+    pub fn recovers(&self) {
+        self.inner.state().failures.clear();
+    }
+
     /// Sets the webhook as a call of `setWebhook` would.
     pub fn deliver_to(&self, url: &str, secret: &str) {
         let mut state = self.inner.state();

@@ -75,6 +75,7 @@ async fn fail_as_told(State(inner): Vault, request: Request, next: Next) -> Resp
             failed(StatusCode::INTERNAL_SERVER_ERROR)
         }
         Some(Failure::Nonsense) => "<html>not the vault</html>".into_response(),
+        Some(Failure::Pretended) => StatusCode::NO_CONTENT.into_response(),
     }
 }
 
