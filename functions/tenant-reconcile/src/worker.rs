@@ -272,8 +272,11 @@ impl Worker<'_> {
         }
         let work = &mut tenant.work;
         work.lease = None;
-        if plan.steps.is_empty() && work.pause.is_none() {
-            (work.failures, work.last_error) = (0, None);
+        // A step that is no longer wanted needs no pause; asking Stripe alone is left out of the plan while it waits.
+        let is_unanswered =
+            work.pause.as_ref().is_some_and(|pause| pause.step == Step::Sync.name() && pause.until > now);
+        if plan.steps.is_empty() && !is_unanswered {
+            (work.pause, work.failures, work.last_error) = (None, 0, None);
         }
         tenant.due = plan.due(now).map(|at| Due::new(Kind::Reconcile, tenant.tenant_id, at));
     }
