@@ -1,5 +1,8 @@
 //! A customer, made once, and a session at Stripe. Whatever is repeated finds what the first time made.
 
+use std::time::Duration;
+
+use nbhd::domain::due::{Due, Kind};
 use nbhd::domain::ids::TenantId;
 use nbhd::domain::subscription::Tier;
 use nbhd::domain::tenant::{Tenant, TenantRecord};
@@ -15,6 +18,8 @@ use crate::requests::{self, Request};
 
 /// Two tabs at once, and the reconciler: nobody changes a row so often in a row.
 const ATTEMPTS: usize = 4;
+/// When Stripe is asked about a checkout of which it told nothing.
+const ASKED_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The page of a Checkout session for `tier`; `None` when there is a subscription that can be paid or resumed.
 pub(crate) async fn checkout(
@@ -70,7 +75,9 @@ async fn customer(app: &App, stripe: &Client, tenant_id: TenantId, link: &Link) 
             Some(TenantRecord::Live(row)) => *row,
             Some(TenantRecord::Deleted(_)) | None => Tenant::new(tenant_id, link.chat_id),
         };
-        let tenant = Tenant { customer: Some(made.id.clone()), ..row };
+        // What Stripe tells of the payment may get lost on its way; then the reconciler asks.
+        let due = row.due.clone().or_else(|| Some(Due::new(Kind::Reconcile, tenant_id, app.clock.now() + ASKED_AFTER)));
+        let tenant = Tenant { customer: Some(made.id.clone()), due, ..row };
         let billing = Billing { tenant, read_version, stripe_ids: vec![&made.id], event: None };
         match app.store.save_billing(billing, app.clock.now()).await {
             Ok(_) => return Ok(made.id),
