@@ -32,14 +32,22 @@ impl Client {
     /// # Errors
     /// [`Error`]: nothing is known then.
     pub async fn word(&self, customer: &str, known: Option<&Subscription>) -> Result<Word, Error> {
-        let query = [("customer", customer), ("status", "all"), ("limit", PAGE)];
-        let listed: Vec<Listed> = self.list("subscriptions", &query).await?.iter().filter_map(Listed::read).collect();
-        let Some(counts) = choose(&listed) else { return Ok(Word::default()) };
-        let mut word = counts.word(&self.prices, known);
-        if let Some(subscription) = word.subscription.as_mut().filter(|counts| counts.status == Status::PastDue) {
-            subscription.unpaid_since = self.unpaid_since(&subscription.id).await?;
+        let mut word = self.standing(customer, known).await?;
+        if let Some(due) = word.subscription.as_mut().filter(|counts| counts.status == Status::PastDue) {
+            due.unpaid_since = self.unpaid_since(&due.id).await?;
+            if due.unpaid_since.is_none() {
+                // Paid between the two answers, it seems: the first one is out of date.
+                word = self.standing(customer, known).await?;
+            }
         }
         Ok(word)
+    }
+
+    /// Which subscription counts, and where it stands.
+    async fn standing(&self, customer: &str, known: Option<&Subscription>) -> Result<Word, Error> {
+        let query = [("customer", customer), ("status", "all"), ("limit", PAGE)];
+        let listed: Vec<Listed> = self.list("subscriptions", &query).await?.iter().filter_map(Listed::read).collect();
+        Ok(choose(&listed).map(|counts| counts.word(&self.prices, known)).unwrap_or_default())
     }
 
     /// When the oldest invoice that is still open was made.
