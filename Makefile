@@ -4,7 +4,7 @@ CARGO ?= cargo
 TOOLS := target/tools/bin
 CLIENTS := target/clients/bin
 
-.PHONY: help run ops test lint bench e2e tools fmt clippy doc deny machete guard shellcheck template
+.PHONY: help run ops test soak lint bench e2e tools fmt clippy doc deny machete guard shellcheck template
 
 help: ## This list
 	@sed -nE 's/^([a-z0-9]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ ops: ## The operator's command on the running local world; ARGS="tenant <id>"
 
 test: ## Every test; NBHD_REQUIRE_SHARED=1 makes absent contracts and mail a failure
 	$(CARGO) test --locked --workspace --no-fail-fast $(ARGS)
+
+soak: ## The model test with as many histories as asked, from a seed; ARGS="20000 7"
+	NBHD_MODEL="$(ARGS)" $(CARGO) test --locked --profile harness --package nbhd-tests --test it model::histories
 
 bench: ## Cold start, size, CPU per update, isolation: figures, bars and verdicts
 	$(CARGO) run --locked --quiet --profile harness --package nbhd-bench -- $(ARGS)

@@ -24,6 +24,7 @@ mod google_sim;
 mod google_world;
 mod local;
 mod mail_corpus;
+mod model;
 mod model_gateway;
 mod oauth;
 mod oauth_endings;

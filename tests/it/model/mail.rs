@@ -1,0 +1,140 @@
+//! Stripe's events on their way: twice, late, in any order, or never.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use nbhd::clock::Timestamp;
+use nbhd_sim::stripe::Event;
+use serde_json::Value;
+
+use super::watch::Record;
+use super::world::{DAY, HOUR, MINUTE, World};
+
+/// An event is posted for three days.
+const GIVEN_UP_AFTER: u32 = 16;
+
+/// The kinds that the endpoint is subscribed to.
+const KINDS: [&str; 10] = [
+    "checkout.session.completed",
+    "checkout.session.expired",
+    "customer.subscription.created",
+    "customer.subscription.updated",
+    "customer.subscription.deleted",
+    "customer.subscription.paused",
+    "customer.subscription.resumed",
+    "invoice.paid",
+    "invoice.payment_failed",
+    "charge.dispute.created",
+];
+
+/// What is still to be posted, and how far Stripe's list of events was read.
+#[derive(Debug, Default)]
+pub(super) struct Mail {
+    read: usize,
+    letters: Vec<Letter>,
+}
+
+/// One posting of one event.
+#[derive(Clone, Debug)]
+pub(super) struct Letter {
+    pub(super) event: Event,
+    pub(super) number: usize,
+    due: Timestamp,
+    tries: u32,
+}
+
+impl World {
+    /// Decides what becomes of every event there is since it was last asked.
+    pub(super) fn collects(&self) {
+        let events = self.stripe.events();
+        let now = self.clock.now();
+        let customers: BTreeMap<String, usize> = {
+            let people = self.people.borrow();
+            people.iter().filter_map(|person| Some((person.customer.clone()?, person.number))).collect()
+        };
+        let read = std::mem::replace(&mut self.mail.borrow_mut().read, events.len());
+        for event in events.into_iter().skip(read).filter(|event| KINDS.contains(&event.kind.as_str())) {
+            let body: Value = serde_json::from_slice(&event.body).expect("JSON");
+            let customer = body["data"]["object"]["customer"].as_str().unwrap_or_default();
+            let Some(&number) = customers.get(customer) else { continue };
+            let is_lost = self.with(number, |person| person.is_deaf) || self.chance.percent(15);
+            // Nobody asks Stripe about a tenant that was removed: only an event brings it back, and one has to arrive.
+            let is_removed = || {
+                let tenant = self.with(number, |person| person.tenant);
+                matches!(self.watch.record(tenant), Record::Gone(_))
+            };
+            if is_lost && !self.is_calm.get() && !is_removed() {
+                self.count(|counts| counts.fault("event dropped for good"));
+                self.notes(number, format!("lost: {} {}", event.kind, event.id));
+                continue;
+            }
+            let copies = 1 + usize::from(!self.is_calm.get() && self.chance.percent(15));
+            self.count(|counts| counts.faults("event posted twice", copies - 1));
+            for _ in 0..copies {
+                let late = if self.is_calm.get() { Duration::ZERO } else { self.lateness() };
+                let letter = Letter { event: event.clone(), number, due: now + late, tries: 0 };
+                self.mail.borrow_mut().letters.push(letter);
+            }
+        }
+    }
+
+    fn lateness(&self) -> Duration {
+        let most = self.chance.choice(&[Duration::ZERO, Duration::ZERO, 5 * MINUTE, HOUR, DAY, 4 * DAY]);
+        let late = self.chance.up_to(most);
+        self.count(|counts| counts.faults("event late", usize::from(!late.is_zero())));
+        late
+    }
+
+    /// Posts what is due, in any order.
+    pub(super) async fn delivers(&self) {
+        self.collects();
+        let now = self.clock.now();
+        let mut due: Vec<Letter> = {
+            let mut mail = self.mail.borrow_mut();
+            let (due, later) = mail.letters.drain(..).partition(|letter| letter.due <= now || self.is_calm.get());
+            mail.letters = later;
+            due
+        };
+        self.chance.shuffle(&mut due);
+        for letter in due {
+            self.tries(letter).await;
+        }
+    }
+
+    /// One of the events about this person that are still under way, before its time.
+    pub(super) fn takes_early(&self, number: usize) -> Option<Letter> {
+        self.collects();
+        let mut mail = self.mail.borrow_mut();
+        let place = mail.letters.iter().position(|letter| letter.number == number)?;
+        Some(mail.letters.swap_remove(place))
+    }
+
+    pub(super) fn has_mail(&self) -> bool {
+        self.collects();
+        !self.mail.borrow().letters.is_empty()
+    }
+
+    async fn tries(&self, letter: Letter) {
+        let status = self.is_posted(&letter).await;
+        self.puts_back(letter, status);
+    }
+
+    /// What was not accepted is posted again later, for a while.
+    pub(super) fn puts_back(&self, letter: Letter, status: Option<u16>) {
+        let tries = letter.tries + 1;
+        if status != Some(200) && tries < GIVEN_UP_AFTER {
+            let due = self.clock.now() + self.chance.choice(&[5 * MINUTE, 30 * MINUTE, 2 * HOUR]);
+            self.mail.borrow_mut().letters.push(Letter { due, tries, ..letter });
+        }
+    }
+
+    /// Once it is accepted, the row holds nothing older than what Stripe said when this event was first posted.
+    pub(super) fn is_answered(&self, letter: &Letter, status: Option<u16>) {
+        if status == Some(200) && letter.event.kind != "charge.dispute.created" {
+            self.with(letter.number, |person| {
+                let first = person.first_posted.get(&letter.event.id).copied().unwrap_or_default();
+                person.floor = person.floor.max(first);
+            });
+        }
+    }
+}

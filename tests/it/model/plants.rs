@@ -1,0 +1,295 @@
+//! Bugs that were planted: each breaks a promise that the code relies on, or does around the real functions what a
+//! careless one would have done. The model test has to see every one of them.
+//!
+//! None of them is in production code. A proxy takes conditions off writes, or changes names; a vault pretends; a
+//! second, naive webhook stands in for the real one; a hand writes or calls what the reconciler would not.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use nbhd::clock::Timestamp;
+use nbhd::config::Env;
+use nbhd::domain::ids::TenantId;
+use nbhd::domain::subscription::{Subscription, Tier};
+use nbhd::domain::tenant::{Lifecycle, Tenant, TenantRecord};
+use nbhd::providers::azure::resource_manager::{self, KEY_VAULT_SECRETS_USER};
+use nbhd::providers::stripe;
+use nbhd::queue::LifecycleJob;
+use nbhd::store::Billing;
+use nbhd_sim::azure::{Azure, VAULT};
+use nbhd_sim::key_vault::{Failure, Operation};
+use nbhd_sim::server::Server;
+use nbhd_sim::stripe::PLUS;
+use serde_json::{Value, json};
+
+use super::watch::{Record, runs};
+use super::world::World;
+use super::{play, proxy};
+
+/// A bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Plant {
+    /// A row is written whatever its version is by then.
+    SkipsTheFence,
+    /// An event's content is applied unless a younger event, by its `created`, came before.
+    OrdersByCreated,
+    /// Stripe is asked first, and the row is read after that.
+    ReadsTheRowAfterTheFetch,
+    /// A deleted secret is not purged.
+    ForgetsThePurge,
+    /// The route is opened while the container is being made.
+    ActivatesBeforeHealth,
+    /// What is made is named anew each time.
+    NamesNothingTwice,
+    /// The container is stopped while messages still go there.
+    StopsBeforeTheRoute,
+    /// What is due is not looked at again.
+    IgnoresWhatIsDue,
+    /// The container's identity may read the whole vault.
+    OpensTheWholeVault,
+    /// A key is written into the record of a step.
+    WritesASecretDown,
+}
+
+/// A planted bug at work, or none.
+pub(super) struct Planted {
+    plant: Option<Plant>,
+    /// The latest `created` that was applied, for each tenant.
+    created: RefCell<HashMap<TenantId, i64>>,
+    stripe: Option<stripe::Client>,
+    arm: Option<resource_manager::Client>,
+    _proxy: Option<Server>,
+}
+
+impl Planted {
+    /// Changes `settings` so that the functions meet the bug.
+    pub(super) async fn start(
+        plant: Option<Plant>,
+        azure: &Azure,
+        settings: &mut BTreeMap<&'static str, String>,
+    ) -> Self {
+        let mut between = None;
+        if plant == Some(Plant::SkipsTheFence) {
+            let table = &settings["AWS_ENDPOINT_URL_DYNAMODB"];
+            let proxy = proxy::start(table, |_, _, body| forget_versions(body)).await;
+            settings.insert("AWS_ENDPOINT_URL_DYNAMODB", proxy.base_url());
+            between = Some(proxy);
+        }
+        if plant == Some(Plant::NamesNothingTwice) {
+            let (upstream, root) = settings["MODEL_GATEWAY_URL"].split_once("/api").expect("a root");
+            let (upstream, root) = (upstream.to_owned(), format!("/api{root}"));
+            let made = AtomicU64::new(0);
+            let proxy = proxy::start(&upstream, move |method, _, body| {
+                if method == "POST" {
+                    let number = made.fetch_add(1, Ordering::SeqCst);
+                    body["name"] = json!(format!("key-{number}"));
+                }
+            })
+            .await;
+            settings.insert("MODEL_GATEWAY_URL", format!("{}{root}", proxy.base_url()));
+            between = Some(proxy);
+        }
+        let env = Env::from_pairs(settings.clone());
+        let http = || nbhd::http::client_trusting(Some(azure.authority.bundle())).expect("a client");
+        let stripe = plant.and_then(|_| stripe::Client::from_env(&env, http()).expect("settings"));
+        let arm = plant.map(|_| resource_manager::Client::new(&env, &http()).expect("settings"));
+        Self { plant, created: RefCell::default(), stripe, arm, _proxy: between }
+    }
+
+    /// Whether what is due is looked for.
+    pub(super) fn sweeps(&self) -> bool {
+        self.plant != Some(Plant::IgnoresWhatIsDue)
+    }
+
+    /// Stands in for the webhook; the status of its answer.
+    pub(super) async fn takes(&self, world: &World, body: &[u8]) -> Option<u16> {
+        let event: Value = serde_json::from_slice(body).expect("JSON");
+        let customer = event["data"]["object"]["customer"].as_str().unwrap_or_default();
+        let tenant = match self.plant? {
+            Plant::OrdersByCreated => self.by_created(world, &event, customer).await,
+            Plant::ReadsTheRowAfterTheFetch => self.row_after_fetch(world, customer).await,
+            Plant::SkipsTheFence
+            | Plant::ForgetsThePurge
+            | Plant::ActivatesBeforeHealth
+            | Plant::NamesNothingTwice
+            | Plant::StopsBeforeTheRoute
+            | Plant::IgnoresWhatIsDue
+            | Plant::OpensTheWholeVault
+            | Plant::WritesASecretDown => return None,
+        };
+        // Of a removed tenant it knows nothing: the real one does.
+        let tenant = tenant?;
+        let id = event["id"].as_str().expect("an id");
+        let (read_version, customer) = (Some(tenant.version), tenant.customer.clone());
+        let stripe_ids = customer.iter().map(String::as_str).collect();
+        let tenant_id = tenant.tenant_id;
+        let billing = Billing { tenant, read_version, stripe_ids, event: Some(id) };
+        let saved = world.store.save_billing(billing, world.clock.now()).await;
+        let is_queued = world.lifecycle.send(&LifecycleJob::Reconcile { tenant_id }).await.is_ok();
+        Some(if saved.is_ok() && is_queued { 200 } else { 503 })
+    }
+
+    async fn by_created(&self, world: &World, event: &Value, customer: &str) -> Option<Tenant> {
+        let tenant = live(world, customer).await?;
+        let (object, created) = (&event["data"]["object"], event["created"].as_i64()?);
+        let mut latest = self.created.borrow_mut();
+        let latest = latest.entry(tenant.tenant_id).or_default();
+        if created < *latest || object["object"] != "subscription" {
+            return Some(tenant);
+        }
+        *latest = created;
+        let at = |value: &Value| value.as_i64().map(Timestamp::from_seconds);
+        let item = &object["items"]["data"][0];
+        let status = object["status"].as_str()?.parse().ok()?;
+        let subscription = Subscription {
+            id: object["id"].as_str()?.to_owned(),
+            status,
+            tier: if item["price"]["id"] == PLUS { Tier::Plus } else { Tier::Basic },
+            unpaid_since: (object["status"] == "past_due").then(|| at(&event["created"])).flatten(),
+            ended_at: at(&object["ended_at"]),
+            current_period_end: at(&item["current_period_end"]),
+            cancel_at_period_end: object["cancel_at_period_end"] == true,
+        };
+        Some(Tenant { subscription: Some(subscription), ..tenant })
+    }
+
+    async fn row_after_fetch(&self, world: &World, customer: &str) -> Option<Tenant> {
+        let word = self.stripe.as_ref()?.word(customer, None).await.ok()?;
+        let tenant = live(world, customer).await?;
+        Some(Tenant { subscription: word.subscription.or(tenant.subscription), ..tenant })
+    }
+
+    /// Does, after an invocation, what a careless function would have done in it.
+    pub(super) async fn acts(&self, world: &World, number: usize) {
+        let (tenant, chat, names) = world.with(number, |person| (person.tenant, person.chat, person.names.clone()));
+        let Some(plant) = self.plant else { return };
+        let Record::Live(row) = world.watch.record(tenant) else { return };
+        let is_open = world.watch.route(chat).is_some_and(|route| route["status"] == "active");
+        let resources = &row.work.resources;
+        match plant {
+            Plant::ForgetsThePurge => world.azure.vault.fail_next(Operation::Purge, Failure::Pretended),
+            Plant::ActivatesBeforeHealth if row.lifecycle == Lifecycle::Provisioning => {
+                write(world, &format!("CHAT#{chat}"), "ROUTE", "status");
+                write(world, &format!("TENANT#{tenant}"), "META", "lifecycle");
+            }
+            Plant::StopsBeforeTheRoute if is_open && !runs(&row, world.clock.now()) => {
+                let group = world.azure.arm.group();
+                let _ = self.arm.as_ref().expect("a client").stop_app(&group, &names.resource).await;
+            }
+            Plant::OpensTheWholeVault => {
+                let Some(identity) = &resources.identity else { return };
+                let scope = world.azure.arm.group().vault_secret(VAULT, "");
+                let scope = scope.as_str().trim_end_matches("/secrets/");
+                let id = format!("{scope}/providers/Microsoft.Authorization/roleAssignments/{tenant}");
+                let role = format!("/providers/Microsoft.Authorization/roleDefinitions/{KEY_VAULT_SECRETS_USER}");
+                let principal = &identity.principal_id;
+                let properties = json!({ "roleDefinitionId": role, "principalId": principal, "scope": scope });
+                world.azure.arm.creates(&id, json!({ "properties": properties }));
+            }
+            Plant::WritesASecretDown => {
+                let Some(bundle) = world.azure.vault.value(&names.secret) else { return };
+                let bundle: Value = serde_json::from_str(&bundle).expect("JSON");
+                let (partition, key) = (format!("TENANT#{tenant}"), &bundle["internal_key"]);
+                let item = json!({ "pk": { "S": partition }, "sk": { "S": "STEP#0" }, "detail": { "S": key } });
+                world.table.put(json!({ "TableName": nbhd_sim::table::NAME, "Item": item })).expect("written");
+            }
+            Plant::ActivatesBeforeHealth
+            | Plant::StopsBeforeTheRoute
+            | Plant::SkipsTheFence
+            | Plant::OrdersByCreated
+            | Plant::ReadsTheRowAfterTheFetch
+            | Plant::NamesNothingTwice
+            | Plant::IgnoresWhatIsDue => {}
+        }
+    }
+}
+
+/// The tenant of a customer.
+async fn live(world: &World, customer: &str) -> Option<Tenant> {
+    let tenant = world.store.tenant_of(customer).await.ok()??;
+    match world.store.tenant_record(tenant).await.ok()?? {
+        TenantRecord::Live(tenant) => Some(*tenant),
+        TenantRecord::Deleted(_) => None,
+    }
+}
+
+/// Makes an attribute of an item `active`, past every condition.
+fn write(world: &World, partition: &str, sort: &str, attribute: &str) {
+    let Some(mut item) = world.table.item(partition, sort).expect("a table") else { return };
+    item[attribute] = json!({ "S": "active" });
+    world.table.put(json!({ "TableName": nbhd_sim::table::NAME, "Item": item })).expect("written");
+}
+
+/// Takes conditions on versions off a write.
+fn forget_versions(request: &mut Value) {
+    let forget = |write: &mut Value| {
+        if write["ConditionExpression"] == "version = :read"
+            && let Some(fields) = write.as_object_mut()
+        {
+            fields.remove("ConditionExpression");
+            fields.remove("ExpressionAttributeValues");
+        }
+    };
+    forget(request);
+    for item in request["TransactItems"].as_array_mut().into_iter().flatten() {
+        forget(&mut item["Put"]);
+    }
+}
+
+/// Plays worlds with the bug until a promise is broken, and says which; ten of them at most.
+fn is_seen(plant: Plant, as_one_of: &[&str]) {
+    let found = (1..=10).find_map(|seed| play(seed, Some(plant)).1);
+    let found = found.unwrap_or_else(|| panic!("{plant:?} is not seen"));
+    assert!(as_one_of.iter().any(|expected| found.contains(expected)), "{plant:?} is seen as something else: {found}");
+}
+
+#[test]
+fn a_write_without_its_fence_is_seen() {
+    is_seen(Plant::SkipsTheFence, &["an old word"]);
+}
+
+#[test]
+fn events_applied_in_the_order_of_their_creation_are_seen() {
+    is_seen(Plant::OrdersByCreated, &["an old word"]);
+}
+
+#[test]
+fn a_row_read_after_the_fetch_is_seen() {
+    is_seen(Plant::ReadsTheRowAfterTheFetch, &["an old word"]);
+}
+
+#[test]
+fn a_forgotten_purge_is_seen() {
+    is_seen(Plant::ForgetsThePurge, &["the vault holds"]);
+}
+
+#[test]
+fn a_route_opened_before_the_container_is_healthy_is_seen() {
+    is_seen(Plant::ActivatesBeforeHealth, &["activated before"]);
+}
+
+#[test]
+fn names_that_differ_each_time_are_seen() {
+    is_seen(Plant::NamesNothingTwice, &["the gateway holds"]);
+}
+
+#[test]
+fn a_container_stopped_before_its_route_is_seen() {
+    is_seen(Plant::StopsBeforeTheRoute, &["stopped before its route"]);
+}
+
+#[test]
+fn a_clock_that_nobody_listens_to_is_seen() {
+    is_seen(Plant::IgnoresWhatIsDue, &["ought to be", "was to be removed", "Stripe says", "not looked at again"]);
+}
+
+#[test]
+fn a_role_on_the_whole_vault_is_seen() {
+    is_seen(Plant::OpensTheWholeVault, &["another identity can read"]);
+}
+
+#[test]
+fn a_secret_in_a_row_is_seen() {
+    is_seen(Plant::WritesASecretDown, &["a row holds"]);
+}
