@@ -105,10 +105,12 @@ pub(crate) fn success(result: Value) -> Response {
     (StatusCode::OK, Json(answer)).into_response()
 }
 
-/// Telegram's own answer to a call for the tenant of `chat`, refusals and waits included, without other people's names.
+/// Telegram's own answer to a call for the tenant of `chat`, refusals and waits included, without other people's names
+/// and without what stands in other messages.
 pub(crate) fn of_telegram(mut answer: Answer, chat: ChatId, bot: i64) -> Response {
     if let Some(result) = &mut answer.result {
         hide_strangers(result, chat, bot);
+        hide_other_messages(result);
     }
     let status = match (answer.ok, answer.error_code) {
         (true, _) => StatusCode::OK,
@@ -139,6 +141,29 @@ fn is_stranger(object: &Map<String, Value>, chat: ChatId, bot: i64) -> bool {
     object.contains_key("is_bot") && id != Some(chat.0) && id != Some(bot)
 }
 
+/// Leaves of every message within a message what names it, and nothing of keyboards.
+///
+/// A runtime may reply to any message of its chat, and Telegram answers with the whole of that one too. Some are ours,
+/// and whoever has the address behind their buttons may pay, cancel or connect for the person.
+/// <https://core.telegram.org/bots/api#message>
+fn hide_other_messages(value: &mut Value) {
+    const OTHERS: [&str; 2] = ["reply_to_message", "pinned_message"];
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(hide_other_messages),
+        Value::Object(object) => {
+            object.remove("reply_markup");
+            for (name, field) in object {
+                if let Some(other) = field.as_object_mut().filter(|_| OTHERS.contains(&name.as_str())) {
+                    other.retain(|field, _| matches!(field.as_str(), "message_id" | "date" | "chat"));
+                } else {
+                    hide_other_messages(field);
+                }
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,6 +185,24 @@ mod tests {
         assert_eq!(message[0]["entities"][0]["user"], person);
         assert_eq!(message[0]["entities"][1]["user"], json!({"id": 8, "is_bot": false, "first_name": "User"}));
         assert_eq!(message[0]["from"]["first_name"], "Bot");
+    }
+
+    #[test]
+    fn what_stands_in_other_messages_does_not_come_back() {
+        let keyboard = json!({"inline_keyboard": [[{"text": "Manage", "url": "https://x.example/?t=secret"}]]});
+        let chat = json!({"id": 7, "type": "private"});
+        let other = json!({"message_id": 3, "date": 1, "chat": chat, "text": "secret", "reply_markup": keyboard});
+        let mut result = json!([{
+            "message_id": 4, "date": 2, "chat": chat, "text": "mine", "reply_markup": keyboard,
+            "reply_to_message": other, "pinned_message": other,
+        }]);
+        hide_other_messages(&mut result);
+        let named = json!({"message_id": 3, "date": 1, "chat": chat});
+        let expected = json!([{
+            "message_id": 4, "date": 2, "chat": chat, "text": "mine",
+            "reply_to_message": named, "pinned_message": named,
+        }]);
+        assert_eq!(result, expected);
     }
 
     #[test]

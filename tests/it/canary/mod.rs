@@ -22,6 +22,7 @@ async fn nothing_confidential_leaves_by_a_way_that_is_not_its_own() {
     let mut stage = Stage::set().await;
     story::people_write(&mut stage).await;
     story::the_assistant_answers(&mut stage).await;
+    story::the_assistant_replies_to_a_link(&mut stage).await;
     story::google_is_connected(&mut stage).await;
     story::the_assistant_reads(&mut stage).await;
     story::tokens_age(&mut stage).await;

@@ -102,6 +102,17 @@ pub(super) async fn the_assistant_answers(stage: &mut Stage) {
     stage.plants.push(Plant::new("the seal of a file's path", seal, &[Sink::Relay]));
 }
 
+/// The message with the links is the bot's, and the assistant may reply to it.
+pub(super) async fn the_assistant_replies_to_a_link(stage: &mut Stage) {
+    stage.world.telegram.says(CHAT, "/billing");
+    stage.settle().await;
+    let with_a_link = stage.world.telegram.sent_to(CHAT).pop().expect("a message");
+    assert!(find(&with_a_link.message["reply_markup"], "/billing/portal").is_some(), "a link");
+    let reply = json!({ "message_id": with_a_link.message_id });
+    let message = json!({ "chat_id": CHAT, "text": "which?", "reply_parameters": reply }).to_string();
+    assert_eq!(relay(stage, "sendMessage", message).await, StatusCode::OK);
+}
+
 pub(super) async fn google_is_connected(stage: &mut Stage) {
     for failure in [Failure::Echoes, Failure::Garbage, Failure::Down(503), Failure::OAuth("invalid_grant")] {
         stage.world.google.fail_next(Endpoint::Token, failure);
@@ -261,16 +272,15 @@ async fn consent(stage: &mut Stage, scopes: &Scopes) -> (Browser, String) {
 fn newest_link(stage: &Stage) -> Option<String> {
     let answers = stage.world.journal.of("api");
     let answer = answers.iter().rev().find(|entry| entry.path_only() == "/telegram/webhook")?;
-    find_link(&serde_json::from_slice(&answer.answer).ok()?)
+    find(&serde_json::from_slice(&answer.answer).ok()?, "/oauth/google/authorize")
 }
 
-fn find_link(value: &Value) -> Option<String> {
+/// The first link to `path`.
+fn find(value: &Value, path: &str) -> Option<String> {
     match value {
-        Value::String(text) => {
-            text.split_whitespace().find(|word| word.contains("/oauth/google/authorize")).map(str::to_owned)
-        }
-        Value::Array(items) => items.iter().find_map(find_link),
-        Value::Object(fields) => fields.values().find_map(find_link),
+        Value::String(text) => text.split_whitespace().find(|word| word.contains(path)).map(str::to_owned),
+        Value::Array(items) => items.iter().find_map(|item| find(item, path)),
+        Value::Object(fields) => fields.values().find_map(|field| find(field, path)),
         Value::Null | Value::Bool(_) | Value::Number(_) => None,
     }
 }

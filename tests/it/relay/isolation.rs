@@ -1,6 +1,8 @@
 //! A second tenant opens nothing of the first: by no pair of address and capability, and by no parameter.
 
 use axum::http::StatusCode;
+use nbhd::domain::ids::ChatId;
+use nbhd::providers::telegram::{Button, MessageOptions};
 use serde_json::{Value, json};
 use telegram_relay::rules::{METHODS, Method};
 
@@ -68,7 +70,7 @@ fn a_strangers_id_in_any_parameter_comes_out_in_none_that_names_a_chat() {
             for stranger in strangers() {
                 let Value::Object(values) = path.holding(&required, stranger) else { panic!("an object") };
                 let given = telegram_relay::Parameters { values, ..Default::default() };
-                match telegram_relay::Call::check(method, nbhd::domain::ids::ChatId(BEN), given) {
+                match telegram_relay::Call::check(method, ChatId(BEN), given) {
                     Err(_) => refused += 1,
                     Ok(call) => {
                         passed += 1;
@@ -97,6 +99,30 @@ async fn a_strangers_message_cannot_be_named_without_their_chat() {
         world.post(&ben, method, &call).await;
     }
     assert_eq!(world.telegram.texts_to(ANA), ["mine"]);
+}
+
+#[tokio::test]
+async fn no_answer_holds_the_address_behind_a_button_of_ours() {
+    let world = World::start().await;
+    let ana = world.tenant(ANA).await;
+    let button = Some(Button { text: "Manage", url: "https://control.example/billing/portal?t=secret" });
+    let options = MessageOptions { button, ..MessageOptions::default() };
+    let ours = world.bot.send_message(ChatId(ANA), "Your subscription", options).await.expect("sent").message_id;
+    let reply = json!({"message_id": ours});
+
+    let message = json!({"chat_id": ANA, "text": "hi", "reply_parameters": reply});
+    let sent = world.post(&ana, "sendMessage", &message).await;
+    let named = &sent.result()["reply_to_message"];
+    assert_eq!((&named["message_id"], &named["chat"]["id"]), (&json!(ours), &json!(ANA)));
+    let place = json!({"chat_id": ANA, "message_id": ours, "latitude": 1.0, "longitude": 1.0});
+    let photo = json!({"type": "photo", "media": "https://example.com/a.jpg"});
+    let album = json!({"chat_id": ANA, "media": [photo, photo], "reply_parameters": reply});
+    for (method, call) in [("editMessageLiveLocation", place), ("sendMediaGroup", album)] {
+        let answer = world.post(&ana, method, &call).await;
+        answer.result();
+        assert!(!answer.text().contains("secret"), "{method}: {}", answer.text());
+    }
+    assert!(!sent.text().contains("secret"), "{}", sent.text());
 }
 
 /// Everything by which a hostile runtime might name the first tenant's chat.

@@ -11,6 +11,7 @@ use nbhd::config::Env;
 use nbhd::domain::ids::{ChatId, TenantId};
 use nbhd::domain::secrets::MasterKey;
 use nbhd::domain::tenant::{Lifecycle, Tenant};
+use nbhd::providers::telegram::Bot;
 use nbhd::store::Store;
 use nbhd_sim::gateway;
 use nbhd_sim::journal::Journal;
@@ -32,6 +33,8 @@ pub(super) struct World {
     pub(super) telegram: Telegram,
     pub(super) journal: Journal,
     pub(super) clock: Clock,
+    /// The bot as we ourselves speak through it.
+    pub(super) bot: Bot,
     store: Store,
     router: Router,
 }
@@ -62,9 +65,11 @@ impl World {
             ("PLATFORM_KEY", PLATFORM_KEY.to_owned()),
         ]);
         let app = telegram_relay::App::new(&env, clock.clone()).expect("complete settings");
+        let http = nbhd::http::client(&env).expect("complete settings");
+        let bot = Bot::new(&env, http).expect("complete settings");
         let store = Store::new(&env).expect("complete settings");
         let router = gateway::in_front_of(telegram_relay::router(app), &clock);
-        Self { table, telegram, journal, clock, store, router }
+        Self { table, telegram, journal, clock, bot, store, router }
     }
 
     /// An active tenant whose person has started the bot.

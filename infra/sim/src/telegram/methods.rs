@@ -99,6 +99,11 @@ fn send_content(
     if let Some(markup) = params.json("reply_markup").filter(|markup| markup.get("inline_keyboard").is_some()) {
         message["reply_markup"] = markup;
     }
+    if let Some(replied_to) = reply_to.and_then(|id| state.sent_mut(chat, id)) {
+        message["reply_to_message"] = replied_to.message.clone();
+        // "will not contain further reply_to_message fields"
+        message["reply_to_message"].as_object_mut().map(|replied_to| replied_to.remove("reply_to_message"));
+    }
     state.sent.push(Sent {
         chat,
         message_id,
