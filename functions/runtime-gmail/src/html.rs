@@ -1,82 +1,54 @@
 //! Text out of a mail's HTML, within bounds that hold whoever wrote it.
 //!
-//! The HTML standard's tree construction takes quadratic time and worse for nested or unclosed tags, and `html2text`
-//! makes room for any number a `colspan` names: 300 kB of mail can hold a function for half a minute. So the document
-//! is first reduced, tag by tag, to the few that shape its text, with bounded nesting; what remains is cheap to render.
+//! The HTML standard's tree construction takes quadratic time and worse for nested or unclosed tags: 300 kB of mail can
+//! hold a function for half a minute. So there is no tree. The few tags that shape a text are taken as they come, and
+//! the text is written while they are read, in time and room that follow from the document's length alone. A panic
+//! would end the sandbox, and with it what others wait for: a renderer that might panic has no place here.
+
+mod lines;
 
 use std::cell::RefCell;
-use std::panic::catch_unwind;
 
-use html2text::config;
 use html5ever::tendril::StrTendril;
 use html5ever::tokenizer::states::RawKind;
 use html5ever::tokenizer::{BufferQueue, Tag, TagKind, Token, TokenSink, TokenSinkResult, Tokenizer, TokenizerOpts};
 
+use lines::{Block, Lines};
+
 /// HTML past this many bytes is not looked at. Gmail's own page cuts a message at 102 kB.
 pub(crate) const MAX_BYTES: usize = 256 * 1024;
-
-/// Blocks nested deeper keep their text and lose their shape.
-const MAX_DEPTH: usize = 30;
 
 /// Longer addresses are for counting clicks, not for reading.
 const MAX_HREF: usize = 500;
 
-/// Lines are wrapped here, in columns.
-const WIDTH: usize = 100;
-
-/// The text of a document: lists, quotes and links (as footnotes) kept, tables read cell by cell.
+/// The text of a document: lists, quotes and links (as footnotes) kept, tables read cell by cell; also of a single line
+/// whose special characters are written as HTML's entities, such as Gmail's snippets.
 pub(crate) fn to_text(html: &str) -> String {
-    let reduced = reduce(&html[..html.floor_char_boundary(MAX_BYTES)]);
-    catch_unwind(|| render(&reduced.html)).ok().flatten().unwrap_or(reduced.text)
-}
-
-/// A line of text whose special characters are written as HTML's entities, such as Gmail's snippets.
-pub(crate) fn unescape(line: &str) -> String {
-    reduce(line).text
-}
-
-fn render(html: &str) -> Option<String> {
-    config::plain_no_decorate()
-        .link_footnotes(true)
-        .no_link_wrapping()
-        .raw_mode(true)
-        .allow_width_overflow()
-        .string_from_read(html.as_bytes(), WIDTH)
-        .ok()
-}
-
-fn reduce(html: &str) -> Reduced {
     let input = BufferQueue::default();
-    input.push_back(StrTendril::from_slice(html));
-    let tokenizer = Tokenizer::new(Reducer::default(), TokenizerOpts::default());
+    input.push_back(StrTendril::from_slice(&html[..html.floor_char_boundary(MAX_BYTES)]));
+    let tokenizer = Tokenizer::new(Reader::default(), TokenizerOpts::default());
     let _ = tokenizer.feed(&input);
     tokenizer.end();
-    tokenizer.sink.0.into_inner()
+    tokenizer.sink.0.into_inner().lines.finish()
 }
 
 #[derive(Default)]
-struct Reducer(RefCell<Reduced>);
+struct Reader(RefCell<Document>);
 
-/// A document without what does not shape its text.
-#[derive(Debug, Default)]
-struct Reduced {
-    html: String,
-    /// The characters alone, for when the rest cannot be rendered.
-    text: String,
-    depth: usize,
-    /// Blocks that were opened past [`MAX_DEPTH`] and not closed yet.
-    too_deep: usize,
+#[derive(Default)]
+struct Document {
+    lines: Lines,
     in_hidden: bool,
 }
 
-impl TokenSink for Reducer {
+impl TokenSink for Reader {
     type Handle = ();
 
     fn process_token(&self, token: Token, _line: u64) -> TokenSinkResult<()> {
-        let mut reduced = self.0.borrow_mut();
+        let mut document = self.0.borrow_mut();
         match token {
-            Token::CharacterTokens(text) => reduced.write(&text),
-            Token::TagToken(tag) => return reduced.tag(&tag),
+            Token::CharacterTokens(text) => document.write(&text),
+            Token::TagToken(tag) => return document.tag(&tag),
             Token::DoctypeToken(_)
             | Token::CommentToken(_)
             | Token::NullCharacterToken
@@ -87,14 +59,10 @@ impl TokenSink for Reducer {
     }
 }
 
-impl Reduced {
+impl Document {
     fn write(&mut self, text: &str) {
-        if self.in_hidden {
-            return;
-        }
-        for c in text.chars().filter(|c| c.is_whitespace() || !c.is_control()) {
-            self.text.push(c);
-            push_escaped(&mut self.html, c);
+        if !self.in_hidden {
+            self.lines.write(text);
         }
     }
 
@@ -107,13 +75,20 @@ impl Reduced {
                     return TokenSinkResult::RawData(RawKind::Rawtext);
                 }
             }
-            // These end where the next one begins, so they add no depth of their own.
-            name @ ("p" | "br" | "hr" | "li" | "tr" | "td" | "th") => self.mark(name, opens),
-            "dt" | "dd" | "option" => self.mark("br", opens),
-            name @ ("div" | "blockquote" | "ul" | "ol" | "table" | "pre" | "h1" | "h2" | "h3" | "h4" | "h5" | "h6") => {
-                self.block(name, opens);
+            "p" => self.lines.begin_paragraph(),
+            "br" => self.lines.end_line(),
+            "hr" if opens => self.rule(),
+            "li" if opens => self.lines.begin_item(),
+            "li" | "tr" | "td" | "th" | "dt" | "dd" | "option" => self.lines.begin_line(),
+            "h1" | "h2" | "h3" | "h4" | "h5" | "h6" => self.heading(&tag.name, opens),
+            "div" | "table" | "center" | "section" | "article" | "header" | "footer" | "dl" => {
+                self.lines.begin_line();
+                self.block(Block::Plain, opens);
             }
-            "center" | "section" | "article" | "header" | "footer" | "dl" => self.block("div", opens),
+            "blockquote" => self.paragraphs(Block::Quote, opens),
+            "pre" => self.paragraphs(Block::Verbatim, opens),
+            "ul" => self.paragraphs(Block::list(), opens),
+            "ol" => self.paragraphs(Block::ordered_list(), opens),
             "a" => self.link(tag, opens),
             "img" => self.write(attribute(tag, "alt").unwrap_or_default()),
             _ => {}
@@ -121,44 +96,39 @@ impl Reduced {
         TokenSinkResult::Continue
     }
 
-    fn block(&mut self, name: &str, opens: bool) {
-        match (opens, self.too_deep) {
-            (true, 0) if self.depth < MAX_DEPTH => self.depth += 1,
-            (true, _) => return self.too_deep += 1,
-            (false, 0) => self.depth = self.depth.saturating_sub(1),
-            (false, _) => return self.too_deep -= 1,
+    fn block(&mut self, block: Block, opens: bool) {
+        match opens {
+            true => self.lines.open(block),
+            false => self.lines.close(&block),
         }
-        self.mark(name, opens);
     }
 
-    fn mark(&mut self, name: &str, opens: bool) {
-        self.text.push('\n');
-        self.html.push_str(if opens { "<" } else { "</" });
-        self.html.push_str(name);
-        self.html.push('>');
+    fn paragraphs(&mut self, block: Block, opens: bool) {
+        self.lines.begin_paragraph();
+        self.block(block, opens);
+    }
+
+    fn heading(&mut self, name: &str, opens: bool) {
+        let level = name.bytes().last().map_or(1, |digit| usize::from(digit.saturating_sub(b'0')));
+        match opens {
+            true => self.lines.begin_heading(level),
+            false => self.lines.end_heading(),
+        }
+    }
+
+    fn rule(&mut self) {
+        self.lines.begin_line();
+        self.write("---");
+        self.lines.begin_line();
     }
 
     fn link(&mut self, tag: &Tag, opens: bool) {
-        if !opens {
-            return self.html.push_str("</a>");
-        }
         let is_shown =
             |href: &&str| href.len() <= MAX_HREF && (href.starts_with("http") || href.starts_with("mailto:"));
-        if let Some(href) = attribute(tag, "href").filter(is_shown) {
-            self.html.push_str("<a href=\"");
-            href.chars().filter(|c| !c.is_control()).for_each(|c| push_escaped(&mut self.html, c));
-            self.html.push_str("\">");
+        self.lines.close_link();
+        if let Some(href) = attribute(tag, "href").filter(|_| opens).filter(is_shown) {
+            self.lines.open_link(href.chars().filter(|c| !c.is_control()).collect());
         }
-    }
-}
-
-fn push_escaped(html: &mut String, c: char) {
-    match c {
-        '&' => html.push_str("&amp;"),
-        '<' => html.push_str("&lt;"),
-        '>' => html.push_str("&gt;"),
-        '"' => html.push_str("&quot;"),
-        c => html.push(c),
     }
 }
 
@@ -196,7 +166,28 @@ mod tests {
 
     #[test]
     fn entities_are_read() {
-        assert_eq!(unescape("Tom &amp; Ann&#39;s &lt;b&gt; 5 € &quot;ok&quot;"), "Tom & Ann's <b> 5 € \"ok\"");
+        assert_eq!(to_text("Tom &amp; Ann&#39;s &lt;b&gt; 5 € &quot;ok&quot;"), "Tom & Ann's <b> 5 € \"ok\"");
+    }
+
+    #[test]
+    fn a_text_keeps_its_shape() {
+        for (html, text) in [
+            ("<p>a<p>b<br>c<br><br>d<div>e</div>", "a\n\nb\nc\n\nd\ne"),
+            ("  a \n <b> b</b>c <i>d </i> e", "a bc d e"),
+            ("<h3>One<br>two</h3>x", "### One\ntwo\n\nx"),
+            ("a<hr>b", "a\n---\nb"),
+            ("<ol><li>a<li>b<ul><li>c</ul><li>d</ol>e", "1. a\n2. b\n\n  * c\n\n3. d\n\ne"),
+            ("<ul><li><p>a<p>b<li><blockquote>c</ul>d", "* a\n\n  b\n\n* > c\n\nd"),
+            ("<blockquote>a<br>b<blockquote>c</blockquote>d</blockquote>e", "> a\n> b\n\n> > c\n\n> d\n\ne"),
+            ("<pre>a\n  b\tc\n\nd</pre>e  f", "a\n  b\tc\n\nd\n\ne f"),
+            (
+                "<a href=http:x>a </a>b<a href=mailto:y><p>c</a><a href=http:z></a>",
+                "[a][1] b\n\n[c][2]\n\n[1]: http:x\n[2]: mailto:y",
+            ),
+            ("<li>a</div></ul></h1></a></blockquote>b", "a\n\nb"),
+        ] {
+            assert_eq!(to_text(html), text, "{html}");
+        }
     }
 
     #[test]
@@ -239,8 +230,7 @@ mod tests {
             ),
         ) {
             let html = pieces.concat();
-            let rendered = render(&reduce(&html).html);
-            prop_assert!(rendered.is_some_and(|text| text.len() <= (WIDTH + 4 * MAX_DEPTH) * (html.len() + 1)));
+            prop_assert!(to_text(&html).len() <= 4 * lines::MAX_DEPTH * (html.len() + 1));
         }
     }
 }

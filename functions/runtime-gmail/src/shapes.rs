@@ -52,7 +52,7 @@ impl Summary {
         Self {
             id: message.id.clone(),
             thread_id: message.thread_id.clone(),
-            snippet: html::unescape(&message.snippet),
+            snippet: html::to_text(&message.snippet),
             subject: header("Subject"),
             from: header("From"),
             date: header("Date"),
