@@ -2,6 +2,7 @@
 
 mod reading;
 mod starting;
+mod watching;
 
 use std::collections::{BTreeMap, BTreeSet};
 
