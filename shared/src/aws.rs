@@ -23,7 +23,7 @@ use aws_smithy_runtime_api::client::ser_de::{
     DeserializeResponse as _, SerializeRequest as _, SharedRequestSerializer, SharedResponseDeserializer,
 };
 use aws_smithy_types::body::SdkBody;
-use aws_smithy_types::config_bag::ConfigBag;
+use aws_smithy_types::config_bag::{ConfigBag, FrozenLayer};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_smithy_types::error::operation::BuildError;
 use bytes::Bytes;
@@ -49,6 +49,11 @@ pub(crate) trait Request: Debug + Send + Sync + 'static {
     type Output: Debug + Send + Sync + 'static;
     /// How it refuses.
     type Error: Error + Debug + Send + Sync + 'static;
+
+    /// What the operation expects of the SDK's client, which is not there.
+    fn client() -> Option<FrozenLayer> {
+        None
+    }
 }
 
 /// Says which operation of the SDK a request belongs to.
@@ -108,6 +113,9 @@ impl Service {
         let input = context::Input::erase(request.map_err(SdkError::construction_failure)?);
         let mut operation = ConfigBag::base();
         if let Some(layer) = R::Operation::default().config() {
+            operation.push_shared_layer(layer);
+        }
+        if let Some(layer) = R::client() {
             operation.push_shared_layer(layer);
         }
         let request = written(input, &mut operation).map_err(SdkError::construction_failure)?;

@@ -1,7 +1,7 @@
 //! The settings of a function: the only place that reads the environment.
 //!
 //! A value `ssm:/name` stands for the SSM parameter of that name; all of them are read in one batched call at init, so
-//! a secret never lies in a function's plain configuration.
+//! a secret never lies in a function's plain configuration. A setting whose parameter does not exist is not set.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,14 +9,28 @@ use std::sync::{Arc, Mutex, PoisonError};
 use aws_sdk_ssm::operation::get_parameters::{
     GetParameters, GetParametersError, GetParametersInput, GetParametersOutput,
 };
+use aws_smithy_json::protocol::aws_json_rpc::AwsJsonRpcProtocol;
+use aws_smithy_schema::protocol::{ServiceShapeName, SharedClientProtocol};
+use aws_smithy_types::config_bag::{FrozenLayer, Layer};
 use secrecy::SecretString;
 use url::Url;
 
 use crate::aws::Service;
 use crate::domain::secrets::MasterKey;
 
-crate::aws::requests! {
-    GetParametersInput: GetParameters => GetParametersOutput, GetParametersError;
+impl crate::aws::Request for GetParametersInput {
+    type Operation = GetParameters;
+    type Output = GetParametersOutput;
+    type Error = GetParametersError;
+
+    /// In this crate of the SDK an operation does not know its service's protocol, and panics without it.
+    /// <https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html>
+    fn client() -> Option<FrozenLayer> {
+        let mut client = Layer::new("AmazonSSM");
+        client.store_put(ServiceShapeName::new("AmazonSSM"));
+        client.store_put(SharedClientProtocol::new(AwsJsonRpcProtocol::aws_json_1_1()));
+        Some(client.freeze())
+    }
 }
 
 /// `GetParameters` takes at most ten names a call.
@@ -43,12 +57,12 @@ pub enum ConfigError {
         /// What it should hold.
         hint: &'static str,
     },
-    /// The parameter store did not answer, or does not know a parameter.
+    /// The parameter store did not answer, or refused.
     #[error("the SSM parameters behind {names} could not be read: {reason}")]
     Parameters {
         /// The variables concerned.
         names: String,
-        /// The parameter store's error code, or which parameter is missing.
+        /// The parameter store's error code.
         reason: String,
     },
 }
@@ -64,7 +78,7 @@ impl Env {
     /// Reads the process environment and resolves all `ssm:` values in one call for every ten of them.
     ///
     /// # Errors
-    /// [`ConfigError::Parameters`] when the parameter store fails or a parameter does not exist.
+    /// [`ConfigError::Parameters`] when the parameter store fails.
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
     pub async fn load() -> Result<Self, ConfigError> {
         Self::from_pairs(std::env::vars()).resolve().await
@@ -185,7 +199,14 @@ impl Env {
         })
     }
 
-    async fn resolve(mut self) -> Result<Self, ConfigError> {
+    /// These settings with every `ssm:` value resolved, in one call for every ten of them.
+    ///
+    /// Whoever cannot do without one whose parameter does not exist fails by its name; whoever can has an answer for
+    /// when it is not set.
+    ///
+    /// # Errors
+    /// [`ConfigError::Parameters`] when the parameter store fails.
+    pub async fn resolve(mut self) -> Result<Self, ConfigError> {
         let wanted: Vec<(String, String)> = self
             .values
             .keys()
@@ -196,10 +217,12 @@ impl Env {
         }
         let found = self.parameters(&wanted).await?;
         for (name, parameter) in wanted {
-            let Some(value) = found.get(&parameter) else {
-                return Err(ConfigError::Parameters { names: name, reason: format!("no parameter `{parameter}`") });
-            };
-            self.values.insert(name, value.clone());
+            if let Some(value) = found.get(&parameter) {
+                self.values.insert(name, value.clone());
+            } else {
+                tracing::error!(code = "parameter_missing", setting = name, "counts as not set");
+                self.values.remove(&name);
+            }
         }
         Ok(self)
     }

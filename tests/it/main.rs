@@ -44,6 +44,7 @@ mod refresh_notice;
 mod refresh_tick;
 mod relay;
 mod runtime_world;
+mod settings;
 mod store_billing;
 mod storm;
 mod stripe_events;
