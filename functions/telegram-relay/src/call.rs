@@ -14,6 +14,9 @@ use crate::rules::{Method, Parameter, Rule};
 /// The longest file name passed on, in characters.
 const MAX_FILE_NAME: usize = 200;
 
+/// Telegram refuses a larger one. <https://core.telegram.org/bots/api#sendmediagroup>
+const LARGEST_ALBUM: u32 = 10;
+
 /// The parameters and files of a checked call.
 #[derive(Debug, Default)]
 pub struct Call {
@@ -50,6 +53,12 @@ impl Call {
             return Err(Refusal::bad_request("chat_id is empty"));
         }
         Ok(Self { parameters, uploads: checker.uploads })
+    }
+
+    /// How many messages it makes: an album is one of each of its items.
+    pub fn messages(&self) -> u32 {
+        let items = self.parameters.get("media").and_then(Value::as_array).map_or(1, Vec::len);
+        u32::try_from(items).unwrap_or(u32::MAX).clamp(1, LARGEST_ALBUM)
     }
 }
 

@@ -37,7 +37,7 @@ pub use parameters::{File, Parameters};
 /// What passes through here, either way, in bytes: Lambda's 6 MB are of base64 and have room for the rest of an event.
 pub const MAX_BYTES: usize = 4 * 1024 * 1024;
 
-/// What Telegram allows a bot in one chat.
+/// What Telegram allows a bot in one chat. An album counts as its items: it passes whole, and what follows waits.
 /// <https://core.telegram.org/bots/faq#my-bot-is-hitting-limits-how-do-i-avoid-this>
 const SENDS: Gcra = Gcra::new(1, Duration::from_secs(1), 5);
 /// Calls that put nothing into the chat: enough for an album of files, and no way to use up the shared bot.
@@ -106,7 +106,7 @@ impl App {
         let body = to_bytes(body, MAX_BYTES).await.map_err(|_| Refusal::TOO_BIG)?;
         let given = Parameters::read(head.uri.query(), &head.headers, body).await?;
         let call = Call::check(method, tenant.chat_id, given)?;
-        self.charge(tenant, method.pace).await?;
+        self.charge(tenant, method.pace, call.messages()).await?;
         tracing::info!(method = method.name, files = call.uploads.len(), "passed on");
         if method.name == "getFile" {
             return self.get_file(tenant, &call).await;
@@ -133,7 +133,7 @@ impl App {
     async fn download(&self, tenant: &Tenant, signed: &str) -> Result<Response, Refusal> {
         let path = file::verify(&self.platform_key, tenant.tenant_id, signed, self.clock.now());
         let path = path.ok_or(Refusal::NOT_FOUND)?;
-        self.charge(tenant, rules::Pace::Call).await?;
+        self.charge(tenant, rules::Pace::Call, 1).await?;
         match self.bot.download(&path, MAX_BYTES).await {
             Ok(Some(file)) => Ok(file::response(file)),
             Ok(None) => Err(Refusal::TOO_BIG),
@@ -142,12 +142,12 @@ impl App {
         }
     }
 
-    async fn charge(&self, tenant: &Tenant, pace: rules::Pace) -> Result<(), Refusal> {
+    async fn charge(&self, tenant: &Tenant, pace: rules::Pace, count: u32) -> Result<(), Refusal> {
         let (lane, limit) = match pace {
             rules::Pace::Send => (RelayLane::Sends, SENDS),
             rules::Pace::Call => (RelayLane::Calls, CALLS),
         };
-        match self.store.charge_relay(tenant.tenant_id, lane, limit, self.clock.now()).await? {
+        match self.store.charge_relay(tenant.tenant_id, (lane, count), limit, self.clock.now()).await? {
             Verdict::Admit(_) => Ok(()),
             Verdict::Refuse(wait) => Err(Refusal::too_many_requests(wait)),
         }

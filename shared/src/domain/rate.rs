@@ -42,11 +42,16 @@ impl Gcra {
 
     /// Judges an event at `now`, given the stored theoretical arrival time (`None` for a key never seen).
     pub fn judge(&self, stored: Option<Timestamp>, now: Timestamp) -> Verdict {
+        self.judge_together(stored, now, 1)
+    }
+
+    /// Judges `count` events that come as one: all pass where one would, and what follows waits for all of them.
+    pub fn judge_together(&self, stored: Option<Timestamp>, now: Timestamp, count: u32) -> Verdict {
         let arrival = stored.map_or(now, |at| at.max(now));
         let ahead = arrival.since(now);
         match ahead.checked_sub(self.tolerance()) {
             Some(wait) if !wait.is_zero() => Verdict::Refuse(wait),
-            Some(_) | None => Verdict::Admit(arrival + self.interval),
+            Some(_) | None => Verdict::Admit(arrival + self.interval.saturating_mul(count)),
         }
     }
 }
@@ -66,6 +71,16 @@ mod tests {
         }
         assert_eq!(limit.judge(stored, now), Verdict::Refuse(Duration::from_secs(2)));
         assert!(matches!(limit.judge(stored, now + Duration::from_secs(2)), Verdict::Admit(_)));
+    }
+
+    #[test]
+    fn events_that_come_as_one_pass_whole_and_are_waited_for() {
+        let limit = Gcra::new(1, Duration::from_secs(1), 5);
+        let now = Timestamp::from_seconds(1_000);
+        let Verdict::Admit(stored) = limit.judge_together(None, now, 10) else { panic!("one would pass") };
+        assert_eq!(limit.judge(Some(stored), now), Verdict::Refuse(Duration::from_secs(6)));
+        assert_eq!(limit.judge_together(Some(stored), now, 10), Verdict::Refuse(Duration::from_secs(6)));
+        assert!(matches!(limit.judge(Some(stored), now + Duration::from_secs(6)), Verdict::Admit(_)));
     }
 
     #[test]

@@ -41,21 +41,21 @@ impl RelayLane {
 }
 
 impl Store {
-    /// Charges one call of `tenant` against `limit`; one write, and a second one within a burst.
+    /// Charges a call of `tenant` that counts as `count` against `limit`; one write, and a second one within a burst.
     ///
     /// # Errors
     /// [`Error::Unavailable`] or [`Error::Corrupt`].
     pub async fn charge_relay(
         &self,
         tenant: TenantId,
-        lane: RelayLane,
+        (lane, count): (RelayLane, u32),
         limit: Gcra,
         now: Timestamp,
     ) -> Result<Verdict, Error> {
         let mut seen = None;
         // Only a call at the very same time sends us around again, and the limit is soon reached.
         loop {
-            let next = match limit.judge(seen, now) {
+            let next = match limit.judge_together(seen, now, count) {
                 Verdict::Admit(next) => next,
                 refuse @ Verdict::Refuse(_) => return Ok(refuse),
             };

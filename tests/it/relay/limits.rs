@@ -53,6 +53,30 @@ async fn five_sends_pass_at_once_and_then_one_a_second() {
 }
 
 #[tokio::test]
+async fn an_album_counts_as_its_items_and_passes_whole() {
+    let world = World::start().await;
+    let ana = world.tenant(ANA).await;
+    let photo = json!({"type": "photo", "media": "https://example.com/a.jpg"});
+    let album = json!({"chat_id": ANA, "media": vec![photo; 10]});
+    let send = async |method: &str, body| {
+        let at = world.clock.now();
+        let answer = world.post(&ana, method, body).await;
+        world.clock.set(at);
+        answer
+    };
+    send("sendMediaGroup", &album).await.result();
+    let text = json!({"chat_id": ANA, "text": "hi"});
+    let refused = send("sendMessage", &text).await;
+    assert_eq!(refused.json()["parameters"], json!({"retry_after": 6}));
+    assert_eq!(send("sendMediaGroup", &album).await.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(world.telegram.sent_to(ANA).len(), 10);
+
+    world.clock.advance(Duration::from_secs(6));
+    send("sendMediaGroup", &album).await.result();
+    assert_eq!(send("sendMessage", &text).await.status, StatusCode::TOO_MANY_REQUESTS);
+}
+
+#[tokio::test]
 async fn no_more_than_the_burst_passes_at_the_very_same_time() {
     let world = World::start().await;
     let ana = world.tenant(ANA).await;
