@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::Request;
 use nbhd::domain::ids::ChatId;
+use nbhd::domain::integration::Provider;
 use nbhd::domain::route::RouteStatus;
 use nbhd_sim::telegram::contract::Contract;
 use nbhd_sim::telegram::updates;
@@ -138,6 +139,27 @@ async fn over_the_limit_one_polite_message_is_sent_in_a_window() {
         world.ana_says("hi").await;
     }
     assert_eq!((world.queued().len(), world.telegram.texts_to(ANA).len()), (21, 2));
+}
+
+#[tokio::test]
+async fn a_suspended_persons_flood_meets_the_same_limit() {
+    let world = World::start().await;
+    world.connect(Provider::Gmail).await;
+    world.set_route(RouteStatus::Suspended).await;
+    for _ in 0..14 {
+        assert!(world.ana_says("/disconnect").await.is_accepted());
+    }
+    assert_eq!(world.telegram.texts_to(ANA).len(), 11, "ten answers and a word");
+    world.forget_calls();
+    world.ana_says("/disconnect").await;
+    assert_eq!(world.table_calls(), [("UpdateItem".to_owned(), false)]);
+
+    world.later(Duration::from_secs(60));
+    world.forget_calls();
+    world.ana_says("hi").await;
+    assert_eq!(world.table_calls(), [("UpdateItem".to_owned(), true)]);
+    assert!(world.telegram.texts_to(ANA).last().is_some_and(|text| text.contains("/billing")));
+    assert!(world.queued().is_empty());
 }
 
 #[tokio::test]

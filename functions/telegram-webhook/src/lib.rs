@@ -164,7 +164,7 @@ impl App {
                 metric("UpdatesLimited", 1);
                 Ok(tell.then(|| replies::slow_down(update.chat)))
             }
-            Admission::Admitted(route) | Admission::Suspended(route) => {
+            Admission::Admitted(route) => {
                 record_tenant(route.tenant_id);
                 match Command::parse(&update.text, &self.bot) {
                     Some(command) => self.obey(command, &route, update, now).await.map(Some),

@@ -7,11 +7,11 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemInput;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemInputBuilder;
 use aws_sdk_dynamodb::types::{ReturnConsumedCapacity, ReturnValue, ReturnValuesOnConditionCheckFailure};
 
-use super::{Error, Item, Store, Written, decode, encode, keys, number, text, unavailable};
+use super::{Error, Item, Store, Written, decode, encode, keys, number, unavailable};
 use crate::clock::Timestamp;
 use crate::domain::ids::ChatId;
 use crate::domain::rate::{Gcra, Verdict};
-use crate::domain::route::{Route, RouteStatus, SlowDown};
+use crate::domain::route::{Route, SlowDown};
 
 /// A person over the limit is told so once in this time.
 const SLOW_DOWN_WINDOW: Duration = Duration::from_secs(60);
@@ -19,12 +19,10 @@ const SLOW_DOWN_WINDOW: Duration = Duration::from_secs(60);
 /// What the route said to an update.
 #[derive(Clone, Debug)]
 pub enum Admission {
-    /// It may pass: put it on the queue, or answer the command.
+    /// Within the limit. What follows depends on the route's status: a suspended person's commands count as well.
     Admitted(Route),
     /// No tenant has this chat.
     Unknown,
-    /// The tenant is suspended.
-    Suspended(Route),
     /// Over the limit.
     Limited {
         /// Whether the person should be told: once a window, and again for a retry of the update it was told for.
@@ -64,11 +62,7 @@ impl Store {
         let rested = self
             .route_update(chat)
             .update_expression("SET arrival = :next, last_update = :update")
-            .condition_expression(
-                "attribute_exists(pk) AND #status <> :suspended AND (attribute_not_exists(arrival) OR arrival <= :now)",
-            )
-            .expression_attribute_names("#status", "status")
-            .expression_attribute_values(":suspended", text("suspended"))
+            .condition_expression("attribute_exists(pk) AND (attribute_not_exists(arrival) OR arrival <= :now)")
             .expression_attribute_values(":next", number((now + limit.interval()).millis()))
             .expression_attribute_values(":update", number(update_id))
             .expression_attribute_values(":now", number(now.millis()));
@@ -79,9 +73,6 @@ impl Store {
         };
         // Two updates of one chat at the very same time may send us around; the limit is soon reached.
         loop {
-            if route.status == RouteStatus::Suspended {
-                return Ok(Admission::Suspended(route));
-            }
             if route.last_update == Some(update_id) {
                 return Ok(Admission::Admitted(route));
             }
@@ -91,9 +82,7 @@ impl Store {
             let within_burst = self
                 .route_update(chat)
                 .update_expression("SET arrival = arrival + :interval, last_update = :update")
-                .condition_expression("#status <> :suspended AND arrival <= :latest")
-                .expression_attribute_names("#status", "status")
-                .expression_attribute_values(":suspended", text("suspended"))
+                .condition_expression("arrival <= :latest")
                 .expression_attribute_values(":interval", number(limit.interval().as_millis()))
                 .expression_attribute_values(":latest", number((now + limit.tolerance()).millis()))
                 .expression_attribute_values(":update", number(update_id));
