@@ -31,9 +31,9 @@ static DESTINATION: OnceLock<Destination> = OnceLock::new();
 pub fn init(name: &'static str) {
     start(Destination::StandardOutput);
     // A panic's own message may quote what was being read, be it mail or a token; where it happened finds the bug.
-    std::panic::set_hook(Box::new(|panic| {
+    std::panic::set_hook(Box::new(move |panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(code = "panicked", place, "a bug ended this piece of work");
+        tracing::error!(function = name, code = "panicked", place, "a bug ended this piece of work");
     }));
     tracing::info!(function = name, "started");
 }
