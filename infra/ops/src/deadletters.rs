@@ -6,9 +6,12 @@ use serde_json::json;
 
 use crate::{Operator, Shown};
 
-/// The queues of dead letters, by setting and by what they hold.
-const QUEUES: [(&str, &str); 3] =
-    [("INBOUND_DLQ_URL", "inbound"), ("REFRESH_DLQ_URL", "refresh"), ("LIFECYCLE_DLQ_URL", "lifecycle")];
+/// What the queues hold, and the settings with the addresses of their dead letters and of themselves.
+const QUEUES: [(&str, &str, &str); 3] = [
+    ("inbound", "INBOUND_DLQ_URL", "INBOUND_QUEUE_URL"),
+    ("refresh", "REFRESH_DLQ_URL", "REFRESH_QUEUE_URL"),
+    ("lifecycle", "LIFECYCLE_DLQ_URL", "LIFECYCLE_QUEUE_URL"),
+];
 
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub(crate) enum Action {
@@ -17,21 +20,22 @@ pub(crate) enum Action {
 }
 
 pub(crate) async fn run(operator: &Operator, action: Option<Action>) -> anyhow::Result<Shown> {
-    let mut queues = Vec::new();
-    for (setting, name) in QUEUES {
-        let url = operator.env.required(setting, "the address of the queue of dead letters")?;
-        queues.push((name, operator.queues.dead_letters(url)));
-    }
     match action {
-        None => look(&queues).await,
-        Some(Action::Redrive) => redrive(&queues).await,
+        None => look(operator).await,
+        Some(Action::Redrive) => redrive(operator).await,
     }
 }
 
+fn dead_letters(operator: &Operator, setting: &str) -> anyhow::Result<DeadLetters> {
+    let url = operator.env.required(setting, "the address of the queue of dead letters")?;
+    Ok(operator.queues.dead_letters(url))
+}
+
 /// Ten of each queue at most; the count is of all.
-async fn look(queues: &[(&str, DeadLetters)]) -> anyhow::Result<Shown> {
+async fn look(operator: &Operator) -> anyhow::Result<Shown> {
     let (mut counts, mut letters) = (Vec::new(), Vec::new());
-    for (name, queue) in queues {
+    for (name, setting, _) in QUEUES {
+        let queue = dead_letters(operator, setting)?;
         counts.push(vec![json!(name), json!(queue.waiting().await?)]);
         for letter in queue.look().await? {
             let sent_at = letter.sent_at.map(|at| at.rfc3339());
@@ -50,12 +54,13 @@ async fn look(queues: &[(&str, DeadLetters)]) -> anyhow::Result<Shown> {
     ]))
 }
 
-async fn redrive(queues: &[(&str, DeadLetters)]) -> anyhow::Result<Shown> {
+async fn redrive(operator: &Operator) -> anyhow::Result<Shown> {
     let mut rows = Vec::new();
-    for (name, queue) in queues {
+    for (name, setting, back) in QUEUES {
+        let queue = dead_letters(operator, setting)?;
         let waiting = queue.waiting().await?;
         if waiting > 0 {
-            queue.redrive().await?;
+            queue.redrive(operator.env.required(back, "the address of the queue they came from")?).await?;
         }
         rows.push(vec![json!(name), json!(waiting)]);
     }

@@ -51,7 +51,7 @@ impl DeadLetters {
     /// # Errors
     /// [`Error`].
     pub async fn waiting(&self) -> Result<u64, Error> {
-        let count = self.attribute(QueueAttributeName::ApproximateNumberOfMessages).await?;
+        let count = self.attribute(&self.url, QueueAttributeName::ApproximateNumberOfMessages).await?;
         count.parse().map_err(|_| Error { reason: "an unreadable count".to_owned() })
     }
 
@@ -66,18 +66,26 @@ impl DeadLetters {
         Ok(answer.messages.unwrap_or_default().into_iter().map(without_words).collect())
     }
 
-    /// Sends all of them back to the queue they came from, each as if sent anew.
+    /// Sends all of them to the queue at `url`, each as if sent anew.
+    ///
+    /// SQS would find the way back itself, but only for what its redrive policy put here: a letter that was sent here
+    /// has no source, and stops the task.
+    /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_StartMessageMoveTask.html>
     ///
     /// # Errors
     /// [`Error`]; some may have been moved all the same.
-    pub async fn redrive(&self) -> Result<(), Error> {
-        let arn = self.attribute(QueueAttributeName::QueueArn).await?;
-        let request = StartMessageMoveTaskInput::builder().source_arn(arn);
+    pub async fn redrive(&self, url: &str) -> Result<(), Error> {
+        let request = StartMessageMoveTaskInput::builder().source_arn(self.arn(&self.url).await?);
+        let request = request.destination_arn(self.arn(url).await?);
         self.service.send(request.build()).await.map(|_| ()).map_err(|error| unavailable(&error))
     }
 
-    async fn attribute(&self, name: QueueAttributeName) -> Result<String, Error> {
-        let request = GetQueueAttributesInput::builder().queue_url(&self.url).attribute_names(name.clone());
+    async fn arn(&self, url: &str) -> Result<String, Error> {
+        self.attribute(url, QueueAttributeName::QueueArn).await
+    }
+
+    async fn attribute(&self, url: &str, name: QueueAttributeName) -> Result<String, Error> {
+        let request = GetQueueAttributesInput::builder().queue_url(url).attribute_names(name.clone());
         let answer = self.service.send(request.build()).await.map_err(|error| unavailable(&error))?;
         let found = answer.attributes.and_then(|mut attributes| attributes.remove(&name));
         found.ok_or_else(|| Error { reason: format!("no attribute {name}") })

@@ -95,10 +95,13 @@ impl State {
     }
 
     /// Moves everything at once, where SQS takes its time.
+    /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_StartMessageMoveTask.html>
     fn start_message_move_task(&self, request: &Value) -> Answer {
-        let name = text(request, "SourceArn")?.rsplit(':').next().unwrap_or_default();
-        let moved = self.redrive(name).ok_or_else(|| {
-            Refusal::new("ResourceNotFoundException", "The source queue is no dead-letter queue of another queue.")
+        let name_in = |arn: &str| arn.rsplit(':').next().unwrap_or_default().to_owned();
+        let name = name_in(text(request, "SourceArn")?);
+        let to = request["DestinationArn"].as_str().map(name_in);
+        let moved = self.redrive(&name, to.as_deref()).ok_or_else(|| {
+            Refusal::new("ResourceNotFoundException", "There is no such dead-letter queue, or no such destination.")
         })?;
         Ok(json!({ "TaskHandle": format!("task-{name}-{moved}") }))
     }

@@ -155,23 +155,27 @@ impl State {
         let mut queues = self.queues();
         let Some(queue) = find(&mut queues, name) else { return Vec::new() };
         let (received, dead) = queue.receive(now, max, visibility);
-        let target = queue.settings().redrive.map(|redrive| redrive.to);
+        let (source, target) = (queue.settings().name, queue.settings().redrive.map(|redrive| redrive.to));
         if let Some(dead_letters) = target.and_then(|target| find(&mut queues, target)) {
-            dead.into_iter().for_each(|message| dead_letters.adopt(now, message));
+            dead.into_iter().for_each(|message| dead_letters.adopt(now, Some(source), message));
         }
         received
     }
 
-    /// Moves what the dead-letter queue `name` holds back to the queue it came from; how many messages.
-    fn redrive(&self, name: &str) -> Option<usize> {
+    /// Moves what the dead-letter queue `name` holds to the queue `to`. Without one, each goes back to where it came
+    /// from; SQS does not know that of a message that was sent here, which stays. `None` where there is no such queue.
+    fn redrive(&self, name: &str, to: Option<&str>) -> Option<usize> {
         let now = self.clock.now();
         let mut queues = self.queues();
-        let redrives_here = |queue: &&Queue| queue.settings().redrive.is_some_and(|redrive| redrive.to == name);
-        let source = queues.iter().find(redrives_here)?.settings().name;
-        let messages = find(&mut queues, name)?.take_all();
+        let redrives_here = |queue: &Queue| queue.settings().redrive.is_some_and(|redrive| redrive.to == name);
+        if !queues.iter().any(redrives_here) || to.is_some_and(|to| find(&mut queues, to).is_none()) {
+            return None;
+        }
+        let messages = find(&mut queues, name)?.take(to.is_some());
         let moved = messages.len();
-        let queue = find(&mut queues, source)?;
-        messages.into_iter().for_each(|message| queue.adopt(now, message));
+        for message in messages {
+            find(&mut queues, to.or(message.source)?)?.adopt(now, None, message);
+        }
         Some(moved)
     }
 }
@@ -196,4 +200,29 @@ fn settings() -> [Settings; 6] {
         queue(LIFECYCLE, 360, Some(Redrive { to: LIFECYCLE_DLQ, max_receive_count: 20 })),
         queue(LIFECYCLE_DLQ, 30, None),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn without_a_destination_only_what_a_redrive_policy_moved_finds_its_way_back() {
+        let clock = Clock::manual(Timestamp::from_seconds(1_000_000));
+        let sqs = Sqs::start(&clock, &Journal::new()).await.expect("a free port");
+        let job = |body: &str| Outgoing { body: body.to_owned(), ..Outgoing::default() };
+        sqs.send(REFRESH, job("failed too often")).expect("taken");
+        sqs.send(REFRESH_DLQ, job("sent here")).expect("taken");
+        for _ in 0..21 {
+            sqs.receive(REFRESH, 1, Some(Duration::ZERO));
+        }
+        let bodies = |name| sqs.messages(name).into_iter().map(|message| message.sent.body).collect::<Vec<_>>();
+        assert_eq!(bodies(REFRESH_DLQ), ["sent here", "failed too often"]);
+
+        assert_eq!(sqs.state.redrive(REFRESH_DLQ, None), Some(1));
+        assert_eq!((bodies(REFRESH_DLQ), bodies(REFRESH)), (vec!["sent here".into()], vec!["failed too often".into()]));
+        assert_eq!(sqs.state.redrive(REFRESH_DLQ, Some(REFRESH)), Some(1));
+        assert_eq!(bodies(REFRESH), ["failed too often", "sent here"]);
+        assert_eq!((sqs.state.redrive(REFRESH, None), sqs.state.redrive(REFRESH_DLQ, Some("none"))), (None, None));
+    }
 }

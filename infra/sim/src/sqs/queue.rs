@@ -69,6 +69,8 @@ pub struct Message {
     pub visible_at: Timestamp,
     /// The handle of the latest receive.
     pub receipt: Option<String>,
+    /// The queue whose redrive policy put it here; `None` for one that was sent here.
+    pub source: Option<&'static str>,
 }
 
 /// Why a request was refused, with SQS's error code and its text.
@@ -152,6 +154,7 @@ impl Queue {
             first_received_at: None,
             receive_count: 0,
             receipt: None,
+            source: None,
         });
         Ok((id, sequence))
     }
@@ -235,8 +238,9 @@ impl Queue {
     }
 
     /// Takes in a message that another queue gave up; a FIFO queue stamps it anew.
-    pub(super) fn adopt(&mut self, now: Timestamp, mut message: Message) {
+    pub(super) fn adopt(&mut self, now: Timestamp, source: Option<&'static str>, mut message: Message) {
         self.sequence += 1;
+        message.source = source;
         message.sequence = self.sequence;
         (message.visible_at, message.receipt, message.receive_count) = (now, None, 0);
         if self.is_fifo() {
@@ -250,9 +254,9 @@ impl Queue {
         self.messages.clear();
     }
 
-    /// Hands over every message.
-    pub(super) fn take_all(&mut self) -> Vec<Message> {
-        std::mem::take(&mut self.messages)
+    /// Hands over the messages that a redrive policy put here, or all.
+    pub(super) fn take(&mut self, all: bool) -> Vec<Message> {
+        self.messages.extract_if(.., |message| all || message.source.is_some()).collect()
     }
 
     fn expire(&mut self, now: Timestamp) {
