@@ -9,10 +9,16 @@ use nbhd::flows::connect_link::{Links, Services};
 use nbhd::tokens::{Purpose, Signer};
 use proptest::prelude::*;
 use secrecy::SecretString;
-use serde_json::Value;
+use serde_json::{Value, json};
+use uuid::Uuid;
 
 const NOW: Timestamp = Timestamp::from_seconds(1_795_000_000);
-const PURPOSES: [Purpose; 3] = [Purpose::Connect, Purpose::OauthState, Purpose::Undo];
+const PURPOSES: [Purpose; 4] = [Purpose::Connect, Purpose::OauthState, Purpose::Undo, Purpose::Billing];
+const LIFETIME: Duration = Duration::from_secs(600);
+
+fn signer() -> Signer {
+    Signer::new(&SecretString::from("k".repeat(32))).expect("long enough")
+}
 
 fn links(key: &str) -> Links {
     let env =
@@ -31,7 +37,7 @@ proptest! {
         text in any::<String>(),
         dotted in "[A-Za-z0-9_-]{0,40}(\\.[A-Za-z0-9_-]{0,60}){0,4}",
     ) {
-        let signer = Signer::new(&SecretString::from("k".repeat(32))).expect("long enough");
+        let signer = signer();
         for purpose in PURPOSES {
             prop_assert!(signer.verify::<Value>(purpose, &text, NOW).is_err());
             prop_assert!(signer.verify::<Value>(purpose, &dotted, NOW).is_err());
@@ -39,14 +45,27 @@ proptest! {
     }
 
     #[test]
+    fn a_token_opens_the_door_of_its_purpose_alone(signed in 0..PURPOSES.len(), tenant in any::<u128>()) {
+        let tenant = Uuid::from_u128(tenant).to_string();
+        let token = signer().sign(PURPOSES[signed], "jti", &json!({ "tenant": tenant }), NOW, LIFETIME);
+        for (place, purpose) in PURPOSES.into_iter().enumerate() {
+            let read = signer().verify::<Value>(purpose, &token, NOW).ok();
+            let named = read.map(|claims| claims.content["tenant"].clone());
+            prop_assert_eq!(named, (place == signed).then(|| json!(tenant)));
+        }
+    }
+
+    #[test]
     fn any_flipped_bit_is_refused(at in any::<prop::sample::Index>(), bit in 0_u32..7) {
-        let links = links("k");
-        let mut token = link(&links).into_bytes();
-        let at = at.index(token.len());
-        token[at] ^= 1 << bit;
-        // An ASCII byte with one of its lower seven bits flipped is ASCII still.
-        let token = String::from_utf8(token).expect("ASCII");
-        prop_assert!(links.read_link(&token, NOW).is_err());
+        for purpose in PURPOSES {
+            let content = json!({ "tenant": TenantId::random() });
+            let mut token = signer().sign(purpose, "jti", &content, NOW, LIFETIME).into_bytes();
+            let at = at.index(token.len());
+            token[at] ^= 1 << bit;
+            // An ASCII byte with one of its lower seven bits flipped is ASCII still.
+            let token = String::from_utf8(token).expect("ASCII");
+            prop_assert!(signer().verify::<Value>(purpose, &token, NOW).is_err(), "{purpose:?}");
+        }
     }
 
     #[test]

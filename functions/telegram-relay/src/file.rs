@@ -71,6 +71,7 @@ fn inert_type(given: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use secrecy::SecretString;
 
     fn signed() -> (MasterKey, TenantId, Timestamp, String) {
@@ -110,5 +111,36 @@ mod tests {
             assert_eq!(inert_type(given), OPAQUE, "{given}");
         }
         assert_eq!(inert_type("Image/JPEG; charset=x"), "image/jpeg");
+    }
+
+    proptest! {
+        #[test]
+        fn no_path_panics_or_leads_out_of_the_bots_files(
+            path in prop_oneof![any::<String>(), "[a-z0-9_./-]{0,30}", "([a-z.]{0,3}/){0,5}[a-z.%\\\\]{0,3}"],
+        ) {
+            let Some(path) = FilePath::parse(&path) else { return Ok(()) };
+            let clean = |name: &str| !matches!(name, "" | "." | "..");
+            prop_assert!(path.as_str().split('/').all(clean), "{path}");
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./".contains(&byte);
+            prop_assert!(path.as_str().bytes().all(plain), "{path}");
+        }
+
+        #[test]
+        fn no_text_opens_a_file_that_was_not_signed_for_the_tenant(
+            anything in any::<String>(),
+            until in any::<i64>(),
+            at in any::<prop::sample::Index>(),
+            letter in "[ -~]",
+        ) {
+            let (key, tenant, now, signed) = signed();
+            let (_, path) = signed.split_once('/').expect("a seal and a path");
+            let mut changed = signed.clone();
+            let at = at.index(changed.len());
+            changed.replace_range(at..=at, &letter);
+            for text in [&anything, &changed, &format!("{until}-{anything}/{path}"), &format!("{until}-/{path}")] {
+                prop_assert_eq!(verify(&key, tenant, text, now).is_some(), *text == signed, "{}", text);
+                prop_assert_eq!(verify(&key, TenantId::random(), text, now), None, "{}", text);
+            }
+        }
     }
 }

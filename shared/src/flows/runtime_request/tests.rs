@@ -1,4 +1,5 @@
 use axum::http::HeaderValue;
+use proptest::prelude::*;
 
 use super::*;
 use crate::clock::Timestamp;
@@ -116,4 +117,25 @@ fn a_path_is_taken_apart_with_and_without_a_trailing_slash() {
         assert_eq!(place(path), ("T", vec!["messages", "1"]));
     }
     assert_eq!(place("/"), ("", vec![]));
+}
+
+proptest! {
+    #[test]
+    fn no_path_panics_or_claims_another_tenant(
+        anything in any::<String>(),
+        mut segments in prop::collection::vec("[^/]{0,12}", 0..12),
+        place_of_ben in any::<prop::sample::Index>(),
+    ) {
+        let ben = TenantId::random().to_string();
+        segments.insert(place_of_ben.index(segments.len() + 1), ben.clone());
+        let mut headers = HeaderMap::new();
+        headers.insert(KEY_HEADER, HeaderValue::from_static("k"));
+        headers.insert(TENANT_HEADER, HeaderValue::from_str(&ben).expect("a header value"));
+        for path in [anything, segments.join("/")] {
+            let (tenant, below) = place(&path);
+            prop_assert!(below.iter().all(|segment| !segment.is_empty() && !segment.contains('/')));
+            prop_assert_eq!(tenant, path.split('/').nth(5).unwrap_or_default());
+            prop_assert_eq!(Claim::of(tenant, &headers).is_some(), tenant == ben);
+        }
+    }
 }
