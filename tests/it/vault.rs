@@ -22,8 +22,8 @@ const NAME: &str = "google-tenant-gmail";
 #[tokio::test]
 async fn what_is_set_is_read_back_with_its_version() {
     let world = World::start().await;
-    let first = world.vault().set(NAME, &"one".into()).await.expect("set");
-    let second = world.vault().set(NAME, &"two".into()).await.expect("set");
+    let first = world.vault().set(NAME, tenant(), &"one".into()).await.expect("set");
+    let second = world.vault().set(NAME, tenant(), &"two".into()).await.expect("set");
 
     let latest = world.vault().latest(NAME).await.expect("read");
     assert_eq!((latest.value.expose_secret(), latest.version), ("two", second));
@@ -32,10 +32,31 @@ async fn what_is_set_is_read_back_with_its_version() {
 }
 
 #[tokio::test]
+async fn every_version_says_whose_it_is() {
+    let world = World::start().await;
+    for value in ["one", "two"] {
+        world.vault().set(NAME, tenant(), &value.into()).await.expect("set");
+        let tags = world.azure.vault.tags(NAME);
+        assert_eq!(tags.get("nbhd_tenant"), Some(&tenant().to_string()));
+    }
+}
+
+#[tokio::test]
+async fn a_vault_that_protects_from_purging_says_when_it_purges_by_itself() {
+    let world = World::start().await;
+    world.azure.vault.protects_from_purge();
+    world.vault().set(NAME, tenant(), &"one".into()).await.expect("set");
+    world.vault().delete(NAME).await.expect("deleted");
+    assert!(matches!(world.vault().purge(NAME).await, Err(Error::Refused { status: 403, .. })));
+    let at = world.vault().scheduled_purge(NAME).await.expect("told");
+    assert_eq!(at, Some(world.clock.now() + Duration::from_secs(90 * 24 * 3600)));
+}
+
+#[tokio::test]
 async fn a_process_signs_in_once() {
     let world = World::start().await;
     for _ in 0..3 {
-        world.vault().set(NAME, &"value".into()).await.expect("set");
+        world.vault().set(NAME, tenant(), &"value".into()).await.expect("set");
     }
     assert_eq!(world.journal.of(ENTRA).len(), 1);
     // The first request is bare and asks for the challenge.
@@ -51,8 +72,8 @@ async fn a_name_never_written_is_not_found() {
 #[tokio::test]
 async fn a_disabled_version_is_refused_and_the_latest_is_not() {
     let world = World::start().await;
-    let first = world.vault().set(NAME, &"one".into()).await.expect("set");
-    world.vault().set(NAME, &"two".into()).await.expect("set");
+    let first = world.vault().set(NAME, tenant(), &"one".into()).await.expect("set");
+    world.vault().set(NAME, tenant(), &"two".into()).await.expect("set");
     world.vault().disable(NAME, &first).await.expect("disabled");
 
     let refused = world.vault().version(NAME, &first).await;
@@ -63,7 +84,7 @@ async fn a_disabled_version_is_refused_and_the_latest_is_not() {
 #[tokio::test]
 async fn no_version_is_never_the_latest() {
     let world = World::start().await;
-    world.vault().set(NAME, &"one".into()).await.expect("set");
+    world.vault().set(NAME, tenant(), &"one".into()).await.expect("set");
     assert!(matches!(world.vault().version(NAME, "").await, Err(Error::NotFound)));
     assert!(matches!(world.vault().disable(NAME, "").await, Err(Error::NotFound)));
     assert!(world.vault().latest(NAME).await.is_ok());
@@ -72,7 +93,7 @@ async fn no_version_is_never_the_latest() {
 #[tokio::test]
 async fn a_deleted_secret_is_not_found_and_then_purged() {
     let world = World::start().await;
-    world.vault().set(NAME, &"value".into()).await.expect("set");
+    world.vault().set(NAME, tenant(), &"value".into()).await.expect("set");
     world.vault().delete(NAME).await.expect("deleted");
     assert!(matches!(world.vault().latest(NAME).await, Err(Error::NotFound)));
     assert!(world.azure.vault.is_soft_deleted(NAME));
@@ -84,7 +105,7 @@ async fn a_deleted_secret_is_not_found_and_then_purged() {
 #[tokio::test]
 async fn deleting_and_purging_twice_is_done_as_well() {
     let world = World::start().await;
-    world.vault().set(NAME, &"value".into()).await.expect("set");
+    world.vault().set(NAME, tenant(), &"value".into()).await.expect("set");
     for _ in 0..2 {
         world.vault().delete(NAME).await.expect("deleted");
         world.vault().purge(NAME).await.expect("purged");
@@ -94,7 +115,7 @@ async fn deleting_and_purging_twice_is_done_as_well() {
 #[tokio::test]
 async fn a_purge_waits_for_the_deletion_to_end() {
     let world = World::start().await;
-    world.vault().set(NAME, &"value".into()).await.expect("set");
+    world.vault().set(NAME, tenant(), &"value".into()).await.expect("set");
     world.azure.vault.settles_slowly(1);
     world.vault().delete(NAME).await.expect("deleted");
     let early = world.vault().purge(NAME).await;
@@ -106,11 +127,11 @@ async fn a_purge_waits_for_the_deletion_to_end() {
 async fn setting_a_deleted_name_recovers_it_however_long_that_takes() {
     for requests_to_settle in [0, 1, 3] {
         let world = World::start().await;
-        world.vault().set(NAME, &"one".into()).await.expect("set");
+        world.vault().set(NAME, tenant(), &"one".into()).await.expect("set");
         world.azure.vault.settles_slowly(requests_to_settle);
         world.vault().delete(NAME).await.expect("deleted");
 
-        world.vault().set(NAME, &"two".into()).await.expect("set");
+        world.vault().set(NAME, tenant(), &"two".into()).await.expect("set");
         assert_eq!(world.azure.vault.value(NAME).as_deref(), Some("two"), "settling for {requests_to_settle}");
     }
 }
@@ -118,17 +139,17 @@ async fn setting_a_deleted_name_recovers_it_however_long_that_takes() {
 #[tokio::test]
 async fn a_name_that_never_settles_is_given_up() {
     let world = World::start().await;
-    world.vault().set(NAME, &"one".into()).await.expect("set");
+    world.vault().set(NAME, tenant(), &"one".into()).await.expect("set");
     world.azure.vault.settles_slowly(100);
     world.vault().delete(NAME).await.expect("deleted");
-    let given_up = world.vault().set(NAME, &"two".into()).await;
+    let given_up = world.vault().set(NAME, tenant(), &"two".into()).await;
     assert!(matches!(given_up, Err(Error::Refused { status: 409, .. })));
 }
 
 #[tokio::test]
 async fn a_throttled_vault_says_for_how_long_and_is_asked_once() {
     let world = World::start().await;
-    world.vault().set(NAME, &"value".into()).await.expect("set");
+    world.vault().set(NAME, tenant(), &"value".into()).await.expect("set");
     world.journal.clear();
     world.azure.vault.fail_next(Operation::Get, Failure::Throttled(7));
     let throttled = world.vault().latest(NAME).await;
@@ -139,7 +160,7 @@ async fn a_throttled_vault_says_for_how_long_and_is_asked_once() {
 #[tokio::test]
 async fn a_vault_that_is_down_is_never_a_missing_secret() {
     let world = World::start().await;
-    world.vault().set(NAME, &"value".into()).await.expect("set");
+    world.vault().set(NAME, tenant(), &"value".into()).await.expect("set");
     for (failure, is_expected) in [
         (Failure::Status(StatusCode::INTERNAL_SERVER_ERROR), is_failed as fn(&Error) -> bool),
         (Failure::Status(StatusCode::SERVICE_UNAVAILABLE), is_failed),
@@ -193,7 +214,7 @@ async fn a_vault_that_throttles_is_left_alone_for_as_long_as_it_asks_and_no_othe
     let simulators = [&world.azure.vault, &world.azure.others[0]];
     let throttling = simulators.into_iter().find(|vault| vault.base_url() == asked.address()).expect("two");
     throttling.fail_next(Operation::Set, Failure::Throttled(9));
-    asked.set(NAME, &"value".into()).await.expect_err("throttled");
+    asked.set(NAME, tenant, &"value".into()).await.expect_err("throttled");
 
     world.journal.clear();
     world.clock.advance(Duration::from_secs(4));
@@ -202,9 +223,9 @@ async fn a_vault_that_throttles_is_left_alone_for_as_long_as_it_asks_and_no_othe
     assert!(matches!(error, Error::RateLimited { retry_after } if retry_after == five));
     assert!(world.journal.of(KEY_VAULT).is_empty(), "it is not asked");
     let other = vaults.recorded(Some(other)).expect("configured");
-    other.set(NAME, &"value".into()).await.expect("set");
+    other.set(NAME, tenant, &"value".into()).await.expect("set");
     world.clock.advance(Duration::from_secs(5));
-    asked.set(NAME, &"value".into()).await.expect("it has rested");
+    asked.set(NAME, tenant, &"value".into()).await.expect("it has rested");
 }
 
 #[tokio::test]
@@ -242,7 +263,7 @@ async fn no_error_carries_the_secret() {
         for operation in [Operation::Get, Operation::Set] {
             world.azure.vault.fail_next(operation, failure);
         }
-        let errors = [world.vault().latest(NAME).await.err(), world.vault().set(NAME, &secret).await.err()];
+        let errors = [world.vault().latest(NAME).await.err(), world.vault().set(NAME, tenant(), &secret).await.err()];
         assert!(!format!("{errors:?}").contains("do-not-tell"));
     }
 }
@@ -252,13 +273,13 @@ async fn every_request_and_every_answer_is_as_microsoft_describes_it() {
     let Some(contracts) = contracts::dir() else { return };
     let contract = Contract::read(&contracts).expect("the description");
     let world = World::start().await;
-    let first = world.vault().set(NAME, &"one".into()).await.expect("set");
-    world.vault().set(NAME, &"two".into()).await.expect("set");
+    let first = world.vault().set(NAME, tenant(), &"one".into()).await.expect("set");
+    world.vault().set(NAME, tenant(), &"two".into()).await.expect("set");
     world.vault().disable(NAME, &first).await.expect("disabled");
     let _ = world.vault().version(NAME, &first).await.expect_err("disabled");
     world.vault().latest(NAME).await.expect("read");
     world.vault().delete(NAME).await.expect("deleted");
-    world.vault().set(NAME, &"three".into()).await.expect("recovered and set");
+    world.vault().set(NAME, tenant(), &"three".into()).await.expect("recovered and set");
     world.azure.vault.fail_next(Operation::Get, Failure::Throttled(1));
     let _ = world.vault().latest(NAME).await.expect_err("throttled");
     world.clock.advance(Duration::from_secs(1));
@@ -276,7 +297,7 @@ async fn the_description_catches_a_departure() {
     let Some(contracts) = contracts::dir() else { return };
     let contract = Contract::read(&contracts).expect("the description");
     let world = World::start().await;
-    world.vault().set(NAME, &"one".into()).await.expect("set");
+    world.vault().set(NAME, tenant(), &"one".into()).await.expect("set");
     let kept = world.journal.of(KEY_VAULT).pop().expect("the set");
     assert_eq!(contract.departures(&kept), Vec::<String>::new());
 
@@ -290,6 +311,10 @@ async fn the_description_catches_a_departure() {
     for entry in changed {
         assert_eq!(contract.departures(&entry).len(), 1, "{entry:?}");
     }
+}
+
+fn tenant() -> TenantId {
+    uuid::Uuid::from_u128(7).into()
 }
 
 fn is_failed(error: &Error) -> bool {

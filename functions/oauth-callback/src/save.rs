@@ -166,7 +166,7 @@ async fn write_secrets(
             let held = rows.iter().find(|row| row.provider == *provider);
             let vault = held.and_then(|row| app.vaults.recorded(row.vault.as_deref()));
             let vault = vault.unwrap_or_else(|| app.vaults.choose(tenant));
-            let id = vault.set(&name, &value).await?;
+            let id = vault.set(&name, tenant, &value).await?;
             written.push(Version { vault: Some(vault.address().to_owned()), name, id });
         }
         Ok::<_, providers::Error>(written)

@@ -3,7 +3,7 @@
 //! It accepts Entra's tokens only, refuses what the vault refuses, and can be told to fail.
 //! See <https://learn.microsoft.com/rest/api/keyvault/secrets/operation-groups>.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::http::StatusCode;
@@ -120,6 +120,17 @@ impl KeyVault {
     /// From now on a deletion or a recovery is in progress for the next `requests` that name the secret.
     pub fn settles_slowly(&self, requests: u32) {
         self.inner.lock().secrets.slowness = requests;
+    }
+
+    /// From now on nothing is purged before its retention ends.
+    pub fn protects_from_purge(&self) {
+        self.inner.lock().secrets.is_protected = true;
+    }
+
+    /// The tags of the latest version of a secret that is not deleted.
+    pub fn tags(&self, name: &str) -> BTreeMap<String, String> {
+        let state = self.inner.lock();
+        state.secrets.live(name).and_then(|secret| secret.versions.last()).map(state::Version::tags).unwrap_or_default()
     }
 
     /// The latest value of a secret that is not deleted, as its owner would see it in the portal.

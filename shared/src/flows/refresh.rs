@@ -238,7 +238,7 @@ impl Refresher {
             account: start.stored.account.clone().or_else(|| leased.account.clone()),
         };
         let used_at = if by == By::Caller { Some(now) } else { leased.used_at };
-        let secret_version = match vault.set(&leased.secret_name, &fresh.to_secret()).await {
+        let secret_version = match vault.set(&leased.secret_name, leased.tenant_id, &fresh.to_secret()).await {
             Ok(version) => version,
             Err(error) => {
                 tracing::warn!(tenant_id = %leased.tenant_id, error = %error, "fresh tokens could not be stored");

@@ -29,7 +29,7 @@ pub(crate) async fn write<'a>(job: &Job<'a>, generation: u32, limit_cents: u32) 
             let made = job.app.gateway.create(&name, limit_cents).await?;
             let model = ModelKey { key: made.key, hash: made.hash };
             let bundle = Bundle::new(&job.app.key, job.app.bot.id(), tenant.tenant_id, generation, model)?;
-            let version = job.vault()?.set(&job.names.secret, &bundle.to_secret()).await?;
+            let version = job.vault()?.set(&job.names.secret, tenant.tenant_id, &bundle.to_secret()).await?;
             (keys(&bundle, version, limit_cents, false), "made")
         }
     };

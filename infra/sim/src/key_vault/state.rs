@@ -19,6 +19,8 @@ pub(super) struct Secrets {
     by_name: BTreeMap<String, Secret>,
     /// For how many requests a deletion or recovery stays in progress.
     pub(super) slowness: u32,
+    /// Whether purge protection is enabled.
+    pub(super) is_protected: bool,
 }
 
 #[derive(Debug, Default)]
@@ -79,6 +81,14 @@ const NOT_FOUND: Refusal = Refusal {
     code: "SecretNotFound",
     inner: None,
     message: "A secret with this name or version was not found in this key vault.",
+};
+
+/// <https://learn.microsoft.com/azure/key-vault/general/soft-delete-overview#purge-protection>
+const PURGE_PROTECTED: Refusal = Refusal {
+    status: StatusCode::FORBIDDEN,
+    code: "Forbidden",
+    inner: None,
+    message: "Operation \"purge\" is not allowed because purge protection is enabled for this vault.",
 };
 
 pub(super) const fn bad_parameter(message: &'static str) -> Refusal {
@@ -175,6 +185,9 @@ impl Secrets {
     pub(super) fn purge(&mut self, name: &str) -> Result<(), Refusal> {
         self.settle(name)?;
         self.deleted(name).ok_or(NOT_FOUND)?;
+        if self.is_protected {
+            return Err(PURGE_PROTECTED);
+        }
         self.by_name.remove(name);
         Ok(())
     }
@@ -261,6 +274,10 @@ impl Version {
         self.rest.exp = attributes.exp.or(self.rest.exp);
         self.rest.tags = given.tags.or_else(|| self.rest.tags.take());
         self.rest.content_type = given.content_type.or_else(|| self.rest.content_type.take());
+    }
+
+    pub(super) fn tags(&self) -> BTreeMap<String, String> {
+        self.rest.tags.clone().unwrap_or_default()
     }
 
     /// `SecretBundle` without its value.

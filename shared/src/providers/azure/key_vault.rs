@@ -3,6 +3,7 @@
 //! [`Error::NotFound`] is the vault's own word that there is no such secret; every other error says nothing about the
 //! secret, only that the vault cannot serve now.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -22,10 +23,14 @@ use tokio::sync::Semaphore;
 use super::super::Error;
 use crate::clock::{Clock, Timestamp, Waiter};
 use crate::config::ConfigError;
+use crate::domain::ids::TenantId;
 
 const API_VERSION: &str = "7.6";
 
-/// The longest one operation takes, sign-in included.
+/// The tag that says whose a secret is, as on every resource of a tenant.
+const TENANT_TAG: &str = "nbhd_tenant";
+
+/// The longest one operation takes, sign-in and the wait for its turn included.
 const TIMEOUT: Duration = Duration::from_secs(8);
 
 /// A deletion or recovery takes the vault a few seconds, in which the name cannot be written.
@@ -124,13 +129,13 @@ impl Vault {
         self.get(name, Some(version.to_owned())).await
     }
 
-    /// Writes a new version, and returns which. A name that is softly deleted is recovered first.
+    /// Writes a new version of a secret of `tenant`, and returns which. A name that is softly deleted is recovered first.
     ///
     /// # Errors
     /// The vault cannot serve now; whether the version was written is then unknown.
-    pub async fn set(&self, name: &str, value: &SecretString) -> Result<String, Error> {
+    pub async fn set(&self, name: &str, tenant: TenantId, value: &SecretString) -> Result<String, Error> {
         for _ in 0..SETTLING_POLLS {
-            match self.put(name, value).await {
+            match self.put(name, tenant, value).await {
                 Err(Error::Refused { status: 409, reason }) if reason == IS_DELETED => {
                     self.call(self.secrets.recover_deleted_secret(name, None)).await?;
                 }
@@ -178,20 +183,22 @@ impl Vault {
     async fn call<T>(&self, operation: impl Future<Output = azure_core::Result<T>>) -> Result<T, Error> {
         // Boxed: the SDK's futures are kilobytes, and callers hold several.
         let operation = Box::pin(operation);
-        // Never closed, so there always is a permit in the end.
-        let _permit = self.permits.acquire().await;
-        if let Some(rest) = self.rest(self.clock.now()) {
-            return Err(Error::RateLimited { retry_after: Some(rest) });
-        }
-        let answer = match tokio::time::timeout(TIMEOUT, operation).await {
-            Ok(answer) => answer.map_err(|error| super::error(&error)),
-            Err(_) => Err(Error::Unreachable { timed_out: true, reason: "too slow".to_owned() }),
+        let in_turn = async {
+            // Never closed, so there always is a permit in the end.
+            let _permit = self.permits.acquire().await;
+            if let Some(rest) = self.rest(self.clock.now()) {
+                return Err(Error::RateLimited { retry_after: Some(rest) });
+            }
+            let answer = operation.await.map_err(|error| super::error(&error));
+            if let Err(Error::RateLimited { retry_after }) = &answer {
+                let rest = retry_after.unwrap_or(SHORTEST_REST).clamp(SHORTEST_REST, LONGEST_REST);
+                // Of several answers at once the longest rest counts.
+                self.rests_until.fetch_max((self.clock.now() + rest).millis(), Ordering::Relaxed);
+            }
+            answer
         };
-        if let Err(Error::RateLimited { retry_after }) = &answer {
-            let rest = retry_after.unwrap_or(SHORTEST_REST).clamp(SHORTEST_REST, LONGEST_REST);
-            self.rests_until.store((self.clock.now() + rest).millis(), Ordering::Relaxed);
-        }
-        answer
+        let too_slow = || Err(Error::Unreachable { timed_out: true, reason: "too slow".to_owned() });
+        tokio::time::timeout(TIMEOUT, in_turn).await.unwrap_or_else(|_| too_slow())
     }
 
     /// When the vault destroys what is softly deleted; `None` when nothing is.
@@ -216,10 +223,11 @@ impl Vault {
         read(self.call(self.secrets.get_secret(name, Some(options))).await?)
     }
 
-    async fn put(&self, name: &str, value: &SecretString) -> Result<String, Error> {
+    async fn put(&self, name: &str, tenant: TenantId, value: &SecretString) -> Result<String, Error> {
         let parameters = SetSecretParameters {
             value: Some(value.expose_secret().to_owned()),
             content_type: Some("application/json".to_owned()),
+            tags: Some(HashMap::from([(TENANT_TAG.to_owned(), tenant.to_string())])),
             ..SetSecretParameters::default()
         };
         let body = parameters.try_into().map_err(|error| super::error(&error))?;
@@ -229,10 +237,15 @@ impl Vault {
 
 /// Whether the vault's word is that a version holds nothing to read: there is none, or it was disabled.
 pub fn is_unreadable(error: &Error) -> bool {
+    matches!(error, Error::NotFound) || is_disabled(error)
+}
+
+/// Whether the vault's word is that a version was disabled.
+pub fn is_disabled(error: &Error) -> bool {
     match error {
-        Error::NotFound => true,
         Error::Refused { status: 403, reason } => reason == IS_DISABLED,
-        Error::Refused { .. }
+        Error::NotFound
+        | Error::Refused { .. }
         | Error::Unreachable { .. }
         | Error::RateLimited { .. }
         | Error::Unauthorized
