@@ -1,7 +1,10 @@
 //! Ending a connection: at once in the row, and by a job at Google and in the vault.
 
+use std::time::Duration;
+
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use nbhd::domain::integration::{Provider, Status};
+use nbhd::domain::tenant::{Lifecycle, Tenant};
 use nbhd::flows::{disconnect, lease};
 use nbhd::queue::{Queues, RefreshJob};
 use nbhd_sim::google::{Endpoint, Failure};
@@ -207,6 +210,50 @@ async fn a_deletion_in_progress_is_purged_when_the_job_comes_up_again() {
     world.azure.vault.settles_slowly(1);
     assert_eq!(job(&world).await, FAILED);
     assert!(world.azure.vault.is_soft_deleted(&world.secret_name()));
+    assert_eq!(job(&world).await, DONE);
+    assert_is_disconnected(&world).await;
+}
+
+#[tokio::test]
+async fn a_vault_that_protects_from_purging_is_taken_at_its_word() {
+    let world = World::connected().await;
+    world.azure.vault.protects_from_purge();
+    request(&world).await;
+    assert_eq!(job(&world).await, DONE);
+    let row = world.row().await;
+    assert!(row.is_removed() && world.google.granted(ADA).is_empty());
+    assert_eq!(row.purged_by, Some(world.clock.now() + Duration::from_secs(90 * 24 * 3600)));
+    assert!(world.azure.vault.is_soft_deleted(&world.secret_name()));
+
+    let connected = world.connects(Provider::GoogleCalendar, ADA).await;
+    assert_eq!(connected.purged_by, None);
+}
+
+#[tokio::test]
+async fn tokens_that_no_row_speaks_of_are_removed_with_their_tenant_alone() {
+    let world = World::connected().await;
+    let secret = world.azure.vault.value(&world.secret_name()).expect("a secret");
+    let other = World::start().await;
+    other.google.has_consented(ADA, &[Provider::Gmail.scope()]);
+    other.azure.vault.put(&other.secret_name(), &secret);
+    assert_eq!(job(&other).await, LEFT_ALONE, "a connect may be at it");
+    assert!(other.azure.vault.value(&other.secret_name()).is_some());
+
+    let tenant = other.store.tenant(other.tenant).await.expect("a table").expect("a tenant");
+    let removed = Tenant { lifecycle: Lifecycle::Deprovisioning, ..tenant.clone() };
+    other.store.save_tenant(&removed, Some(tenant.version)).await.expect("nobody else writes");
+    assert_eq!(job(&other).await, DONE);
+    assert!(other.azure.vault.names().is_empty() && other.row().await.is_removed());
+    assert_eq!(other.google.calls(Endpoint::Revoke), 1);
+    assert_eq!(job(&other).await, DONE, "as often as it comes");
+}
+
+#[tokio::test]
+async fn a_latest_version_that_was_taken_back_does_not_keep_the_grant_alive() {
+    let world = World::connected().await;
+    let late = world.azure.vault.put(&world.secret_name(), "{}");
+    world.azure.vault.disables(&world.secret_name(), &late);
+    request(&world).await;
     assert_eq!(job(&world).await, DONE);
     assert_is_disconnected(&world).await;
 }

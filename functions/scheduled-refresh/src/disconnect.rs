@@ -1,5 +1,6 @@
 //! Removes the tokens of a revoked connection: at Google if nothing else needs the grant, and in the vault.
 
+use nbhd::clock::Timestamp;
 use nbhd::domain::ids::TenantId;
 use nbhd::domain::integration::{Integration, Provider, Status};
 use nbhd::flows::lease;
@@ -51,15 +52,23 @@ pub(crate) enum Error {
 /// Does the job under the connection's lease, which keeps out a refresh and a reconnect: both would write the very
 /// secret that is deleted here.
 pub(crate) async fn run(app: &App, tenant: TenantId, provider: Provider) -> Result<Outcome, Error> {
-    let Some(row) = app.store.integration(tenant, provider).await? else { return Ok(Outcome::LeftAlone) };
+    let row = match app.store.integration(tenant, provider).await? {
+        Some(row) => row,
+        None => match without_a_row(app, tenant, provider).await? {
+            Some(row) => row,
+            None => return Ok(Outcome::LeftAlone),
+        },
+    };
     if row.status != Status::Revoked {
         return Ok(Outcome::LeftAlone);
     }
     let Some(leased) = lease::try_take(&app.store, &row, app.clock.now()).await? else { return Ok(Outcome::Leased) };
     let removed = remove(app, &leased).await;
     let released = match &removed {
-        Ok(()) => Integration {
+        Ok(purged_by) => Integration {
             secret_version: String::new(),
+            superseded: Vec::new(),
+            purged_by: *purged_by,
             expires_at: None,
             lease_until: None,
             due: None,
@@ -74,8 +83,26 @@ pub(crate) async fn run(app: &App, tenant: TenantId, provider: Provider) -> Resu
     Ok(Outcome::Disconnected)
 }
 
-/// Google first: once the secret is gone, nothing is left to end the grant with.
-async fn remove(app: &App, row: &Integration) -> Result<(), Error> {
+/// A first connect that is killed between vault and row leaves tokens that no row speaks of. Once their tenant is being
+/// removed nobody comes for them any more, so that the job takes the row's place, and with it the lease, and finds the
+/// secret by its name. Before that the next connect finds it.
+async fn without_a_row(app: &App, tenant: TenantId, provider: Provider) -> Result<Option<Integration>, Error> {
+    let is_being_removed = app.store.tenant(tenant).await?.is_some_and(|tenant| !tenant.may_connect());
+    if !is_being_removed {
+        return Ok(None);
+    }
+    let row = Integration {
+        status: Status::Revoked,
+        vault: Some(app.refresher.vaults().choose(tenant).address().to_owned()),
+        used_at: None,
+        ..Integration::new(tenant, provider, app.clock.now())
+    };
+    Ok(Some(app.store.save_integration(&row, None).await?))
+}
+
+/// Google first: once the secret is gone, nothing is left to end the grant with. Returns when the vault destroys it,
+/// where it does not let us.
+async fn remove(app: &App, row: &Integration) -> Result<Option<Timestamp>, Error> {
     if let Some(token) = what_opens_the_grant(app, row).await?
         && !is_needed_elsewhere(app, row).await?
     {
@@ -83,7 +110,16 @@ async fn remove(app: &App, row: &Integration) -> Result<(), Error> {
     }
     let vault = vault(app, row)?;
     vault.delete(&row.secret_name).await.map_err(Error::Vault)?;
-    vault.purge(&row.secret_name).await.map_err(Error::Vault)
+    match vault.purge(&row.secret_name).await {
+        Ok(()) => Ok(None),
+        // The vault is protected from purging, or from us: what it keeps is unreadable, and ends by itself.
+        Err(providers::Error::Refused { status: 403, reason }) => {
+            let date = vault.scheduled_purge(&row.secret_name).await.map_err(Error::Vault)?;
+            let refused = || Error::Vault(providers::Error::Refused { status: 403, reason });
+            date.map(Some).ok_or_else(refused)
+        }
+        Err(error) => Err(Error::Vault(error)),
+    }
 }
 
 fn vault<'a>(app: &'a App, row: &Integration) -> Result<&'a Vault, Error> {
@@ -92,7 +128,13 @@ fn vault<'a>(app: &'a App, row: &Integration) -> Result<&'a Vault, Error> {
 
 /// A token of the connection; none when an earlier run deleted the secret, and so had ended the grant before.
 async fn what_opens_the_grant(app: &App, row: &Integration) -> Result<Option<SecretString>, Error> {
-    match vault(app, row)?.latest(&row.secret_name).await {
+    let vault = vault(app, row)?;
+    let read = match vault.latest(&row.secret_name).await {
+        // It was taken back by whoever wrote it too late: the row's own is the latest that counts.
+        Err(error) if key_vault::is_disabled(&error) => vault.version(&row.secret_name, &row.secret_version).await,
+        read => read,
+    };
+    match read {
         Ok(secret) => {
             let tokens = Readable::read(&secret.value);
             Ok(tokens.refresh_token.or(tokens.access_token))
@@ -107,18 +149,11 @@ async fn what_opens_the_grant(app: &App, row: &Integration) -> Result<Option<Sec
 async fn is_needed_elsewhere(app: &App, row: &Integration) -> Result<bool, Error> {
     for provider in Provider::ALL.into_iter().filter(|provider| *provider != row.provider) {
         let other = app.store.integration(row.tenant_id, provider).await?;
-        if other.is_some_and(|other| other.status == Status::Active && may_share_account(&other, row)) {
+        if other.is_some_and(|other| other.status == Status::Active && other.may_share_account(row)) {
             return Ok(true);
         }
     }
     Ok(false)
-}
-
-pub(crate) fn may_share_account(one: &Integration, other: &Integration) -> bool {
-    match (&one.account, &other.account) {
-        (Some(one), Some(other)) => one.eq_ignore_ascii_case(other),
-        (None, _) | (_, None) => true,
-    }
 }
 
 /// Google's refusal is its final word: there is nothing to end. Anything else is no word, and the job comes up again.

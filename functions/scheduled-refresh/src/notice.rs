@@ -19,7 +19,6 @@ use nbhd::store;
 use nbhd::telemetry::metric;
 use serde_json::{Value, json};
 
-use crate::disconnect::may_share_account;
 use crate::{App, Report};
 
 /// Tells the person of `tenant` what ended, in one message.
@@ -60,7 +59,7 @@ async fn ask_about_others(app: &App, rows: &[Integration]) -> Report {
     let mut report = Report::default();
     let ended = untold(rows, app.clock.now());
     let is_doubtful =
-        |row: &&Integration| row.status == Status::Active && ended.iter().any(|ended| may_share_account(ended, row));
+        |row: &&Integration| row.status == Status::Active && ended.iter().any(|ended| ended.may_share_account(row));
     for row in rows.iter().filter(is_doubtful) {
         match app.refresher.refresh(row, None, By::Schedule).await {
             Ok(Refreshed::Token { .. }) => report.refreshed += 1,

@@ -80,6 +80,9 @@ impl FromStr for Provider {
     }
 }
 
+/// So many superseded versions are remembered of a connection: a row stays small whatever the vault does.
+const MOST_SUPERSEDED: usize = 4;
+
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -116,6 +119,12 @@ pub struct Integration {
     pub secret_name: String,
     /// The version of that secret this row speaks of.
     pub secret_version: String,
+    /// Superseded versions that may still be readable, oldest first: the next one to write its secret disables them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub superseded: Vec<String>,
+    /// When the vault destroys its secret for good, where it does not let us: known once the connection is removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purged_by: Option<Timestamp>,
     /// Refreshes that failed in a row, none of them finally.
     #[serde(default)]
     pub failures: u32,
@@ -150,6 +159,8 @@ impl Integration {
             vault: None,
             secret_name: Self::secret_name(tenant_id, provider),
             secret_version: String::new(),
+            superseded: Vec::new(),
+            purged_by: None,
             failures: 0,
             failure: None,
             used_at: Some(now),
@@ -175,6 +186,23 @@ impl Integration {
         self.status == Status::Revoked && self.secret_version.is_empty()
     }
 
+    /// Whether both may be connected to one Google account: an account we do not know may be any.
+    pub fn may_share_account(&self, other: &Self) -> bool {
+        match (&self.account, &other.account) {
+            (Some(one), Some(other)) => one.eq_ignore_ascii_case(other),
+            (None, _) | (_, None) => true,
+        }
+    }
+
+    /// The row that remembers `versions` as superseded; of many, the latest few.
+    #[must_use]
+    pub fn superseding(mut self, mut versions: Vec<String>) -> Self {
+        versions.retain(|version| !version.is_empty() && *version != self.secret_version);
+        versions.drain(..versions.len().saturating_sub(MOST_SUPERSEDED));
+        self.superseded = versions;
+        self
+    }
+
     /// Whether another worker is refreshing it now.
     pub fn is_leased(&self, now: Timestamp) -> bool {
         self.lease_until.is_some_and(|until| until > now)
@@ -191,6 +219,16 @@ mod tests {
             assert_eq!(provider.as_str().parse(), Ok(provider));
             assert_eq!(serde_json::to_value(provider).expect("serializable"), provider.as_str());
         }
+    }
+
+    #[test]
+    fn superseded_versions_are_the_latest_few_and_never_the_rows_own() {
+        let row = Integration {
+            secret_version: "6".to_owned(),
+            ..Integration::new(TenantId::random(), Provider::Gmail, Timestamp::from_seconds(0))
+        };
+        let row = row.superseding(["", "1", "2", "3", "4", "5", "6"].map(str::to_owned).into());
+        assert_eq!(row.superseded, ["2", "3", "4", "5"]);
     }
 
     #[test]
