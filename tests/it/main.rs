@@ -38,6 +38,7 @@ mod reconcile;
 mod reconcile_change;
 mod reconcile_kill;
 mod reconcile_world;
+mod reconnect;
 mod refresh_failures;
 mod refresh_history;
 mod refresh_notice;

@@ -100,12 +100,13 @@ async fn a_tenant_that_changes_meanwhile_is_connected_as_it_is_then() {
 }
 
 #[tokio::test]
-async fn a_tenant_that_is_removed_meanwhile_is_not_connected_and_keeps_no_tokens() {
+async fn a_tenant_that_is_removed_meanwhile_is_not_connected_and_has_its_tokens_removed() {
     let world = World::start().await;
     let page = connect_while(&world, |tenant| Tenant { lifecycle: Lifecycle::Deprovisioning, ..tenant }).await;
     assert_eq!(page, (StatusCode::BAD_REQUEST, "invalid_state".to_owned()));
     assert!(world.row(world.ada, Provider::Gmail).await.is_none());
-    assert!(world.secret(Provider::Gmail).is_none() && world.secret(Provider::GoogleCalendar).is_none());
+    let removed = world.sqs.messages("refresh").into_iter().map(|job| job.sent.body).collect::<String>();
+    assert!(Provider::ALL.iter().all(|provider| removed.contains(provider.as_str())), "a job each takes them away");
 }
 
 #[tokio::test]

@@ -102,7 +102,7 @@ async fn establish(app: &App, arrival: &Arrival, view: View, now: Timestamp) -> 
         granted,
         account: account.clone(),
     };
-    let consent = Consent { jti: &arrival.state.jti, providers, token, time_zone, at: now };
+    let consent = Consent { google: &arrival.google, jti: &arrival.state.jti, providers, token, time_zone, at: now };
     save::save(app, &consent, view).await?;
     Ok(Connected { providers: consent.providers, account, at: now })
 }

@@ -8,6 +8,7 @@ mod connect;
 mod ending;
 mod result;
 mod save;
+mod tidy;
 mod undo;
 
 use std::sync::Arc;

@@ -10,26 +10,30 @@ use nbhd::domain::tenant::{Tenant, TimeZone};
 use nbhd::flows::lease;
 use nbhd::flows::stored_token::StoredToken;
 use nbhd::providers;
+use nbhd::providers::google::oauth;
+use nbhd::queue::RefreshJob;
 use nbhd::store::{self, Connections};
 
 use crate::App;
 use crate::connect::Outcome;
 use crate::ending::Failure;
+use crate::tidy;
 
 /// The vault may have to recover a deleted name first; the page is due within API Gateway's 30 s all the same.
 const VAULT_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Tidying up must not keep a person waiting.
-const TIDY_PATIENCE: Duration = Duration::from_secs(2);
-
 /// Another request may change a row between our read and our write, but not this often in a row.
-const ATTEMPTS: usize = 3;
+const ATTEMPTS: usize = 4;
+
+/// How many looks a refresh is given to finish: 3 s, more than it takes unless its worker is dead.
+const REFRESH_POLLS: u32 = 12;
 
 /// What was read of a tenant.
 pub(crate) type View = (Tenant, Vec<Integration>);
 
 /// What a person's consent gave.
 pub(crate) struct Consent<'a> {
+    pub(crate) google: &'a oauth::Client,
     pub(crate) jti: &'a str,
     pub(crate) providers: Vec<Provider>,
     pub(crate) token: StoredToken,
@@ -39,68 +43,117 @@ pub(crate) struct Consent<'a> {
 }
 
 /// A version of a vault secret.
-struct Version {
-    vault: Option<String>,
-    name: String,
-    id: String,
+pub(crate) struct Version {
+    pub(crate) provider: Provider,
+    pub(crate) vault: Option<String>,
+    pub(crate) name: String,
+    pub(crate) id: String,
 }
 
-/// Vault, then rows: a row never speaks of a secret that is not there. Whoever changes a row meanwhile (such as a
-/// disconnect job, which deletes the secret) sends us through both again.
+/// What one consent has done so far, attempt after attempt.
+#[derive(Default)]
+struct Progress {
+    /// The leases we hold, each with its end.
+    leases: Vec<(Provider, Timestamp)>,
+    /// Versions that we wrote and no row came to name.
+    lost: Vec<Version>,
+}
+
+/// Lease, vault, then rows: a row never speaks of a secret that is not there, and nobody else writes that secret
+/// meanwhile. Whoever changes a row all the same sends us through all of it again.
 pub(crate) async fn save(app: &App, consent: &Consent<'_>, view: View) -> Result<(), Failure> {
     let tenant_id = view.0.tenant_id;
+    let mut progress = Progress::default();
+    let saved = attempt(app, consent, view, &mut progress).await;
+    if let Err(failure) = saved {
+        give_back(app, tenant_id, &progress).await;
+        if failure == Failure::InvalidState {
+            forget(app, tenant_id, &progress).await;
+        }
+    }
+    saved
+}
+
+async fn attempt(app: &App, consent: &Consent<'_>, view: View, progress: &mut Progress) -> Result<(), Failure> {
+    let tenant_id = view.0.tenant_id;
     let mut read = Ok(view);
-    let mut superseded = Vec::new();
     for _ in 0..ATTEMPTS {
-        let (tenant, rows) = match once_no_job_is_at_work(app, consent, read).await {
-            Ok(view) => view,
-            Err(failure) => {
-                if failure == Failure::InvalidState {
-                    forget(app, &superseded).await;
+        let (tenant, rows) = once_nobody_is_at_work(app, consent, read, progress).await?;
+        if let Some(rows) = lease(app, consent, rows, progress).await? {
+            let written = write_secrets(app, tenant_id, &rows, consent).await?;
+            match app.store.save_connections(consent.connections(&tenant, &rows, &written, &progress.lost)).await {
+                Ok(()) => {
+                    tidy::up(app, consent, &rows, &progress.lost).await;
+                    return Ok(());
                 }
-                return Err(failure);
+                Err(store::Error::Conflict) => progress.lost.extend(written),
+                Err(error) => return Err(unavailable(error)),
             }
-        };
-        let written = write_secrets(app, tenant_id, &rows, consent).await?;
-        match app.store.save_connections(consent.connections(&tenant, &rows, &written)).await {
-            Ok(()) => {
-                superseded.extend(
-                    rows.into_iter().filter(|row| consent.providers.contains(&row.provider)).map(|row| Version {
-                        vault: row.vault,
-                        name: row.secret_name,
-                        id: row.secret_version,
-                    }),
-                );
-                disable(app, &superseded).await;
-                return Ok(());
-            }
-            Err(store::Error::Conflict) => superseded.extend(written),
-            Err(error) => return Err(unavailable(error)),
         }
         read = self::view(app, tenant_id).await;
     }
     Err(unavailable(store::Error::Conflict))
 }
 
-/// Waits for a disconnect job that holds a row's lease: it would delete what is written now. A refresh is not waited
-/// for, because its late word is not heard once the row has changed.
-async fn once_no_job_is_at_work(
+/// Waits for who holds the lease of a row: a disconnect job would delete what is written now, and a refresh is done in
+/// a moment. One that is not is taken for dead; should it live, its late word is not heard.
+async fn once_nobody_is_at_work(
     app: &App,
     consent: &Consent<'_>,
     read: Result<View, Failure>,
+    progress: &Progress,
 ) -> Result<View, Failure> {
     let mut read = read;
-    for _ in 0..lease::POLLS {
+    for poll in 0..lease::POLLS {
         let (tenant, rows) = read?;
         let now = app.clock.now();
-        let has_a_job = |row: &Integration| row.status == Status::Revoked && row.is_leased(now);
-        if !rows.iter().any(|row| consent.providers.contains(&row.provider) && has_a_job(row)) {
+        let is_awaited = |row: &Integration| {
+            let is_ours = progress.leases.iter().any(|(_, until)| row.lease_until == Some(*until));
+            row.is_leased(now) && !is_ours && (row.status == Status::Revoked || poll < REFRESH_POLLS)
+        };
+        if !consent.rows(&rows).any(is_awaited) {
             return Ok((tenant, rows));
         }
         app.waiter.wait(lease::POLL).await;
         read = view(app, tenant.tenant_id).await;
     }
     Err(unavailable(store::Error::Conflict))
+}
+
+/// Takes the leases of the rows that there are; `None` when one changed meanwhile.
+async fn lease(
+    app: &App,
+    consent: &Consent<'_>,
+    rows: Vec<Integration>,
+    progress: &mut Progress,
+) -> Result<Option<Vec<Integration>>, Failure> {
+    let mut leased = Vec::with_capacity(rows.len());
+    for row in rows {
+        if !consent.providers.contains(&row.provider) {
+            leased.push(row);
+            continue;
+        }
+        let taken = lease::take_over(&app.store, &row, app.clock.now()).await.map_err(unavailable)?;
+        let Some(row) = taken else { return Ok(None) };
+        progress.leases.extend(row.lease_until.map(|until| (row.provider, until)));
+        leased.push(row);
+    }
+    Ok(Some(leased))
+}
+
+/// Ends our leases after a failure. They stay on their rows: what the vault holds is not known, so that who takes the
+/// next one begins with the latest version. One that is not ended runs out.
+async fn give_back(app: &App, tenant: TenantId, progress: &Progress) {
+    for (provider, until) in &progress.leases {
+        let Ok(Some(row)) = app.store.integration(tenant, *provider).await else { continue };
+        if row.lease_until != Some(*until) {
+            continue;
+        }
+        let ended = Integration { lease_until: Some(app.clock.now()), ..row.clone() };
+        if let Err(error) = app.store.save_integration(&ended, Some(row.version)).await {
+            tracing::info!(error = %error, "a lease is left to run out");
+        }
+    }
 }
 
 /// The tenant and its connections. A tenant that is gone looks like a state that never was ours.
@@ -115,15 +168,26 @@ pub(crate) fn unavailable(error: store::Error) -> Failure {
 }
 
 impl Consent<'_> {
+    /// Those of `rows` that the consent is for.
+    pub(crate) fn rows<'a>(&self, rows: &'a [Integration]) -> impl Iterator<Item = &'a Integration> {
+        rows.iter().filter(|row| self.providers.contains(&row.provider))
+    }
+
     fn connections<'a>(
         &'a self,
         tenant: &'a Tenant,
         rows: &[Integration],
         written: &[Version],
+        lost: &[Version],
     ) -> Connections<'a, Outcome> {
-        let integrations = self.providers.iter().zip(written).map(|(provider, secret)| {
-            let read_version = rows.iter().find(|row| row.provider == *provider).map(|row| row.version);
-            (self.integration(tenant.tenant_id, *provider, secret), read_version)
+        let integrations = written.iter().map(|secret| {
+            let former = rows.iter().find(|row| row.provider == secret.provider);
+            // They are disabled once the row is written; should that fail, the next refresh does it.
+            let known = former.map(|row| [row.superseded.as_slice(), &[row.secret_version.clone()]].concat());
+            let lost = lost.iter().filter(|lost| lost.provider == secret.provider).map(|lost| lost.id.clone());
+            let superseded = known.into_iter().flatten().chain(lost).collect();
+            let row = self.integration(tenant.tenant_id, secret).superseding(superseded);
+            (row, former.map(|row| row.version))
         });
         let changes = |zone: &TimeZone| tenant.time_zone.as_ref().is_none_or(|known| !known.chosen && known != zone);
         let time_zone = self.time_zone.clone().filter(changes);
@@ -136,7 +200,7 @@ impl Consent<'_> {
         }
     }
 
-    fn integration(&self, tenant_id: TenantId, provider: Provider, secret: &Version) -> Integration {
+    fn integration(&self, tenant_id: TenantId, secret: &Version) -> Integration {
         let row = Integration {
             granted: self.token.granted.clone(),
             account: self.token.account.clone(),
@@ -144,7 +208,7 @@ impl Consent<'_> {
             vault: secret.vault.clone(),
             secret_name: secret.name.clone(),
             secret_version: secret.id.clone(),
-            ..Integration::new(tenant_id, provider, self.at)
+            ..Integration::new(tenant_id, secret.provider, self.at)
         };
         refresh::scheduled(row, self.at)
     }
@@ -167,7 +231,7 @@ async fn write_secrets(
             let vault = held.and_then(|row| app.vaults.recorded(row.vault.as_deref()));
             let vault = vault.unwrap_or_else(|| app.vaults.choose(tenant));
             let id = vault.set(&name, tenant, &value).await?;
-            written.push(Version { vault: Some(vault.address().to_owned()), name, id });
+            written.push(Version { provider: *provider, vault: Some(vault.address().to_owned()), name, id });
         }
         Ok::<_, providers::Error>(written)
     };
@@ -179,25 +243,11 @@ async fn write_secrets(
     Err(Failure::StoreUnavailable)
 }
 
-/// Makes versions unreadable that no row speaks of any more. One that is left is not reached by anyone either.
-async fn disable(app: &App, superseded: &[Version]) {
-    let disable_all = async {
-        for Version { vault, name, id } in superseded {
-            let Some(vault) = app.vaults.recorded(vault.as_deref()) else { continue };
-            if let Err(error) = vault.disable(name, id).await {
-                tracing::warn!(error = %error, "a superseded version of a secret was left readable");
-            }
-        }
-    };
-    // Running out of time is harmless: what is left is not reached by anyone.
-    let _ = tokio::time::timeout(TIDY_PATIENCE, disable_all).await;
-}
-
-/// Takes the tokens of a tenant that was removed meanwhile out of the vault again.
-async fn forget(app: &App, written: &[Version]) {
-    for Version { vault, name, .. } in written {
-        let Some(vault) = app.vaults.recorded(vault.as_deref()) else { continue };
-        if let Err(error) = vault.delete(name).await {
+/// Has the tokens of a tenant that is being removed taken out of the vault again.
+async fn forget(app: &App, tenant_id: TenantId, progress: &Progress) {
+    for Version { provider, name, .. } in &progress.lost {
+        let job = RefreshJob::Disconnect { tenant_id, provider: *provider };
+        if let Err(error) = app.disconnects.send(&job).await {
             tracing::error!(error = %error, name, "tokens of a removed tenant remain");
         }
     }

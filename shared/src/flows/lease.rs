@@ -10,8 +10,10 @@ use crate::domain::integration::Integration;
 use crate::store::{self, Store};
 
 /// How long a lease lasts when its holder dies: longer than everything done under it, each step of which has its own
-/// limit.
-pub const LEASE: Duration = Duration::from_secs(45);
+/// limit. What a slow vault and a slow Google leave of it may be too little to write in ([`is_enough`]).
+pub const LEASE: Duration = Duration::from_secs(60);
+/// A write to the vault, what it supersedes, and the row: the longest that takes.
+const ENOUGH: Duration = Duration::from_secs(25);
 
 /// How long to wait between two looks at a lease that another holds.
 pub const POLL: Duration = Duration::from_millis(250);
@@ -25,13 +27,23 @@ pub const POLLS: u32 = 40;
 /// # Errors
 /// When the table cannot serve.
 pub async fn try_take(store: &Store, row: &Integration, now: Timestamp) -> Result<Option<Integration>, store::Error> {
-    if row.is_leased(now) {
-        return Ok(None);
-    }
+    if row.is_leased(now) { Ok(None) } else { take_over(store, row, now).await }
+}
+
+/// The same, also from another holder: what that one still writes to the vault counts no more.
+///
+/// # Errors
+/// When the table cannot serve.
+pub async fn take_over(store: &Store, row: &Integration, now: Timestamp) -> Result<Option<Integration>, store::Error> {
     let leased = Integration { lease_until: Some(now + LEASE), ..row.clone() };
     match store.save_integration(&leased, Some(row.version)).await {
         Ok(leased) => Ok(Some(leased)),
         Err(store::Error::Conflict) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Whether enough is left of a lease at `now` to write a new version in.
+pub fn is_enough(leased: &Integration, now: Timestamp) -> bool {
+    leased.lease_until.is_some_and(|until| until.since(now) >= ENOUGH)
 }

@@ -5,15 +5,18 @@
 //! who takes it over begins with the vault's latest version, which may be one that no row names yet. What each failure
 //! means is in [`domain::refresh`](crate::domain::refresh).
 
+mod failure;
+mod keep;
+
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::lease;
-use super::stored_token::{Readable, StoredToken};
+use super::stored_token::Readable;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{ConfigError, Env};
-use crate::domain::integration::{Integration, Status};
+use crate::domain::integration::Integration;
 use crate::domain::refresh::{self, Class, Failure};
 use crate::providers;
 use crate::providers::azure::key_vault::{self, Vault};
@@ -21,6 +24,7 @@ use crate::providers::azure::vaults::Vaults;
 use crate::providers::google::oauth;
 use crate::store::{self, Store};
 use crate::telemetry::metric;
+use failure::{count, of_google, of_table, of_vault};
 
 /// Renews tokens.
 pub struct Refresher {
@@ -74,8 +78,8 @@ struct Answer {
 /// What is read of the vault at the start.
 struct Start {
     stored: Readable,
-    /// A version that a worker wrote which died before the row named it.
-    orphan: Option<String>,
+    /// Versions that a worker wrote which died before the row named them.
+    orphans: Vec<String>,
 }
 
 impl Refresher {
@@ -142,16 +146,20 @@ impl Refresher {
         by: By,
     ) -> Result<Refreshed, Failed> {
         let start = match stored {
-            Some(stored) if !is_taken_over => Start { stored: stored.clone(), orphan: None },
+            Some(stored) if !is_taken_over => Some(Start::from(stored.clone())),
             Some(_) | None if is_taken_over => self.latest(leased).await?,
-            Some(_) | None => Start { stored: self.stored(leased).await?, orphan: None },
+            Some(_) | None => Some(Start::from(self.stored(leased).await?)),
         };
-        let (answer, is_new) = self.ask_google(leased, &start).await?;
-        let is_renewed = is_new || start.orphan.is_some();
+        let Some(start) = start else { return Ok(Refreshed::Elsewhere) };
+        let Some((answer, start, is_new)) = self.ask_google(leased, start).await? else {
+            return Ok(Refreshed::Elsewhere);
+        };
+        // An end that is not known is learned by keeping what Google gave.
+        let is_renewed = is_new || !start.orphans.is_empty() || leased.expires_at.is_none();
         if by == By::Schedule && !is_renewed && !refresh::is_in_use(leased, self.clock.now()) {
             return self.keep_alive(leased, answer).await;
         }
-        self.keep(leased, &start, answer, by).await
+        self.keep(leased, start, answer, by).await
     }
 
     fn vault(&self, row: &Integration) -> Result<&Vault, Failed> {
@@ -161,35 +169,48 @@ impl Refresher {
         })
     }
 
-    async fn latest(&self, leased: &Integration) -> Result<Start, Failed> {
-        match self.vault(leased)?.latest(&leased.secret_name).await {
-            Ok(latest) => {
-                let orphan = (latest.version != leased.secret_version).then_some(latest.version);
-                Ok(Start { stored: Readable::read(&latest.value), orphan })
+    /// The vault's latest version; `None` when the lease was taken over, because then it may be its new holder's.
+    async fn latest(&self, leased: &Integration) -> Result<Option<Start>, Failed> {
+        let latest = match self.vault(leased)?.latest(&leased.secret_name).await {
+            Ok(latest) => latest,
+            // It was taken back by whoever wrote it too late: the row's own is the latest that counts.
+            Err(error) if key_vault::is_disabled(&error) => return Ok(Some(self.stored(leased).await?.into())),
+            Err(providers::Error::NotFound) => {
+                return Err(Failed { failure: Failure::SecretMissing, retry_after: None });
             }
-            Err(providers::Error::NotFound) => Err(Failed { failure: Failure::SecretMissing, retry_after: None }),
-            Err(error) => Err(of_vault(&error)),
+            Err(error) => return Err(of_vault(&error)),
+        };
+        let stored = Readable::read(&latest.value);
+        if latest.version == leased.secret_version {
+            return Ok(Some(stored.into()));
         }
+        let row = self.store.integration(leased.tenant_id, leased.provider).await.map_err(of_table)?;
+        let is_ours = row.is_some_and(|row| row.version == leased.version);
+        Ok(is_ours.then(|| Start { stored, orphans: vec![latest.version] }))
     }
 
     /// Asks with the refresh token that was read and, before Google's refusal is believed, with the vault's latest.
-    /// Also says whether the token to keep is another than the row's own.
-    async fn ask_google(&self, leased: &Integration, start: &Start) -> Result<(Answer, bool), Failed> {
+    /// Also says what was asked with, and whether the token to keep is another than the row's own; `None` as
+    /// [`Self::latest`].
+    async fn ask_google(&self, leased: &Integration, start: Start) -> Result<Option<(Answer, Start, bool)>, Failed> {
         let refused = match self.ask_with(&start.stored).await {
             Err(failed) if failed.failure.class() == Class::Final => failed,
             Err(failed) => return Err(failed),
             Ok(answer) => {
                 let is_new = start.stored.refresh_token.as_ref().is_none_or(|used| !is_same(used, &answer));
-                return Ok((answer, is_new));
+                return Ok(Some((answer, start, is_new)));
             }
         };
-        let latest = self.latest(leased).await?;
-        match latest.orphan {
-            Some(version) if start.orphan.as_ref() != Some(&version) => {
-                Ok((self.ask_with(&latest.stored).await?, true))
-            }
-            Some(_) | None => Err(refused),
+        let Some(mut latest) = self.latest(leased).await? else { return Ok(None) };
+        // The row's own version may have been unreadable a moment ago.
+        let is_other = latest.orphans.iter().any(|version| !start.orphans.contains(version))
+            || (start.stored.refresh_token.is_none() && latest.stored.refresh_token.is_some());
+        if !is_other {
+            return Err(refused);
         }
+        let answer = self.ask_with(&latest.stored).await?;
+        latest.orphans.extend(start.orphans);
+        Ok(Some((answer, latest, true)))
     }
 
     async fn ask_with(&self, stored: &Readable) -> Result<Answer, Failed> {
@@ -213,91 +234,6 @@ impl Refresher {
         }
     }
 
-    /// Nobody uses the connection and it still stands: that is all the vault and the row need to know.
-    async fn keep_alive(&self, leased: &Integration, answer: Answer) -> Result<Refreshed, Failed> {
-        let now = self.clock.now();
-        let granted = answer.tokens.granted.clone().unwrap_or_else(|| leased.granted.clone());
-        let row = Integration { granted, ..well(leased) };
-        self.save(leased, refresh::scheduled(row, now), answer, now).await
-    }
-
-    /// Stores fresh tokens, vault first: a row never names what the vault does not have. The version they supersede is
-    /// disabled before the row moves on, so that none is forgotten; a reader that is late finds the new one.
-    ///
-    /// Where the vault does not take them, the token is handed out all the same: it is valid, and Google honours the
-    /// stored refresh token until a newer one is used.
-    async fn keep(&self, leased: &Integration, start: &Start, answer: Answer, by: By) -> Result<Refreshed, Failed> {
-        let (now, vault) = (self.clock.now(), self.vault(leased)?);
-        let ends = now + answer.tokens.lifetime;
-        let granted = answer.tokens.granted.clone().unwrap_or_else(|| leased.granted.clone());
-        let fresh = StoredToken {
-            access_token: answer.tokens.access_token.clone(),
-            expires_at: ends,
-            refresh_token: answer.refresh_token.clone(),
-            granted: granted.clone(),
-            account: start.stored.account.clone().or_else(|| leased.account.clone()),
-        };
-        let used_at = if by == By::Caller { Some(now) } else { leased.used_at };
-        let secret_version = match vault.set(&leased.secret_name, leased.tenant_id, &fresh.to_secret()).await {
-            Ok(version) => version,
-            Err(error) => {
-                tracing::warn!(tenant_id = %leased.tenant_id, error = %error, "fresh tokens could not be stored");
-                metric("TokensNotStored", 1);
-                let failed = of_vault(&error);
-                if by == By::Schedule {
-                    return Err(failed);
-                }
-                let row = Box::new(self.write_failure(&Integration { used_at, ..leased.clone() }, failed).await);
-                return Ok(Refreshed::Token { row, token: answer.tokens.access_token, ends });
-            }
-        };
-        self.retire(vault, leased, &leased.secret_version).await;
-        if let Some(orphan) = &start.orphan {
-            self.retire(vault, leased, orphan).await;
-        }
-        let written = secret_version.clone();
-        let row = Integration { secret_version, expires_at: Some(ends), granted, used_at, ..well(leased) };
-        let saved = self.save(leased, refresh::scheduled(row, now), answer, now).await?;
-        if matches!(saved, Refreshed::Elsewhere) {
-            self.take_back(vault, leased, &written).await;
-        }
-        Ok(saved)
-    }
-
-    async fn save(
-        &self,
-        leased: &Integration,
-        row: Integration,
-        answer: Answer,
-        now: Timestamp,
-    ) -> Result<Refreshed, Failed> {
-        match self.store.save_integration(&row, Some(leased.version)).await {
-            Ok(row) => {
-                metric("TokensRefreshed", 1);
-                let (token, ends) = (answer.tokens.access_token, now + answer.tokens.lifetime);
-                Ok(Refreshed::Token { row: Box::new(row), token, ends })
-            }
-            Err(store::Error::Conflict) => Ok(Refreshed::Elsewhere),
-            Err(error) => Err(of_table(error)),
-        }
-    }
-
-    /// Makes a version unreadable that came too late: the connection was made anew meanwhile. A disconnected one keeps
-    /// it, to end the grant with.
-    async fn take_back(&self, vault: &Vault, leased: &Integration, written: &str) {
-        let row = self.store.integration(leased.tenant_id, leased.provider).await.ok().flatten();
-        if row.is_some_and(|row| row.status == Status::Active && row.secret_version != written) {
-            self.retire(vault, leased, written).await;
-        }
-    }
-
-    /// Makes a version unreadable. Left undone, it is one more dead version, so failing is no matter.
-    async fn retire(&self, vault: &Vault, row: &Integration, version: &str) {
-        if let Err(error) = vault.disable(&row.secret_name, version).await {
-            tracing::warn!(tenant_id = %row.tenant_id, error = %error, "a superseded version stays readable");
-        }
-    }
-
     /// Ends the lease with what happened.
     async fn note_failure(&self, leased: &Integration, failed: Failed) -> Result<Refreshed, Failed> {
         let (tenant_id, provider) = (leased.tenant_id, leased.provider);
@@ -317,12 +253,12 @@ impl Refresher {
         }
     }
 
-    /// Left undone, the lease runs out and the connection is as due as before. After the vault failed nobody knows what
-    /// it holds: the lease is over, but stays on the row, and who takes the next one begins with the latest version.
+    /// Left undone, the lease runs out and the connection is as due as before. After vault or table failed nobody knows
+    /// what the vault holds: the lease is over, but stays on the row, and who takes the next one begins with the latest version.
     async fn write_failure(&self, leased: &Integration, failed: Failed) -> Integration {
         count(failed.failure);
         let now = self.clock.now();
-        let is_in_doubt = matches!(failed.failure, Failure::VaultThrottled | Failure::VaultDown);
+        let is_in_doubt = matches!(failed.failure, Failure::VaultThrottled | Failure::VaultDown | Failure::TableDown);
         let row = Integration {
             lease_until: is_in_doubt.then_some(now),
             ..refresh::failed(leased, failed.failure, failed.retry_after, now)
@@ -334,63 +270,12 @@ impl Refresher {
     }
 }
 
-/// The row without a lease, after a renewal that did not fail.
-fn well(leased: &Integration) -> Integration {
-    Integration { failures: 0, failure: None, lease_until: None, ..leased.clone() }
-}
-
 fn is_same(used: &SecretString, answer: &Answer) -> bool {
     used.expose_secret() == answer.refresh_token.expose_secret()
 }
 
-/// Every failure that is not final counts towards the share of failures; some concern an operator at once.
-fn count(failure: Failure) {
-    metric("TokenRefreshesFailed", 1);
-    match failure {
-        Failure::ClientRefused | Failure::NotConfigured => metric("GoogleClientRefused", 1),
-        Failure::SecretMissing | Failure::VaultUnknown => metric("SecretsMissing", 1),
-        Failure::GrantEnded
-        | Failure::NoRefreshToken
-        | Failure::Unreachable
-        | Failure::RateLimited
-        | Failure::ProviderDown
-        | Failure::Unreadable
-        | Failure::VaultThrottled
-        | Failure::VaultDown
-        | Failure::TableDown => {}
+impl From<Readable> for Start {
+    fn from(stored: Readable) -> Self {
+        Self { stored, orphans: Vec::new() }
     }
-}
-
-fn of_google(error: &providers::Error) -> Failed {
-    use providers::Error;
-    match error {
-        Error::Unreachable { .. } => Failed { failure: Failure::Unreachable, retry_after: None },
-        Error::RateLimited { retry_after } => Failed { failure: Failure::RateLimited, retry_after: *retry_after },
-        Error::Failed { .. } => Failed { failure: Failure::ProviderDown, retry_after: None },
-        Error::Unauthorized | Error::NotFound | Error::Refused { .. } | Error::Malformed { .. } => {
-            Failed { failure: Failure::Unreadable, retry_after: None }
-        }
-    }
-}
-
-/// The vault's 404 is read where it means something; everywhere else it is no word about the secret.
-fn of_vault(error: &providers::Error) -> Failed {
-    use providers::Error;
-    tracing::error!(error = %error, "the vault failed");
-    metric("VaultUnavailable", 1);
-    match error {
-        Error::RateLimited { retry_after } => Failed { failure: Failure::VaultThrottled, retry_after: *retry_after },
-        Error::Unreachable { .. }
-        | Error::Failed { .. }
-        | Error::Unauthorized
-        | Error::NotFound
-        | Error::Refused { .. }
-        | Error::Malformed { .. } => Failed { failure: Failure::VaultDown, retry_after: None },
-    }
-}
-
-/// Nothing could be written about it, so the lease runs out and the connection stays due.
-fn of_table(error: store::Error) -> Failed {
-    tracing::error!(error = %error, "the table failed a refresh");
-    Failed { failure: Failure::TableDown, retry_after: None }
 }
