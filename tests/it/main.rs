@@ -11,6 +11,7 @@ mod broker_refresh;
 mod calendar;
 mod canary;
 mod connections;
+mod deadlines;
 mod disconnect;
 mod due;
 mod forward;

@@ -116,7 +116,13 @@ impl World {
 
     /// A browser whose functions let time pass as `waiter` does.
     pub(crate) fn browser_waiting_by(&self, waiter: Waiter) -> Browser {
-        Browser { functions: functions_waiting_by(waiter, &self.env, &self.clock), ..self.browser() }
+        Browser { functions: functions_with(|app| app.waiting_by(waiter), &self.env, &self.clock), ..self.browser() }
+    }
+
+    /// A browser whose callback gives up after `patience`.
+    pub(crate) fn browser_answered_within(&self, patience: Duration) -> Browser {
+        let change = |app: oauth_callback::App| app.answering_within(patience);
+        Browser { functions: functions_with(change, &self.env, &self.clock), ..self.browser() }
     }
 
     /// A fresh sandbox of both functions for a browser that has its cookies already.
@@ -247,12 +253,12 @@ fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
 }
 
 fn functions(env: &Env, clock: &Clock) -> Router {
-    functions_waiting_by(Waiter::default(), env, clock)
+    functions_with(|app| app, env, clock)
 }
 
-fn functions_waiting_by(waiter: Waiter, env: &Env, clock: &Clock) -> Router {
+fn functions_with(change: impl FnOnce(oauth_callback::App) -> oauth_callback::App, env: &Env, clock: &Clock) -> Router {
     let authorize = oauth_authorize::App::new(env, clock.clone()).expect("complete settings");
-    let callback = oauth_callback::App::new(env, clock.clone()).expect("complete settings").waiting_by(waiter);
+    let callback = change(oauth_callback::App::new(env, clock.clone()).expect("complete settings"));
     let routes = oauth_authorize::router(authorize).merge(oauth_callback::router(callback));
     gateway::in_front_of(routes, clock)
 }

@@ -15,6 +15,7 @@ use nbhd::store::Nonce;
 use nbhd::telemetry;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, timeout_at};
 
 use crate::App;
 use crate::arrival::Arrival;
@@ -48,6 +49,7 @@ pub(crate) async fn connect(app: &App, arrival: &Arrival, now: Timestamp) -> Res
 }
 
 async fn attempt(app: &App, arrival: &Arrival, now: Timestamp) -> Result<Connected, Failure> {
+    let until = Instant::now() + app.patience;
     let (jti, tenant_id) = (&arrival.state.jti, arrival.state.content.connect.tenant_id);
     // Read before the nonce is spent: with the table down, a reload is all it takes.
     let view = save::view(app, tenant_id).await?;
@@ -61,7 +63,11 @@ async fn attempt(app: &App, arrival: &Arrival, now: Timestamp) -> Result<Connect
         }
     }
     let chat = view.0.chat_id;
-    match establish(app, arrival, view, now).await {
+    let established = timeout_at(until, establish(app, arrival, view, now)).await.unwrap_or_else(|_| {
+        tracing::error!("a connection was given up, for want of time");
+        Err(Failure::StoreUnavailable)
+    });
+    match established {
         Ok(connected) => {
             let message = connected.message(arrival.services);
             let sent = app.bot.send_message(chat, &message, MessageOptions::default());

@@ -12,6 +12,7 @@ mod tidy;
 mod undo;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
@@ -26,6 +27,10 @@ use nbhd::queue::{Jobs, Queues, RefreshJob};
 use nbhd::store::Store;
 use nbhd::web;
 
+/// API Gateway ends a request after 30 s, and with it the sandbox's work: until then outcome and page are due. What comes
+/// after this time is the note of a failure, or the message in the chat.
+const PATIENCE: Duration = Duration::from_secs(22);
+
 /// What the function holds.
 pub struct App {
     links: Links,
@@ -37,6 +42,7 @@ pub struct App {
     bot: Bot,
     clock: Clock,
     waiter: Waiter,
+    patience: Duration,
 }
 
 impl App {
@@ -55,6 +61,7 @@ impl App {
             bot: Bot::new(env, http)?,
             clock,
             waiter: Waiter::default(),
+            patience: PATIENCE,
         })
     }
 
@@ -62,6 +69,13 @@ impl App {
     #[must_use]
     pub fn waiting_by(mut self, waiter: Waiter) -> Self {
         self.waiter = waiter;
+        self
+    }
+
+    /// The same, giving a connection up after `patience`.
+    #[must_use]
+    pub fn answering_within(mut self, patience: Duration) -> Self {
+        self.patience = patience;
         self
     }
 }

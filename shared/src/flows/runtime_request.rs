@@ -14,6 +14,7 @@ use std::time::Duration;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
 use secrecy::SecretString;
+use tokio::time::{Instant, timeout_at};
 
 use super::access_token::{Broker, Denied};
 use crate::clock::Clock;
@@ -34,11 +35,15 @@ const TENANT_HEADER: &str = "x-nbhd-tenant-id";
 const PARAMETER_REASONS: [&str; 6] =
     ["invalidArgument", "badRequest", "invalid", "invalidParameter", "timeRangeEmpty", "timeRangeTooLong"];
 
+/// API Gateway ends a request after 30 s: an answer of ours is due before that, whatever Google, vault and table do.
+const PATIENCE: Duration = Duration::from_secs(22);
+
 /// The way in for runtimes, to one Google service.
 pub struct Gate {
     provider: Provider,
     store: Store,
     broker: Broker,
+    patience: Duration,
 }
 
 /// What a call claims to be: the runtime of this tenant, by this key.
@@ -63,7 +68,14 @@ impl Gate {
     /// [`ConfigError`] when a setting is missing or cannot be used.
     pub fn new(env: &Env, http: &reqwest::Client, provider: Provider, clock: Clock) -> Result<Self, ConfigError> {
         let store = Store::new(env)?;
-        Ok(Self { provider, broker: Broker::new(env, http, store.clone(), clock)?, store })
+        Ok(Self { provider, broker: Broker::new(env, http, store.clone(), clock)?, store, patience: PATIENCE })
+    }
+
+    /// The same gate, giving a call up after `patience`.
+    #[must_use]
+    pub fn answering_within(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
     }
 
     /// Lets in the runtime that makes good its claim; one query. The same work is done for a tenant that does not
@@ -102,10 +114,19 @@ impl Gate {
         F: Future<Output = Result<T, providers::Error>>,
     {
         let row = caller.integration.as_ref();
+        let until = Instant::now() + self.patience;
         let denied = |denied| Problem::of_broker(denied, self.provider);
-        let token = self.broker.access_token(row).await.map_err(denied)?;
-        let answer = match call(token.clone()).await {
-            Err(providers::Error::Unauthorized) => call(self.broker.renewed(row, &token).await.map_err(denied)?).await,
+        let in_time = async |token| {
+            let too_slow = || providers::Error::Unreachable { timed_out: true, reason: "too slow".to_owned() };
+            timeout_at(until, call(token)).await.unwrap_or_else(|_| Err(too_slow()))
+        };
+        let late = |_| Err(Denied::RefreshFailed { retry_after: None });
+        let token = timeout_at(until, self.broker.access_token(row)).await.unwrap_or_else(late).map_err(denied)?;
+        let answer = match in_time(token.clone()).await {
+            Err(providers::Error::Unauthorized) => {
+                let renewed = timeout_at(until, self.broker.renewed(row, &token)).await.unwrap_or_else(late);
+                in_time(renewed.map_err(denied)?).await
+            }
             answer => answer,
         };
         answer.map_err(|error| {
