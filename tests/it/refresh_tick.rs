@@ -23,11 +23,11 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 #[tokio::test]
 async fn a_connection_in_use_is_refreshed_before_its_token_ends() {
     let world = World::connected().await;
-    world.later(39 * MINUTE);
+    world.later(29 * MINUTE);
     assert_eq!(world.tick().await, Report::default());
-    world.later(6 * MINUTE);
+    world.later(16 * MINUTE);
     let report = world.tick().await;
-    assert!(report.due == 1 && report.oldest_overdue_s <= 300, "{report:?}");
+    assert!(report.due == 1 && report.oldest_overdue_s <= 900, "{report:?}");
     assert_eq!(world.work().await, Report { due: 1, refreshed: 1, ..Report::default() });
     let row = world.row().await;
     assert_eq!(row.expires_at, Some(world.clock.now() + Duration::from_secs(3599)));
@@ -237,8 +237,25 @@ async fn a_vault_at_rest_defers_its_connections_without_a_write() {
     assert_eq!(handled(&app, &job).await, Report { due: 1, deferred: 1, ..Report::default() });
     assert_eq!(world.row().await, row);
     assert!(world.journal.of(KEY_VAULT).is_empty());
-    world.later(Duration::from_secs(30));
-    assert_eq!(handled(&app, &job).await.refreshed, 1);
+    assert_eq!(world.work().await, Report::default(), "put off");
+    world.later(MINUTE);
+    assert_eq!(world.work().await, Report { due: 1, refreshed: 1, ..Report::default() }, "no tick was needed");
+    assert_eq!(world.google.calls(Endpoint::Token), 1);
+}
+
+#[tokio::test]
+async fn what_has_been_due_for_long_is_left_to_the_ticks() {
+    let world = World::connected().await;
+    world.later(46 * MINUTE);
+    let app = world.app();
+    world.azure.vault.fail_next(Operation::Get, key_vault::Failure::Throttled(30));
+    let job = json!({ "job": "due", "connections": [[world.tenant, "gmail"]] }).to_string();
+    assert_eq!(handled(&app, &job).await.failed, 1);
+    let at = world.clock.now() - 11 * MINUTE;
+    world.change(|row| row.due = Some(Due::new(Kind::Refresh, row.tenant_id, at))).await;
+    assert_eq!(handled(&app, &job).await.deferred, 1);
+    assert!(world.sqs.messages(REFRESH).is_empty());
+    assert_eq!(world.tick().await.due, 1);
 }
 
 #[tokio::test]

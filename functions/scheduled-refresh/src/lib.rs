@@ -43,7 +43,7 @@ pub struct Report {
     pub refreshed: usize,
     /// Connections that Google's last word ended.
     pub expired: usize,
-    /// Connections left for a later tick: their vault asked to wait, or the time was up.
+    /// Connections left for later: their vault asked to wait, or the time was up.
     pub deferred: usize,
     /// Connections that come up again because something failed.
     pub failed: usize,

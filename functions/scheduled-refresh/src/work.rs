@@ -8,7 +8,7 @@ use futures::stream::{self, StreamExt as _};
 use nbhd::clock::Timestamp;
 use nbhd::domain::ids::TenantId;
 use nbhd::domain::integration::{Integration, Provider, Status};
-use nbhd::domain::refresh::{Class, Failure};
+use nbhd::domain::refresh::{self, Class, Failure};
 use nbhd::flows::refresh::{By, Refreshed};
 use nbhd::queue::RefreshJob;
 use nbhd::store;
@@ -22,14 +22,23 @@ use crate::{App, Report, count, disconnect, notice};
 /// `MaximumConcurrency` bounds the invocations. Each vault bounds its own.
 const AT_ONCE: usize = 10;
 
-/// After this time an invocation begins nothing new: what is left stays due.
+/// After this time an invocation begins nothing new: what is left is queued anew.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// What is put off goes back to the queue, apart by up to this time. What has been due for [`OVERDUE`] does not: the
+/// clock has queued it again, and does so until it is done.
+const APART: Duration = Duration::from_secs(30);
+const OVERDUE: Duration = Duration::from_secs(10 * 60);
+
 /// What became of a job.
+#[derive(Default)]
 struct Done {
     report: Report,
     /// Something failed that no row tells of: the message has to come up again.
     comes_up_again: bool,
+    /// Connections to be looked at again after the longest of their vaults' rests.
+    put_off: Vec<(TenantId, Provider)>,
+    rest: Duration,
 }
 
 /// Handles a batch. What is reported as failed comes up again when its visibility timeout ends.
@@ -56,12 +65,13 @@ async fn work_off(app: &App, record: &SqsMessage, until: Timestamp) -> Done {
         Ok(RefreshJob::Due { connections }) => all_due(app, connections, until).await,
         Ok(RefreshJob::Disconnect { tenant_id, provider }) => {
             let report = Report { due: 1, ..disconnected(app, tenant_id, provider).await };
-            Done { comes_up_again: report.failed + report.skipped_leased > 0, report }
+            Done { comes_up_again: report.failed + report.skipped_leased > 0, report, ..Done::default() }
         }
         Err(_) => {
             metric("RefreshJobsUnreadable", 1);
             tracing::error!(code = "unreadable", "the queue holds a record that is no job");
-            Done { report: Report { due: 1, failed: 1, ..Report::default() }, comes_up_again: true }
+            let report = Report { due: 1, failed: 1, ..Report::default() };
+            Done { report, comes_up_again: true, ..Done::default() }
         }
     }
 }
@@ -74,20 +84,30 @@ async fn all_due(app: &App, connections: Vec<(TenantId, Provider)>, until: Times
     }
     let work = tenants.into_iter().map(|(tenant, providers)| of_tenant(app, tenant, providers, until));
     let mut parts = stream::iter(work).buffer_unordered(AT_ONCE);
-    let mut done = Done { report: Report::default(), comes_up_again: false };
+    let mut done = Done::default();
     while let Some(part) = parts.next().await {
-        done.report.add(part.report);
-        done.comes_up_again |= part.comes_up_again;
+        done.add(part);
     }
+    requeue(app, &done).await;
     done
 }
 
+/// Puts what was put off on the queue again. Where the queue does not take it, it is due for the next tick all the same.
+async fn requeue(app: &App, done: &Done) {
+    let Some((tenant, _)) = done.put_off.first() else { return };
+    let wait = done.rest + refresh::stagger(*tenant, app.clock.now(), APART);
+    let job = RefreshJob::Due { connections: done.put_off.clone() };
+    if let Err(error) = app.queue.send_later(&job, wait).await {
+        tracing::warn!(error = %error, "what was put off waits for the next tick");
+    }
+}
+
 async fn of_tenant(app: &App, tenant: TenantId, providers: Vec<Provider>, until: Timestamp) -> Done {
-    let mut done = Done { report: Report { due: providers.len(), ..Report::default() }, comes_up_again: false };
+    let mut done = Done { report: Report { due: providers.len(), ..Report::default() }, ..Done::default() };
     let mut is_to_be_told = false;
     for provider in providers {
         if app.clock.now() >= until {
-            done.report.deferred += 1;
+            done.defer((tenant, provider), Duration::ZERO);
             continue;
         }
         match app.store.integration(tenant, provider).await {
@@ -111,22 +131,26 @@ async fn of_tenant(app: &App, tenant: TenantId, providers: Vec<Provider>, until:
 /// Does what a due row needs; `true` when its person has to be told that it ended.
 async fn look(app: &App, row: &Integration, done: &mut Done) -> bool {
     match row.status {
-        Status::Active => return refresh(app, row, done).await,
+        Status::Active => return renew(app, row, done).await,
         Status::Expired => return true,
         Status::Revoked => done.report.add(disconnected(app, row.tenant_id, row.provider).await),
     }
     false
 }
 
-async fn refresh(app: &App, row: &Integration, done: &mut Done) -> bool {
-    let report = &mut done.report;
+async fn renew(app: &App, row: &Integration, done: &mut Done) -> bool {
     let now = app.clock.now();
     let vault = app.refresher.vaults().recorded(row.vault.as_deref());
-    if vault.is_some_and(|vault| vault.rest(now).is_some()) {
+    if let Some(rest) = vault.and_then(|vault| vault.rest(now)) {
         // It asked to be left alone: not even the row is touched.
-        report.deferred += 1;
+        if row.due.as_ref().is_some_and(|due| now.since(due.at) < OVERDUE) {
+            done.defer((row.tenant_id, row.provider), rest);
+        } else {
+            done.report.deferred += 1;
+        }
         return false;
     }
+    let report = &mut done.report;
     match app.refresher.refresh(row, None, By::Schedule).await {
         Ok(Refreshed::Token { .. }) => report.refreshed += 1,
         Ok(Refreshed::Elsewhere) => report.skipped_leased += 1,
@@ -175,6 +199,19 @@ async fn disconnected(app: &App, tenant: TenantId, provider: Provider) -> Report
 }
 
 impl Done {
+    fn add(&mut self, part: Self) {
+        self.report.add(part.report);
+        self.comes_up_again |= part.comes_up_again;
+        self.put_off.extend(part.put_off);
+        self.rest = self.rest.max(part.rest);
+    }
+
+    fn defer(&mut self, connection: (TenantId, Provider), rest: Duration) {
+        self.report.deferred += 1;
+        self.put_off.push(connection);
+        self.rest = self.rest.max(rest);
+    }
+
     /// The table could not be read or written.
     fn unrecorded(&mut self, tenant: TenantId, error: &store::Error) {
         tracing::warn!(code = "failed", tenant_id = %tenant, error = %error, "comes up again");

@@ -17,6 +17,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::due::{Due, Kind};
+use super::ids::TenantId;
 use super::integration::{Integration, Status};
 use crate::clock::Timestamp;
 
@@ -24,12 +25,15 @@ use crate::clock::Timestamp;
 const IN_USE: Duration = Duration::from_secs(24 * 3600);
 /// Use is noted when the last note is this old: at most four writes a day, and a call is none.
 const NOTED: Duration = Duration::from_secs(6 * 3600);
-/// How long before its end the token of a connection in use is renewed; up to [`SPREAD`] more.
+/// How long before its end the token of a connection in use is renewed; up to [`SPREAD`] more. A tick finds it up to
+/// five minutes later, so that three ticks may fail; and of connections made at once, each tick finds a third.
 const LEAD: Duration = Duration::from_secs(15 * 60);
-const SPREAD: Duration = Duration::from_secs(5 * 60);
+const SPREAD: Duration = Duration::from_secs(15 * 60);
 /// How seldom an idle connection is looked at, if only to notice that it was revoked; up to [`IDLE_SPREAD`] less.
 const KEEP_ALIVE: Duration = Duration::from_secs(7 * 24 * 3600);
 const IDLE_SPREAD: Duration = Duration::from_secs(12 * 3600);
+/// How soon an idle connection is looked at whose superseded versions may still be readable.
+const UNTIDY: Duration = Duration::from_secs(3600);
 
 /// The back-off: doubled with every failure in a row, up to an hour.
 const FIRST_TRANSIENT: Duration = Duration::from_secs(60);
@@ -198,23 +202,30 @@ pub fn due(row: &Integration, at: Timestamp) -> Due {
 }
 
 fn next_renewal(row: &Integration, now: Timestamp) -> Timestamp {
-    if !is_in_use(row, now) {
-        return now + KEEP_ALIVE - jitter(row, 0, IDLE_SPREAD);
-    }
     let Some(ends) = row.expires_at else { return now };
+    if !is_in_use(row, now) {
+        return if row.superseded.is_empty() { now + KEEP_ALIVE - jitter(row, 0, IDLE_SPREAD) } else { now + UNTIDY };
+    }
     // A token of a few minutes is not renewed at every tick.
     let half_of_it = now + ends.since(now) / 2;
-    (ends - LEAD - jitter(row, 0, SPREAD)).max(half_of_it)
+    // Drawn anew with every token: those whose draws are alike would march in step for ever.
+    (ends - LEAD - jitter(row, ends.seconds().unsigned_abs(), SPREAD)).max(half_of_it)
 }
 
 /// A part of `range` that is the connection's own: the same in every process, and different from the others', so that a
 /// million of them do not march in step.
 fn jitter(row: &Integration, salt: u64, range: Duration) -> Duration {
-    let bytes = row.tenant_id.as_bytes();
-    let seed = bytes.iter().chain(row.provider.as_str().as_bytes()).fold(salt, |hash, byte| {
-        // FNV-1a
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    part(&[row.tenant_id.as_bytes(), row.provider.as_str().as_bytes()].concat(), salt, range)
+}
+
+/// A part of `range` that is the tenant's own at this moment: work that many put off does not come back in one piece.
+pub fn stagger(tenant: TenantId, now: Timestamp, range: Duration) -> Duration {
+    part(tenant.as_bytes(), now.millis().unsigned_abs(), range)
+}
+
+fn part(of: &[u8], salt: u64, range: Duration) -> Duration {
+    // FNV-1a
+    let seed = of.iter().fold(salt, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
     let spread = splitmix(seed) % 1000;
     range * u32::try_from(spread).unwrap_or_default() / 1000
 }
@@ -229,7 +240,6 @@ const fn splitmix(seed: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::ids::TenantId;
     use crate::domain::integration::Provider;
 
     const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
@@ -250,7 +260,7 @@ mod tests {
     fn a_connection_in_use_is_renewed_a_quarter_of_an_hour_before_its_token_ends() {
         for _ in 0..100 {
             let at = due_at(&scheduled(row(), NOW));
-            assert!((NOW + 40 * MINUTE..=NOW + 45 * MINUTE).contains(&at), "{at}");
+            assert!((NOW + 30 * MINUTE..=NOW + 45 * MINUTE).contains(&at), "{at}");
         }
         let short = scheduled(Integration { expires_at: Some(NOW + 10 * MINUTE), ..row() }, NOW);
         assert_eq!(due_at(&short), NOW + 5 * MINUTE);
@@ -268,7 +278,39 @@ mod tests {
 
     #[test]
     fn an_unknown_end_is_due_now() {
-        assert_eq!(due_at(&scheduled(Integration { expires_at: None, ..row() }, NOW)), NOW);
+        for used_at in [None, Some(NOW)] {
+            assert_eq!(due_at(&scheduled(Integration { expires_at: None, used_at, ..row() }, NOW)), NOW);
+        }
+    }
+
+    #[test]
+    fn an_idle_connection_is_looked_at_soon_while_a_superseded_version_may_be_readable() {
+        let untidy = Integration { used_at: None, ..row() }.superseding(vec!["1".to_owned()]);
+        assert_eq!(due_at(&scheduled(untidy, NOW)), NOW + HOUR);
+    }
+
+    /// As ticks see them: what became due since the last one is renewed at once.
+    #[test]
+    fn a_herd_that_was_renewed_in_one_tick_disperses_and_no_token_ends_before_its_turn() {
+        let tick = 5 * MINUTE;
+        let mut herd: Vec<Integration> = (0..1200).map(|_| scheduled(row(), NOW)).collect();
+        let mut busiest = Vec::new();
+        for round in 0..6 {
+            let mut most = 0;
+            for minutes in (0..60).step_by(5) {
+                let now = NOW + round * HOUR + minutes * MINUTE + tick;
+                let due = herd.iter_mut().filter(|row| row.is_due(now));
+                let renewed = due.map(|row| {
+                    assert!(row.expires_at.is_some_and(|ends| ends >= now + 10 * MINUTE), "in time");
+                    let fresh = Integration { used_at: Some(now), expires_at: Some(now + HOUR), ..row.clone() };
+                    *row = scheduled(fresh, now);
+                });
+                most = most.max(renewed.count());
+            }
+            busiest.push(most);
+        }
+        // In one part of three after an hour, and ever closer to one of eight: a token's turn comes about that often.
+        assert!(busiest[0] <= 500 && busiest[5] <= 300, "{busiest:?}");
     }
 
     #[test]
@@ -291,10 +333,10 @@ mod tests {
         let rows: Vec<Integration> = (0..1000).map(|_| row()).collect();
         let at = |row: &Integration| due_at(&scheduled(row.clone(), NOW));
         assert!(rows.iter().all(|row| at(row) == at(row)));
-        // Five minutes in five parts: none stands empty, none holds more than twice its share.
+        // A quarter of an hour in five parts: none stands empty, none holds more than twice its share.
         let mut parts = [0; 5];
         for row in &rows {
-            let place = at(row).since(NOW + 40 * MINUTE).as_secs() / 60;
+            let place = at(row).since(NOW + 30 * MINUTE).as_secs() / 180;
             parts[usize::try_from(place).expect("small").min(4)] += 1;
         }
         assert!(parts.iter().all(|count| (100..400).contains(count)), "{parts:?}");
