@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use nbhd::domain::ids::ChatId;
 use nbhd::domain::integration::{Provider, Status};
+use nbhd::domain::tenant::{Tenant, Tombstone};
 use nbhd::flows::connect_link::Links;
 use nbhd::flows::lease;
 use nbhd_sim::telegram::Failure;
@@ -94,10 +96,14 @@ async fn what_is_renewed_before_it_was_told_is_not_told() {
 #[tokio::test]
 async fn telegrams_refusal_is_not_the_end_of_it() {
     let (slow, down) = (Failure::TooManyRequests(90), Failure::Status(StatusCode::BAD_GATEWAY));
-    for (method, failure) in [("sendMessage", &slow), ("sendMessage", &down), ("getChat", &slow), ("getChat", &down)] {
+    let refused = Failure::Status(StatusCode::BAD_REQUEST);
+    for (method, failure) in [("sendMessage", &slow), ("sendMessage", &refused), ("getChat", &slow), ("getChat", &down)]
+    {
         let world = ended().await;
         world.telegram.fail_next(method, failure.clone());
-        round(&world).await;
+        world.tick().await;
+        let report = world.work().await;
+        assert_eq!((report.told, report.failed), (0, 1), "{method} {failure:?}");
         assert!(world.telegram.sent_to(CHAT).is_empty());
         for _ in 0..3 {
             world.later(5 * MINUTE);
@@ -110,13 +116,37 @@ async fn telegrams_refusal_is_not_the_end_of_it() {
 
 #[tokio::test]
 async fn a_message_that_may_have_arrived_is_not_sent_again() {
-    let world = ended().await;
-    world.telegram.fail_next("sendMessage", Failure::AnswerLost);
-    for _ in 0..5 {
-        round(&world).await;
-        world.later(HOUR);
+    for (failure, sent) in [(Failure::AnswerLost, 1), (Failure::Status(StatusCode::BAD_GATEWAY), 0)] {
+        let world = ended().await;
+        world.telegram.fail_next("sendMessage", failure);
+        for _ in 0..5 {
+            round(&world).await;
+            world.later(HOUR);
+        }
+        assert_eq!(world.telegram.sent_to(CHAT).len(), sent);
     }
-    assert_eq!(world.telegram.sent_to(CHAT).len(), 1);
+}
+
+#[tokio::test]
+async fn a_chat_that_is_not_known_has_nobody_to_tell() {
+    let world = ended().await;
+    let tenant = world.store.tenant(world.tenant).await.expect("a table").expect("a tenant");
+    let elsewhere = Tenant { chat_id: ChatId(7), ..tenant.clone() };
+    world.store.save_tenant(&elsewhere, Some(tenant.version)).await.expect("nobody else writes");
+    round(&world).await;
+    assert!(world.row().await.due.is_none() && world.telegram.sent_to(CHAT).is_empty());
+}
+
+#[tokio::test]
+async fn a_tenant_that_is_gone_leaves_nothing_due() {
+    let world = ended().await;
+    let tenant = world.store.tenant(world.tenant).await.expect("a table").expect("a tenant");
+    let Tenant { tenant_id, customer, version, .. } = tenant;
+    let left = Tombstone { tenant_id, customer, deleted_at: world.clock.now(), receipt: Vec::new(), version };
+    world.store.bury_tenant(&left, version).await.expect("nobody else writes");
+    round(&world).await;
+    assert_eq!((world.row().await.status, world.row().await.due), (Status::Expired, None));
+    assert!(world.telegram.sent_to(CHAT).is_empty());
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 //!
 //! An Expired row is due while its person was not told: the last word and this mark are one write, so nothing that
 //! dies in between loses the message. The mark is taken off before the message is sent, so none is sent twice: a worker
-//! that dies at that very point leaves a person untold, who then hears it from their assistant. Telegram's own refusal
+//! that dies at that very point leaves a person untold, who then hears it from their assistant. Telegram's refusal of now
 //! puts the mark back.
 
 use nbhd::clock::Timestamp;
@@ -24,20 +24,30 @@ use crate::{App, Report};
 /// Tells the person of `tenant` what ended, in one message.
 pub(crate) async fn tell(app: &App, tenant: TenantId) -> Result<Report, store::Error> {
     let mut report = Report::default();
-    let Some((_, rows)) = app.store.runtime_view(tenant).await? else { return Ok(report) };
+    let Some((_, rows)) = app.store.runtime_view(tenant).await? else { return forget(app, tenant).await };
     report.add(ask_about_others(app, &rows).await);
     let Some((tenant, rows)) = app.store.runtime_view(tenant).await? else { return Ok(report) };
-
     let untold: Vec<Integration> = untold(&rows, app.clock.now()).into_iter().cloned().collect();
     if untold.is_empty() {
         return Ok(report);
     }
     if tenant.may_connect() {
-        report.told += usize::from(send(app, &tenant, untold).await?);
+        report.add(send(app, &tenant, untold).await?);
     } else {
         marks_off(app, &untold).await?;
     }
     Ok(report)
+}
+
+/// A tenant that is gone has nobody to tell: its rows are due no more.
+async fn forget(app: &App, tenant: TenantId) -> Result<Report, store::Error> {
+    for provider in Provider::ALL {
+        let row = app.store.integration(tenant, provider).await?;
+        if let Some(row) = row.filter(|row| row.status == Status::Expired && row.due.is_some()) {
+            marks_off(app, &[row]).await?;
+        }
+    }
+    Ok(Report::default())
 }
 
 /// Takes the marks off; `None` when another worker is telling, or the person has connected again.
@@ -75,14 +85,14 @@ fn untold(rows: &[Integration], now: Timestamp) -> Vec<&Integration> {
     rows.iter().filter(|row| row.status == Status::Expired && row.is_due(now)).collect()
 }
 
-/// Sends the message; `false` when it was not sent, or nobody knows whether it was.
-async fn send(app: &App, tenant: &Tenant, untold: Vec<Integration>) -> Result<bool, store::Error> {
+/// Sends the message, and reports whether it was, or is put off.
+async fn send(app: &App, tenant: &Tenant, untold: Vec<Integration>) -> Result<Report, store::Error> {
     // Whose assistant it is: the link's page says so, and we keep nobody's name.
     let person = match app.bot.call::<Value>("getChat", &json!({ "chat_id": tenant.chat_id })).await {
         Ok(chat) => display_name(&chat),
         Err(error) => return put_off(app, &untold, &error, false).await,
     };
-    let Some(ended) = marks_off(app, &untold).await? else { return Ok(false) };
+    let Some(ended) = marks_off(app, &untold).await? else { return Ok(Report::default()) };
     let services = match ended.as_slice() {
         [one] if one.provider == Provider::Gmail => Services::Gmail,
         [_] => Services::GoogleCalendar,
@@ -92,7 +102,7 @@ async fn send(app: &App, tenant: &Tenant, untold: Vec<Integration>) -> Result<bo
     let label = if ended.len() == 1 { "Connect it again" } else { "Connect them again" };
     let options = MessageOptions { button: Some(Button { text: label, url: &url }), ..MessageOptions::default() };
     match app.bot.send_message(tenant.chat_id, &message(&ended), options).await {
-        Ok(_) => Ok(true),
+        Ok(_) => Ok(Report { told: 1, ..Report::default() }),
         Err(error) => put_off(app, &ended, &error, true).await,
     }
 }
@@ -102,29 +112,37 @@ async fn put_off(
     app: &App,
     rows: &[Integration],
     error: &providers::Error,
-    may_have_arrived: bool,
-) -> Result<bool, store::Error> {
+    is_sent: bool,
+) -> Result<Report, store::Error> {
     tracing::warn!(error = %error, "a person was not told that a connection ended");
     let retry_after = match error {
         providers::Error::RateLimited { retry_after } => *retry_after,
-        providers::Error::Failed { .. } | providers::Error::Unauthorized => None,
-        // Blocked by the person, or the chat is gone: there is nobody to tell.
-        providers::Error::NotFound | providers::Error::Refused { .. } => {
+        // There is nobody to tell.
+        providers::Error::Refused { status, reason } if is_final(*status, reason) => {
             marks_off(app, rows).await?;
-            return Ok(false);
+            return Ok(Report::default());
         }
-        providers::Error::Unreachable { .. } | providers::Error::Malformed { .. } => {
-            if may_have_arrived && !error.is_unsent() {
+        // Something of ours is wrong: an alarm tells, and once it is mended the person is told.
+        providers::Error::Refused { .. } | providers::Error::NotFound | providers::Error::Unauthorized => None,
+        providers::Error::Failed { .. } | providers::Error::Unreachable { .. } | providers::Error::Malformed { .. } => {
+            if is_sent && !error.is_unsent() {
                 metric("NoticesUncertain", 1);
-                return Ok(false);
+                return Ok(Report::default());
             }
             None
         }
     };
+    metric("NoticesPutOff", 1);
     let now = app.clock.now();
     let again: Vec<Integration> = rows.iter().map(|row| refresh::untold(row, retry_after, now)).collect();
     save(app, &again).await?;
-    Ok(false)
+    Ok(Report { failed: rows.len(), ..Report::default() })
+}
+
+/// Whether Telegram says that the person blocked the bot, or that there is no such chat (any more).
+/// <https://core.telegram.org/bots/api#making-requests>
+fn is_final(status: u16, reason: &str) -> bool {
+    status == 403 || reason.contains("chat not found")
 }
 
 fn message(ended: &[Integration]) -> String {
