@@ -1,10 +1,13 @@
 //! The operator's command on the local world.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Parser as _;
 use nbhd::clock::{Clock, Timestamp};
 use nbhd::domain::ids::ChatId;
+use nbhd::domain::integration::{Integration, Provider};
+use nbhd::domain::refresh::{self, Failure};
 use nbhd::domain::tenant::{Removed, Tombstone};
 use nbhd_local::{Options, Subscriber, World};
 use nbhd_ops::Args;
@@ -112,6 +115,34 @@ async fn keys_are_rotated_and_the_assistant_answers_with_the_new_ones() {
     assert_eq!(ann.runtime.update_ids().len(), 1);
     let shown = office.json(&["tenant", &office.ann()]).await;
     assert_eq!(shown["secret generations"], json!([2]));
+}
+
+#[tokio::test]
+async fn connections_are_listed_by_state_with_what_fails_and_when_it_is_tried_again() {
+    let office = Office::open().await;
+    let (store, now) = (office.world.store().expect("a store"), office.world.clock.now());
+    let vault = Some("https://first.vault.azure.net".to_owned());
+    let account = Some("ann@example.com".to_owned());
+    let gmail = Integration { vault, account, ..Integration::new(office.ann.tenant_id, Provider::Gmail, now) };
+    let failing = refresh::failed(&gmail, Failure::RateLimited, Some(Duration::from_secs(600)), now);
+    store.save_integration(&failing, None).await.expect("a new row");
+    let calendar = Integration::new(office.ann.tenant_id, Provider::GoogleCalendar, now);
+    let ended = refresh::failed(&calendar, Failure::GrantEnded, None, now);
+    store.save_integration(&ended, None).await.expect("a new row");
+
+    let active = office.json(&["integrations", "--state", "active"]).await;
+    assert_eq!(active.as_array().map(Vec::len), Some(1), "{active}");
+    let shown = &active[0];
+    assert_eq!((&shown["service"], &shown["tenant"]), (&json!("gmail"), &json!(office.ann())));
+    assert_eq!((&shown["failures"], &shown["failure"]), (&json!(1), &json!("rate_limited")));
+    assert_eq!(shown["due"], (now + Duration::from_secs(600)).rfc3339());
+    assert_eq!(shown["vault"], "https://first.vault.azure.net");
+    assert!(!active.to_string().contains("ann@example.com"), "an account is the person's");
+
+    let expired = office.json(&["integrations", "--state", "expired"]).await;
+    assert_eq!((&expired[0]["service"], &expired[0]["failure"]), (&json!("google-calendar"), &json!("grant_ended")));
+    assert_eq!(office.nbhd(&["integrations", "--state", "revoked"]).await.expect("answered"), "none");
+    assert_eq!(office.json(&["integrations"]).await.as_array().map(Vec::len), Some(2));
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use clap::ValueEnum;
 use nbhd::domain::integration::{Integration, Status};
+use nbhd::domain::refresh::Failure;
 use serde_json::{Value, json};
 
 use crate::{Operator, Shown};
@@ -31,7 +32,8 @@ pub(crate) async fn list(operator: &Operator, wanted: Option<State>) -> anyhow::
     Ok(rows(&found))
 }
 
-/// Connections without their account: an address is the person's, and no operator needs it.
+/// Connections without their account: an address is the person's, and no operator needs it. A row that names no vault
+/// means the first of the settings.
 pub(crate) fn rows(connections: &[Integration]) -> Shown {
     let row = |row: &Integration| -> Vec<Value> {
         vec![
@@ -39,10 +41,13 @@ pub(crate) fn rows(connections: &[Integration]) -> Shown {
             json!(row.provider),
             json!(row.status),
             json!(row.expires_at.map(|at| at.rfc3339())),
+            json!(row.due.as_ref().map(|due| due.at.rfc3339())),
             json!(row.failures),
+            json!(row.failure.map(Failure::as_str)),
+            json!(row.vault),
             json!(row.connected_at.rfc3339()),
         ]
     };
-    let head = vec!["tenant", "service", "state", "token_ends", "failures", "connected"];
+    let head = vec!["tenant", "service", "state", "token_ends", "due", "failures", "failure", "vault", "connected"];
     Shown::Rows { head, rows: connections.iter().map(row).collect() }
 }
