@@ -79,6 +79,11 @@ impl Journal {
         self.lock().iter().filter(|entry| entry.mentions(needle)).cloned().collect()
     }
 
+    /// Everything so far, oldest first, which is forgotten at once: what comes next is in the next one's hands.
+    pub fn drain(&self) -> Vec<Entry> {
+        std::mem::take(&mut *self.lock())
+    }
+
     /// Forgets everything so far.
     pub fn clear(&self) {
         self.lock().clear();
