@@ -85,6 +85,15 @@ async fn a_latest_version_that_was_taken_back_does_not_hide_the_rows_own() {
 }
 
 #[tokio::test]
+async fn what_a_dead_worker_wrote_is_superseded_too() {
+    let world = due(true).await;
+    let row = row(&world).await;
+    let orphan = world.azure.vault.put(&row.secret_name, &world.azure.vault.value(&row.secret_name).expect("tokens"));
+    reconnects(&world, Services::Gmail, ADA).await;
+    assert!(!readable(&world).contains(&orphan));
+}
+
+#[tokio::test]
 async fn the_former_accounts_grant_is_ended() {
     let world = connected(Services::Google).await;
     reconnects(&world, Services::Google, OTHER).await;

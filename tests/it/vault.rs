@@ -64,6 +64,15 @@ async fn a_process_signs_in_once() {
 }
 
 #[tokio::test]
+async fn only_the_vaults_word_counts_as_disabled() {
+    let world = World::start().await;
+    let first = world.vault().set(NAME, tenant(), &"one".into()).await.expect("set");
+    world.azure.vault.fail_next(Operation::Update, Failure::Nonsense);
+    assert!(matches!(world.vault().disable(NAME, &first).await, Err(Error::Malformed { .. })));
+    world.vault().disable(NAME, &first).await.expect("disabled");
+}
+
+#[tokio::test]
 async fn a_name_never_written_is_not_found() {
     let world = World::start().await;
     assert!(matches!(world.vault().latest(NAME).await, Err(Error::NotFound)));

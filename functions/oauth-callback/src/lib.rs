@@ -27,8 +27,9 @@ use nbhd::queue::{Jobs, Queues, RefreshJob};
 use nbhd::store::Store;
 use nbhd::web;
 
-/// API Gateway ends a request after 30 s, and with it the sandbox's work: until then outcome and page are due. What comes
-/// after this time is the note of a failure, or the message in the chat.
+/// When a connection is given up: API Gateway ends a request after 30 s, and outcome and page are due before.
+///
+/// What comes after this time is the note of a failure, or the message in the chat.
 const PATIENCE: Duration = Duration::from_secs(22);
 
 /// What the function holds.

@@ -55,8 +55,14 @@ pub(crate) struct Version {
 struct Progress {
     /// The leases we hold, each with its end.
     leases: Vec<(Provider, Timestamp)>,
-    /// Versions that we wrote and no row came to name.
+    /// Versions that were written, by us or by who died, and no row came to name.
     lost: Vec<Version>,
+}
+
+impl Progress {
+    fn holds(&self, row: &Integration) -> bool {
+        self.leases.iter().any(|(provider, until)| *provider == row.provider && row.lease_until == Some(*until))
+    }
 }
 
 /// Lease, vault, then rows: a row never speaks of a secret that is not there, and nobody else writes that secret
@@ -108,8 +114,7 @@ async fn once_nobody_is_at_work(
         let (tenant, rows) = read?;
         let now = app.clock.now();
         let is_awaited = |row: &Integration| {
-            let is_ours = progress.leases.iter().any(|(_, until)| row.lease_until == Some(*until));
-            row.is_leased(now) && !is_ours && (row.status == Status::Revoked || poll < REFRESH_POLLS)
+            row.is_leased(now) && !progress.holds(row) && (row.status == Status::Revoked || poll < REFRESH_POLLS)
         };
         if !consent.rows(&rows).any(is_awaited) {
             return Ok((tenant, rows));
@@ -133,12 +138,23 @@ async fn lease(
             leased.push(row);
             continue;
         }
+        if row.lease_until.is_some() && !progress.holds(&row) {
+            progress.lost.extend(orphan(app, &row).await);
+        }
         let taken = lease::take_over(&app.store, &row, app.clock.now()).await.map_err(unavailable)?;
         let Some(row) = taken else { return Ok(None) };
         progress.leases.extend(row.lease_until.map(|until| (row.provider, until)));
         leased.push(row);
     }
     Ok(Some(leased))
+}
+
+/// The vault's latest version, where a worker may have written it and died before the row named it.
+async fn orphan(app: &App, row: &Integration) -> Option<Version> {
+    let (vault, name) = (app.vaults.recorded(row.vault.as_deref())?, row.secret_name.clone());
+    let id = vault.latest(&name).await.ok()?.version;
+    let is_orphan = id != row.secret_version;
+    is_orphan.then(|| Version { provider: row.provider, vault: row.vault.clone(), name, id })
 }
 
 /// Ends our leases after a failure. They stay on their rows: what the vault holds is not known, so that who takes the
@@ -183,7 +199,8 @@ impl Consent<'_> {
         let integrations = written.iter().map(|secret| {
             let former = rows.iter().find(|row| row.provider == secret.provider);
             // They are disabled once the row is written; should that fail, the next refresh does it.
-            let known = former.map(|row| [row.superseded.as_slice(), &[row.secret_version.clone()]].concat());
+            let known =
+                former.map(|row| [row.superseded.as_slice(), std::slice::from_ref(&row.secret_version)].concat());
             let lost = lost.iter().filter(|lost| lost.provider == secret.provider).map(|lost| lost.id.clone());
             let superseded = known.into_iter().flatten().chain(lost).collect();
             let row = self.integration(tenant.tenant_id, secret).superseding(superseded);

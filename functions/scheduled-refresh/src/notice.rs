@@ -2,8 +2,8 @@
 //!
 //! An Expired row is due while its person was not told: the last word and this mark are one write, so nothing that
 //! dies in between loses the message. The mark is taken off before the message is sent, so none is sent twice: a worker
-//! that dies at that very point leaves a person untold, who then hears it from their assistant. Telegram's refusal of now
-//! puts the mark back.
+//! that dies at that very point leaves a person untold, who then hears it from their assistant. A refusal of Telegram's
+//! that is not its last word puts the mark back.
 
 use nbhd::clock::Timestamp;
 use nbhd::domain::ids::TenantId;

@@ -92,7 +92,7 @@ async fn all_due(app: &App, connections: Vec<(TenantId, Provider)>, until: Times
     done
 }
 
-/// Puts what was put off on the queue again. Where the queue does not take it, it is due for the next tick all the same.
+/// Puts what was put off on the queue again. Where the queue does not take it, it is due for the next tick as before.
 async fn requeue(app: &App, done: &Done) {
     let Some((tenant, _)) = done.put_off.first() else { return };
     let wait = done.rest + refresh::stagger(*tenant, app.clock.now(), APART);

@@ -196,10 +196,15 @@ impl Integration {
 
     /// The row that remembers `versions` as superseded; of many, the latest few.
     #[must_use]
-    pub fn superseding(mut self, mut versions: Vec<String>) -> Self {
-        versions.retain(|version| !version.is_empty() && *version != self.secret_version);
-        versions.drain(..versions.len().saturating_sub(MOST_SUPERSEDED));
-        self.superseded = versions;
+    pub fn superseding(mut self, versions: Vec<String>) -> Self {
+        let mut latest: Vec<String> = Vec::new();
+        for version in versions.into_iter().rev().filter(|version| !version.is_empty()) {
+            if latest.len() < MOST_SUPERSEDED && version != self.secret_version && !latest.contains(&version) {
+                latest.push(version);
+            }
+        }
+        latest.reverse();
+        self.superseded = latest;
         self
     }
 
@@ -227,7 +232,7 @@ mod tests {
             secret_version: "6".to_owned(),
             ..Integration::new(TenantId::random(), Provider::Gmail, Timestamp::from_seconds(0))
         };
-        let row = row.superseding(["", "1", "2", "3", "4", "5", "6"].map(str::to_owned).into());
+        let row = row.superseding(["", "1", "2", "5", "3", "4", "5", "6"].map(str::to_owned).into());
         assert_eq!(row.superseded, ["2", "3", "4", "5"]);
     }
 

@@ -9,8 +9,9 @@ use crate::clock::Timestamp;
 use crate::domain::integration::Integration;
 use crate::store::{self, Store};
 
-/// How long a lease lasts when its holder dies: longer than everything done under it, each step of which has its own
-/// limit. What a slow vault and a slow Google leave of it may be too little to write in ([`is_enough`]).
+/// How long a lease lasts when its holder dies: longer than everything done under it.
+///
+/// Each step has its own limit; what a slow vault and a slow Google leave may be too little to write in: [`is_enough`].
 pub const LEASE: Duration = Duration::from_secs(60);
 /// A write to the vault, what it supersedes, and the row: the longest that takes.
 const ENOUGH: Duration = Duration::from_secs(25);

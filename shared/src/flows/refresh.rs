@@ -78,8 +78,8 @@ struct Answer {
 /// What is read of the vault at the start.
 struct Start {
     stored: Readable,
-    /// Versions that a worker wrote which died before the row named them.
-    orphans: Vec<String>,
+    /// The version it was read from, where a worker wrote that and died before the row named it.
+    orphan: Option<String>,
 }
 
 impl Refresher {
@@ -127,20 +127,20 @@ impl Refresher {
     /// [`Failed`]; the row has been written accordingly, and its lease is over.
     pub async fn refresh(&self, row: &Integration, stored: Option<&Readable>, by: By) -> Result<Refreshed, Failed> {
         let now = self.clock.now();
-        let Some(leased) = lease::try_take(&self.store, row, now).await.map_err(of_table)? else {
+        let Some(mut leased) = lease::try_take(&self.store, row, now).await.map_err(of_table)? else {
             return Ok(Refreshed::Elsewhere);
         };
         // Its holder died somewhere between Google, vault and row.
         let is_taken_over = row.lease_until.is_some();
-        match self.under_lease(&leased, is_taken_over, stored, by).await {
+        match self.under_lease(&mut leased, is_taken_over, stored, by).await {
             Ok(refreshed) => Ok(refreshed),
-            Err(failed) => self.note_failure(&leased, failed).await,
+            Err(failed) => self.note_failure(&leased, is_taken_over, failed).await,
         }
     }
 
     async fn under_lease(
         &self,
-        leased: &Integration,
+        leased: &mut Integration,
         is_taken_over: bool,
         stored: Option<&Readable>,
         by: By,
@@ -155,7 +155,7 @@ impl Refresher {
             return Ok(Refreshed::Elsewhere);
         };
         // An end that is not known is learned by keeping what Google gave.
-        let is_renewed = is_new || !start.orphans.is_empty() || leased.expires_at.is_none();
+        let is_renewed = is_new || start.orphan.is_some() || leased.expires_at.is_none();
         if by == By::Schedule && !is_renewed && !refresh::is_in_use(leased, self.clock.now()) {
             return self.keep_alive(leased, answer).await;
         }
@@ -169,8 +169,9 @@ impl Refresher {
         })
     }
 
-    /// The vault's latest version; `None` when the lease was taken over, because then it may be its new holder's.
-    async fn latest(&self, leased: &Integration) -> Result<Option<Start>, Failed> {
+    /// The vault's latest version. One that the row does not name is noted on it first, so that a kill leaves none
+    /// readable; `None` when that fails, because the lease was taken over: it may be its new holder's.
+    async fn latest(&self, leased: &mut Integration) -> Result<Option<Start>, Failed> {
         let latest = match self.vault(leased)?.latest(&leased.secret_name).await {
             Ok(latest) => latest,
             // It was taken back by whoever wrote it too late: the row's own is the latest that counts.
@@ -184,15 +185,24 @@ impl Refresher {
         if latest.version == leased.secret_version {
             return Ok(Some(stored.into()));
         }
-        let row = self.store.integration(leased.tenant_id, leased.provider).await.map_err(of_table)?;
-        let is_ours = row.is_some_and(|row| row.version == leased.version);
-        Ok(is_ours.then(|| Start { stored, orphans: vec![latest.version] }))
+        let known = leased.superseded.iter().chain([&latest.version]).cloned().collect();
+        let noted = leased.clone().superseding(known);
+        match self.store.save_integration(&noted, Some(leased.version)).await {
+            Ok(row) => *leased = row,
+            Err(store::Error::Conflict) => return Ok(None),
+            Err(error) => return Err(of_table(error)),
+        }
+        Ok(Some(Start { stored, orphan: Some(latest.version) }))
     }
 
     /// Asks with the refresh token that was read and, before Google's refusal is believed, with the vault's latest.
     /// Also says what was asked with, and whether the token to keep is another than the row's own; `None` as
     /// [`Self::latest`].
-    async fn ask_google(&self, leased: &Integration, start: Start) -> Result<Option<(Answer, Start, bool)>, Failed> {
+    async fn ask_google(
+        &self,
+        leased: &mut Integration,
+        start: Start,
+    ) -> Result<Option<(Answer, Start, bool)>, Failed> {
         let refused = match self.ask_with(&start.stored).await {
             Err(failed) if failed.failure.class() == Class::Final => failed,
             Err(failed) => return Err(failed),
@@ -201,16 +211,11 @@ impl Refresher {
                 return Ok(Some((answer, start, is_new)));
             }
         };
-        let Some(mut latest) = self.latest(leased).await? else { return Ok(None) };
+        let Some(latest) = self.latest(leased).await? else { return Ok(None) };
         // The row's own version may have been unreadable a moment ago.
-        let is_other = latest.orphans.iter().any(|version| !start.orphans.contains(version))
+        let is_other = (latest.orphan.is_some() && latest.orphan != start.orphan)
             || (start.stored.refresh_token.is_none() && latest.stored.refresh_token.is_some());
-        if !is_other {
-            return Err(refused);
-        }
-        let answer = self.ask_with(&latest.stored).await?;
-        latest.orphans.extend(start.orphans);
-        Ok(Some((answer, latest, true)))
+        if is_other { Ok(Some((self.ask_with(&latest.stored).await?, latest, true))) } else { Err(refused) }
     }
 
     async fn ask_with(&self, stored: &Readable) -> Result<Answer, Failed> {
@@ -235,10 +240,15 @@ impl Refresher {
     }
 
     /// Ends the lease with what happened.
-    async fn note_failure(&self, leased: &Integration, failed: Failed) -> Result<Refreshed, Failed> {
+    async fn note_failure(
+        &self,
+        leased: &Integration,
+        was_in_doubt: bool,
+        failed: Failed,
+    ) -> Result<Refreshed, Failed> {
         let (tenant_id, provider) = (leased.tenant_id, leased.provider);
         if failed.failure.class() != Class::Final {
-            self.write_failure(leased, failed).await;
+            self.write_failure(leased, was_in_doubt, failed).await;
             return Err(failed);
         }
         let row = refresh::failed(leased, failed.failure, None, self.clock.now());
@@ -254,11 +264,13 @@ impl Refresher {
     }
 
     /// Left undone, the lease runs out and the connection is as due as before. After vault or table failed nobody knows
-    /// what the vault holds: the lease is over, but stays on the row, and who takes the next one begins with the latest version.
-    async fn write_failure(&self, leased: &Integration, failed: Failed) -> Integration {
+    /// what the vault holds: the lease is over, but stays on the row, and who takes the next one begins with the latest
+    /// version. So it is until a renewal succeeds.
+    async fn write_failure(&self, leased: &Integration, was_in_doubt: bool, failed: Failed) -> Integration {
         count(failed.failure);
         let now = self.clock.now();
-        let is_in_doubt = matches!(failed.failure, Failure::VaultThrottled | Failure::VaultDown | Failure::TableDown);
+        let is_in_doubt =
+            was_in_doubt || matches!(failed.failure, Failure::VaultThrottled | Failure::VaultDown | Failure::TableDown);
         let row = Integration {
             lease_until: is_in_doubt.then_some(now),
             ..refresh::failed(leased, failed.failure, failed.retry_after, now)
@@ -276,6 +288,6 @@ fn is_same(used: &SecretString, answer: &Answer) -> bool {
 
 impl From<Readable> for Start {
     fn from(stored: Readable) -> Self {
-        Self { stored, orphans: Vec::new() }
+        Self { stored, orphan: None }
     }
 }

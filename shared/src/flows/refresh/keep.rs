@@ -68,12 +68,11 @@ impl Refresher {
                 if by == By::Schedule {
                     return Err(failed);
                 }
-                let row = Box::new(self.write_failure(&Integration { used_at, ..leased.clone() }, failed).await);
+                let row = Box::new(self.write_failure(&Integration { used_at, ..leased.clone() }, true, failed).await);
                 return Ok(Refreshed::Token { row, token: answer.tokens.access_token, ends });
             }
         };
         let mut stale = leased.superseded.clone();
-        stale.extend(start.orphans);
         stale.push(leased.secret_version.clone());
         let superseded = self.retire(vault, leased, stale).await;
         let written = secret_version.clone();

@@ -129,7 +129,7 @@ impl Vault {
         self.get(name, Some(version.to_owned())).await
     }
 
-    /// Writes a new version of a secret of `tenant`, and returns which. A name that is softly deleted is recovered first.
+    /// Writes a new version of a secret of `tenant`, and returns which; a name that is softly deleted is recovered.
     ///
     /// # Errors
     /// The vault cannot serve now; whether the version was written is then unknown.
@@ -159,7 +159,13 @@ impl Vault {
             secret_version: Some(version.to_owned()),
             ..SecretClientUpdateSecretPropertiesOptions::default()
         };
-        self.call(self.secrets.update_secret_properties(name, body, Some(options))).await.map(|_| ())
+        let answer = self.call(self.secrets.update_secret_properties(name, body, Some(options))).await?;
+        // Only the vault's own word counts: whoever disables a version forgets it.
+        let changed = answer.into_model().ok().and_then(|secret| secret.attributes);
+        match changed.and_then(|attributes| attributes.enabled) {
+            Some(false) => Ok(()),
+            Some(true) | None => Err(Error::Malformed { reason: "not a disabled secret".to_owned() }),
+        }
     }
 
     /// Deletes a secret with all its versions, softly; done as well when there is none.
