@@ -3,30 +3,31 @@
 //! `NBHD_HISTORY=<connections>` makes it larger, `NBHD_SEED=<number>` another one; a run prints its seed and what
 //! happened.
 
+mod rows;
+
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use nbhd::clock::Timestamp;
 use nbhd::domain::ids::{ChatId, TenantId};
 use nbhd::domain::integration::{Integration, Provider, Status};
 use nbhd::domain::refresh;
-use nbhd::domain::scope::Granted;
 use nbhd::domain::tenant::{Lifecycle, Tenant};
-use nbhd::flows::stored_token::{Readable, StoredToken};
+use nbhd::flows::stored_token::Readable;
 use nbhd_sim::google::{self, Endpoint, Rotation};
 use nbhd_sim::key_vault::{self, Operation};
+use nbhd_sim::telegram;
 use scheduled_refresh::{App, Report};
 use secrecy::ExposeSecret as _;
-use serde_json::{Map, Value, json};
 
-use crate::connections::{HOUR, World};
+use crate::connections::World;
+use rows::{connected, put};
 
-const CONNECTIONS: usize = 2_000;
+const CONNECTIONS: usize = 300;
 /// How many of them somebody uses.
-const IN_USE: usize = 6;
+const IN_USE: usize = 20;
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 const STEP: Duration = Duration::from_secs(3600);
 const TICK: Duration = Duration::from_secs(5 * 60);
@@ -38,6 +39,8 @@ struct History {
     app: Arc<App>,
     people: Vec<Person>,
     counts: BTreeMap<&'static str, usize>,
+    /// Whether a connection may have ended since the last look.
+    is_one_over: bool,
 }
 
 struct Person {
@@ -46,6 +49,8 @@ struct Person {
     account: String,
     /// How often they ended the grant at Google.
     revocations: usize,
+    /// Whether the connection was seen Expired.
+    is_over: bool,
 }
 
 #[tokio::test]
@@ -60,6 +65,7 @@ async fn a_week_of_failures_and_kills_loses_no_token_and_repeats_no_message() {
         history.people_act().await;
         history.weather();
         history.step().await;
+        history.judge().await;
     }
     history.calm().await;
     history.print(seed);
@@ -73,7 +79,13 @@ impl History {
         for place in 0..connections {
             let chat = ChatId(10_000 + place as i64);
             let id = uuid::Uuid::from_u128(random.u128(..));
-            let person = Person { tenant: id.into(), chat, account: format!("{place}@example.com"), revocations: 0 };
+            let person = Person {
+                tenant: id.into(),
+                chat,
+                account: format!("{place}@example.com"),
+                revocations: 0,
+                is_over: false,
+            };
             world.google.has_account(&person.account, "Somebody", "Europe/Zurich");
             world.telegram.knows(chat.0, "Somebody");
             let tenant = Tenant { lifecycle: Lifecycle::Active, version: 1, ..Tenant::new(person.tenant, chat) };
@@ -88,18 +100,22 @@ impl History {
             people.push(person);
         }
         let app = Arc::new(world.app());
-        Self { world, random, app, people, counts: BTreeMap::new() }
+        Self { world, random, app, people, counts: BTreeMap::new(), is_one_over: false }
     }
 
     /// Runtimes ask for tokens; a few people end the grant, or connect again after they were told.
     async fn people_act(&mut self) {
-        for place in 0..IN_USE {
+        let mut broker = self.world.broker();
+        for place in 0..IN_USE.min(self.people.len()) {
             if self.random.u8(..10) < 3 {
                 let row = self.row(place).await;
-                let broker = self.world.broker();
                 let kill = self.kill();
                 let asked = broker.access_token(Some(&row));
                 let answer = self.world.journal.interruption().stop_after(kill, asked).await;
+                if answer.is_none() {
+                    broker = self.world.broker();
+                }
+                self.is_one_over |= !matches!(answer, Some(Ok(_)));
                 self.count(match answer {
                     None => "runtime calls killed",
                     Some(Ok(_)) => "runtime calls answered",
@@ -113,22 +129,57 @@ impl History {
             self.people[place].revocations += 1;
             self.count("grants ended by their people");
         }
-        let place = self.random.usize(..self.people.len());
-        if self.row(place).await.status == Status::Expired {
-            self.reconnect(place).await;
+        // Whoever was told, one of those who use theirs, and somebody.
+        let somebody = [self.random.usize(..self.people.len()), self.random.usize(..IN_USE.min(self.people.len()))];
+        let told = self.people.iter().position(|person| person.is_over && self.random.u8(..3) == 0);
+        for place in somebody.into_iter().chain(told) {
+            if self.random.u8(..4) == 0 || self.people[place].is_over {
+                self.reconnect(place).await;
+            }
         }
     }
 
+    /// As `oauth-callback` does it, also where the connection still stands; half of the time it fails to tidy up.
     async fn reconnect(&mut self, place: usize) {
         let read = self.row(place).await;
-        let row = connected(&self.world, &self.people[place]);
+        let mut superseded = [read.superseded.as_slice(), std::slice::from_ref(&read.secret_version)].concat();
+        if read.lease_until.is_some() {
+            // In doubt: a worker may have written the latest version before it died.
+            superseded.extend(self.world.azure.vault.versions(&read.secret_name).pop().map(|(version, _)| version));
+        }
+        let row = connected(&self.world, &self.people[place]).superseding(superseded.clone());
+        self.world.table.fail_after(usize::MAX, false);
         self.world.store.save_integration(&row, Some(read.version)).await.expect("nobody else writes");
-        self.count("connections renewed by their people");
+        if self.random.bool() {
+            superseded.iter().for_each(|version| self.world.azure.vault.disables(&row.secret_name, version));
+        }
+        self.people[place].is_over = false;
+        self.count(match read.status {
+            Status::Active => "connections made anew while they stood",
+            Status::Expired | Status::Revoked => "connections renewed by their people",
+        });
+    }
+
+    /// Whoever's connection is over since the last look: Google said so, and says so still.
+    async fn judge(&mut self) {
+        if !std::mem::take(&mut self.is_one_over) {
+            return;
+        }
+        let Ok(rows) = self.world.store.every_integration().await else { return };
+        let rows: BTreeMap<TenantId, Integration> = rows.into_iter().map(|row| (row.tenant_id, row)).collect();
+        for person in &mut self.people {
+            let is_over = rows[&person.tenant].status == Status::Expired;
+            if is_over && !person.is_over {
+                let granted = self.world.google.granted(&person.account);
+                assert!(granted.is_empty(), "expired without Google's last word: {:?}", rows[&person.tenant]);
+            }
+            person.is_over = is_over;
+        }
     }
 
     /// What fails in this step.
     fn weather(&mut self) {
-        let World { google, azure, table, .. } = &self.world;
+        let World { google, azure, table, telegram, .. } = &self.world;
         let random = &mut self.random;
         google.recovers();
         azure.vault.recovers();
@@ -159,6 +210,17 @@ impl History {
             1..5 => azure.vault.fail_next(operations[random.usize(..3)], failure),
             _ => {}
         }
+        telegram.recovers();
+        let failures = [
+            telegram::Failure::TooManyRequests(90),
+            telegram::Failure::Status(StatusCode::BAD_GATEWAY),
+            telegram::Failure::AnswerLost,
+            telegram::Failure::Nonsense,
+        ];
+        if random.u8(..10) < 4 {
+            let failure = failures[random.usize(..failures.len())].clone();
+            telegram.fail_next(["getChat", "sendMessage"][random.usize(..2)], failure);
+        }
         if random.u8(..10) < 3 {
             table.fail_after(random.usize(..60), random.bool());
         }
@@ -179,8 +241,12 @@ impl History {
         }
         let kill = self.kill();
         match stops.stop_after(kill, self.world.work_in(|| Arc::clone(&app))).await {
-            Some(report) => self.add(report),
+            Some(report) => {
+                self.is_one_over |= report.expired > 0;
+                self.add(report);
+            }
             None => {
+                self.is_one_over = true;
                 self.count("batches killed");
                 self.app = Arc::new(self.world.app());
             }
@@ -191,6 +257,7 @@ impl History {
     async fn calm(&mut self) {
         self.world.google.recovers();
         self.world.azure.vault.recovers();
+        self.world.telegram.recovers();
         self.world.table.fail_after(usize::MAX, false);
         for _ in 0..24 {
             self.world.later(TICK);
@@ -224,6 +291,8 @@ impl History {
                 continue;
             }
             let versions = self.world.azure.vault.versions(&row.secret_name);
+            let readable: Vec<&String> = versions.iter().filter(|(_, on)| *on).map(|(version, _)| version).collect();
+            assert_eq!(readable, [&row.secret_version], "superseded versions are readable: {row:?}, {versions:?}");
             let named = versions.iter().find(|(version, _)| *version == row.secret_version);
             assert!(named.is_some_and(|(_, enabled)| *enabled), "{row:?}");
             let value = self.world.azure.vault.value_of(&row.secret_name, &row.secret_version).expect("a version");
@@ -286,50 +355,6 @@ impl History {
             ended,
             self.counts
         );
-    }
-}
-
-/// A person's new connection: Google's consent and the vault; the row is to be written.
-fn connected(world: &World, person: &Person) -> Integration {
-    let (access, refresh_token) = world.google.has_consented(&person.account, &[Provider::Gmail.scope()]);
-    let now: Timestamp = world.clock.now();
-    let token = StoredToken {
-        access_token: access.into(),
-        expires_at: now + HOUR,
-        refresh_token: refresh_token.into(),
-        granted: Granted::parse(Provider::Gmail.scope()),
-        account: Some(person.account.clone()),
-    };
-    let name = Integration::secret_name(person.tenant, Provider::Gmail);
-    let row = Integration {
-        secret_version: world.azure.vault.put(&name, token.to_secret().expose_secret()),
-        granted: token.granted,
-        account: token.account,
-        expires_at: Some(token.expires_at),
-        ..Integration::new(person.tenant, Provider::Gmail, now)
-    };
-    refresh::scheduled(row, now)
-}
-
-/// Writes a row past the network.
-fn put(world: &World, sort: &str, row: &impl serde::Serialize, tenant: TenantId) {
-    let Value::Object(fields) = serde_json::to_value(row).expect("serializable") else { panic!("a row is an object") };
-    let mut item: Map<String, Value> = fields.into_iter().map(|(name, value)| (name, attribute(&value))).collect();
-    item.insert("pk".to_owned(), json!({ "S": format!("TENANT#{tenant}") }));
-    item.insert("sk".to_owned(), json!({ "S": sort }));
-    world.table.put(json!({ "TableName": nbhd_sim::table::NAME, "Item": item })).expect("a writable table");
-}
-
-fn attribute(value: &Value) -> Value {
-    match value {
-        Value::Null => json!({ "NULL": true }),
-        Value::Bool(flag) => json!({ "BOOL": flag }),
-        Value::Number(number) => json!({ "N": number.to_string() }),
-        Value::String(text) => json!({ "S": text }),
-        Value::Array(items) => json!({ "L": items.iter().map(attribute).collect::<Vec<_>>() }),
-        Value::Object(fields) => {
-            json!({ "M": fields.iter().map(|(name, value)| (name.clone(), attribute(value))).collect::<Map<_, _>>() })
-        }
     }
 }
 
