@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use nbhd::domain::integration::Provider;
-use nbhd::domain::tenant::{Lifecycle, Tenant, Tombstone};
+use nbhd::domain::tenant::{Lifecycle, Tenant};
 use nbhd::flows::connect_link::{LIFETIME, Services};
 use nbhd_sim::google::{Endpoint, Failure, Scopes};
 use nbhd_sim::key_vault;
@@ -47,9 +47,8 @@ async fn invalid_state_when_the_tenant_is_gone() {
         let back = world.way_back(&mut browser, Services::Gmail, &Scopes::All).await;
         let tenant = world.tenant().await;
         if tombstone {
-            let Tenant { tenant_id, customer, version, .. } = tenant;
-            let left = Tombstone { tenant_id, customer, deleted_at: world.clock.now(), receipt: Vec::new(), version };
-            world.store.bury_tenant(&left, version).await.expect("unchanged meanwhile");
+            let left = tenant.buried(world.clock.now());
+            world.store.save_tombstone(&left, tenant.version).await.expect("unchanged meanwhile");
         } else {
             let gone = Tenant { lifecycle: Lifecycle::Deprovisioning, ..tenant.clone() };
             world.store.save_tenant(&gone, Some(tenant.version)).await.expect("unchanged meanwhile");

@@ -80,8 +80,8 @@ async fn a_removed_tenant_shows_its_receipt() {
     let tenant = store.tenant(office.ann.tenant_id).await.expect("readable").expect("there");
     let at = office.world.clock.now();
     let receipt = vec![Removed { what: "container app".to_owned(), at, purged_by: None }];
-    let left = Tombstone { tenant_id: tenant.tenant_id, customer: None, deleted_at: at, receipt, version: 0 };
-    store.bury_tenant(&left, tenant.version).await.expect("buried");
+    let left = Tombstone { receipt, ..tenant.buried(at) };
+    store.save_tombstone(&left, tenant.version).await.expect("buried");
     let shown = office.json(&["tenant", &office.ann()]).await;
     assert_eq!(shown["receipt"][0]["removed"], "container app");
     assert!(office.nbhd(&["suspend", &office.ann()]).await.is_err());

@@ -21,7 +21,7 @@ use nbhd_sim::journal::Journal;
 use nbhd_sim::model_gateway::ModelGateway;
 use nbhd_sim::pump::{Limits, Pump};
 use nbhd_sim::sqs::{LIFECYCLE, LIFECYCLE_DLQ, REFRESH, Sqs};
-use nbhd_sim::stripe::Stripe;
+use nbhd_sim::stripe::{BASIC, Beginning, Stripe};
 use nbhd_sim::table::Table;
 use nbhd_sim::telegram::Telegram;
 use secrecy::SecretString;
@@ -160,7 +160,9 @@ impl World {
             let new = || Tenant::new(self.tenant, ChatId(ANA));
             let mut tenant = match record {
                 Some(TenantRecord::Live(tenant)) => *tenant,
-                Some(TenantRecord::Deleted(left)) => Tenant { customer: left.customer, ..new() },
+                Some(TenantRecord::Deleted(left)) => {
+                    Tenant { customer: left.customer, generation: left.generation + 1, ..new() }
+                }
                 None => Tenant { customer: Some(self.customer.clone()), ..new() },
             };
             change(&mut tenant);
@@ -170,6 +172,18 @@ impl World {
                 Err(error) => panic!("{error}"),
             }
         }
+    }
+
+    /// Somebody else has paid, and nobody was nudged.
+    pub(crate) async fn another_pays(&self, chat: ChatId) -> TenantId {
+        let tenant_id = key().tenant_id(chat);
+        let ours = [("tenant_id", &*tenant_id.to_string()), ("chat_id", &*chat.to_string())];
+        let customer = self.stripe.has_customer(&[]);
+        self.stripe.subscribes(&customer, BASIC, Beginning::Paid, &ours);
+        self.telegram.knows(chat.0, "Somebody");
+        let tenant = Tenant { customer: Some(customer), ..Tenant::new(tenant_id, chat) };
+        self.store.save_tenant(&tenant, None).await.expect("a table");
+        tenant_id
     }
 
     pub(crate) async fn nudge(&self) {

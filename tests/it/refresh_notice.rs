@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use nbhd::domain::ids::ChatId;
 use nbhd::domain::integration::{Provider, Status};
-use nbhd::domain::tenant::{Tenant, Tombstone};
+use nbhd::domain::tenant::Tenant;
 use nbhd::flows::connect_link::Links;
 use nbhd::flows::lease;
 use nbhd_sim::telegram::Failure;
@@ -141,9 +141,8 @@ async fn a_chat_that_is_not_known_has_nobody_to_tell() {
 async fn a_tenant_that_is_gone_leaves_nothing_due() {
     let world = ended().await;
     let tenant = world.store.tenant(world.tenant).await.expect("a table").expect("a tenant");
-    let Tenant { tenant_id, customer, version, .. } = tenant;
-    let left = Tombstone { tenant_id, customer, deleted_at: world.clock.now(), receipt: Vec::new(), version };
-    world.store.bury_tenant(&left, version).await.expect("nobody else writes");
+    let left = tenant.buried(world.clock.now());
+    world.store.save_tombstone(&left, tenant.version).await.expect("nobody else writes");
     round(&world).await;
     assert_eq!((world.row().await.status, world.row().await.due), (Status::Expired, None));
     assert!(world.telegram.sent_to(CHAT).is_empty());

@@ -98,10 +98,10 @@ async fn a_buried_tenant_leaves_a_receipt_and_is_no_tenant() {
     let tenant = paying();
     world.save(&tenant, None, "evt_1").await.expect("written");
     let receipt = vec![Removed { what: "container app".to_owned(), at: NOW, purged_by: None }];
-    let Tenant { tenant_id, customer, .. } = tenant;
-    let left = Tombstone { tenant_id, customer, deleted_at: NOW, receipt, version: 1 };
-    assert!(matches!(world.store.bury_tenant(&left, 7).await, Err(Error::Conflict)));
-    let buried = world.store.bury_tenant(&left, 1).await.expect("buried");
+    let tenant_id = tenant.tenant_id;
+    let left = Tombstone { receipt, ..tenant.buried(NOW) };
+    assert!(matches!(world.store.save_tombstone(&left, 7).await, Err(Error::Conflict)));
+    let buried = world.store.save_tombstone(&left, 1).await.expect("buried");
     assert_eq!(world.store.tenant(tenant_id).await.expect("readable"), None);
     assert_eq!(world.store.runtime_view(tenant_id).await.expect("readable"), None);
     let record = world.store.tenant_record(tenant_id).await.expect("readable");

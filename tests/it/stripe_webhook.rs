@@ -309,6 +309,17 @@ async fn a_removed_tenant_whose_subscription_names_no_chat_is_a_persons_work() {
 }
 
 #[tokio::test]
+async fn a_repeated_event_brings_what_was_lost_since() {
+    let world = World::start().await;
+    let person = world.subscriber().await;
+    world.deliver().await;
+    let known = world.event("customer.subscription.created");
+    world.stripe.cancels(&person.customer);
+    assert_eq!(world.post(&known).await, StatusCode::OK);
+    assert_eq!(world.status(&person).await, Some(Status::Canceled));
+}
+
+#[tokio::test]
 async fn a_dispute_raises_an_alarm_and_changes_no_entitlement() {
     let world = World::start().await;
     let person = world.subscriber().await;

@@ -8,7 +8,7 @@ use nbhd::config::Env;
 use nbhd::domain::due::{Due, Kind};
 use nbhd::domain::ids::{ChatId, TenantId};
 use nbhd::domain::subscription::{Status, Subscription};
-use nbhd::domain::tenant::{Tenant, TenantRecord, Tombstone};
+use nbhd::domain::tenant::{Tenant, TenantRecord};
 use nbhd::store::{Billing, Store};
 use nbhd_sim::gateway;
 use nbhd_sim::journal::Journal;
@@ -122,11 +122,8 @@ impl World {
     /// What the reconciler would leave behind of somebody whose retention has passed.
     pub(crate) async fn bury(&self, person: &Person) {
         let row = self.row(person).await;
-        let customer = Some(person.customer.clone());
-        let deleted_at = self.clock.now();
-        let left =
-            Tombstone { tenant_id: person.tenant, customer, deleted_at, receipt: Vec::new(), version: row.version };
-        self.store.bury_tenant(&left, row.version).await.expect("buried");
+        let left = row.buried(self.clock.now());
+        self.store.save_tombstone(&left, row.version).await.expect("buried");
     }
 
     pub(crate) async fn is_buried(&self, person: &Person) -> bool {

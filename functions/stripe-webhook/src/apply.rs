@@ -4,7 +4,8 @@ use nbhd::clock::Timestamp;
 use nbhd::domain::due::{Due, Kind};
 use nbhd::domain::ids::TenantId;
 use nbhd::domain::subscription::Entitlement;
-use nbhd::domain::tenant::{Lifecycle, Tenant, TenantRecord, Tombstone};
+use nbhd::domain::tenant::{Lifecycle, Tenant, TenantRecord};
+use nbhd::flows::comeback::Comeback;
 use nbhd::providers;
 use nbhd::providers::stripe::{Client, Event, Word};
 use nbhd::queue::{self, LifecycleJob};
@@ -48,27 +49,34 @@ impl App {
         record_tenant(tenant_id);
         // After the row was read, so that whoever writes between the two is noticed.
         let known = match &record {
-            TenantRecord::Live(tenant) => tenant.subscription.as_ref(),
+            TenantRecord::Live(tenant) => tenant.subscription.clone(),
             TenantRecord::Deleted(_) => None,
         };
-        let word = stripe.word(customer, known).await?;
+        let word = stripe.word(customer, known.as_ref()).await?;
         let read_version = Some(record.version());
         let tenant = match record {
             TenantRecord::Live(tenant) => told(*tenant, word, now),
-            TenantRecord::Deleted(tombstone) => match back(&tombstone, word, now) {
-                Back::As(tenant) => *tenant,
-                Back::NotYet => return Ok(self.store.record_event(&event.id, EventOutcome::Applied, now).await?),
-                Back::AsNobody => return self.unmatched(event, now).await,
+            TenantRecord::Deleted(tombstone) => match Comeback::of(&tombstone, word, now) {
+                Comeback::As(tenant) => *tenant,
+                Comeback::NotYet => {
+                    return Ok(self.store.record_event(&event.id, EventOutcome::Applied, now).await?);
+                }
+                Comeback::AsNobody => return self.unmatched(event, now).await,
             },
         };
         let subscription = tenant.subscription.as_ref().map(|known| known.id.clone());
-        let stripe_ids = std::iter::once(customer).chain(subscription.as_deref()).collect();
+        let stripe_ids: Vec<&str> = std::iter::once(customer).chain(subscription.as_deref()).collect();
         let is_due = tenant.due.as_ref().is_some_and(|due| due.at <= now);
+        let is_news = tenant.subscription != known;
         let billing = Billing { tenant, read_version, stripe_ids, event: Some(&event.id) };
-        match self.store.save_billing(billing, now).await? {
+        match self.store.save_billing(billing.clone(), now).await? {
+            Recorded::Done(_) => tracing::info!(event = event.id, "Stripe's word is written down"),
+            // Dealt with before; but since then something happened of which nothing arrived.
+            Recorded::Repeated if is_news => {
+                self.store.save_billing(Billing { event: None, ..billing }, now).await?;
+            }
             Recorded::Repeated if !is_due => return Ok(()),
             Recorded::Repeated => {}
-            Recorded::Done(_) => tracing::info!(event = event.id, "Stripe's word is written down"),
         }
         Ok(self.lifecycle.send(&LifecycleJob::Reconcile { tenant_id }).await?)
     }
@@ -99,28 +107,6 @@ fn told(tenant: Tenant, word: Word, now: Timestamp) -> Tenant {
     let is_news = word.subscription.is_some() && word.subscription != tenant.subscription;
     let told = Tenant { subscription: word.subscription.or(tenant.subscription), ..tenant };
     if is_news || !has_converged(&told, now) { due_at_once(told, now) } else { told }
-}
-
-/// What becomes of a removed tenant.
-enum Back {
-    As(Box<Tenant>),
-    /// Nothing is paid: what was removed stays so.
-    NotYet,
-    /// Something is, but not on a subscription of ours, so that nobody knows for which chat.
-    AsNobody,
-}
-
-fn back(tombstone: &Tombstone, word: Word, now: Timestamp) -> Back {
-    let Word { subscription, tenant_id, chat_id } = word;
-    let Some(subscription) = subscription.filter(|counts| counts.status.is_open()) else { return Back::NotYet };
-    match chat_id.filter(|_| tenant_id == Some(tombstone.tenant_id)) {
-        None => Back::AsNobody,
-        Some(chat) => {
-            let (customer, subscription) = (tombstone.customer.clone(), Some(subscription));
-            let tenant = Tenant { customer, subscription, ..Tenant::new(tombstone.tenant_id, chat) };
-            Back::As(Box::new(due_at_once(tenant, now)))
-        }
-    }
 }
 
 fn due_at_once(tenant: Tenant, now: Timestamp) -> Tenant {

@@ -3,6 +3,7 @@
 //! A release says what all containers have in common; what is the tenant's own is filled in here, and has a fingerprint
 //! of its own, so that a change of either is seen without a call.
 
+use nbhd::domain::ids::{ChatId, TenantId};
 use nbhd::domain::names::Names;
 use nbhd::domain::release::{Release, fingerprint};
 use nbhd::domain::subscription::Tier;
@@ -11,6 +12,7 @@ use nbhd::domain::work::Shard;
 use nbhd::providers::azure::resource_manager::container_app::{EnvValue, Probe, ProbeKind, Secret, Volume};
 use nbhd::providers::azure::resource_manager::{ContainerApp, Tags};
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::settings::Settings;
 
@@ -22,8 +24,6 @@ const PORT: u16 = 8787;
 const GRACE_SECONDS: u32 = 420;
 /// The name under which the app knows the tenant's secret.
 const RUNTIME_SECRET: &str = "runtime";
-/// What the app around the container looks like; it changes with this file.
-const SHAPE: &str = "1";
 
 /// The tag that names a resource's tenant.
 pub(crate) const TENANT_TAG: &str = "nbhd_tenant";
@@ -74,9 +74,21 @@ pub(crate) fn config_of_release(model: &str, models: &str, base_url: &str) -> St
     filled(CONFIG, &[("{model}", model), ("{models}", models), ("{base_url}", base_url)])
 }
 
-/// What names the form of [`app`], so that a change of it is a release too.
-pub(crate) fn shape() -> String {
-    SHAPE.to_owned()
+/// A fingerprint of what [`app`] makes of the settings for a tenant that there is not: whatever changes it, be it a
+/// setting or this file, is a release too, and reaches tenants one by one.
+pub(crate) fn shape(settings: &Settings) -> String {
+    let place = || "x".to_owned();
+    let names = Names { resource: place(), secret: place(), role: Uuid::nil() };
+    let own = Own {
+        tenant_id: place(),
+        chat_id: place(),
+        time_zone: place(),
+        tier: Tier::Basic,
+        shard: Shard { subscription: place(), account: place(), vault: place(), vault_url: place() },
+        secret_version: place(),
+    };
+    let nobody = Tenant::new(TenantId::from(Uuid::nil()), ChatId(0));
+    fingerprint(&app(settings, &Release::default(), &names, &nobody, &own).body().to_string())
 }
 
 /// The app of a tenant that runs `release`.

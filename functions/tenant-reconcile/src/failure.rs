@@ -2,15 +2,22 @@
 
 use std::time::Duration;
 
+use nbhd::clock::Timestamp;
 use nbhd::domain::ids::TenantId;
-use nbhd::domain::work::jitter;
+use nbhd::domain::tenant::Tenant;
+use nbhd::domain::work::{LastError, Pause, Unanswered, jitter};
 use nbhd::providers;
+use nbhd::telemetry::metric;
 use nbhd::{queue, store};
 
 /// The first wait after a failure; each further one doubles it.
 const FIRST: Duration = Duration::from_secs(5);
 /// The longest wait.
 const LONGEST: Duration = Duration::from_secs(60 * 60);
+/// So many failures in a row are a person's business.
+const STUCK_AFTER: u32 = 5;
+/// So is what has been waited for this long.
+const STUCK_FOR: Duration = Duration::from_secs(60 * 60);
 
 /// Why a step did not end.
 #[derive(Debug)]
@@ -72,6 +79,55 @@ impl From<providers::Error> for Failure {
             Error::NotFound => Self::failed("not_found"),
             Error::Refused { status, reason } => Self::failed(format!("refused_{status}_{reason}")),
         }
+    }
+}
+
+/// Notes that `step` is taken up again, and since when it waits.
+pub(crate) fn pause(tenant: &mut Tenant, step: &str, code: &str, now: Timestamp, until: Timestamp) {
+    let since = waiting_since(tenant, step).unwrap_or(now);
+    tenant.work.pause = Some(Pause { step: step.to_owned(), code: code.to_owned(), since, until });
+}
+
+fn waiting_since(tenant: &Tenant, step: &str) -> Option<Timestamp> {
+    tenant.work.pause.as_ref().filter(|pause| pause.step == step).map(|pause| pause.since)
+}
+
+/// Notes a failure of `what`, and that `step`, which is to make it good, is taken up again after a while.
+pub(crate) fn failed(
+    tenant: &mut Tenant,
+    (what, step): (&str, &str),
+    code: &str,
+    now: Timestamp,
+    delay: Option<Duration>,
+) {
+    let failures = tenant.work.failures.saturating_add(1);
+    tenant.work.failures = failures;
+    tenant.work.last_error = Some(LastError { step: what.to_owned(), code: code.to_owned(), at: now });
+    let wait = backoff(tenant.tenant_id, failures).max(delay.unwrap_or_default());
+    pause(tenant, step, code, now, now + wait);
+}
+
+/// Notes that Stripe did not answer, which holds up nothing else.
+pub(crate) fn unanswered(tenant: &mut Tenant, code: &str, now: Timestamp, delay: Option<Duration>) {
+    let failures = tenant.work.unanswered.as_ref().map_or(1, |before| before.failures.saturating_add(1));
+    let until = now + backoff(tenant.tenant_id, failures).max(delay.unwrap_or_default());
+    tenant.work.unanswered = Some(Unanswered { failures, code: code.to_owned(), until });
+}
+
+/// Counts a failure, the `failures`th in a row.
+pub(crate) fn count(code: &str, step: &str, failures: u32) {
+    metric("StepsFailed", 1);
+    if failures == STUCK_AFTER {
+        metric("TenantsStuck", 1);
+    }
+    tracing::warn!(code, step, failures, "taken up again");
+}
+
+/// Counts a wait that has lasted for too long.
+pub(crate) fn count_wait(tenant: &Tenant, code: &str, step: &str, now: Timestamp) {
+    if waiting_since(tenant, step).is_some_and(|since| now >= since + STUCK_FOR) {
+        metric("TenantsStuck", 1);
+        tracing::warn!(code, step, "waits for more than an hour");
     }
 }
 

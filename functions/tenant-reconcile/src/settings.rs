@@ -42,7 +42,7 @@ impl Settings {
         let public_base_url = env.required("PUBLIC_BASE_URL", "where the API is reached")?;
         let public_base_url = public_base_url.trim_end_matches('/').to_owned();
         let release = release(env, &public_base_url)?;
-        Ok(Self {
+        let mut settings = Self {
             shards: shards(env)?,
             tenants_per_subscription: env.number("AZURE_SUBSCRIPTION_TENANTS", 3_900, 1..=4_000)?,
             group: name("AZURE_RESOURCE_GROUP", "the resource group's name")?,
@@ -52,10 +52,13 @@ impl Settings {
             pull_identity: pull_identity(env)?,
             registry: name("CONTAINER_REGISTRY", "the registry's host")?,
             public_base_url,
-            release_id: release.id(),
+            release_id: String::new(),
             release,
             limits: [limit("MODEL_LIMIT_BASIC_CENTS", 500)?, limit("MODEL_LIMIT_PLUS_CENTS", 2_000)?],
-        })
+        };
+        settings.release.shape = body::shape(&settings);
+        settings.release_id = settings.release.id();
+        Ok(settings)
     }
 
     /// What a tier's models may cost a month, in USD cents.
@@ -118,5 +121,5 @@ fn release(env: &Env, public_base_url: &str) -> Result<Release, ConfigError> {
     let plus = env.optional("MODEL_ID_PLUS").unwrap_or(model);
     let config = |model| body::config_of_release(model, &models, public_base_url);
     let (basic, plus) = (config(model), config(plus));
-    Ok(Release { image: image.to_owned(), basic, plus, shape: body::shape() })
+    Ok(Release { image: image.to_owned(), basic, plus, shape: String::new() })
 }

@@ -5,30 +5,32 @@ use std::time::{Duration, Instant};
 use nbhd::clock::Timestamp;
 use nbhd::domain::due::{Due, Kind};
 use nbhd::domain::ids::TenantId;
-use nbhd::domain::plan::{Plan, Spec, Step, plan};
-use nbhd::domain::subscription::Entitlement;
-use nbhd::domain::tenant::{Tenant, Tombstone};
-use nbhd::domain::work::{LEASE, LastError, Lease, Pause};
+use nbhd::domain::plan::{OBSERVED_EVERY, Plan, SYNCED_EVERY, Spec, Step, plan};
+use nbhd::domain::subscription::{Entitlement, Subscription};
+use nbhd::domain::tenant::{Tenant, TenantRecord, Tombstone};
+use nbhd::domain::work::{LEASE, Lease};
+use nbhd::flows::comeback::Comeback;
 use nbhd::queue::{LifecycleJob, MAX_DELAY};
 use nbhd::store::{self, Place, Progress, Progressed, StepRecord};
 use nbhd::telemetry::metric;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::App;
 use crate::body::{Own, tier};
-use crate::failure::{Failure, backoff};
+use crate::failure::{Failure, count, count_wait, failed, pause, unanswered};
 use crate::steps::{Effect, Job, only_writes};
 
 /// A worker takes no further step after this long; well below the function's own limit.
 const BUDGET: Duration = Duration::from_secs(90);
 /// A plan that does not come to rest after so many steps is left to the next job.
 const MOST_STEPS: usize = 60;
-/// A lease that ends sooner than this is renewed before an effect: no step takes longer.
+/// A lease that ends sooner than this is renewed before an effect.
 const MARGIN: Duration = Duration::from_secs(75);
+/// No step takes longer, whatever it calls: what it did by then is found when it is taken up again.
+const STEP_TIMEOUT: Duration = Duration::from_secs(70);
 /// Others may change the row between our read and our write, but not this often in a row.
 const ATTEMPTS: usize = 5;
-/// So many failures in a row are a person's business.
-const STUCK_AFTER: u32 = 5;
 
 /// What became of a tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +88,14 @@ struct Worker<'a> {
 
 impl Worker<'_> {
     async fn run(&self, id: TenantId) -> Result<Outcome, Error> {
-        let Some(mut tenant) = self.app.store.tenant(id).await? else { return Ok(Outcome::Gone) };
+        let mut tenant = match self.app.store.tenant_record(id).await? {
+            Some(TenantRecord::Live(tenant)) => *tenant,
+            Some(TenantRecord::Deleted(tombstone)) => match self.returned(tombstone).await? {
+                Some(tenant) => tenant,
+                None => return Ok(Outcome::Gone),
+            },
+            None => return Ok(Outcome::Gone),
+        };
         let read_version = tenant.version;
         let deadline = self.app.clock.now() + BUDGET;
         for _ in 0..MOST_STEPS {
@@ -110,6 +119,44 @@ impl Worker<'_> {
         }
         let plan = self.plan(&tenant, self.app.clock.now());
         self.rest(tenant, &plan, read_version).await
+    }
+
+    /// A removed tenant whose person went to a checkout, and of whom nothing was heard since: Stripe is asked.
+    async fn returned(&self, tombstone: Tombstone) -> Result<Option<Tenant>, Error> {
+        let (store, now) = (&self.app.store, self.app.clock.now());
+        let customer = tombstone.customer.as_deref().zip(self.app.stripe.as_ref());
+        let (Some((customer, stripe)), true) = (customer, tombstone.due.as_ref().is_some_and(|due| due.at <= now))
+        else {
+            return Ok(None);
+        };
+        let again = match stripe.word(customer, None).await {
+            Ok(word) => {
+                let has_ended = |known: &Subscription| known.ended_at.is_some();
+                let waits = word.subscription.as_ref().is_some_and(|known| !has_ended(known));
+                match Comeback::of(&tombstone, word, now) {
+                    Comeback::As(tenant) => {
+                        tracing::warn!(code = "comeback_unheard", "every event of a new subscription was lost");
+                        return Ok(Some(store.save_tenant(&tenant, Some(tombstone.version)).await?));
+                    }
+                    Comeback::NotYet => waits.then_some(SYNCED_EVERY),
+                    Comeback::AsNobody => {
+                        metric("StripeEventsUnmatched", 1);
+                        tracing::error!(code = "unmatched", "a removed person pays for something that names no chat");
+                        None
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::warn!(code = "unanswered", %error, "Stripe is asked again");
+                Some(OBSERVED_EVERY)
+            }
+        };
+        let due = again.map(|after| Due::new(Kind::Reconcile, tombstone.tenant_id, now + after));
+        let version = tombstone.version;
+        match store.save_tombstone(&Tombstone { due, ..tombstone }, version).await {
+            Ok(_) | Err(store::Error::Conflict) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn plan(&self, tenant: &Tenant, now: Timestamp) -> Plan {
@@ -181,7 +228,9 @@ impl Worker<'_> {
         if step == Step::Bury {
             return self.bury(tenant, started).await;
         }
-        let result = Job::new(self.app, &tenant).run(step).await;
+        let job = Job::new(self.app, &tenant);
+        let ended = timeout(STEP_TIMEOUT, job.run(step)).await;
+        let result = ended.unwrap_or_else(|_| Err(Failure::failed("unknown_step_timed_out")));
         let now = self.app.clock.now();
         let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let record = |outcome: &str, detail: Option<String>| StepRecord {
@@ -202,17 +251,24 @@ impl Worker<'_> {
             }
             Err(Failure::Store(error)) => return Err(error.into()),
             Err(Failure::Waits { code, delay }) => {
+                // A turn may be long in coming; nothing is wrong then.
+                if step != Step::ChooseRelease {
+                    count_wait(&tenant, code, step.name(), now);
+                }
                 let until = now + delay;
-                (Effect::done(move |tenant| pause(tenant, step, code, now, until)), code.to_owned())
+                (Effect::done(move |tenant| pause(tenant, step.name(), code, now, until)), code.to_owned())
+            }
+            Err(Failure::Failed { code, delay }) if step == Step::Sync => {
+                let before = tenant.work.unanswered.as_ref().map_or(0, |before| before.failures);
+                count(&code, step.name(), before + 1);
+                let outcome = code.clone();
+                (Effect::done(move |tenant| unanswered(tenant, &code, now, delay)), outcome)
             }
             Err(Failure::Failed { code, delay }) => {
-                metric("StepsFailed", 1);
-                if tenant.work.failures + 1 == STUCK_AFTER {
-                    metric("TenantsStuck", 1);
-                }
-                tracing::warn!(code, step = step.name(), failures = tenant.work.failures + 1, "taken up again");
+                count(&code, step.name(), tenant.work.failures + 1);
                 let outcome = code.clone();
-                (Effect::done(move |tenant| failed(tenant, step, &code, now, delay)), outcome)
+                let names = (step.name(), step.name());
+                (Effect::done(move |tenant| failed(tenant, names, &code, now, delay)), outcome)
             }
         };
         tracing::info!(step = step.name(), code = outcome, detail = effect.detail, duration_ms, "step");
@@ -272,38 +328,37 @@ impl Worker<'_> {
         }
         let work = &mut tenant.work;
         work.lease = None;
-        // A step that is no longer wanted needs no pause; asking Stripe alone is left out of the plan while it waits.
-        let is_unanswered =
-            work.pause.as_ref().is_some_and(|pause| pause.step == Step::Sync.name() && pause.until > now);
-        if plan.steps.is_empty() && !is_unanswered {
+        // A step that is no longer wanted needs no pause.
+        if plan.steps.is_empty() {
             (work.pause, work.failures, work.last_error) = (None, 0, None);
         }
         tenant.due = plan.due(now).map(|at| Due::new(Kind::Reconcile, tenant.tenant_id, at));
     }
 
-    /// Leaves a receipt; or, for a person who paid again meanwhile, begins a new life.
+    /// Leaves a receipt and nothing else; or, for a person who paid again meanwhile, begins a new life.
     async fn bury(&self, tenant: Tenant, started: Instant) -> Result<Option<Tenant>, Error> {
         let now = self.app.clock.now();
         let place = tenant.work.shard.as_ref().map(|shard| Place::Leave { subscription: &shard.subscription });
-        let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let (at, step, outcome) = (now, Step::Bury.name().to_owned(), "done".to_owned());
-        let record = StepRecord { at, step, outcome, detail: None, duration_ms };
         if tenant.entitlement(now) == Entitlement::Remove {
-            let (tenant_id, customer) = (tenant.tenant_id, tenant.customer.clone());
-            let receipt = tenant.work.receipt.clone();
-            let left = Tombstone { tenant_id, customer, deleted_at: now, receipt, version: tenant.version };
-            return match self.app.store.end_tenant(&left, tenant.version, &record, place).await {
-                Ok(_) => {
+            self.app.store.remove_steps(tenant.tenant_id).await?;
+            return match self.app.store.end_tenant(&tenant.buried(now), place).await {
+                Ok(()) => {
                     metric("TenantsRemoved", 1);
+                    tracing::info!(step = Step::Bury.name(), code = "done", "a receipt is all that is left");
                     Ok(None)
                 }
                 Err(store::Error::Conflict) => Ok(self.app.store.tenant(tenant.tenant_id).await?),
                 Err(error) => Err(error.into()),
             };
         }
+        let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let (step, outcome) = (Step::Bury.name().to_owned(), "done".to_owned());
+        let record = StepRecord { at: now, step, outcome, detail: Some("a new life begins".to_owned()), duration_ms };
         let Tenant { tenant_id, chat_id, customer, subscription, held, version, .. } = tenant.clone();
-        let anew = Tenant { customer, subscription, held, version, ..Tenant::new(tenant_id, chat_id) };
-        let record = StepRecord { detail: Some("a new life begins".to_owned()), ..record };
+        // No key of the life that ended is valid in the next one.
+        let generation = tenant.newest_generation() + 1;
+        let due = Some(Due::new(Kind::Reconcile, tenant_id, now));
+        let anew = Tenant { customer, subscription, held, generation, due, version, ..Tenant::new(tenant_id, chat_id) };
         match self.app.store.save_progress(Progress { tenant: anew, step: record, route: None, place }).await {
             Ok(Progressed::Done(saved)) => Ok(Some(*saved)),
             Ok(Progressed::Full) | Err(store::Error::Conflict) => Ok(self.app.store.tenant(tenant_id).await?),
@@ -314,24 +369,13 @@ impl Worker<'_> {
 
 fn succeeded(tenant: &mut Tenant, step: Step) {
     let work = &mut tenant.work;
+    if step == Step::Sync {
+        work.unanswered = None;
+    }
     if work.pause.as_ref().is_some_and(|pause| pause.step == step.name()) {
         work.pause = None;
     }
     if work.last_error.as_ref().is_some_and(|last| last.step == step.name()) {
         (work.failures, work.last_error) = (0, None);
     }
-}
-
-fn pause(tenant: &mut Tenant, step: Step, code: &str, now: Timestamp, until: Timestamp) {
-    let known = tenant.work.pause.as_ref().filter(|pause| pause.step == step.name());
-    let since = known.map_or(now, |pause| pause.since);
-    tenant.work.pause = Some(Pause { step: step.name().to_owned(), code: code.to_owned(), since, until });
-}
-
-fn failed(tenant: &mut Tenant, step: Step, code: &str, now: Timestamp, delay: Option<Duration>) {
-    let failures = tenant.work.failures.saturating_add(1);
-    tenant.work.failures = failures;
-    tenant.work.last_error = Some(LastError { step: step.name().to_owned(), code: code.to_owned(), at: now });
-    let wait = backoff(tenant.tenant_id, failures).max(delay.unwrap_or_default());
-    pause(tenant, step, code, now, now + wait);
 }

@@ -1,9 +1,10 @@
 //! `nbhd tenant`, and what may be asked for one.
 
 use anyhow::{Context as _, bail};
+use nbhd::domain::due::{Due, Kind};
 use nbhd::domain::ids::TenantId;
 use nbhd::domain::tenant::{Tenant, TenantRecord, Tombstone};
-use nbhd::domain::work::Resources;
+use nbhd::domain::work::{Resources, Work};
 use nbhd::queue::LifecycleJob;
 use nbhd::store::{self, StepRecord};
 use serde_json::{Value, json};
@@ -48,12 +49,26 @@ async fn live(operator: &Operator, tenant: &Tenant) -> anyhow::Result<Shown> {
         ("customer", value(json!(tenant.customer))),
         ("subscription", value(json!(tenant.subscription))),
         ("resources", resources(&work.resources)),
+        ("where", value(json!(work.shard))),
+        ("release", value(json!(work.release))),
+        ("waits for", value(json!(waits(work)))),
         ("last error", value(json!(error))),
         ("last steps", steps),
         ("secret generations", value(tenant.generations().collect())),
         ("looked at next", value(json!(tenant.due.as_ref().map(|due| due.at.rfc3339())))),
         ("connections", integrations::rows(&connections)),
     ]))
+}
+
+/// What holds it up at present.
+fn waits(work: &Work) -> Vec<String> {
+    let pause = work
+        .pause
+        .as_ref()
+        .map(|pause| format!("{} until {}, since {}: {}", pause.step, pause.until, pause.since, pause.code));
+    let stripe =
+        work.unanswered.as_ref().map(|stripe| format!("Stripe's word until {}: {}", stripe.until, stripe.code));
+    pause.into_iter().chain(stripe).collect()
 }
 
 /// What there is, without a name that opens anything.
@@ -115,7 +130,9 @@ async fn change(operator: &Operator, id: TenantId, wanted: impl Fn(Tenant) -> Te
     for _ in 0..ATTEMPTS {
         let Some(tenant) = operator.store.tenant(id).await? else { bail!("there is no tenant `{id}`, or no longer") };
         let version = tenant.version;
-        match operator.store.save_tenant(&wanted(tenant), Some(version)).await {
+        // The nudge may get lost: then the sweep finds it.
+        let due = Some(Due::new(Kind::Reconcile, id, operator.clock.now()));
+        match operator.store.save_tenant(&Tenant { due, ..wanted(tenant) }, Some(version)).await {
             Ok(_) => return nudge(operator, id).await,
             Err(store::Error::Conflict) => {}
             Err(error) => return Err(error.into()),

@@ -11,13 +11,15 @@ use crate::clock::Timestamp;
 
 /// A turn that its tenant does not end (because it was suspended meanwhile, say) is over after this long.
 const TURN: Duration = Duration::from_secs(60 * 60);
+/// For so long a container that is made with a new release, and does not come up, speaks against it.
+const TRIAL: Duration = Duration::from_secs(24 * 60 * 60);
 /// So many tenants that did not become healthy halt a rollout.
 const HALTED_BY: usize = 2;
 /// A function's older version may be at work this long beside a newer one, and does not undo what that began.
 const SETTLED_AFTER: Duration = Duration::from_secs(10 * 60);
 
 /// What every container runs; a tenant's own part is filled in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Release {
     /// The image, by digest.
     pub image: String,
@@ -114,7 +116,12 @@ impl Rollout {
         self.failed.len() >= HALTED_BY
     }
 
-    /// Where it goes back to, when `id` is not its target.
+    /// What a container runs that nothing else is known of: the newest release, unless that was halted.
+    pub fn standing(&self) -> &Release {
+        self.previous.as_ref().filter(|_| self.is_halted()).unwrap_or(&self.target)
+    }
+
+    /// The release `id`, when it is the target or the one before.
     pub fn release(&self, id: &str) -> Option<&Release> {
         std::iter::once(&self.target).chain(&self.previous).find(|release| release.id() == id)
     }
@@ -156,10 +163,13 @@ impl Rollout {
         }
     }
 
-    /// Ends the tenant's turn; a failure counts against the release. What the tenant shall run then.
-    pub fn end_turn(&mut self, tenant: TenantId, healthy: bool) -> String {
-        self.turn = self.turn.take().filter(|turn| turn.tenant_id != tenant);
-        if healthy {
+    /// Ends the tenant's turn, if it has one; a failure counts against the release, unless that has stood its trial and
+    /// the tenant is a new one. What the tenant shall run then.
+    pub fn end_turn(&mut self, tenant: TenantId, healthy: bool, now: Timestamp) -> String {
+        let turn = self.turn.take();
+        let had_turn = turn.as_ref().is_some_and(|turn| turn.tenant_id == tenant);
+        self.turn = turn.filter(|_| !had_turn);
+        if healthy || !(had_turn || now < self.since + TRIAL) {
             return self.target.id();
         }
         if !self.failed.contains(&tenant) {
@@ -200,7 +210,7 @@ mod tests {
         assert_eq!(rollout.admit(ana, true, NOW), turn);
         assert_eq!(rollout.admit(ben, true, NOW), Verdict::Wait);
         assert_eq!(rollout.admit(ben, false, NOW), Verdict::Run { release: release("two").id(), turn: false });
-        assert_eq!(rollout.end_turn(ana, true), release("two").id());
+        assert_eq!(rollout.end_turn(ana, true, NOW), release("two").id());
         assert_eq!(rollout.admit(ben, true, NOW), turn);
         assert_eq!(rollout.admit(ana, true, NOW + TURN), turn);
     }
@@ -211,7 +221,7 @@ mod tests {
         for tenant in [ana, ben] {
             assert!(!rollout.is_halted());
             assert!(matches!(rollout.admit(tenant, true, NOW), Verdict::Run { turn: true, .. }));
-            assert_eq!(rollout.end_turn(tenant, false), release("one").id());
+            assert_eq!(rollout.end_turn(tenant, false, NOW), release("one").id());
             assert_eq!(rollout.admit(tenant, true, NOW), Verdict::Stay);
         }
         assert!(rollout.is_halted());
@@ -219,6 +229,18 @@ mod tests {
         assert_eq!(rollout.admit(eve, false, NOW), Verdict::Run { release: release("one").id(), turn: false });
         let next = rollout.to(&release("three"), NOW + SETTLED_AFTER).expect("settled");
         assert_eq!((next.previous, next.failed), (Some(release("one")), Vec::new()));
+    }
+
+    #[test]
+    fn a_container_made_with_it_speaks_against_a_release_on_trial_and_not_against_a_proven_one() {
+        let (mut rollout, ana) = (rollout(), TenantId::random());
+        assert_eq!(rollout.end_turn(ana, false, NOW + TRIAL), release("two").id());
+        assert!(rollout.failed.is_empty());
+        assert_eq!(rollout.end_turn(ana, false, NOW), release("one").id());
+        assert_eq!(rollout.failed, [ana]);
+        assert_eq!(rollout.standing(), &release("two"));
+        rollout.end_turn(TenantId::random(), false, NOW);
+        assert_eq!(rollout.standing(), &release("one"));
     }
 
     #[test]

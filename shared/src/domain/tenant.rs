@@ -140,6 +140,24 @@ impl Tenant {
         }
     }
 
+    /// The last generation of keys that was made, or is being made.
+    pub fn newest_generation(&self) -> u32 {
+        self.other_generation.unwrap_or(self.generation)
+    }
+
+    /// What is left of it once everything was removed.
+    pub fn buried(&self, now: Timestamp) -> Tombstone {
+        Tombstone {
+            tenant_id: self.tenant_id,
+            customer: self.customer.clone(),
+            generation: self.newest_generation(),
+            deleted_at: now,
+            receipt: self.work.receipt.clone(),
+            due: None,
+            version: self.version,
+        }
+    }
+
     /// The generations whose secrets are valid, the current one first.
     pub fn generations(&self) -> impl Iterator<Item = u32> {
         std::iter::once(self.generation).chain(self.other_generation)
@@ -154,12 +172,30 @@ pub struct Tombstone {
     /// Its customer at Stripe, whose books we do not keep.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customer: Option<String>,
+    /// The last generation of its keys: none of them ever opens anything again.
+    #[serde(default)]
+    pub generation: u32,
     /// When the removal ended.
     pub deleted_at: Timestamp,
     /// What was removed, in the order of removal.
     pub receipt: Vec<Removed>,
+    /// When Stripe is to be asked whether its person pays again, once they went to a checkout.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub due: Option<Due>,
     /// Grows with every write; each write names the version it read.
     pub version: u64,
+}
+
+impl Tombstone {
+    /// The tenant whose person pays again: a new life in `chat_id`, in which no key of the former one is valid.
+    pub fn revived(&self, chat_id: ChatId, subscription: Subscription) -> Tenant {
+        Tenant {
+            customer: self.customer.clone(),
+            subscription: Some(subscription),
+            generation: self.generation + 1,
+            ..Tenant::new(self.tenant_id, chat_id)
+        }
+    }
 }
 
 /// One line of a receipt.

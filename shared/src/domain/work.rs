@@ -30,6 +30,9 @@ pub struct Work {
     /// A step that goes on elsewhere, or that failed, and when to take it up again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pause: Option<Pause>,
+    /// Stripe did not answer: it is asked again later, and everything else goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unanswered: Option<Unanswered>,
     /// Failures in a row.
     pub failures: u32,
     /// The last failure, until the tenant has converged.
@@ -52,6 +55,9 @@ pub struct Work {
     pub decided_at_release: Option<String>,
     /// Whether it holds the turn of the rollout.
     pub has_turn: bool,
+    /// The release that did not come up here, and was told so of: once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gave_up: Option<String>,
     /// What its person was last told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub told: Option<Notice>,
@@ -93,6 +99,17 @@ pub struct Pause {
     pub until: Timestamp,
     /// Since when it waits.
     pub since: Timestamp,
+}
+
+/// Stripe, asked in vain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unanswered {
+    /// How often in a row.
+    pub failures: u32,
+    /// Why: a stable code.
+    pub code: String,
+    /// Before when it is not asked again.
+    pub until: Timestamp,
 }
 
 /// Why the reconciler could not go on.
@@ -224,6 +241,31 @@ pub enum Change {
     Delete,
 }
 
+impl Change {
+    /// The name under which its failure is noted, beside the names of steps.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Put { .. } => "app_put",
+            Self::Start => "app_start",
+            Self::Stop => "app_stop",
+            Self::Delete => "app_delete",
+        }
+    }
+}
+
+impl LastError {
+    /// Whether it may be the release's fault: Azure's final word about the app, or a container that does not answer.
+    /// What is throttled, down or unheard says nothing of it.
+    pub fn speaks_against_release(&self) -> bool {
+        match self.step.as_str() {
+            "app_put" | "app_start" => true,
+            "put_app" => self.code.starts_with("refused_400"),
+            "check_health" => self.code.starts_with("unhealthy"),
+            _ => false,
+        }
+    }
+}
+
 impl Work {
     /// Nothing built, nothing under way.
     pub const fn new() -> Self {
@@ -232,6 +274,7 @@ impl Work {
             resources: Resources::new(),
             lease: None,
             pause: None,
+            unanswered: None,
             failures: 0,
             last_error: None,
             observed_at: None,
@@ -240,6 +283,7 @@ impl Work {
             release: None,
             decided_at_release: None,
             has_turn: false,
+            gave_up: None,
             told: None,
             receipt: Vec::new(),
         }

@@ -4,6 +4,8 @@
 pub mod access_token;
 #[cfg(feature = "tokens")]
 pub mod billing_link;
+#[cfg(feature = "stripe")]
+pub mod comeback;
 #[cfg(feature = "tokens")]
 pub mod connect_link;
 #[cfg(all(feature = "store", feature = "queue"))]

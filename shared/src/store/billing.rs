@@ -25,7 +25,7 @@ pub enum EventOutcome {
 }
 
 /// Stripe's word about one tenant, to be written in one transaction.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Billing<'a> {
     /// The row as it shall be.
     pub tenant: Tenant,

@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::{Delete, ReturnConsumedCapacity, TransactWriteItem,
 use serde::{Deserialize, Serialize};
 
 use super::transaction::{Transacted, incomplete};
-use super::{Error, Store, decode, encode, keys, number, text, unavailable};
+use super::{Error, Item, Store, decode, encode, keys, number, text, unavailable};
 use crate::clock::Timestamp;
 use crate::domain::ids::TenantId;
 use crate::domain::route::RouteStatus;
@@ -17,6 +17,8 @@ crate::aws::requests! {
     DeleteItemInput: DeleteItem => DeleteItemOutput, DeleteItemError;
 }
 
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html>
+const MOST_IN_TRANSACTION: i32 = 100;
 /// How long a step is kept.
 const KEPT: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 60 * 60);
 
@@ -122,20 +124,41 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Conflict`] when it changed meanwhile, [`Error::Unavailable`].
-    pub async fn end_tenant(
-        &self,
-        tombstone: &Tombstone,
-        read_version: u64,
-        step: &StepRecord,
-        place: Option<Place<'_>>,
-    ) -> Result<Tombstone, Error> {
+    pub async fn end_tenant(&self, tombstone: &Tombstone, place: Option<Place<'_>>) -> Result<(), Error> {
+        let read_version = tombstone.version;
         let saved = Tombstone { version: read_version + 1, ..tombstone.clone() };
         let row = self.replacing(&keys::tenant(saved.tenant_id), encode("tombstone", &saved)?, Some(read_version))?;
-        let mut items = vec![row, self.recording(saved.tenant_id, step, saved.version)?];
+        let mut items = vec![row];
         items.extend(place.map(|place| self.counting(place)).transpose()?);
         match self.transact(items).await? {
-            Transacted::Done => Ok(saved),
+            Transacted::Done => Ok(()),
             Transacted::Refused(_) => Err(Error::Conflict),
+        }
+    }
+
+    /// Removes what is known of a tenant's steps.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn remove_steps(&self, tenant: TenantId) -> Result<(), Error> {
+        loop {
+            let request = QueryInput::builder().table_name(&self.table).limit(MOST_IN_TRANSACTION);
+            let request = request
+                .key_condition_expression("pk = :tenant AND begins_with(sk, :step)")
+                .projection_expression("pk, sk")
+                .expression_attribute_values(":tenant", text(keys::tenant_partition(tenant)))
+                .expression_attribute_values(":step", text(keys::STEPS))
+                .consistent_read(true)
+                .return_consumed_capacity(ReturnConsumedCapacity::Total);
+            let answer = self.service.send(request.build()).await.map_err(|error| unavailable(&error))?;
+            let found = answer.items.unwrap_or_default();
+            if found.is_empty() {
+                return Ok(());
+            }
+            let deletes = found.into_iter().map(|key| self.deleting(key)).collect::<Result<_, _>>()?;
+            if let Transacted::Refused(_) = self.transact(deletes).await? {
+                return Err(Error::Conflict);
+            }
         }
     }
 
@@ -204,12 +227,14 @@ impl Store {
         Ok(TransactWriteItem::builder().update(update.build().map_err(incomplete)?).build())
     }
 
+    fn deleting(&self, key: Item) -> Result<TransactWriteItem, Error> {
+        let delete = Delete::builder().table_name(&self.table).set_key(Some(key)).build().map_err(incomplete)?;
+        Ok(TransactWriteItem::builder().delete(delete).build())
+    }
+
     fn routing(&self, tenant: &Tenant, change: RouteChange) -> Result<TransactWriteItem, Error> {
         let key = keys::route(tenant.chat_id).attributes();
-        let RouteChange::Set { status, runtime_url, activated_at } = change else {
-            let delete = Delete::builder().table_name(&self.table).set_key(Some(key)).build().map_err(incomplete)?;
-            return Ok(TransactWriteItem::builder().delete(delete).build());
-        };
+        let RouteChange::Set { status, runtime_url, activated_at } = change else { return self.deleting(key) };
         let mut set =
             "SET chat_id = :chat, tenant_id = :tenant, #status = :status, generation = :generation".to_owned();
         let mut update = Update::builder()

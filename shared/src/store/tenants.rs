@@ -31,11 +31,11 @@ impl Store {
         self.read_item(&keys::tenant(id)).await?.map(record).transpose()
     }
 
-    /// Replaces the tenant's row, as it was read, by what is left of it; returns that with its new version.
+    /// Writes what is left of a tenant over what was read; returns it with its new version.
     ///
     /// # Errors
     /// [`Error::Conflict`] when it changed meanwhile, [`Error::Unavailable`].
-    pub async fn bury_tenant(&self, tombstone: &Tombstone, read_version: u64) -> Result<Tombstone, Error> {
+    pub async fn save_tombstone(&self, tombstone: &Tombstone, read_version: u64) -> Result<Tombstone, Error> {
         let saved = Tombstone { version: read_version + 1, ..tombstone.clone() };
         self.replace(&keys::tenant(saved.tenant_id), encode("tombstone", &saved)?, Some(read_version)).await?;
         Ok(saved)

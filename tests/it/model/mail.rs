@@ -7,7 +7,6 @@ use nbhd::clock::Timestamp;
 use nbhd_sim::stripe::Event;
 use serde_json::Value;
 
-use super::watch::Record;
 use super::world::{DAY, HOUR, MINUTE, World};
 
 /// An event is posted for three days.
@@ -58,12 +57,7 @@ impl World {
             let customer = body["data"]["object"]["customer"].as_str().unwrap_or_default();
             let Some(&number) = customers.get(customer) else { continue };
             let is_lost = self.with(number, |person| person.is_deaf) || self.chance.percent(15);
-            // Nobody asks Stripe about a tenant that was removed: only an event brings it back, and one has to arrive.
-            let is_removed = || {
-                let tenant = self.with(number, |person| person.tenant);
-                matches!(self.watch.record(tenant), Record::Gone(_))
-            };
-            if is_lost && !self.is_calm.get() && !is_removed() {
+            if is_lost && !self.is_calm.get() {
                 self.count(|counts| counts.fault("event dropped for good"));
                 self.notes(number, format!("lost: {} {}", event.kind, event.id));
                 continue;

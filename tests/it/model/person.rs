@@ -9,7 +9,7 @@ use nbhd::domain::due::{Due, Kind};
 use nbhd::domain::ids::{ChatId, TenantId};
 use nbhd::domain::names::Names;
 use nbhd::domain::subscription::{Status, Subscription, Tier};
-use nbhd::domain::tenant::Tenant;
+use nbhd::domain::tenant::{Tenant, TenantRecord, Tombstone};
 use nbhd::queue::LifecycleJob;
 use nbhd::store::Billing;
 use nbhd_sim::stripe::{BASIC, Beginning, Card, PLUS, Stripe};
@@ -131,14 +131,19 @@ impl World {
     async fn opens_checkout(&self, number: usize) -> Option<String> {
         let (tenant_id, chat, known) =
             self.with(number, |person| (person.tenant, person.chat, person.customer.clone()));
-        let record = self.store.tenant_record(tenant_id).await.expect("a calm table");
-        if record.is_some() {
-            // Also of a removed tenant, which stays removed until something is paid.
-            return known;
+        let (record, now) = (self.store.tenant_record(tenant_id).await.expect("a calm table"), self.clock.now());
+        let due = Some(Due::new(Kind::Reconcile, tenant_id, now + DAY));
+        match record {
+            Some(TenantRecord::Live(_)) => return known,
+            // A removed tenant stays removed until something is paid, and is asked about.
+            Some(TenantRecord::Deleted(left)) => {
+                let version = left.version;
+                self.store.save_tombstone(&Tombstone { due, ..left }, version).await.ok()?;
+                return known;
+            }
+            None => {}
         }
         let customer = self.stripe.has_customer(&[("tenant_id", &tenant_id.to_string())]);
-        let now = self.clock.now();
-        let due = Some(Due::new(Kind::Reconcile, tenant_id, now + DAY));
         let tenant = Tenant { customer: Some(customer.clone()), due, ..Tenant::new(tenant_id, chat) };
         let billing = Billing { tenant, read_version: None, stripe_ids: vec![&customer], event: None };
         self.store.save_billing(billing, now).await.ok()?;

@@ -8,7 +8,7 @@ use nbhd_sim::arm::Failure as Arm;
 use nbhd_sim::key_vault::{self, Failure as Vault};
 use nbhd_sim::model_gateway::{self, Failure as Gateway};
 use nbhd_sim::pump::{Limits, Pump};
-use nbhd_sim::sqs::LIFECYCLE;
+use nbhd_sim::sqs::{LIFECYCLE, REFRESH};
 use nbhd_sim::stripe::Failure as Stripe;
 use nbhd_sim::telegram::Failure as Telegram;
 
@@ -44,14 +44,19 @@ impl World {
         }
     }
 
-    /// Works off the lifecycle queue, also what is to come up within `patience`.
+    /// Works off both queues, also what is to come up within `patience`.
     pub(super) async fn works_off(&self, patience: Duration) {
         let limits = Limits { concurrency: 1, timeout: Duration::from_secs(60) };
         let until = self.clock.now() + patience;
         // A tenant that never comes to rest is found at the end.
         for _ in 0..400 {
             Pump::new(&self.sqs, LIFECYCLE, &self.clock, limits, |event| self.takes(event)).drain().await;
-            let next = self.sqs.messages(LIFECYCLE).iter().map(|message| message.visible_at).min();
+            let refresh = |event: SqsEvent| async move {
+                Ok::<_, Stopped>(Box::pin(scheduled_refresh::handle(&self.refresh, event, "model")).await.1)
+            };
+            Pump::new(&self.sqs, REFRESH, &self.clock, limits, refresh).drain().await;
+            let waiting = [LIFECYCLE, REFRESH].map(|queue| self.sqs.messages(queue)).concat();
+            let next = waiting.iter().map(|message| message.visible_at).min();
             let Some(next) = next.filter(|next| *next <= until && self.violation().is_none()) else { return };
             self.clock.set(next.max(self.clock.now()));
         }

@@ -18,6 +18,7 @@ use nbhd::queue::{Jobs, LifecycleJob, Queues};
 use nbhd::store::Store;
 use nbhd_sim::arm::{ACCOUNT, ENVIRONMENT, LOCATION};
 use nbhd_sim::azure::Azure;
+use nbhd_sim::google::Google;
 use nbhd_sim::journal::Journal;
 use nbhd_sim::model_gateway::ModelGateway;
 use nbhd_sim::sqs::{LIFECYCLE, REFRESH, Sqs};
@@ -55,6 +56,8 @@ pub(super) struct World {
     pub(super) gateway: ModelGateway,
     pub(super) store: Store,
     pub(super) reconciler: tenant_reconcile::App,
+    pub(super) refresh: scheduled_refresh::App,
+    _google: Google,
     pub(super) lifecycle: Jobs<LifecycleJob>,
     pub(super) watch: Arc<Watch>,
     pub(super) chance: Chance,
@@ -106,12 +109,14 @@ impl World {
         let telegram = Telegram::start(BOT_TOKEN, "nbhd_bot", clock.clone(), journal.clone()).await.expect("a port");
         let azure = Azure::start(clock.clone(), journal.clone()).await.expect("Azure");
         let gateway = ModelGateway::start(clock.clone(), &journal).await.expect("a gateway");
+        let google = Google::start(clock.clone(), &journal).await.expect("Google");
         let settings = [
             plain(&sqs, &table, &telegram),
             azure_places(&azure),
             azure.settings(),
             gateway.settings(),
             stripe.settings(),
+            google.settings(),
         ];
         let mut settings: BTreeMap<&str, String> = settings.concat().into_iter().collect();
         let planted = Planted::start(plant, &azure, &mut settings).await;
@@ -120,6 +125,8 @@ impl World {
         let webhook = stripe_webhook::App::new(&env, clock.clone()).expect("complete settings");
         let world = Self {
             reconciler: tenant_reconcile::App::new(&env, clock.clone()).expect("complete settings"),
+            refresh: scheduled_refresh::App::new(&env, clock.clone()).expect("complete settings"),
+            _google: google,
             webhook: stripe_webhook::router(webhook),
             lifecycle: Queues::new(&env).expect("complete settings").lifecycle(&sqs.url(LIFECYCLE)),
             store: Store::new(&env).expect("complete settings"),
@@ -202,6 +209,7 @@ fn plain(sqs: &Sqs, table: &Table, telegram: &Telegram) -> Vec<(&'static str, St
         ("TELEGRAM_BOT_TOKEN", BOT_TOKEN.to_owned()),
         ("TELEGRAM_API_URL", telegram.base_url()),
         ("PLATFORM_KEY", PLATFORM_KEY.to_owned()),
+        ("LINK_SIGNING_KEY", PLATFORM_KEY.to_owned()),
         ("PUBLIC_BASE_URL", "https://api.nbhd.example".to_owned()),
         ("AWS_REGION", "us-east-1".to_owned()),
         ("AWS_ACCESS_KEY_ID", "local".to_owned()),

@@ -1,5 +1,6 @@
 //! The container app: changed by operations that outlast their call.
 
+use nbhd::domain::plan::{Part, Step};
 use nbhd::domain::release::Release;
 use nbhd::domain::tenant::Tenant;
 use nbhd::domain::work::{App, Change, Operation, Resources};
@@ -9,7 +10,7 @@ use nbhd::providers::azure::resource_manager::{self as arm, ContainerApp, Polled
 
 use super::{Effect, Job, Site};
 use crate::body::{self, Own};
-use crate::failure::Failure;
+use crate::failure::{self, Failure};
 
 /// How long to leave an app alone that is busy with another operation.
 const BUSY_SECONDS: u64 = 10;
@@ -19,9 +20,20 @@ const POLL_SECONDS: u64 = 5;
 pub(crate) async fn put<'a>(job: &Job<'a>) -> Result<Effect<'a>, Failure> {
     let (release, own, site) = (super::release::content(job).await?, own(job)?, job.site()?);
     let app = intended(job, &release, &own);
-    let change = Change::Put { fingerprint: own.fingerprint(), release: release.id() };
+    let (wanted, id) = (job.tenant.work.release.clone(), release.id());
+    let change = Change::Put { fingerprint: own.fingerprint(), release: id.clone() };
     let started = job.app.arm.put_app(&site.group, &job.names.resource, &app).await?;
-    begun(job, started, change).await
+    let effect = begun(job, started, change).await?;
+    if wanted.as_ref() == Some(&id) {
+        return Ok(effect);
+    }
+    // The release that was wanted is known to nobody any more, and another one took its place.
+    let Effect { change, .. } = effect;
+    let change = Box::new(move |tenant: &mut Tenant| {
+        change(tenant);
+        tenant.work.release = Some(id.clone());
+    });
+    Ok(Effect { change, ..effect })
 }
 
 pub(crate) async fn start<'a>(job: &Job<'a>) -> Result<Effect<'a>, Failure> {
@@ -54,7 +66,12 @@ pub(crate) async fn await_operation<'a>(job: &Job<'a>) -> Result<Effect<'a>, Fai
             Ok(Effect::done(|tenant| forget(&mut tenant.work.resources)).found("azure no longer knows the operation"))
         }
         Polled::Failed { code } => {
-            Ok(Effect::done(|tenant| forget(&mut tenant.work.resources)).found(format!("failed: {code}")))
+            let fails = fails(job, &under_way.change, &code);
+            Ok(Effect::done(move |tenant| {
+                forget(&mut tenant.work.resources);
+                fails(tenant);
+            })
+            .found(format!("failed: {code}")))
         }
     }
 }
@@ -130,14 +147,16 @@ async fn finish<'a>(job: &Job<'a>, change: Change) -> Result<Effect<'a>, Failure
                 tenant.work.resources.operation = None;
                 tenant.work.resources.app = None;
                 if is_deletion {
-                    super::removal::receipt(tenant, nbhd::domain::plan::Part::App, now, None);
+                    super::removal::receipt(tenant, Part::App, now, None);
                 }
             })
             .found(if is_deletion { "gone" } else { "not there" }));
         }
         Err(error) => return Err(error.into()),
     };
+    let what = change.name();
     let failed = seen.provisioning == Provisioning::Failed;
+    let fails = failed.then(|| fails(job, &change, "provisioning_failed"));
     let (fingerprint, release) = match change {
         // A deletion that ended and left an app begins again.
         Change::Delete => return Ok(Effect::done(|tenant| tenant.work.resources.operation = None).found("still there")),
@@ -148,11 +167,11 @@ async fn finish<'a>(job: &Job<'a>, change: Change) -> Result<Effect<'a>, Failure
     let stopped = seen.running == Running::Stopped;
     let (fqdn, detail) = (seen.fqdn, if failed { "provisioning failed" } else { "done" });
     Ok(Effect::done(move |tenant| {
-        let resources = &mut tenant.work.resources;
-        resources.operation = None;
-        let known = resources.app.take();
+        let work = &mut tenant.work;
+        work.resources.operation = None;
+        let known = work.resources.app.take();
         let before = known.as_ref();
-        resources.app = Some(App {
+        work.resources.app = Some(App {
             fingerprint: fingerprint.clone().or_else(|| before.map(|app| app.fingerprint.clone())).unwrap_or_default(),
             release: release.clone().or_else(|| before.map(|app| app.release.clone())).unwrap_or_default(),
             fqdn: fqdn.clone(),
@@ -161,8 +180,26 @@ async fn finish<'a>(job: &Job<'a>, change: Change) -> Result<Effect<'a>, Failure
             healthy: false,
             changed_at: now,
         });
+        if let Some(fails) = &fails {
+            fails(tenant);
+        } else if work.last_error.as_ref().is_some_and(|last| last.step == what) {
+            (work.failures, work.last_error) = (0, None);
+        }
     })
     .found(detail))
+}
+
+/// Azure's final word is that a change failed: it is made again after a while, later each time.
+fn fails(job: &Job<'_>, change: &Change, code: &str) -> impl Fn(&mut Tenant) + Send + Sync + 'static {
+    let (what, step) = match change {
+        Change::Put { .. } => (change.name(), Step::PutApp),
+        Change::Start => (change.name(), Step::StartApp),
+        Change::Stop => (change.name(), Step::StopApp),
+        Change::Delete => (change.name(), Step::Remove(Part::App)),
+    };
+    let (code, now) = (format!("azure_{code}"), job.app.clock.now());
+    failure::count(&code, what, job.tenant.work.failures + 1);
+    move |tenant| failure::failed(tenant, (what, step.name()), &code, now, None)
 }
 
 fn gone<'a>() -> Effect<'a> {

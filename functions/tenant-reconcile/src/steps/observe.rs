@@ -43,7 +43,7 @@ pub(crate) async fn run<'a>(job: &Job<'a>) -> Result<Effect<'a>, Failure> {
         apply(tenant, &found);
         tenant.work.observed_at = Some(now);
     });
-    Ok(effect.found(if drifted.is_empty() { "as intended".to_owned() } else { drifted.join(", ") }))
+    Ok(if drifted.is_empty() { Effect { is_quiet: true, ..effect } } else { effect.found(drifted.join(", ")) })
 }
 
 async fn look(job: &Job<'_>) -> Result<Found, Failure> {
@@ -73,12 +73,13 @@ async fn look(job: &Job<'_>) -> Result<Found, Failure> {
         Some(seen) => Some(SeenApp {
             running: seen.running != Running::Stopped,
             fqdn: seen.fqdn.clone(),
-            departs: departs(job, &seen),
+            departs: departs(job, &seen).await?,
         }),
     };
     Ok(Found {
         identity: identity.map(|identity| Identity { principal_id: identity.principal_id }),
-        reader: role.map(|role| role.principal_id),
+        // Another role, or one on more than this secret, is none of ours: it is made anew under its name.
+        reader: role.filter(|role| role.is_reader_of(&scope)).map(|role| role.principal_id),
         share: share.is_some(),
         storage,
         keys_intact,
@@ -87,18 +88,14 @@ async fn look(job: &Job<'_>) -> Result<Found, Failure> {
     })
 }
 
-/// Of the newest release only: the form of an older one is the code's that made it.
-fn departs(job: &Job<'_>, seen: &nbhd::providers::azure::resource_manager::App) -> bool {
-    let settings = &job.app.settings;
-    let resources = &job.tenant.work.resources;
-    let is_newest = resources.app.as_ref().is_some_and(|app| app.release == settings.release_id);
-    let own = container::own(job)
-        .ok()
-        .filter(|own| resources.app.as_ref().is_some_and(|app| app.fingerprint == own.fingerprint()));
-    match own {
-        Some(own) if is_newest => !seen.departures(&container::intended(job, &settings.release, &own)).is_empty(),
-        Some(_) | None => false,
-    }
+/// Only of a release that this code knows the form of.
+async fn departs(job: &Job<'_>, seen: &nbhd::providers::azure::resource_manager::App) -> Result<bool, Failure> {
+    let (known, own) = (job.tenant.work.resources.app.as_ref(), container::own(job).ok());
+    let Some((known, own)) = known.zip(own).filter(|(known, own)| known.fingerprint == own.fingerprint()) else {
+        return Ok(false);
+    };
+    let release = super::release::comparable(job, &known.release).await?;
+    Ok(release.is_some_and(|release| !seen.departures(&container::intended(job, &release, &own)).is_empty()))
 }
 
 /// Writes what was found over what was known.

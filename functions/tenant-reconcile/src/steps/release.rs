@@ -10,14 +10,28 @@ const TURN_SECONDS: u64 = 120;
 
 /// What the tenant's container shall run, in full.
 pub(super) async fn content(job: &Job<'_>) -> Result<Release, Failure> {
-    let settings = &job.app.settings;
     let wanted = job.tenant.work.release.as_ref().ok_or_else(|| Failure::failed("no_release"))?;
+    let settings = &job.app.settings;
     if *wanted == settings.release_id {
         return Ok(settings.release.clone());
     }
     let rollout = job.app.store.rollout().await?;
-    // Nobody knows a release that is two behind any more; the newest takes its place.
-    Ok(rollout.and_then(|rollout| rollout.release(wanted).cloned()).unwrap_or_else(|| settings.release.clone()))
+    // Nobody knows a release that is two behind any more.
+    Ok(rollout.map_or_else(
+        || settings.release.clone(),
+        |rollout| rollout.release(wanted).unwrap_or_else(|| rollout.standing()).clone(),
+    ))
+}
+
+/// The release `id`, if it is known and this code makes the same form of app of it.
+pub(super) async fn comparable(job: &Job<'_>, id: &str) -> Result<Option<Release>, Failure> {
+    let settings = &job.app.settings;
+    if id == settings.release_id {
+        return Ok(Some(settings.release.clone()));
+    }
+    let rollout = job.app.store.rollout().await?;
+    let known = rollout.as_ref().and_then(|rollout| rollout.release(id));
+    Ok(known.filter(|known| known.shape == settings.release.shape).cloned())
 }
 
 pub(crate) async fn choose<'a>(job: &Job<'a>) -> Result<Effect<'a>, Failure> {
@@ -51,12 +65,16 @@ pub(crate) async fn choose<'a>(job: &Job<'a>) -> Result<Effect<'a>, Failure> {
 }
 
 pub(crate) async fn end_turn<'a>(job: &Job<'a>, healthy: bool) -> Result<Effect<'a>, Failure> {
+    let newest = Some(job.app.settings.release_id.clone()).filter(|_| !healthy);
     let Some(mut rollout) = job.app.store.rollout().await? else {
-        return Ok(Effect::done(|tenant| tenant.work.has_turn = false));
+        return Ok(Effect::done(move |tenant| {
+            tenant.work.has_turn = false;
+            tenant.work.gave_up.clone_from(&newest);
+        }));
     };
     let before = rollout.clone();
     let was_halted = rollout.is_halted();
-    let release = rollout.end_turn(job.tenant.tenant_id, healthy);
+    let release = rollout.end_turn(job.tenant.tenant_id, healthy, job.app.clock.now());
     if rollout != before {
         job.app.store.save_rollout(&rollout).await?;
     }
@@ -66,8 +84,9 @@ pub(crate) async fn end_turn<'a>(job: &Job<'a>, healthy: bool) -> Result<Effect<
     }
     Ok(Effect::done(move |tenant| {
         tenant.work.has_turn = false;
-        if !healthy {
+        if newest.is_some() {
             tenant.work.release = Some(release.clone());
+            tenant.work.gave_up.clone_from(&newest);
         }
     }))
 }

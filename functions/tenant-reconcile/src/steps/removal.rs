@@ -8,6 +8,7 @@ use nbhd::domain::plan::Part;
 use nbhd::domain::tenant::{Removed, Tenant};
 use nbhd::flows::disconnect;
 use nbhd::providers::Error;
+use nbhd::queue::RefreshJob;
 
 use super::{Effect, Job, Site, container};
 use crate::failure::Failure;
@@ -19,7 +20,7 @@ const SKEW: Duration = Duration::from_secs(60 * 60);
 pub(crate) async fn remove<'a>(job: &Job<'a>, part: Part) -> Result<Effect<'a>, Failure> {
     let name = &job.names.resource;
     let purged_by = match part {
-        Part::Connections => disconnected(job).await.map(|()| None),
+        Part::Connections => disconnected(job).await,
         Part::ModelKeys => model_keys(job).await.map(|()| None),
         Part::App => return container::delete(job).await,
         Part::Storage => {
@@ -63,22 +64,29 @@ pub(super) fn receipt(tenant: &mut Tenant, part: Part, at: Timestamp, purged_by:
 }
 
 /// Has `scheduled-refresh` end the grants and purge the tokens: this function's identity opens no vault with tokens.
-async fn disconnected(job: &Job<'_>) -> Result<(), Failure> {
-    let (store, tenant) = (&job.app.store, job.tenant.tenant_id);
-    let mut is_left = false;
+/// Also where no row speaks of any, because a connect may have been cut short before it. Says when the last vault
+/// destroys what it keeps, where it does not let us.
+async fn disconnected(job: &Job<'_>) -> Result<Option<Timestamp>, Failure> {
+    let (store, queue, tenant_id) = (&job.app.store, &job.app.refresh, job.tenant.tenant_id);
+    let (mut is_left, mut purged_by) = (false, None);
     for provider in Provider::ALL {
-        let row = store.integration(tenant, provider).await?;
-        if row.is_some_and(|row| !row.is_removed()) {
-            is_left = true;
-            disconnect::request(store, &job.app.refresh, tenant, provider, job.app.clock.now()).await.map_err(
-                |error| match error {
+        match store.integration(tenant_id, provider).await? {
+            Some(row) if row.is_removed() => purged_by = purged_by.max(row.purged_by),
+            Some(_) => {
+                is_left = true;
+                let requested = disconnect::request(store, queue, tenant_id, provider, job.app.clock.now()).await;
+                requested.map_err(|error| match error {
                     disconnect::Error::Store(error) => Failure::Store(error),
                     disconnect::Error::Queue(error) => error.into(),
-                },
-            )?;
+                })?;
+            }
+            None => {
+                is_left = true;
+                queue.send(&RefreshJob::Disconnect { tenant_id, provider }).await?;
+            }
         }
     }
-    if is_left { Err(Failure::waits("connections_are_being_removed", CONNECTIONS_SECONDS)) } else { Ok(()) }
+    if is_left { Err(Failure::waits("connections_are_being_removed", CONNECTIONS_SECONDS)) } else { Ok(purged_by) }
 }
 
 /// Those that are known, and any of a creation that was cut short.
@@ -88,8 +96,12 @@ async fn model_keys(job: &Job<'_>) -> Result<(), Failure> {
     for keys in resources.keys.iter().chain(&resources.former_keys) {
         gateway.delete(&keys.model_key).await?;
     }
+    let generation = tenant.newest_generation();
+    // Keys on the row were made whole; before each was made, what an earlier try had lost was looked for.
+    if resources.keys.as_ref().is_some_and(|keys| keys.generation == generation) {
+        return Ok(());
+    }
     let since = tenant.work.generation_since.unwrap_or_default() - SKEW;
-    let generation = tenant.other_generation.unwrap_or(tenant.generation);
     for lost in gateway.find_since(&job.names.model_key(generation), since).await? {
         gateway.delete(&lost.hash).await?;
     }

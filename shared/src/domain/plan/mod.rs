@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::subscription::{Entitlement, GRACE, RETENTION, Status};
 use super::tenant::{Lifecycle, Tenant};
-use super::work::{Notice, Resources, jitter};
+use super::work::{App, LastError, Notice, Resources, Work, jitter};
 use crate::clock::Timestamp;
 
 pub use step::{Part, Step};
@@ -83,7 +83,7 @@ pub fn plan(tenant: &Tenant, spec: &Spec, now: Timestamp) -> Plan {
     let mut steps = Vec::new();
     let mut lifecycle = arrow(tenant.lifecycle, tenant.entitlement(now));
     let is_needed = rests_on_old_word(tenant, lifecycle, now);
-    if not_before(tenant, &Step::Sync).is_some_and(|at| at > now) {
+    if unanswered(tenant).is_some_and(|until| until > now) {
         // Stripe cannot be asked now. That ends nobody's assistant, and holds up nothing else.
         if is_needed {
             lifecycle = tenant.lifecycle;
@@ -158,7 +158,7 @@ fn run(tenant: &Tenant, lifecycle: Lifecycle, spec: &Spec, now: Timestamp, steps
 }
 
 fn keys(tenant: &Tenant, spec: &Spec, steps: &mut Vec<Step>) {
-    let generation = tenant.other_generation.unwrap_or(tenant.generation);
+    let generation = tenant.newest_generation();
     match &tenant.work.resources.keys {
         Some(keys) if keys.generation == generation => {
             if keys.disabled || keys.limit_cents != spec.limit_cents {
@@ -185,8 +185,10 @@ fn app(tenant: &Tenant, spec: &Spec, now: Timestamp, steps: &mut Vec<Step>) {
         steps.push(Step::CheckHealth);
         return;
     };
-    let is_late = now >= app.changed_at + HEALTHY_WITHIN || work.failures >= DOUBTED_AFTER;
-    if work.has_turn && !app.healthy && is_late {
+    // Also of a container that was made or started with the newest release: it has no turn, and is tried for longer.
+    let is_on_trial = work.release.as_ref() == Some(&spec.release) && work.gave_up.as_ref() != Some(&spec.release);
+    let patience = if work.has_turn { DOUBTED_AFTER } else { 2 * DOUBTED_AFTER };
+    if (work.has_turn || is_on_trial) && has_failed(work, app, patience, now) {
         steps.push(Step::EndTurn { healthy: false });
     }
     let is_changed = app.fingerprint != spec.fingerprint || work.release.as_ref() != Some(&app.release);
@@ -207,20 +209,30 @@ fn app(tenant: &Tenant, spec: &Spec, now: Timestamp, steps: &mut Vec<Step>) {
     }
 }
 
+/// Whether a container does not come up with the release it is meant to run. An outage of Azure's, in which that was
+/// not even tried, is no such failure.
+fn has_failed(work: &Work, app: &App, patience: u32, now: Timestamp) -> bool {
+    let is_tried = app.running && work.release.as_ref() == Some(&app.release);
+    let is_late = is_tried && now >= app.changed_at + HEALTHY_WITHIN;
+    let is_refused = work.last_error.as_ref().is_some_and(LastError::speaks_against_release);
+    !app.healthy && (is_late || (is_refused && work.failures >= patience))
+}
+
 /// A stopped assistant keeps everything, and its model key pays for nothing.
 fn rest(tenant: &Tenant, now: Timestamp, steps: &mut Vec<Step>) {
     let (work, resources) = (&tenant.work, &tenant.work.resources);
     if is_in_doubt(tenant) {
         steps.push(Step::Observe);
     }
-    if let Some(keys) = resources.keys.as_ref().filter(|keys| !keys.disabled) {
-        steps.push(Step::SetModelKey { disabled: true, limit_cents: keys.limit_cents });
-    }
+    // The container first: a gateway that is down must not keep it running.
     if resources.operation.is_some() {
         steps.push(Step::AwaitOperation);
     }
     if resources.app.as_ref().is_some_and(|app| app.running) {
         steps.push(Step::StopApp);
+    }
+    if let Some(keys) = resources.keys.as_ref().filter(|keys| !keys.disabled) {
+        steps.push(Step::SetModelKey { disabled: true, limit_cents: keys.limit_cents });
     }
     if work.has_turn {
         steps.push(Step::EndTurn { healthy: true });
@@ -251,6 +263,11 @@ fn remove(tenant: &Tenant, now: Timestamp, steps: &mut Vec<Step>) {
     if work.has_turn {
         steps.push(Step::EndTurn { healthy: true });
     }
+    // Whoever paid while the removal went on gets a new life, whether we were told of it or not.
+    let began = work.receipt.first().filter(|_| tenant.customer.is_some());
+    if began.is_some_and(|first| work.synced_at.is_none_or(|at| at < first.at)) {
+        steps.push(Step::Sync);
+    }
     let is_the_end = matches!(tenant.entitlement(now), Entitlement::Remove);
     if is_the_end && work.told.is_some() && work.told != Some(Notice::Removed) {
         steps.push(Step::Tell(Notice::Removed));
@@ -258,9 +275,10 @@ fn remove(tenant: &Tenant, now: Timestamp, steps: &mut Vec<Step>) {
     steps.push(Step::Bury);
 }
 
-/// Of a tenant that is active, once the rotation before has left nothing behind.
+/// Of a tenant that is active, once the present keys are whole and the rotation before has left nothing behind.
 fn may_rotate(tenant: &Tenant) -> bool {
-    let is_free = tenant.other_generation.is_none() && tenant.work.resources.former_keys.is_none();
+    let resources = &tenant.work.resources;
+    let is_free = tenant.other_generation.is_none() && resources.former_keys.is_none() && resources.keys.is_some();
     tenant.rotation_requested && is_free && tenant.lifecycle == Lifecycle::Active
 }
 
@@ -307,7 +325,14 @@ fn rests_on_old_word(tenant: &Tenant, lifecycle: Lifecycle, now: Timestamp) -> b
     lifecycle != tenant.lifecycle && by_time.is_some_and(|since| tenant.work.synced_at.is_none_or(|at| at < since))
 }
 
+fn unanswered(tenant: &Tenant) -> Option<Timestamp> {
+    tenant.work.unanswered.as_ref().map(|unanswered| unanswered.until)
+}
+
 fn not_before(tenant: &Tenant, step: &Step) -> Option<Timestamp> {
+    if *step == Step::Sync {
+        return unanswered(tenant);
+    }
     let pause = tenant.work.pause.as_ref().filter(|pause| pause.step == step.name()).map(|pause| pause.until);
     let operation = tenant.work.resources.operation.as_ref().filter(|_| *step == Step::AwaitOperation);
     pause.into_iter().chain(operation.map(|operation| operation.poll_at)).max()
@@ -319,6 +344,13 @@ fn look_again(tenant: &Tenant, lifecycle: Lifecycle, now: Timestamp) -> Option<T
         Lifecycle::Pending | Lifecycle::Deprovisioning => None,
     };
     let changes = tenant.entitlement(now).changes_at();
-    let pause = tenant.work.pause.as_ref().map(|pause| pause.until).filter(|until| *until > now);
-    changes.into_iter().chain(pause).chain(observed).chain(synchronisation(tenant)).filter(|at| *at > now).min()
+    let pause = tenant.work.pause.as_ref().map(|pause| pause.until);
+    changes
+        .into_iter()
+        .chain(pause)
+        .chain(unanswered(tenant))
+        .chain(observed)
+        .chain(synchronisation(tenant))
+        .filter(|at| *at > now)
+        .min()
 }

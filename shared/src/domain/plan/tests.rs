@@ -4,7 +4,7 @@ use super::*;
 use crate::domain::ids::{ChatId, TenantId};
 use crate::domain::secrets::KeyHash;
 use crate::domain::subscription::{Subscription, Tier};
-use crate::domain::work::{App, Change, Identity, Keys, LastError, Operation, Pause, Shard};
+use crate::domain::work::{App, Change, Identity, Keys, LastError, Operation, Pause, Shard, Unanswered};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 
@@ -123,7 +123,7 @@ fn every_status_leads_every_lifecycle_to_its_next() {
 #[test]
 fn an_operators_hold_suspends_whatever_was_paid() {
     let held = Tenant { held: true, ..converged(Status::Active) };
-    assert_eq!(steps(&held), ["suspend", "disable_model_key", "stop_app", "tell_suspended"]);
+    assert_eq!(steps(&held), ["suspend", "stop_app", "disable_model_key", "tell_suspended"]);
 }
 
 #[test]
@@ -164,7 +164,8 @@ fn while_stripe_cannot_be_asked_nobody_is_suspended_by_time_and_all_else_goes_on
     let mut tenant = converged(Status::PastDue);
     let late = NOW + GRACE;
     tenant.work.resources.share = false;
-    tenant.work.pause = Some(pause("sync", late));
+    let until = late + Duration::from_secs(60);
+    tenant.work.unanswered = Some(Unanswered { failures: 1, code: "throttled".to_owned(), until });
     let plan = super::plan(&tenant, &spec(), late);
     assert_eq!(plan.steps.first(), Some(&Step::MakeShare));
     assert_eq!(plan.look_again, Some(late + Duration::from_secs(60)));

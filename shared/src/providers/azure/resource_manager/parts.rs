@@ -275,6 +275,14 @@ impl Client {
     }
 }
 
+impl RoleAssignment {
+    /// Whether it lets its principal read the secrets of `scope`, and nothing else.
+    pub fn is_reader_of(&self, scope: &ResourceId) -> bool {
+        let role = self.role_definition_id.rsplit('/').next().and_then(|name| Uuid::parse_str(name).ok());
+        role == Some(KEY_VAULT_SECRETS_USER) && scope.is(self.scope.as_str())
+    }
+}
+
 /// Azure's own forms.
 mod wire {
     use serde::Deserialize;
