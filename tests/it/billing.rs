@@ -4,9 +4,9 @@ use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode, header};
 use nbhd::domain::ids::{ChatId, TenantId};
 use nbhd::domain::subscription::{Status, Tier};
-use nbhd::domain::tenant::{Lifecycle, Tenant};
+use nbhd::domain::tenant::{Lifecycle, Tenant, TenantRecord};
 use nbhd::flows::billing_link::{Destination, Links};
-use nbhd_sim::stripe::{Endpoint, Failure, PLUS, contract};
+use nbhd_sim::stripe::{Beginning, Endpoint, Failure, PLUS, contract};
 use tower::ServiceExt as _;
 
 use crate::stripe_world::{CHAT, DAY, Person, World};
@@ -117,9 +117,61 @@ async fn whatever_is_pressed_again_or_at_once_finds_one_customer_and_one_session
     let other = browser.link(Destination::Checkout, CHAT, None);
     let (first, second) =
         futures::future::join(browser.chooses(&link, Tier::Basic), browser.chooses(&other, Tier::Basic)).await;
-    assert_ne!(first, second);
+    assert_eq!(first, second);
     assert_eq!(browser.chooses(&link, Tier::Basic).await, first);
-    assert_eq!((world.stripe.customers().len(), world.stripe.sessions().len()), (1, 2));
+    assert_eq!((world.stripe.customers().len(), world.stripe.sessions().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn of_two_checkouts_only_the_last_can_be_paid() {
+    let world = World::start().await;
+    let browser = Browser::of(&world);
+    let link = browser.link(Destination::Checkout, CHAT, None);
+    let basic = browser.chooses(&link, Tier::Basic).await;
+    let plus = browser.chooses(&link, Tier::Plus).await;
+    assert!(world.stripe.pays(&basic).is_err(), "its session has ended");
+    let again = browser.chooses(&link, Tier::Basic).await;
+    assert!(again != basic && world.stripe.pays(&plus).is_err());
+    world.stripe.pays(&again).expect("open");
+    assert_eq!(browser.press("/billing/checkout", &link, "plus").await.status, StatusCode::CONFLICT);
+    world.deliver().await;
+    let tenant = derived(&world, CHAT);
+    let person = Person { tenant, customer: world.stripe.customers()[0].0.clone() };
+    assert_eq!(world.subscription(&person).await.map(|known| known.tier), Some(Tier::Basic));
+}
+
+#[tokio::test]
+async fn whoever_pays_twice_all_the_same_raises_an_alarm() {
+    let world = World::start().await;
+    let person = world.subscriber().await;
+    world.subscribes(&person, Beginning::Paid);
+    world.deliver().await;
+    assert!(nbhd::telemetry::capture().contains("\"SubscriptionsDoubled\":1"));
+}
+
+#[tokio::test]
+async fn a_removed_tenant_that_went_to_a_checkout_is_asked_about() {
+    let world = World::start().await;
+    let browser = Browser::of(&world);
+    let link = browser.link(Destination::Checkout, CHAT, None);
+    world.stripe.pays(&browser.chooses(&link, Tier::Basic).await).expect("open");
+    world.deliver().await;
+    let person = Person { tenant: derived(&world, CHAT), customer: world.stripe.customers()[0].0.clone() };
+    world.stripe.cancels(&person.customer);
+    world.deliver().await;
+    world.bury(&person).await;
+    let due = async || match world.store.tenant_record(person.tenant).await.expect("up") {
+        Some(TenantRecord::Deleted(left)) => left.due.map(|due| due.at),
+        other => panic!("not a tombstone: {other:?}"),
+    };
+    assert_eq!(due().await, None);
+    let link = browser.link(Destination::Checkout, CHAT, None);
+    let checkout = browser.chooses(&link, Tier::Plus).await;
+    assert_eq!(due().await, Some(world.clock.now() + DAY));
+    // Nothing of it arrives; pressing again finds a subscription, and no assistant yet.
+    world.stripe.pays(&checkout).expect("open");
+    assert_eq!(browser.press("/billing/checkout", &link, "plus").await.status, StatusCode::CONFLICT);
+    assert_eq!(due().await, Some(world.clock.now()));
 }
 
 #[tokio::test]

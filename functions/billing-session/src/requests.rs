@@ -6,6 +6,8 @@
 use std::collections::HashMap;
 
 use nbhd::domain::ids::{ChatId, TenantId};
+use nbhd::domain::subscription::Tier;
+use nbhd::providers::stripe::TIER;
 use stripe_billing::billing_portal_session::CreateBillingPortalSession;
 use stripe_checkout::checkout_session::{
     CreateCheckoutSession, CreateCheckoutSessionConsentCollection,
@@ -31,7 +33,7 @@ pub(crate) fn customer(tenant: TenantId) -> Request {
 
 /// A Checkout session for one subscription; it carries what brings a removed tenant back.
 /// <https://docs.stripe.com/api/checkout/sessions/create>
-pub(crate) fn checkout(customer: &str, price: &str, tenant: TenantId, chat: ChatId, base: &str) -> Request {
+pub(crate) fn checkout(customer: &str, price: &str, tier: Tier, tenant: TenantId, chat: ChatId, base: &str) -> Request {
     let ours = HashMap::from([("tenant_id".to_owned(), tenant.to_string()), ("chat_id".to_owned(), chat.to_string())]);
     let item = CreateCheckoutSessionLineItems {
         price: Some(price.to_owned()),
@@ -50,6 +52,7 @@ pub(crate) fn checkout(customer: &str, price: &str, tenant: TenantId, chat: Chat
         .client_reference_id(tenant.to_string())
         .line_items(vec![item])
         .consent_collection(consent)
+        .metadata(HashMap::from([(TIER.to_owned(), tier.to_string())]))
         .subscription_data(subscription)
         .success_url(format!("{base}/billing/done?from=checkout"))
         .cancel_url(format!("{base}/billing/done?from=cancel"));

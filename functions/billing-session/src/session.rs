@@ -5,10 +5,10 @@ use std::time::Duration;
 use nbhd::domain::due::{Due, Kind};
 use nbhd::domain::ids::TenantId;
 use nbhd::domain::subscription::Tier;
-use nbhd::domain::tenant::{Tenant, TenantRecord};
+use nbhd::domain::tenant::{Tenant, TenantRecord, Tombstone};
 use nbhd::flows::billing_link::Billing as Link;
 use nbhd::providers;
-use nbhd::providers::stripe::{Client, Created};
+use nbhd::providers::stripe::{Client, Created, Session};
 use nbhd::store::{self, Billing};
 use nbhd::tokens::Claims;
 
@@ -30,14 +30,40 @@ pub(crate) async fn checkout(
 ) -> Result<Option<String>, Refusal> {
     let (tenant, chat) = (app.tenant_of(&link.content), link.content.chat_id);
     let customer = customer(app, stripe, tenant, &link.content).await?;
-    if is_subscribed(stripe, &customer).await? {
-        return Ok(None);
+    for _ in 0..ATTEMPTS {
+        if is_subscribed(stripe, &customer).await? {
+            has_asked(app, tenant, Duration::ZERO).await?;
+            return Ok(None);
+        }
+        let known = stripe.sessions(&customer).await.map_err(unavailable)?;
+        if !is_the_only_one(stripe, &known, tier).await? {
+            continue;
+        }
+        // The same for tabs that are at it together: two sessions would be two subscriptions, once both are paid.
+        let last = known.first().map_or("none", |session| session.id.as_str());
+        let key = format!("checkout-{tenant}-{tier}-after-{last}");
+        if let Some(page) = known.into_iter().find_map(|session| session.url.filter(|_| session.tier == Some(tier))) {
+            return Ok(Some(page));
+        }
+        let base = app.links.base().as_str();
+        let request = requests::checkout(&customer, stripe.price(tier), tier, tenant, chat, base);
+        let created = make(stripe, request, &key).await?;
+        tracing::info!(code = "checkout_made", tier = tier.as_str(), "sent to Checkout");
+        return created.url.map(Some).ok_or(Refusal::StripeUnavailable);
     }
-    let base = app.links.base().as_str();
-    let request = requests::checkout(&customer, stripe.price(tier), tenant, chat, base);
-    let created = make(stripe, request, &format!("checkout-{}-{tier}", link.jti)).await?;
-    tracing::info!(code = "checkout_made", tier = tier.as_str(), "sent to Checkout");
-    created.url.map(Some).ok_or(Refusal::StripeUnavailable)
+    Err(Refusal::StripeUnavailable)
+}
+
+/// Ends the sessions for another tier; not, when one of them was paid just now.
+async fn is_the_only_one(stripe: &Client, known: &[Session], tier: Tier) -> Result<bool, Refusal> {
+    for other in known.iter().filter(|session| session.url.is_some() && session.tier != Some(tier)) {
+        match stripe.expire(&other.id).await {
+            Ok(()) => {}
+            Err(providers::Error::Refused { .. }) => return Ok(false),
+            Err(error) => return Err(unavailable(error)),
+        }
+    }
+    Ok(true)
 }
 
 /// The page of a portal session; `None` when there is nothing there that can be paid or resumed.
@@ -66,6 +92,7 @@ async fn customer(app: &App, stripe: &Client, tenant_id: TenantId, link: &Link) 
     for _ in 0..ATTEMPTS {
         let record = app.store.tenant_record(tenant_id).await.map_err(store_down)?;
         if let Some(customer) = record.as_ref().and_then(TenantRecord::customer) {
+            has_asked(app, tenant_id, ASKED_AFTER).await?;
             return Ok(customer.to_owned());
         }
         // One customer, however often and from how many tabs this is reached before its id is on the row.
@@ -81,6 +108,23 @@ async fn customer(app: &App, stripe: &Client, tenant_id: TenantId, link: &Link) 
         let billing = Billing { tenant, read_version, stripe_ids: vec![&made.id], event: None };
         match app.store.save_billing(billing, app.clock.now()).await {
             Ok(_) => return Ok(made.id),
+            Err(store::Error::Conflict) => {}
+            Err(error) => return Err(store_down(error)),
+        }
+    }
+    Err(store_down(store::Error::Conflict))
+}
+
+/// Has Stripe asked about a removed tenant `after` a while, whatever becomes of its events; about one that is there, it
+/// is asked every day.
+async fn has_asked(app: &App, tenant_id: TenantId, after: Duration) -> Result<(), Refusal> {
+    let due = Due::new(Kind::Reconcile, tenant_id, app.clock.now() + after);
+    for _ in 0..ATTEMPTS {
+        let record = app.store.tenant_record(tenant_id).await.map_err(store_down)?;
+        let Some(TenantRecord::Deleted(tombstone)) = record else { return Ok(()) };
+        let version = tombstone.version;
+        match app.store.save_tombstone(&Tombstone { due: Some(due.clone()), ..tombstone }, version).await {
+            Ok(_) => return Ok(()),
             Err(store::Error::Conflict) => {}
             Err(error) => return Err(store_down(error)),
         }

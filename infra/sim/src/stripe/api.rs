@@ -127,6 +127,7 @@ fn perform(
         ("POST", ["customers", id]) => calls::update_customer(state, id, text),
         ("GET", ["prices"]) => calls::list_prices(state, text),
         ("POST", ["checkout", "sessions"]) => calls::create_checkout(state, text, now),
+        ("GET", ["checkout", "sessions"]) => calls::list_checkouts(state, text),
         ("GET", ["checkout", "sessions", id]) => calls::checkout(state, id, text),
         ("POST", ["checkout", "sessions", id, "expire"]) => calls::expire_checkout(state, id, text, now),
         ("POST", ["billing_portal", "sessions"]) => calls::create_portal(state, text, now),

@@ -113,6 +113,19 @@ pub(super) fn create_checkout(state: &mut State, text: &str, now: Timestamp) -> 
     Ok((objects::session(state, &id), params.expand()))
 }
 
+pub(super) fn list_checkouts(state: &State, text: &str) -> Answer {
+    let params = Params::read(text, &[&PAGE[..], &["customer", "status", "subscription"]].concat())?;
+    let status = params.choice("status", &["open", "complete", "expired"])?;
+    let (customer, subscription) = (params.text("customer"), params.text("subscription"));
+    let found = state.sessions.values().rev().filter(|session| {
+        customer.is_none_or(|id| session.customer == id)
+            && subscription.is_none_or(|id| session.subscription.as_deref() == Some(id))
+    });
+    let found = found.map(|session| objects::session(state, &session.id));
+    let fits = |session: &Value| status.is_none_or(|status| session["status"] == status);
+    page(found.filter(fits).collect(), &params, "/v1/checkout/sessions")
+}
+
 pub(super) fn checkout(state: &State, id: &str, text: &str) -> Answer {
     let params = Params::read(text, &[])?;
     known_session(state, id)?;

@@ -3,6 +3,7 @@
 //! Answers and events are read leniently, only the fields we use, so that a new version of the API never turns a
 //! genuine event into an error.
 
+mod checkout;
 mod event;
 mod signature;
 mod word;
@@ -20,6 +21,7 @@ use super::wire::{self, is_a_code};
 use crate::config::{ConfigError, Env};
 use crate::domain::subscription::Tier;
 
+pub use checkout::{Session, TIER};
 pub use event::{Event, Kind};
 pub use signature::{Signatures, TOLERANCE, Unverified};
 pub use word::Word;

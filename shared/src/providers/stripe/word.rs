@@ -47,6 +47,10 @@ impl Client {
     async fn standing(&self, customer: &str, known: Option<&Subscription>) -> Result<Word, Error> {
         let query = [("customer", customer), ("status", "all"), ("limit", PAGE)];
         let listed: Vec<Listed> = self.list("subscriptions", &query).await?.iter().filter_map(Listed::read).collect();
+        if listed.iter().filter(|one| one.status.is_some_and(Status::is_open)).count() > 1 {
+            telemetry::metric("SubscriptionsDoubled", 1);
+            tracing::error!(code = "paid_twice", customer, "a person pays twice: end and refund one subscription");
+        }
         Ok(choose(&listed).map(|counts| counts.word(&self.prices, known)).unwrap_or_default())
     }
 
