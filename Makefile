@@ -39,6 +39,10 @@ fmt:
 
 clippy:
 	$(CARGO) clippy --locked --quiet --workspace --all-targets -- -D warnings
+	@# Also as each is deployed: alone, with no feature but its own.
+	for function in $(notdir $(wildcard functions/*)); do \
+		$(CARGO) clippy --locked --quiet --package $$function -- -D warnings || exit 1; \
+	done
 
 doc:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --quiet --workspace --no-deps

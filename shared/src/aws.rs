@@ -57,6 +57,7 @@ pub(crate) trait Request: Debug + Send + Sync + 'static {
 }
 
 /// Says which operation of the SDK a request belongs to.
+#[cfg(any(feature = "store", feature = "queue", feature = "azure"))]
 macro_rules! requests {
     ($($input:ty: $operation:ty => $output:ty, $error:ty;)+) => {
         $(impl $crate::aws::Request for $input {
@@ -66,6 +67,7 @@ macro_rules! requests {
         })+
     };
 }
+#[cfg(any(feature = "store", feature = "queue", feature = "azure"))]
 pub(crate) use requests;
 
 /// A service of the region.

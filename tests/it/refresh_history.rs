@@ -25,7 +25,7 @@ use secrecy::ExposeSecret as _;
 use crate::connections::World;
 use rows::{connected, put};
 
-const CONNECTIONS: usize = 300;
+const CONNECTIONS: usize = 2_000;
 /// How many of them somebody uses.
 const IN_USE: usize = 20;
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);

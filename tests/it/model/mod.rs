@@ -6,7 +6,7 @@
 //! other's way. What happens is decided by a seed. `watch` holds the promises at every step, `checks` after every
 //! invocation and at the end, `plants` proves that each of them is able to fail.
 //!
-//! `make test` plays some hundred histories. `make soak ARGS="20000 7"` plays as many as asked, from that seed.
+//! `make test` plays two thousand histories. `make soak ARGS="20000 7"` plays as many as asked, from that seed.
 
 mod checks;
 mod mail;
@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use plants::Plant;
 use world::{MINUTE, PEOPLE, World};
 
-const HISTORIES: usize = 600;
+const HISTORIES: usize = 2_000;
 const SEED: u64 = 1;
 /// How often people act before the faults stop.
 const SEASONS: usize = 3;
