@@ -104,9 +104,16 @@ fn shards(env: &Env) -> Result<Vec<Shard>, ConfigError> {
     let shard = |(place, vault_url): (&str, String)| {
         let names: Vec<_> = place.split('/').filter(|name| !name.is_empty()).map(str::to_owned).collect();
         let [subscription, account, vault] = names.try_into().ok()?;
-        Some(Shard { subscription, account, vault, vault_url })
+        is_at(&vault, &vault_url).then_some(Shard { subscription, account, vault, vault_url })
     };
     places.into_iter().zip(vaults).map(|pair| shard(pair).ok_or_else(invalid)).collect()
+}
+
+/// Whether the address can be the vault's: in another order of the two settings, a role would be assigned in another
+/// vault than the one with the secret. An address on this machine has no name in it.
+fn is_at(vault: &str, address: &str) -> bool {
+    let named = address.trim_start_matches("https://").split_once(".vault.");
+    named.is_none_or(|(name, _)| name.eq_ignore_ascii_case(vault))
 }
 
 fn release(env: &Env, public_base_url: &str) -> Result<Release, ConfigError> {
@@ -122,4 +129,15 @@ fn release(env: &Env, public_base_url: &str) -> Result<Release, ConfigError> {
     let config = |model| body::config_of_release(model, &models, public_base_url);
     let (basic, plus) = (config(model), config(plus));
     Ok(Release { image: image.to_owned(), basic, plus, shape: String::new() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vault_and_its_address_go_together() {
+        assert!(is_at("one", "https://one.vault.azure.net") && is_at("one", "https://127.0.0.1:4000"));
+        assert!(!is_at("two", "https://one.vault.azure.net"));
+    }
 }
