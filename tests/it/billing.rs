@@ -153,13 +153,7 @@ async fn whoever_pays_twice_all_the_same_raises_an_alarm() {
 async fn a_removed_tenant_that_went_to_a_checkout_is_asked_about() {
     let world = World::start().await;
     let browser = Browser::of(&world);
-    let link = browser.link(Destination::Checkout, CHAT, None);
-    world.stripe.pays(&browser.chooses(&link, Tier::Basic).await).expect("open");
-    world.deliver().await;
-    let person = Person { tenant: derived(&world, CHAT), customer: world.stripe.customers()[0].0.clone() };
-    world.stripe.cancels(&person.customer);
-    world.deliver().await;
-    world.bury(&person).await;
+    let person = removed(&world, &browser).await;
     let due = async || match world.store.tenant_record(person.tenant).await.expect("up") {
         Some(TenantRecord::Deleted(left)) => left.due.map(|due| due.at),
         other => panic!("not a tombstone: {other:?}"),
@@ -236,13 +230,7 @@ async fn the_portal_is_for_those_who_have_something_to_manage() {
 async fn a_removed_tenant_pays_as_the_customer_it_was_and_stays_removed_until_then() {
     let world = World::start().await;
     let browser = Browser::of(&world);
-    let link = browser.link(Destination::Checkout, CHAT, None);
-    world.stripe.pays(&browser.chooses(&link, Tier::Basic).await).expect("open");
-    world.deliver().await;
-    let person = Person { tenant: derived(&world, CHAT), customer: world.stripe.customers()[0].0.clone() };
-    world.stripe.cancels(&person.customer);
-    world.deliver().await;
-    world.bury(&person).await;
+    let person = removed(&world, &browser).await;
 
     world.clock.advance(DAY);
     let link = browser.link(Destination::Checkout, CHAT, None);
@@ -322,4 +310,16 @@ async fn a_person_who_turns_back_is_told_that_nothing_was_charged() {
     assert!(browser.open(&back).await.body.contains("Nothing was charged"));
     assert!(browser.open("/billing/done").await.body.contains("All set"));
     assert_eq!(world.stripe.subscriptions(&world.stripe.customers()[0].0).len(), 0);
+}
+
+/// Somebody who subscribed, canceled, and of whom a receipt is left.
+async fn removed(world: &World, browser: &Browser<'_>) -> Person {
+    let link = browser.link(Destination::Checkout, CHAT, None);
+    world.stripe.pays(&browser.chooses(&link, Tier::Basic).await).expect("open");
+    world.deliver().await;
+    let person = Person { tenant: derived(world, CHAT), customer: world.stripe.customers()[0].0.clone() };
+    world.stripe.cancels(&person.customer);
+    world.deliver().await;
+    world.bury(&person).await;
+    person
 }

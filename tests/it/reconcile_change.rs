@@ -53,6 +53,14 @@ fn with_image(world: &World, digit: char) -> App {
     App::new(&world.env.clone().with("OPENCLAW_IMAGE", image(digit)), world.clock.clone()).expect("complete settings")
 }
 
+/// Containers of this image start, and that is all.
+fn never_answers(world: &World, bad: String) {
+    world.azure.arm.runs_containers(move |replica, _| {
+        let is_bad = matches!(&replica, Replica::Starts(app) if app.image() == Some(bad.as_str()));
+        Box::pin(async move { is_bad.then(|| "http://127.0.0.1:9".to_owned()) })
+    });
+}
+
 async fn carries_on(world: &World, app: &App, times: usize) -> Outcome {
     let mut outcome = Outcome::Gone;
     for _ in 0..times {
@@ -77,12 +85,7 @@ async fn a_new_release_replaces_the_container_without_an_overlap() {
 async fn a_release_that_does_not_come_up_goes_back() {
     let world = World::active().await;
     world.clock.advance(20 * MINUTE);
-    // Containers of the new image never answer.
-    let bad = image('b');
-    world.azure.arm.runs_containers(move |replica, _| {
-        let is_bad = matches!(&replica, Replica::Starts(app) if app.image() == Some(bad.as_str()));
-        Box::pin(async move { is_bad.then(|| "http://127.0.0.1:9".to_owned()) })
-    });
+    never_answers(&world, image('b'));
     let next = with_image(&world, 'b');
     carries_on(&world, &next, 60).await;
     assert_eq!(world.container().image(), Some(image('a').as_str()), "{:#?}", world.steps().await);
@@ -95,11 +98,7 @@ async fn a_release_that_does_not_come_up_goes_back() {
 async fn two_tenants_that_do_not_come_up_halt_a_release_for_all() {
     let world = World::active().await;
     world.clock.advance(20 * MINUTE);
-    let bad = image('b');
-    world.azure.arm.runs_containers(move |replica, _| {
-        let is_bad = matches!(&replica, Replica::Starts(app) if app.image() == Some(bad.as_str()));
-        Box::pin(async move { is_bad.then(|| "http://127.0.0.1:9".to_owned()) })
-    });
+    never_answers(&world, image('b'));
     let next = with_image(&world, 'b');
     // Ben's container is made with the new release, Ana's is changed to it: neither answers.
     let ben = world.another_pays(ChatId(2002)).await;

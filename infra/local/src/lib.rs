@@ -93,6 +93,7 @@ async fn start(args: Args) -> anyhow::Result<()> {
     if args.once {
         return Ok(());
     }
+    story::fill_calendar(&world);
     line(&format!("\nOpen {} to write to the bot yourself; Ctrl-C stops.", world.base_url()));
     line(&format!("`make ops ARGS=tenants` shows what an operator sees (settings: `{SETTINGS}`)."));
     match world.live().await {}

@@ -38,6 +38,12 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// When the folder cannot be read.
 pub fn fill_account(world: &World, mail: Option<&Path>) -> anyhow::Result<usize> {
     world.google.has_account(ACCOUNT, "Ann Example", TIME_ZONE);
+    fill_calendar(world);
+    world.google.fills_mailbox(ACCOUNT, mail).context("the mail could not be read")
+}
+
+/// Plans of the coming hours; after the story, whose months have passed, there are none any more.
+pub fn fill_calendar(world: &World) {
     let now = world.clock.now();
     let day = |at: Timestamp| at.rfc3339().chars().take(10).collect::<String>();
     world.google.calendar(ACCOUNT, |calendar| {
@@ -46,7 +52,6 @@ pub fn fill_account(world: &World, mail: Option<&Path>) -> anyhow::Result<usize>
         calendar.add(Event::timed("Dentist", &(now + 9 * HOUR).rfc3339(), &(now + 10 * HOUR).rfc3339()));
         calendar.add(Event::all_day("Street market", &day(now), &day(now + 24 * HOUR)));
     });
-    world.google.fills_mailbox(ACCOUNT, mail).context("the mail could not be read")
 }
 
 /// From a stranger's first word to an answer out of her mail and calendar.

@@ -68,6 +68,9 @@ impl Assistant {
         let list = self.endpoint("google-calendar/events/").await?;
         let events = list["events"].as_array().context("the list has no events")?;
         let mut lines = vec![format!("Your day ({}):", text_of(&list["time_zone"]))];
+        if events.is_empty() {
+            lines.push("Nothing is planned.".to_owned());
+        }
         for event in events {
             let place = event["location"].as_str().map(|place| format!(", {place}")).unwrap_or_default();
             lines.push(format!("• {} {}{place}", start_of(event), text_of(&event["summary"])));
