@@ -7,11 +7,9 @@
 
 mod lines;
 
-use std::cell::RefCell;
+use std::borrow::Cow;
 
-use html5ever::tendril::StrTendril;
-use html5ever::tokenizer::states::RawKind;
-use html5ever::tokenizer::{BufferQueue, Tag, TagKind, Token, TokenSink, TokenSinkResult, Tokenizer, TokenizerOpts};
+use html5gum::{HtmlString, StartTag, State, Token, Tokenizer};
 
 use lines::{Block, Lines};
 
@@ -24,39 +22,29 @@ const MAX_HREF: usize = 500;
 /// The text of a document: lists, quotes and links (as footnotes) kept, tables read cell by cell; also of a single line
 /// whose special characters are written as HTML's entities, such as Gmail's snippets.
 pub(crate) fn to_text(html: &str) -> String {
-    let input = BufferQueue::default();
-    input.push_back(StrTendril::from_slice(&html[..html.floor_char_boundary(MAX_BYTES)]));
-    let tokenizer = Tokenizer::new(Reader::default(), TokenizerOpts::default());
-    let _ = tokenizer.feed(&input);
-    tokenizer.end();
-    tokenizer.sink.0.into_inner().lines.finish()
+    let mut document = Document::default();
+    let mut tokenizer = Tokenizer::new(&html[..html.floor_char_boundary(MAX_BYTES)]);
+    while let Some(Ok(token)) = tokenizer.next() {
+        match token {
+            Token::String(text) => document.write(&readable(&text)),
+            Token::StartTag(tag) => {
+                document.tag(&readable(&tag.name), Some(&tag));
+                if document.in_hidden {
+                    // What is in there is no text, whatever it looks like, until its own tag ends it.
+                    tokenizer.set_state(State::RawText);
+                }
+            }
+            Token::EndTag(tag) => document.tag(&readable(&tag.name), None),
+            Token::Comment(_) | Token::Doctype(_) | Token::Error(_) => {}
+        }
+    }
+    document.lines.finish()
 }
-
-#[derive(Default)]
-struct Reader(RefCell<Document>);
 
 #[derive(Default)]
 struct Document {
     lines: Lines,
     in_hidden: bool,
-}
-
-impl TokenSink for Reader {
-    type Handle = ();
-
-    fn process_token(&self, token: Token, _line: u64) -> TokenSinkResult<()> {
-        let mut document = self.0.borrow_mut();
-        match token {
-            Token::CharacterTokens(text) => document.write(&text),
-            Token::TagToken(tag) => return document.tag(&tag),
-            Token::DoctypeToken(_)
-            | Token::CommentToken(_)
-            | Token::NullCharacterToken
-            | Token::EOFToken
-            | Token::ParseError(_) => {}
-        }
-        TokenSinkResult::Continue
-    }
 }
 
 impl Document {
@@ -66,21 +54,17 @@ impl Document {
         }
     }
 
-    fn tag(&mut self, tag: &Tag) -> TokenSinkResult<()> {
-        let opens = tag.kind == TagKind::StartTag;
-        match &*tag.name {
-            "style" | "script" | "title" => {
-                self.in_hidden = opens;
-                if opens {
-                    return TokenSinkResult::RawData(RawKind::Rawtext);
-                }
-            }
+    /// `start` is there for a tag that begins an element.
+    fn tag(&mut self, name: &str, start: Option<&StartTag<()>>) {
+        let opens = start.is_some();
+        match name {
+            "style" | "script" | "title" => self.in_hidden = opens,
             "p" => self.lines.begin_paragraph(),
             "br" => self.lines.end_line(),
             "hr" if opens => self.rule(),
             "li" if opens => self.lines.begin_item(),
             "li" | "tr" | "td" | "th" | "dt" | "dd" | "option" => self.lines.begin_line(),
-            "h1" | "h2" | "h3" | "h4" | "h5" | "h6" => self.heading(&tag.name, opens),
+            "h1" | "h2" | "h3" | "h4" | "h5" | "h6" => self.heading(name, opens),
             "div" | "table" | "center" | "section" | "article" | "header" | "footer" | "dl" => {
                 self.lines.begin_line();
                 self.block(Block::Plain, opens);
@@ -89,11 +73,10 @@ impl Document {
             "pre" => self.paragraphs(Block::Verbatim, opens),
             "ul" => self.paragraphs(Block::list(), opens),
             "ol" => self.paragraphs(Block::ordered_list(), opens),
-            "a" => self.link(tag, opens),
-            "img" => self.write(attribute(tag, "alt").unwrap_or_default()),
+            "a" => self.link(start),
+            "img" => self.write(&start.and_then(|tag| attribute(tag, "alt")).unwrap_or_default()),
             _ => {}
         }
-        TokenSinkResult::Continue
     }
 
     fn block(&mut self, block: Block, opens: bool) {
@@ -122,18 +105,23 @@ impl Document {
         self.lines.begin_line();
     }
 
-    fn link(&mut self, tag: &Tag, opens: bool) {
+    fn link(&mut self, start: Option<&StartTag<()>>) {
         let is_shown =
-            |href: &&str| href.len() <= MAX_HREF && (href.starts_with("http") || href.starts_with("mailto:"));
+            |href: &Cow<'_, str>| href.len() <= MAX_HREF && (href.starts_with("http") || href.starts_with("mailto:"));
         self.lines.close_link();
-        if let Some(href) = attribute(tag, "href").filter(|_| opens).filter(is_shown) {
+        if let Some(href) = start.and_then(|tag| attribute(tag, "href")).filter(is_shown) {
             self.lines.open_link(href.chars().filter(|c| !c.is_control()).collect());
         }
     }
 }
 
-fn attribute<'t>(tag: &'t Tag, name: &str) -> Option<&'t str> {
-    tag.attrs.iter().find(|attr| &*attr.name.local == name).map(|attr| &*attr.value)
+fn attribute<'t>(tag: &'t StartTag<()>, name: &str) -> Option<Cow<'t, str>> {
+    tag.attributes.get(name.as_bytes()).map(|value| readable(value))
+}
+
+/// The tokenizer hands out bytes, which are UTF-8 where what it was given is.
+fn readable(text: &HtmlString) -> Cow<'_, str> {
+    String::from_utf8_lossy(text)
 }
 
 #[cfg(test)]
