@@ -1,5 +1,7 @@
 //! Where tenants' resources are made, and what they run.
 
+use std::sync::OnceLock;
+
 use nbhd::config::{ConfigError, Env};
 use nbhd::domain::release::Release;
 use nbhd::domain::subscription::Tier;
@@ -28,11 +30,15 @@ pub(crate) struct Settings {
     pub(crate) registry: String,
     /// Where runtimes and Telegram reach the API.
     pub(crate) public_base_url: String,
-    /// The newest release.
-    pub(crate) release: Release,
-    /// Its id.
-    pub(crate) release_id: String,
+    /// The runtime's image, by digest.
+    image: String,
+    /// The gateway's address, as containers know it.
+    models: String,
+    /// Each tier's model.
+    tier_models: [String; 2],
     limits: [u32; 2],
+    /// The newest release and its id, made when first asked for: a start needs neither.
+    newest: OnceLock<(Release, String)>,
 }
 
 impl Settings {
@@ -41,8 +47,9 @@ impl Settings {
         let name = |name: &str, hint| env.required(name, hint).map(str::to_owned);
         let public_base_url = env.required("PUBLIC_BASE_URL", "where the API is reached")?;
         let public_base_url = public_base_url.trim_end_matches('/').to_owned();
-        let release = release(env, &public_base_url)?;
-        let mut settings = Self {
+        let model = name("MODEL_ID", "the gateway's name of the model")?;
+        let plus = env.optional("MODEL_ID_PLUS").map_or_else(|| model.clone(), str::to_owned);
+        Ok(Self {
             shards: shards(env)?,
             tenants_per_subscription: env.number("AZURE_SUBSCRIPTION_TENANTS", 3_900, 1..=4_000)?,
             group: name("AZURE_RESOURCE_GROUP", "the resource group's name")?,
@@ -52,13 +59,32 @@ impl Settings {
             pull_identity: pull_identity(env)?,
             registry: name("CONTAINER_REGISTRY", "the registry's host")?,
             public_base_url,
-            release_id: String::new(),
-            release,
+            image: image(env)?,
+            models: env.url("MODEL_GATEWAY_URL", "https://openrouter.ai/api/v1")?,
+            tier_models: [model, plus],
             limits: [limit("MODEL_LIMIT_BASIC_CENTS", 500)?, limit("MODEL_LIMIT_PLUS_CENTS", 2_000)?],
-        };
-        settings.release.shape = body::shape(&settings);
-        settings.release_id = settings.release.id();
-        Ok(settings)
+            newest: OnceLock::new(),
+        })
+    }
+
+    /// The newest release.
+    pub(crate) fn release(&self) -> &Release {
+        &self.newest().0
+    }
+
+    /// The newest release's id.
+    pub(crate) fn release_id(&self) -> &str {
+        &self.newest().1
+    }
+
+    fn newest(&self) -> &(Release, String) {
+        self.newest.get_or_init(|| {
+            let config = |model: &String| body::config_of_release(model, &self.models, &self.public_base_url);
+            let [basic, plus] = self.tier_models.each_ref().map(config);
+            let release = Release { image: self.image.clone(), basic, plus, shape: body::shape(self) };
+            let id = release.id();
+            (release, id)
+        })
     }
 
     /// What a tier's models may cost a month, in USD cents.
@@ -116,19 +142,14 @@ fn is_at(vault: &str, address: &str) -> bool {
     named.is_none_or(|(name, _)| name.eq_ignore_ascii_case(vault))
 }
 
-fn release(env: &Env, public_base_url: &str) -> Result<Release, ConfigError> {
+fn image(env: &Env) -> Result<String, ConfigError> {
     const IMAGE: &str = "OPENCLAW_IMAGE";
     const BY_DIGEST: &str = "an image by its digest, such as `registry/openclaw@sha256:…`";
     let image = env.required(IMAGE, BY_DIGEST)?;
     if !image.contains("@sha256:") {
         return Err(ConfigError::Invalid { name: IMAGE.to_owned(), hint: BY_DIGEST });
     }
-    let models = env.url("MODEL_GATEWAY_URL", "https://openrouter.ai/api/v1")?;
-    let model = env.required("MODEL_ID", "the gateway's name of the model")?;
-    let plus = env.optional("MODEL_ID_PLUS").unwrap_or(model);
-    let config = |model| body::config_of_release(model, &models, public_base_url);
-    let (basic, plus) = (config(model), config(plus));
-    Ok(Release { image: image.to_owned(), basic, plus, shape: String::new() })
+    Ok(image.to_owned())
 }
 
 #[cfg(test)]

@@ -162,7 +162,7 @@ impl Worker<'_> {
     fn plan(&self, tenant: &Tenant, now: Timestamp) -> Plan {
         let settings = &self.app.settings;
         let spec = Spec {
-            release: settings.release_id.clone(),
+            release: settings.release_id().to_owned(),
             fingerprint: Own::of(tenant).map(|own| own.fingerprint()).unwrap_or_default(),
             limit_cents: settings.limit_cents(tier(tenant)),
         };

@@ -12,13 +12,13 @@ const TURN_SECONDS: u64 = 120;
 pub(super) async fn content(job: &Job<'_>) -> Result<Release, Failure> {
     let wanted = job.tenant.work.release.as_ref().ok_or_else(|| Failure::failed("no_release"))?;
     let settings = &job.app.settings;
-    if *wanted == settings.release_id {
-        return Ok(settings.release.clone());
+    if *wanted == settings.release_id() {
+        return Ok(settings.release().clone());
     }
     let rollout = job.app.store.rollout().await?;
     // Nobody knows a release that is two behind any more.
     Ok(rollout.map_or_else(
-        || settings.release.clone(),
+        || settings.release().clone(),
         |rollout| rollout.release(wanted).unwrap_or_else(|| rollout.standing()).clone(),
     ))
 }
@@ -26,12 +26,12 @@ pub(super) async fn content(job: &Job<'_>) -> Result<Release, Failure> {
 /// The release `id`, if it is known and this code makes the same form of app of it.
 pub(super) async fn comparable(job: &Job<'_>, id: &str) -> Result<Option<Release>, Failure> {
     let settings = &job.app.settings;
-    if id == settings.release_id {
-        return Ok(Some(settings.release.clone()));
+    if id == settings.release_id() {
+        return Ok(Some(settings.release().clone()));
     }
     let rollout = job.app.store.rollout().await?;
     let known = rollout.as_ref().and_then(|rollout| rollout.release(id));
-    Ok(known.filter(|known| known.shape == settings.release.shape).cloned())
+    Ok(known.filter(|known| known.shape == settings.release().shape).cloned())
 }
 
 pub(crate) async fn choose<'a>(job: &Job<'a>) -> Result<Effect<'a>, Failure> {
@@ -39,8 +39,8 @@ pub(crate) async fn choose<'a>(job: &Job<'a>) -> Result<Effect<'a>, Failure> {
     let known = job.app.store.rollout().await?;
     let before = known.clone();
     let rollout = match known {
-        None => Some(Rollout::new(settings.release.clone(), now)),
-        Some(rollout) => rollout.to(&settings.release, now),
+        None => Some(Rollout::new(settings.release().clone(), now)),
+        Some(rollout) => rollout.to(settings.release(), now),
     };
     let Some(mut rollout) = rollout else { return Err(Failure::waits("a_newer_release_began", TURN_SECONDS)) };
     let running = tenant.work.resources.app.as_ref().is_some_and(|app| app.running);
@@ -48,7 +48,7 @@ pub(crate) async fn choose<'a>(job: &Job<'a>) -> Result<Effect<'a>, Failure> {
     if before.as_ref() != Some(&rollout) {
         job.app.store.save_rollout(&rollout).await?;
     }
-    let newest = settings.release_id.clone();
+    let newest = settings.release_id().to_owned();
     match verdict {
         Verdict::Run { release, turn } => Ok(Effect::done(move |tenant| {
             tenant.work.release = Some(release.clone());
@@ -65,7 +65,7 @@ pub(crate) async fn choose<'a>(job: &Job<'a>) -> Result<Effect<'a>, Failure> {
 }
 
 pub(crate) async fn end_turn<'a>(job: &Job<'a>, healthy: bool) -> Result<Effect<'a>, Failure> {
-    let newest = Some(job.app.settings.release_id.clone()).filter(|_| !healthy);
+    let newest = Some(job.app.settings.release_id().to_owned()).filter(|_| !healthy);
     let Some(mut rollout) = job.app.store.rollout().await? else {
         return Ok(Effect::done(move |tenant| {
             tenant.work.has_turn = false;
