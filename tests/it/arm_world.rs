@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use nbhd::clock::{Clock, Timestamp};
 use nbhd::config::Env;
+use nbhd::providers::azure::credential;
 use nbhd::providers::azure::resource_manager::container_app::{EnvValue, Probe, ProbeKind, Secret, Volume};
 use nbhd::providers::azure::resource_manager::{
     App, Client, ContainerApp, Granted, Group, Identity, Operation, Polled, Share, Started, Storage, Tags,
@@ -34,7 +35,9 @@ impl World {
         let (journal, clock) = (Journal::new(), Clock::manual(Timestamp::from_seconds(1_795_000_000)));
         let azure = Azure::start(clock.clone(), journal.clone()).await.expect("free ports");
         let http = nbhd::http::client_trusting(Some(azure.authority.bundle())).expect("a bundle");
-        let client = Client::new(&Env::from_pairs(azure.settings()), &http).expect("settings");
+        let env = Env::from_pairs(azure.settings());
+        let identity = credential::from_env(&env, &http).expect("settings");
+        let client = Client::new(&env, &http, &identity).expect("settings");
         let (arm, group) = (azure.arm.clone(), azure.arm.group());
         Self { azure, arm, client, group, clock, journal, http }
     }

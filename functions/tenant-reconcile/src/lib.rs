@@ -18,8 +18,8 @@ use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use nbhd::clock::Clock;
 use nbhd::config::{ConfigError, Env};
 use nbhd::domain::secrets::MasterKey;
-use nbhd::providers::azure::vaults::Vaults;
-use nbhd::providers::{azure::resource_manager, model_gateway, runtime, stripe, telegram};
+use nbhd::providers::azure::{credential, resource_manager, vaults::Vaults};
+use nbhd::providers::{model_gateway, runtime, stripe, telegram};
 use nbhd::queue::{Jobs, LifecycleJob, Queues, RefreshJob};
 use nbhd::store::Store;
 use nbhd::telemetry::metric;
@@ -73,13 +73,14 @@ impl App {
     pub fn new(env: &Env, clock: Clock) -> Result<Self, ConfigError> {
         const QUEUE: &str = "the address of an SQS queue";
         let http = nbhd::http::client(env)?;
+        let identity = credential::from_env(env, &http)?;
         let queues = Queues::new(env)?;
         Ok(Self {
             store: Store::new(env)?,
             lifecycle: queues.lifecycle(env.required("LIFECYCLE_QUEUE_URL", QUEUE)?),
             refresh: queues.refresh(env.required("REFRESH_QUEUE_URL", QUEUE)?),
-            arm: resource_manager::Client::new(env, &http)?,
-            vaults: Vaults::new(env, &http, &clock)?,
+            arm: resource_manager::Client::new(env, &http, &identity)?,
+            vaults: Vaults::opened_as(&identity, env, &http, &clock)?,
             gateway: model_gateway::Client::from_env(env, http.clone())?,
             stripe: stripe::Client::from_env(env, http.clone())?,
             runtime: runtime::Client::new(http.clone()),

@@ -13,6 +13,7 @@ use nbhd::config::Env;
 use nbhd::domain::ids::TenantId;
 use nbhd::domain::subscription::{Subscription, Tier};
 use nbhd::domain::tenant::{Lifecycle, Tenant, TenantRecord};
+use nbhd::providers::azure::credential;
 use nbhd::providers::azure::resource_manager::{self, KEY_VAULT_SECRETS_USER};
 use nbhd::providers::stripe;
 use nbhd::queue::LifecycleJob;
@@ -93,7 +94,8 @@ impl Planted {
         let env = Env::from_pairs(settings.clone());
         let http = || nbhd::http::client_trusting(Some(azure.authority.bundle())).expect("a client");
         let stripe = plant.and_then(|_| stripe::Client::from_env(&env, http()).expect("settings"));
-        let arm = plant.map(|_| resource_manager::Client::new(&env, &http()).expect("settings"));
+        let identity = || credential::from_env(&env, &http()).expect("settings");
+        let arm = plant.map(|_| resource_manager::Client::new(&env, &http(), &identity()).expect("settings"));
         Self { plant, created: RefCell::default(), stripe, arm, _proxy: between }
     }
 

@@ -1,5 +1,8 @@
 //! The vaults among which tenants are spread: one vault takes 30 new versions of secrets a second, and no more.
 
+use std::sync::Arc;
+
+use azure_core::credentials::TokenCredential;
 use ring::digest::{SHA256, digest};
 
 use super::credential;
@@ -25,10 +28,22 @@ impl Vaults {
     /// # Errors
     /// [`ConfigError`] when a setting is missing or cannot be used.
     pub fn new(env: &Env, http: &reqwest::Client, clock: &Clock) -> Result<Self, ConfigError> {
+        Self::opened_as(&credential::from_env(env, http)?, env, http, clock)
+    }
+
+    /// [`Vaults::new`] with an identity that is there already.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when a setting is missing or cannot be used.
+    pub fn opened_as(
+        identity: &Arc<dyn TokenCredential>,
+        env: &Env,
+        http: &reqwest::Client,
+        clock: &Clock,
+    ) -> Result<Self, ConfigError> {
         let mut addresses = env.urls(SETTING, HINT)?.into_iter();
         let first = addresses.next().ok_or_else(invalid)?;
-        let credential = credential::from_env(env, http)?;
-        let open = |address: String| Vault::new(&address, credential.clone(), http, clock.clone());
+        let open = |address: String| Vault::new(&address, identity.clone(), http, clock.clone());
         Ok(Self { first: open(first)?, others: addresses.map(open).collect::<Result<_, _>>()? })
     }
 

@@ -30,7 +30,6 @@ pub use operation::{Operation, Polled, Started};
 pub use parts::{Granted, Identity, Resource, RoleAssignment, Share, Storage};
 
 use super::super::Error;
-use super::credential;
 use crate::config::{ConfigError, Env};
 use operation::{Begun, Path};
 
@@ -72,14 +71,13 @@ struct Answer {
 }
 
 impl Client {
-    /// The resource manager at `AZURE_RESOURCE_MANAGER_URL` (Microsoft's public cloud unless set), as the identity of
-    /// the `AZURE_…` settings.
+    /// The resource manager at `AZURE_RESOURCE_MANAGER_URL` (Microsoft's public cloud unless set), as `identity`.
     ///
     /// # Errors
-    /// [`ConfigError`] when a setting is missing or cannot be used.
-    pub fn new(env: &Env, http: &reqwest::Client) -> Result<Self, ConfigError> {
+    /// [`ConfigError`] when that setting is no address.
+    pub fn new(env: &Env, http: &reqwest::Client, identity: &Arc<dyn TokenCredential>) -> Result<Self, ConfigError> {
         let base_url = env.url("AZURE_RESOURCE_MANAGER_URL", "https://management.azure.com")?;
-        Ok(Self { http: http.clone(), base_url, credential: credential::from_env(env, http)? })
+        Ok(Self { http: http.clone(), base_url, credential: identity.clone() })
     }
 
     /// Asks once what became of an operation.
