@@ -4,6 +4,7 @@
 
 mod artifact;
 mod cold;
+mod cores;
 mod functions;
 mod isolation;
 mod lambda;
@@ -17,6 +18,7 @@ mod warm;
 use std::process::ExitCode;
 
 use artifact::{Artifact, Group};
+use cores::Cores;
 use report::Report;
 
 #[tokio::main]
@@ -24,27 +26,42 @@ async fn main() -> anyhow::Result<ExitCode> {
     // What the functions in this process log is not what is printed here.
     nbhd::telemetry::capture();
     let mut report = Report::default();
-    if std::env::args().nth(1).as_deref() == Some("refresh") {
-        tokens(&mut report, &Artifact::of("scheduled-refresh")?).await?;
-        return Ok(report.verdict());
+    match std::env::args().nth(1).as_deref() {
+        None => all(&mut report).await?,
+        Some("update") => {
+            let (webhook, forward) = (Artifact::of("telegram-webhook")?, Artifact::of("telegram-forward")?);
+            update(&mut report, &webhook, &forward)?;
+        }
+        Some("refresh") => tokens(&mut report, &Artifact::of("scheduled-refresh")?).await?,
+        Some(unknown) => anyhow::bail!("`{unknown}` is no part of the bench: `update`, `refresh`, or none for all"),
     }
+    Ok(report.verdict())
+}
+
+async fn all(report: &mut Report) -> anyhow::Result<()> {
     let groups = Group::all()?;
 
-    cold::sizes(&mut report, &groups)?;
+    cold::sizes(report, &groups)?;
     for group in &groups {
-        cold::starts(&mut report, group, &cold::plain_settings())?;
+        cold::starts(report, group, &cold::plain_settings())?;
     }
     let ssm = ssm::ParameterStore::start().await?;
     for group in &groups {
-        cold::starts_with_parameters(&mut report, group, &cold::settings_from(&ssm))?;
+        cold::starts_with_parameters(report, group, &cold::settings_from(&ssm))?;
     }
     let forward = Group::find(&groups, "telegram-forward")?;
-    warm::updates(&mut report, Group::find(&groups, "telegram-webhook")?, forward).await?;
-    warm::first_tls_request(&mut report, forward).await?;
-    warm::mailbox_list(&mut report, Group::find(&groups, "runtime-gmail")?).await?;
-    isolation::measure(&mut report).await?;
-    tokens(&mut report, Group::find(&groups, "scheduled-refresh")?).await?;
-    Ok(report.verdict())
+    update(report, Group::find(&groups, "telegram-webhook")?, forward)?;
+    warm::mailbox_list(report, Group::find(&groups, "runtime-gmail")?).await?;
+    isolation::measure(report).await?;
+    tokens(report, Group::find(&groups, "scheduled-refresh")?).await
+}
+
+/// What a delivered update costs; `make bench ARGS=update` measures nothing else.
+fn update(report: &mut Report, webhook: &Artifact, forward: &Artifact) -> anyhow::Result<()> {
+    Cores::on_the_first(async |cores| {
+        warm::updates(report, webhook, forward, cores).await?;
+        warm::first_tls_request(report, forward).await
+    })
 }
 
 /// What keeping tokens fresh costs; `make bench ARGS=refresh` measures nothing else.

@@ -1,7 +1,8 @@
 //! What one update and one mailbox list cost a warm function: time, CPU, requests and capacity units.
 //!
 //! The functions run as the processes they are deployed as, between simulators in this process; CPU is what the kernel
-//! charges the function's own process.
+//! charges the function's own process. What an update costs is measured with all of them on one core: see
+//! [`crate::cores`].
 
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use nbhd_sim::tls::TlsServer;
 use serde_json::{Value, json};
 
 use crate::artifact::Artifact;
+use crate::cores::Cores;
 use crate::lambda::{Function, Invocation, http_event};
 use crate::process::Setting;
 use crate::report::Report;
@@ -73,30 +75,35 @@ struct Cost {
 }
 
 /// A Telegram update through the webhook and on to the runtime.
-pub(crate) async fn updates(report: &mut Report, webhook: &Artifact, forward: &Artifact) -> anyhow::Result<()> {
-    report.section(&format!("A Telegram update, warm, mean of {UPDATES} (time: median)"));
+pub(crate) async fn updates(
+    report: &mut Report,
+    webhook: &Artifact,
+    forward: &Artifact,
+    cores: Cores,
+) -> anyhow::Result<()> {
+    report.section(&format!("A Telegram update, warm, on one core, mean of {UPDATES} (time: median)"));
     let world = World::start(Options::with_clock(Clock::System)).await?;
     let runtime = Server::start(runtime()).await?;
     for chat in 0..CHATS {
         subscribe(&world, ChatId(chat_id(chat)), &runtime.base_url()).await?;
     }
     let settings = settings(&world);
-    let mut webhook = Function::start(webhook, &settings).await?;
     let secret = setting(&settings, "TELEGRAM_WEBHOOK_SECRET");
+    let written = || (0..CHATS + UPDATES).map(|number| webhook_event(chat_id(number % CHATS), number, secret));
+    let taken = || (0..UPDATES).map(|number| inbound_event(chat_id(number % CHATS)));
 
-    let event = |chat: i64, number: i64, secret: &str| webhook_event(chat, number, secret);
-    let refused = cost(&world, &mut webhook, (0..UPDATES).map(|n| event(1, n, "wrong")), 403).await?;
-    let strangers = cost(&world, &mut webhook, (0..UPDATES).map(|n| event(1, n, secret)), 200).await?;
-    let own = (0..CHATS + UPDATES).map(|number| event(chat_id(number % CHATS), number, secret));
-    let queued = cost(&world, &mut webhook, own, 200).await?;
-
+    let mut warm = Function::start(webhook, &settings).await?;
+    let refused = cost(&world, &mut warm, (0..UPDATES).map(|number| webhook_event(1, number, "wrong")), 403).await?;
+    let strangers = cost(&world, &mut warm, (0..UPDATES).map(|number| webhook_event(1, number, secret)), 200).await?;
+    let queued = cost(&world, &mut warm, written(), 200).await?;
     let waiting = world.sqs.messages(INBOUND).len();
     ensure!(waiting as i64 == CHATS + UPDATES, "{waiting} of the updates are on the queue");
-    let mut forward = Function::start(forward, &settings).await?;
+    let webhook_memory = warm.peak_memory()?;
+
+    let mut warm = Function::start(forward, &settings).await?;
     let unreadable = (0..UPDATES).map(|_| json!({ "Records": [{ "messageId": "1", "body": "{}" }] }));
-    let unreadable = cost(&world, &mut forward, unreadable, 0).await?;
-    let mut delivered =
-        cost(&world, &mut forward, (0..UPDATES).map(|number| inbound_event(chat_id(number % CHATS))), 0).await?;
+    let unreadable = cost(&world, &mut warm, unreadable, 0).await?;
+    let mut delivered = cost(&world, &mut warm, taken(), 0).await?;
     // The POST to the runtime, which no simulator of the world sees.
     delivered.requests += 1.0;
 
@@ -109,11 +116,17 @@ pub(crate) async fn updates(report: &mut Report, webhook: &Artifact, forward: &A
     report.figure("  webhook: queue send", &call(&queued, &strangers));
     report.figure("  forward: event in, answer out", &micros(unreadable.cpu));
     report.figure("  forward: table read, POST to the runtime", &call(&delivered, &unreadable));
-    let both = (queued.cpu + delivered.cpu).as_secs_f64() * 1e3;
-    report.at_most("CPU per delivered update", both, 0.6, "ms");
+    let both = |queued: &Cost, delivered: &Cost| (queued.cpu + delivered.cpu).as_secs_f64() * 1e3;
+    report.at_most("CPU per delivered update", both(&queued, &delivered), 0.6, "ms");
     report.at_most("table units per delivered update", queued.units + delivered.units, 2.0, "units");
-    report.at_most("webhook peak memory after the load", webhook.peak_memory()?, 10.0, "MiB");
-    report.at_most("forward peak memory after the load", forward.peak_memory()?, 10.0, "MiB");
+    report.at_most("webhook peak memory after the load", webhook_memory, 10.0, "MiB");
+    report.at_most("forward peak memory after the load", warm.peak_memory()?, 10.0, "MiB");
+
+    let mut apart = cores.start_on_the_second(Function::start(webhook, &settings)).await??;
+    let queued = cost(&world, &mut apart, written(), 200).await?;
+    let mut apart = cores.start_on_the_second(Function::start(forward, &settings)).await??;
+    let delivered = cost(&world, &mut apart, taken(), 0).await?;
+    report.figure("CPU with every wake-up across cores", &format!("{:.2} ms", both(&queued, &delivered)));
     Ok(())
 }
 
