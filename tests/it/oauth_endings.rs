@@ -8,7 +8,7 @@ use nbhd_sim::google::{Endpoint, Failure, Scopes};
 use nbhd_sim::key_vault;
 use url::Url;
 
-use crate::oauth_world::{ADA, BASE, World};
+use crate::oauth_world::{ADA, ADA_CHAT, BASE, World};
 
 #[tokio::test]
 async fn access_denied_when_the_person_cancels_and_the_link_still_works() {
@@ -227,4 +227,19 @@ async fn store_unavailable_while_the_vault_is_down() {
     assert!(world.row(world.ada, Provider::Gmail).await.is_none());
     world.azure.vault.recovers();
     assert_eq!(world.connect(&mut browser, Services::Gmail, &Scopes::All).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn connected_when_only_the_answer_to_the_last_write_was_lost() {
+    let world = World::start().await;
+    let mut browser = world.browser();
+    let back = world.way_back(&mut browser, Services::Gmail, &Scopes::All).await;
+    // What is read, the nonce, and then the transaction.
+    world.table.fail_after(2, true);
+    for _ in ["at first", "on a reload"] {
+        let page = browser.get(&back).await;
+        assert_eq!((page.status, page.body.contains(ADA)), (StatusCode::OK, true));
+    }
+    assert!(world.row(world.ada, Provider::Gmail).await.is_some());
+    assert_eq!(world.telegram.texts_to(ADA_CHAT).len(), 1);
 }

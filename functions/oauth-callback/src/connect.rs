@@ -57,17 +57,18 @@ async fn attempt(app: &App, arrival: &Arrival, now: Timestamp) -> Result<Connect
         Nonce::Fresh => {}
         Nonce::Spent(None) => return Err(Failure::ReplayedState),
         Nonce::Spent(Some(Outcome::Failed(failure))) => return Err(failure),
-        Nonce::Spent(Some(Outcome::Connected { providers, at })) => {
-            let account = view.1.into_iter().find(|row| providers.contains(&row.provider)).and_then(|row| row.account);
-            return Ok(Connected { providers, account, at });
-        }
+        Nonce::Spent(Some(Outcome::Connected { providers, at })) => return Ok(recalled(view, providers, at)),
     }
     let chat = view.0.chat_id;
     let established = timeout_at(until, establish(app, arrival, view, now)).await.unwrap_or_else(|_| {
         tracing::error!("a connection was given up, for want of time");
         Err(Failure::StoreUnavailable)
     });
-    match established {
+    let ended = match established {
+        Err(failure) => failed(app, arrival, failure).await,
+        connected => connected,
+    };
+    match &ended {
         Ok(connected) => {
             let message = connected.message(arrival.services);
             let sent = app.bot.send_message(chat, &message, MessageOptions::default());
@@ -75,16 +76,29 @@ async fn attempt(app: &App, arrival: &Arrival, now: Timestamp) -> Result<Connect
                 tracing::warn!("the person was not told in the chat; the page told them");
             }
             telemetry::metric("IntegrationsConnected", 1);
-            Ok(connected)
         }
-        Err(failure) => {
-            telemetry::metric("ConnectionsFailed", 1);
-            if let Err(error) = app.store.record_nonce(jti, &Outcome::Failed(failure)).await {
-                tracing::warn!(error = %error, code = failure.code(), "the outcome was not recorded");
-            }
-            Err(failure)
-        }
+        Err(_) => telemetry::metric("ConnectionsFailed", 1),
     }
+    ended
+}
+
+/// Records a failure, unless only the answer to what connects was lost, and not its effect.
+async fn failed(app: &App, arrival: &Arrival, failure: Failure) -> Result<Connected, Failure> {
+    match app.store.record_nonce(&arrival.state.jti, &Outcome::Failed(failure)).await {
+        Ok(Some(Outcome::Connected { providers, at })) => {
+            let view = save::view(app, arrival.state.content.connect.tenant_id).await?;
+            return Ok(recalled(view, providers, at));
+        }
+        Ok(Some(Outcome::Failed(_)) | None) => {}
+        Err(error) => tracing::warn!(error = %error, code = failure.code(), "the outcome was not recorded"),
+    }
+    Err(failure)
+}
+
+/// A connection that was made before, as its rows tell it.
+fn recalled((_, rows): View, providers: Vec<Provider>, at: Timestamp) -> Connected {
+    let account = rows.into_iter().find(|row| providers.contains(&row.provider)).and_then(|row| row.account);
+    Connected { providers, account, at }
 }
 
 /// Code → tokens → vault → rows.

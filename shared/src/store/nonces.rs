@@ -1,14 +1,13 @@
 //! Links and states that were spent: each works once.
 
-use aws_sdk_dynamodb::error::ProvideErrorMetadata as _;
 use aws_sdk_dynamodb::operation::put_item::{PutItemError, PutItemInput};
-use aws_sdk_dynamodb::operation::update_item::UpdateItemInput;
+use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemInput};
 use aws_sdk_dynamodb::types::{ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{CONDITION_FAILED, Error, Store, decode, encode, keys, unavailable};
+use super::{Error, Store, decode, encode, keys, unavailable};
 use crate::clock::Timestamp;
 
 /// What spending a nonce found.
@@ -60,23 +59,31 @@ impl Store {
         })
     }
 
-    /// Records how a spent nonce ended, replacing what was recorded before.
+    /// Records how a spent nonce ended; what was recorded before stays, and is returned.
     ///
     /// # Errors
-    /// [`Error::Unavailable`].
-    pub async fn record_nonce<T: Serialize>(&self, jti: &str, outcome: &T) -> Result<(), Error> {
+    /// [`Error::Conflict`] when it was never spent, [`Error::Unavailable`].
+    pub async fn record_nonce<T>(&self, jti: &str, outcome: &T) -> Result<Option<T>, Error>
+    where
+        T: Serialize + DeserializeOwned,
+    {
         let outcome = serde_dynamo::to_attribute_value(outcome)
             .map_err(|error| Error::Corrupt { what: "nonce", reason: error.to_string() })?;
         let request = UpdateItemInput::builder().table_name(&self.table).set_key(Some(keys::nonce(jti).attributes()));
         let request = request
             .update_expression("SET outcome = :outcome")
-            .condition_expression("attribute_exists(pk)")
+            .condition_expression("attribute_exists(pk) AND attribute_not_exists(outcome)")
             .expression_attribute_values(":outcome", outcome)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
-        match self.service.send(request.build()).await {
-            Ok(_) => Ok(()),
-            Err(error) if error.code() == Some(CONDITION_FAILED) => Err(Error::Conflict),
-            Err(error) => Err(unavailable(&error)),
-        }
+        let error = match self.service.send(request.build()).await {
+            Ok(_) => return Ok(None),
+            Err(error) => error,
+        };
+        let Some(UpdateItemError::ConditionalCheckFailedException(failed)) = error.as_service_error() else {
+            return Err(unavailable(&error));
+        };
+        let item = failed.item.clone().ok_or(Error::Conflict)?;
+        Ok(decode::<Row<T>>("nonce", item)?.outcome)
     }
 }
