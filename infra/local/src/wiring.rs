@@ -70,7 +70,6 @@ pub(crate) fn endpoints(table: &Table, sqs: &Sqs, telegram: &Telegram) -> Vec<(&
         ("REFRESH_QUEUE_URL", sqs.url(sqs::REFRESH)),
         ("LIFECYCLE_QUEUE_URL", sqs.url(sqs::LIFECYCLE)),
         ("REFRESH_DLQ_URL", sqs.url(sqs::REFRESH_DLQ)),
-        ("LIFECYCLE_QUEUE_URL", sqs.url(sqs::LIFECYCLE)),
         ("LIFECYCLE_DLQ_URL", sqs.url(sqs::LIFECYCLE_DLQ)),
         ("TELEGRAM_API_URL", telegram.base_url()),
     ]
