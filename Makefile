@@ -24,8 +24,10 @@ soak: ## The model test with as many histories as asked, from a seed; ARGS="2000
 bench: ## Cold start, size, CPU per update, isolation: figures, bars and verdicts
 	$(CARGO) run --locked --quiet --profile harness --package nbhd-bench -- $(ARGS)
 
-e2e: ## The vendors' own clients against the simulated vendors
+e2e: ## The vendors' own clients against the simulated vendors, and a browser at the page of `make run`
 	@test -x $(CLIENTS)/python || { echo "there is no $(CLIENTS)/python: run \`make tools\`" >&2; exit 1; }
+	@command -v chromedriver >/dev/null || { echo "chromium-driver is not installed: run \`make tools\`" >&2; exit 1; }
+	$(CARGO) build --locked --quiet --package nbhd-local
 	$(CARGO) run --locked --quiet --package nbhd-sim --bin nbhd-vendors -- \
 		$(CLIENTS)/python -B -m unittest discover -s tests/e2e
 
