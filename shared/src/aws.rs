@@ -23,10 +23,12 @@ use aws_smithy_runtime_api::client::ser_de::{
     DeserializeResponse as _, SerializeRequest as _, SharedRequestSerializer, SharedResponseDeserializer,
 };
 use aws_smithy_types::body::SdkBody;
-use aws_smithy_types::config_bag::{ConfigBag, FrozenLayer};
+use aws_smithy_types::config_bag::ConfigBag;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_smithy_types::error::operation::BuildError;
 use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::clock::{Clock, Timestamp};
@@ -49,11 +51,14 @@ pub(crate) trait Request: Debug + Send + Sync + 'static {
     type Output: Debug + Send + Sync + 'static;
     /// How it refuses.
     type Error: Error + Debug + Send + Sync + 'static;
+}
 
-    /// What the operation expects of the SDK's client, which is not there.
-    fn client() -> Option<FrozenLayer> {
-        None
-    }
+/// How a service refuses, in the protocols with JSON.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Refusal {
+    #[serde(rename = "__type")]
+    code: String,
 }
 
 /// Says which operation of the SDK a request belongs to.
@@ -117,13 +122,30 @@ impl Service {
         if let Some(layer) = R::Operation::default().config() {
             operation.push_shared_layer(layer);
         }
-        if let Some(layer) = R::client() {
-            operation.push_shared_layer(layer);
-        }
         let request = written(input, &mut operation).map_err(SdkError::construction_failure)?;
         let request = self.signed(request).map_err(SdkError::construction_failure)?;
         let answer = self.exchange(request).await.map_err(unreachable)?;
         read::<R>(answer, &operation)
+    }
+
+    /// Calls an operation by its JSON, once: for a service whose crate would cost every start more than it is worth.
+    /// <https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html>
+    ///
+    /// # Errors
+    /// Why, as [`code`] says it.
+    pub(crate) async fn call<A: DeserializeOwned>(&self, operation: &str, input: &impl Serialize) -> Result<A, String> {
+        let request = said(operation, input).and_then(|request| self.signed(request));
+        let request = request.map_err(|_| "request not built".to_owned())?;
+        let answer = self.exchange(request).await;
+        let answer = answer.map_err(|error| if timed_out(&error) { "timeout" } else { "unreachable" })?;
+        let body = answer.body().bytes().unwrap_or_default();
+        if answer.status().is_success() {
+            return serde_json::from_slice(body).map_err(|_| "unreadable answer".to_owned());
+        }
+        let refusal = serde_json::from_slice::<Refusal>(body).unwrap_or_default();
+        // It may come with the name of its shape's home before it.
+        let code = refusal.code.rsplit('#').next().filter(|code| !code.is_empty());
+        Err(code.unwrap_or("refused").to_owned())
     }
 
     /// Signs a request by its headers and its body.
@@ -175,13 +197,26 @@ fn client(endpoint: &Url) -> Result<reqwest::Client, ConfigError> {
     Ok(HTTPS.get_or_init(|| client).clone())
 }
 
+fn said(operation: &str, input: &impl Serialize) -> Result<HttpRequest, BoxError> {
+    let mut request = HttpRequest::new(SdkBody::from(serde_json::to_vec(input)?));
+    request.set_method("POST")?;
+    request.set_uri("/")?;
+    request.headers_mut().try_insert("content-type", "application/x-amz-json-1.1")?;
+    request.headers_mut().try_insert("x-amz-target", operation.to_owned())?;
+    Ok(request)
+}
+
 fn written(input: context::Input, operation: &mut ConfigBag) -> Result<HttpRequest, BoxError> {
     let serializer = operation.load::<SharedRequestSerializer>().ok_or("an operation without a serializer")?.clone();
     serializer.serialize_input(input, operation)
 }
 
+fn timed_out(error: &BoxError) -> bool {
+    error.downcast_ref().is_some_and(reqwest::Error::is_timeout)
+}
+
 fn unreachable<E>(error: BoxError) -> SdkError<E, HttpResponse> {
-    match error.downcast_ref().is_some_and(reqwest::Error::is_timeout) {
+    match timed_out(&error) {
         true => SdkError::timeout_error(error),
         false => SdkError::dispatch_failure(ConnectorError::io(error)),
     }

@@ -55,11 +55,24 @@ async fn a_function_that_can_do_without_a_parameter_starts_without_it_and_says_5
 }
 
 #[tokio::test]
-async fn a_parameter_store_that_fails_stops_the_function_by_the_settings_names() {
-    let down = Server::start(Router::new().fallback(async || StatusCode::INTERNAL_SERVER_ERROR)).await.expect("a port");
-    let env = settings(&down, [("SECRET", "ssm:/nbhd/known-secret")]);
-    let error = env.resolve().await.err().expect("no answer, no start");
-    assert!(error.to_string().starts_with("the SSM parameters behind `SECRET` could not be read"), "{error}");
+async fn a_parameter_store_that_fails_stops_the_function_by_the_settings_names_and_its_reason() {
+    let answers = [
+        (StatusCode::INTERNAL_SERVER_ERROR, "", "refused"),
+        (StatusCode::BAD_REQUEST, r#"{"__type":"com.amazonaws.ssm#AccessDenied","message":"m"}"#, "AccessDenied"),
+        (StatusCode::BAD_REQUEST, r#"{"__type":"ThrottlingException"}"#, "ThrottlingException"),
+        (StatusCode::OK, "<html>", "unreadable answer"),
+    ];
+    for (status, body, reason) in answers {
+        let store = Server::start(Router::new().fallback(async move || (status, body))).await.expect("a port");
+        let error = settings(&store, [("SECRET", "ssm:/nbhd/known-secret")]).resolve().await.err().expect("no start");
+        let said = format!("the SSM parameters behind `SECRET` could not be read: {reason}");
+        assert_eq!(error.to_string(), said);
+    }
+    let store = Server::start(Router::new()).await.expect("a port");
+    let env =
+        settings(&store, [("SECRET", "ssm:/nbhd/known-secret")]).with("AWS_ENDPOINT_URL_SSM", "http://127.0.0.1:1");
+    let error = env.resolve().await.err().expect("nobody is there");
+    assert!(error.to_string().ends_with(": unreachable"), "{error}");
 }
 
 /// These settings, as a parameter store that knows some of the parameters resolves them.
@@ -83,7 +96,7 @@ async fn get_parameters(headers: HeaderMap, body: String) -> Result<Json<Value>,
     }
     let request: Value = serde_json::from_str(&body).map_err(|_| StatusCode::BAD_REQUEST)?;
     let names: Vec<String> = serde_json::from_value(request["Names"].clone()).map_err(|_| StatusCode::BAD_REQUEST)?;
-    if !(1..=10).contains(&names.len()) {
+    if !(1..=10).contains(&names.len()) || request["WithDecryption"] != true {
         return Err(StatusCode::BAD_REQUEST);
     }
     let (known, invalid): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| name.starts_with(KNOWN));
