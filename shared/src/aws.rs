@@ -6,8 +6,10 @@
 //! What they also do is not wanted here: retries (they live with the trigger), correction of a wrong clock (Lambda's is
 //! right), endpoints other than the region's own, and Lambda's trace header on what is sent.
 
+#[cfg(any(feature = "store", feature = "queue", feature = "azure"))]
+mod operation;
+
 use std::error::Error;
-use std::fmt::Debug;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
@@ -15,17 +17,8 @@ use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{self, SignableBody, SignableRequest, SigningSettings};
 use aws_sigv4::sign::v4;
 use aws_smithy_runtime_api::client::identity::Identity;
-use aws_smithy_runtime_api::client::interceptors::context;
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
-use aws_smithy_runtime_api::client::result::{ConnectorError, SdkError};
-use aws_smithy_runtime_api::client::runtime_plugin::RuntimePlugin;
-use aws_smithy_runtime_api::client::ser_de::{
-    DeserializeResponse as _, SerializeRequest as _, SharedRequestSerializer, SharedResponseDeserializer,
-};
 use aws_smithy_types::body::SdkBody;
-use aws_smithy_types::config_bag::ConfigBag;
-use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use aws_smithy_types::error::operation::BuildError;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -33,6 +26,9 @@ use url::Url;
 
 use crate::clock::{Clock, Timestamp};
 use crate::config::{ConfigError, Env};
+
+#[cfg(any(feature = "store", feature = "queue", feature = "azure"))]
+pub(crate) use operation::{Request, code, requests};
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -43,16 +39,6 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// One TLS client a process: all services share its connections.
 static HTTPS: OnceLock<reqwest::Client> = OnceLock::new();
 
-/// What a call sends, with what the SDK knows about it.
-pub(crate) trait Request: Debug + Send + Sync + 'static {
-    /// The SDK's operation: it writes the request and reads the answer.
-    type Operation: RuntimePlugin + Default;
-    /// What the service answers.
-    type Output: Debug + Send + Sync + 'static;
-    /// How it refuses.
-    type Error: Error + Debug + Send + Sync + 'static;
-}
-
 /// How a service refuses, in the protocols with JSON.
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -60,20 +46,6 @@ struct Refusal {
     #[serde(rename = "__type")]
     code: String,
 }
-
-/// Says which operation of the SDK a request belongs to.
-#[cfg(any(feature = "store", feature = "queue", feature = "azure"))]
-macro_rules! requests {
-    ($($input:ty: $operation:ty => $output:ty, $error:ty;)+) => {
-        $(impl $crate::aws::Request for $input {
-            type Operation = $operation;
-            type Output = $output;
-            type Error = $error;
-        })+
-    };
-}
-#[cfg(any(feature = "store", feature = "queue", feature = "azure"))]
-pub(crate) use requests;
 
 /// A service of the region.
 #[derive(Clone, Debug)]
@@ -109,30 +81,11 @@ impl Service {
         Ok(Self { http: client(&endpoint)?, endpoint, name, region, identity: credentials.into() })
     }
 
-    /// Sends a request, once.
-    ///
-    /// # Errors
-    /// [`SdkError`], as the SDK's own clients have it; whether a write took effect may be unknown.
-    pub(crate) async fn send<R: Request>(
-        &self,
-        request: Result<R, BuildError>,
-    ) -> Result<R::Output, SdkError<R::Error, HttpResponse>> {
-        let input = context::Input::erase(request.map_err(SdkError::construction_failure)?);
-        let mut operation = ConfigBag::base();
-        if let Some(layer) = R::Operation::default().config() {
-            operation.push_shared_layer(layer);
-        }
-        let request = written(input, &mut operation).map_err(SdkError::construction_failure)?;
-        let request = self.signed(request).map_err(SdkError::construction_failure)?;
-        let answer = self.exchange(request).await.map_err(unreachable)?;
-        read::<R>(answer, &operation)
-    }
-
     /// Calls an operation by its JSON, once: for a service whose crate would cost every start more than it is worth.
     /// <https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html>
     ///
     /// # Errors
-    /// Why, as [`code`] says it.
+    /// Why, in a word or two that can be logged: the service's error code, or the stage that failed.
     pub(crate) async fn call<A: DeserializeOwned>(&self, operation: &str, input: &impl Serialize) -> Result<A, String> {
         let request = said(operation, input).and_then(|request| self.signed(request));
         let request = request.map_err(|_| "request not built".to_owned())?;
@@ -206,56 +159,8 @@ fn said(operation: &str, input: &impl Serialize) -> Result<HttpRequest, BoxError
     Ok(request)
 }
 
-fn written(input: context::Input, operation: &mut ConfigBag) -> Result<HttpRequest, BoxError> {
-    let serializer = operation.load::<SharedRequestSerializer>().ok_or("an operation without a serializer")?.clone();
-    serializer.serialize_input(input, operation)
-}
-
 fn timed_out(error: &BoxError) -> bool {
     error.downcast_ref().is_some_and(reqwest::Error::is_timeout)
-}
-
-fn unreachable<E>(error: BoxError) -> SdkError<E, HttpResponse> {
-    match timed_out(&error) {
-        true => SdkError::timeout_error(error),
-        false => SdkError::dispatch_failure(ConnectorError::io(error)),
-    }
-}
-
-#[expect(clippy::result_large_err, reason = "it is the error of `Service::send`, which returns it at once")]
-fn read<R: Request>(
-    answer: HttpResponse,
-    operation: &ConfigBag,
-) -> Result<R::Output, SdkError<R::Error, HttpResponse>> {
-    let Some(deserializer) = operation.load::<SharedResponseDeserializer>() else {
-        return Err(SdkError::construction_failure("an operation without a deserializer"));
-    };
-    let error = match deserializer.deserialize_nonstreaming_with_config(&answer, operation) {
-        Ok(output) => {
-            let output = output.downcast::<R::Output>();
-            return output.map_err(|_| SdkError::response_error("an answer of another operation", answer));
-        }
-        Err(error) => error,
-    };
-    let mut refusal = None;
-    let error = error.map_operation_error(|error| refusal = error.downcast::<R::Error>().ok());
-    Err(match refusal {
-        Some(refusal) => SdkError::service_error(refusal, answer),
-        None => SdkError::response_error(format!("{error:?}"), answer),
-    })
-}
-
-/// A short, loggable reason for a failed call: the service's error code, or the stage that failed.
-pub(crate) fn code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
-    let stage = match error {
-        SdkError::ConstructionFailure(_) => "request not built",
-        SdkError::TimeoutError(_) => "timeout",
-        SdkError::DispatchFailure(_) => "unreachable",
-        SdkError::ResponseError(_) => "unreadable answer",
-        SdkError::ServiceError(_) => "refused",
-        _ => "failed",
-    };
-    error.code().map_or_else(|| stage.to_owned(), str::to_owned)
 }
 
 #[cfg(test)]

@@ -1,0 +1,108 @@
+//! An operation as the SDK knows it: how its request is written, and its answer read.
+
+use std::error::Error;
+use std::fmt::Debug;
+
+use aws_smithy_runtime_api::client::interceptors::context;
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::{ConnectorError, SdkError};
+use aws_smithy_runtime_api::client::runtime_plugin::RuntimePlugin;
+use aws_smithy_runtime_api::client::ser_de::{
+    DeserializeResponse as _, SerializeRequest as _, SharedRequestSerializer, SharedResponseDeserializer,
+};
+use aws_smithy_types::config_bag::ConfigBag;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use aws_smithy_types::error::operation::BuildError;
+
+use super::{BoxError, Service, timed_out};
+
+/// What a call sends, with what the SDK knows about it.
+pub(crate) trait Request: Debug + Send + Sync + 'static {
+    /// The SDK's operation: it writes the request and reads the answer.
+    type Operation: RuntimePlugin + Default;
+    /// What the service answers.
+    type Output: Debug + Send + Sync + 'static;
+    /// How it refuses.
+    type Error: Error + Debug + Send + Sync + 'static;
+}
+
+/// Says which operation of the SDK a request belongs to.
+macro_rules! requests {
+    ($($input:ty: $operation:ty => $output:ty, $error:ty;)+) => {
+        $(impl $crate::aws::Request for $input {
+            type Operation = $operation;
+            type Output = $output;
+            type Error = $error;
+        })+
+    };
+}
+pub(crate) use requests;
+
+impl Service {
+    /// Sends a request, once.
+    ///
+    /// # Errors
+    /// [`SdkError`], as the SDK's own clients have it; whether a write took effect may be unknown.
+    pub(crate) async fn send<R: Request>(
+        &self,
+        request: Result<R, BuildError>,
+    ) -> Result<R::Output, SdkError<R::Error, HttpResponse>> {
+        let input = context::Input::erase(request.map_err(SdkError::construction_failure)?);
+        let mut operation = ConfigBag::base();
+        if let Some(layer) = R::Operation::default().config() {
+            operation.push_shared_layer(layer);
+        }
+        let request = written(input, &mut operation).map_err(SdkError::construction_failure)?;
+        let request = self.signed(request).map_err(SdkError::construction_failure)?;
+        let answer = self.exchange(request).await.map_err(unreachable)?;
+        read::<R>(answer, &operation)
+    }
+}
+
+fn written(input: context::Input, operation: &mut ConfigBag) -> Result<HttpRequest, BoxError> {
+    let serializer = operation.load::<SharedRequestSerializer>().ok_or("an operation without a serializer")?.clone();
+    serializer.serialize_input(input, operation)
+}
+
+fn unreachable<E>(error: BoxError) -> SdkError<E, HttpResponse> {
+    match timed_out(&error) {
+        true => SdkError::timeout_error(error),
+        false => SdkError::dispatch_failure(ConnectorError::io(error)),
+    }
+}
+
+#[expect(clippy::result_large_err, reason = "it is the error of `Service::send`, which returns it at once")]
+fn read<R: Request>(
+    answer: HttpResponse,
+    operation: &ConfigBag,
+) -> Result<R::Output, SdkError<R::Error, HttpResponse>> {
+    let Some(deserializer) = operation.load::<SharedResponseDeserializer>() else {
+        return Err(SdkError::construction_failure("an operation without a deserializer"));
+    };
+    let error = match deserializer.deserialize_nonstreaming_with_config(&answer, operation) {
+        Ok(output) => {
+            let output = output.downcast::<R::Output>();
+            return output.map_err(|_| SdkError::response_error("an answer of another operation", answer));
+        }
+        Err(error) => error,
+    };
+    let mut refusal = None;
+    let error = error.map_operation_error(|error| refusal = error.downcast::<R::Error>().ok());
+    Err(match refusal {
+        Some(refusal) => SdkError::service_error(refusal, answer),
+        None => SdkError::response_error(format!("{error:?}"), answer),
+    })
+}
+
+/// A short, loggable reason for a failed call: the service's error code, or the stage that failed.
+pub(crate) fn code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
+    let stage = match error {
+        SdkError::ConstructionFailure(_) => "request not built",
+        SdkError::TimeoutError(_) => "timeout",
+        SdkError::DispatchFailure(_) => "unreachable",
+        SdkError::ResponseError(_) => "unreadable answer",
+        SdkError::ServiceError(_) => "refused",
+        _ => "failed",
+    };
+    error.code().map_or_else(|| stage.to_owned(), str::to_owned)
+}
