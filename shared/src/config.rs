@@ -14,7 +14,7 @@ use crate::aws::Service;
 use crate::domain::secrets::MasterKey;
 
 /// The one call of SSM there is. Its crate of the SDK describes each of the service's hundred and forty errors in
-/// statics, which the loader relocates at every start of every function: a fifth of all there is to relocate.
+/// statics, which the loader relocates at every start of every function: a third of all there is to relocate.
 /// <https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameters.html>
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
