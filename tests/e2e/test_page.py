@@ -8,6 +8,7 @@ import unittest
 from pathlib import Path
 
 from selenium import webdriver
+from selenium.common.exceptions import TimeoutException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.ui import WebDriverWait
@@ -59,8 +60,12 @@ class Page(unittest.TestCase):
         self.browser.get(opened[1])
         self.chat = self.browser.current_window_handle
 
-    def wait(self, until, why: str):
-        return WebDriverWait(self.browser, PATIENCE).until(lambda _: until(), why)
+    def wait(self, until, why) -> None:
+        """Until it is so; `why` tells, at the end, what is instead."""
+        try:
+            WebDriverWait(self.browser, PATIENCE).until(lambda _: until())
+        except TimeoutException:
+            self.fail(why())
 
     def lines(self) -> list[str]:
         return self.browser.execute_script("return [...document.querySelectorAll('#chat li')].map(i => i.innerText)")
@@ -73,7 +78,7 @@ class Page(unittest.TestCase):
         return self.hears(before + 2)
 
     def hears(self, number: int) -> str:
-        self.wait(lambda: len(self.lines()) >= number, f"no line {number}: {self.lines()[-3:]}")
+        self.wait(lambda: len(self.lines()) >= number, lambda: f"no line {number}: {self.lines()[-3:]}")
         return self.lines()[number - 1]
 
     def opens_last_button(self) -> None:
@@ -90,7 +95,7 @@ class Page(unittest.TestCase):
 
     def reads(self, title: str) -> str:
         """A page with this in its title; it fits a phone."""
-        self.wait(lambda: title in self.browser.title, f"“{self.browser.title}” instead of “{title}”")
+        self.wait(lambda: title in self.browser.title, lambda: f"“{self.browser.title}” instead of “{title}”")
         overhang = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
         self.assertEqual(self.browser.execute_script(overhang), 0, f"“{title}” is wider than a phone")
         return self.browser.find_element(By.TAG_NAME, "body").text
@@ -110,7 +115,7 @@ class Page(unittest.TestCase):
         self.click("Pay and subscribe")
         self.reads("Thank you")
         self.back_to_the_chat()
-        self.wait(lambda: any("ready" in line for line in self.lines()[-3:]), "no assistant was made ready")
+        self.wait(lambda: any("ready" in line for line in self.lines()[-3:]), lambda: f"not ready: {self.lines()[-3:]}")
 
         for decision, title in [("Cancel", "Nothing was connected"), ("Continue", "Connected")]:
             self.says("/connect")
@@ -125,8 +130,9 @@ class Page(unittest.TestCase):
                 self.back_to_the_chat()
         result = self.browser.current_window_handle
         self.browser.switch_to.window(self.chat)
-        answer = self.says("what's in my inbox and what does my day look like?")
-        self.wait(lambda: "Garden committee" in "".join(self.lines()[-2:]), f"no answer out of the calendar: {answer}")
+        self.says("what's in my inbox and what does my day look like?")
+        answered = lambda: "Garden committee" in "".join(self.lines()[-2:])
+        self.wait(answered, lambda: f"no answer out of the calendar: {self.lines()[-2:]}")
 
         self.browser.switch_to.window(result)
         self.click("Undo")

@@ -29,6 +29,9 @@ const REMEMBERED: Duration = connect_link::RECONNECT_LIFETIME.saturating_add(Dur
 /// What only adorns the result (address, time zone, message) must not keep a person waiting for it.
 const PATIENCE: Duration = Duration::from_secs(4);
 
+/// What recording and telling have once a connection was given up; API Gateway's 30 s are not over then.
+const AFTERWARDS: Duration = Duration::from_secs(6);
+
 /// No IANA name of a time zone is near this long.
 const MAX_ZONE_BYTES: usize = 64;
 
@@ -50,6 +53,7 @@ pub(crate) async fn connect(app: &App, arrival: &Arrival, now: Timestamp) -> Res
 
 async fn attempt(app: &App, arrival: &Arrival, now: Timestamp) -> Result<Connected, Failure> {
     let until = Instant::now() + app.patience;
+    let end = until + AFTERWARDS;
     let (jti, tenant_id) = (&arrival.state.jti, arrival.state.content.connect.tenant_id);
     // Read before the nonce is spent: with the table down, a reload is all it takes.
     let view = save::view(app, tenant_id).await?;
@@ -65,14 +69,14 @@ async fn attempt(app: &App, arrival: &Arrival, now: Timestamp) -> Result<Connect
         Err(Failure::StoreUnavailable)
     });
     let ended = match established {
-        Err(failure) => failed(app, arrival, failure).await,
+        Err(failure) => timeout_at(end, failed(app, arrival, failure)).await.unwrap_or(Err(failure)),
         connected => connected,
     };
     match &ended {
         Ok(connected) => {
             let message = connected.message(arrival.services);
             let sent = app.bot.send_message(chat, &message, MessageOptions::default());
-            if !matches!(tokio::time::timeout(PATIENCE, sent).await, Ok(Ok(_))) {
+            if !matches!(timeout_at(end.min(Instant::now() + PATIENCE), sent).await, Ok(Ok(_))) {
                 tracing::warn!("the person was not told in the chat; the page told them");
             }
             telemetry::metric("IntegrationsConnected", 1);
