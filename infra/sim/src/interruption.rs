@@ -1,13 +1,18 @@
-//! Stops a function dead between two of its effects, as a crash or an ended sandbox does, or holds it there while
-//! something else goes on.
+//! Stops a function dead between two of its effects, as a crash or an ended sandbox does.
 //!
-//! Every request to a simulator counts. The one to stop at has its effect, and its answer never arrives, or late.
+//! Or holds it there while something else goes on; or lets one of its requests arrive late, after whoever sent it has
+//! gone or given it up.
+//!
+//! Every request to a simulator counts. The one to stop or to be held at has its effect, and its answer never arrives,
+//! or late. One that is late has no effect until [`Late::lands`].
 
+use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::Notify;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, oneshot};
 
 /// What the simulators of one world share to stop a function; clones are the same one.
 #[derive(Clone, Debug, Default)]
@@ -16,53 +21,157 @@ pub struct Interruption {
     witness: Arc<Mutex<Witness>>,
 }
 
+/// One of the requests of a piece of work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Place {
+    /// The request of this number, from 1.
+    Number(usize),
+    /// The `nth` of those called so.
+    Named(Named),
+}
+
+/// A request by what it is: this outlives changes of what is asked before it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Named {
+    /// Simulator, method and the end of its path without identifiers, such as `arm DELETE default/shares/*`.
+    pub request: String,
+    /// Which of those, from 1.
+    pub nth: usize,
+}
+
+/// What becomes of whoever sent a request that is late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sender {
+    /// It is stopped dead.
+    Stopped,
+    /// It is told that the connection broke.
+    Unheard,
+}
+
+/// A request under way that has not arrived.
+#[derive(Debug)]
+pub struct Late {
+    /// Which one.
+    pub request: Named,
+    lands: Option<oneshot::Sender<()>>,
+    landed: oneshot::Receiver<()>,
+}
+
 #[derive(Debug)]
 struct Armed {
-    requests_left: usize,
-    reached: Arc<Notify>,
-    /// Lets the one request go on that was held; without it, it never does.
-    released: Option<Arc<Notify>>,
+    place: Place,
+    seen: HashMap<String, usize>,
+    number: usize,
+    then: Then,
+    reached: oneshot::Sender<Reached>,
+}
+
+#[derive(Debug)]
+struct Reached {
+    request: Named,
+    late: Option<Late>,
+}
+
+#[derive(Clone, Debug)]
+enum Then {
+    Stop,
+    /// Lets the one request go on that was held.
+    HoldUntil(Arc<Notify>),
+    BeLate(Sender),
 }
 
 #[derive(Clone, Default)]
 struct Witness(Option<Arc<dyn Fn() + Send + Sync>>);
 
+/// What becomes of a request that has just come in.
+pub(crate) enum Arrival {
+    Now,
+    /// Its effect waits for the first, and is told to the second.
+    Late(Sender, oneshot::Receiver<()>, oneshot::Sender<()>),
+}
+
 impl Interruption {
     /// Runs `work` until it ends, or until its request number `requests` (from 1) has had its effect: then `work` is
     /// dropped where it stands and the result is `None`.
-    pub async fn stop_after<T>(&self, requests: usize, work: impl Future<Output = T>) -> Option<T> {
-        let reached = Arc::new(Notify::new());
-        self.set(Some(Armed { requests_left: requests, reached: Arc::clone(&reached), released: None }));
+    pub fn stop_after<T>(&self, requests: usize, work: impl Future<Output = T>) -> impl Future<Output = Option<T>> {
+        // Boxed, here and below: what is stopped is a whole function.
+        let work = Box::pin(work);
+        async move { self.stop_at(Place::Number(requests), work).await.ok() }
+    }
+
+    /// As [`Self::stop_after`], at any place.
+    ///
+    /// # Errors
+    /// The request at which it was stopped.
+    pub async fn stop_at<T>(&self, place: Place, work: impl Future<Output = T>) -> Result<T, Named> {
+        let reached = self.arm(place, Then::Stop);
         let ended = tokio::select! {
-            ended = work => Some(ended),
-            () = reached.notified() => None,
+            ended = work => Ok(ended),
+            Ok(reached) = reached => Err(reached.request),
         };
-        self.set(None);
+        self.disarm();
         ended
     }
 
     /// Runs `work`, and holds it once its request number `requests` (from 1) has had its effect: all of `meanwhile`
     /// happens before the answer arrives. `None` beside the result when `work` ended before.
-    pub async fn hold_after<T, U>(
+    pub fn hold_after<T, U>(
         &self,
         requests: usize,
         work: impl Future<Output = T>,
         meanwhile: impl Future<Output = U>,
-    ) -> (T, Option<U>) {
-        let (reached, released) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let (at, then) = (Arc::clone(&reached), Some(Arc::clone(&released)));
-        self.set(Some(Armed { requests_left: requests, reached: at, released: then }));
+    ) -> impl Future<Output = (T, Option<U>)> {
+        let (work, meanwhile) = (Box::pin(work), Box::pin(meanwhile));
+        async move {
+            let (ended, held) = self.hold_at(Place::Number(requests), work, meanwhile).await;
+            (ended, held.map(|(_, between)| between))
+        }
+    }
+
+    /// As [`Self::hold_after`], at any place; with the request at which it was held.
+    pub async fn hold_at<T, U>(
+        &self,
+        place: Place,
+        work: impl Future<Output = T>,
+        meanwhile: impl Future<Output = U>,
+    ) -> (T, Option<(Named, U)>) {
+        let released = Arc::new(Notify::new());
+        let reached = self.arm(place, Then::HoldUntil(Arc::clone(&released)));
         let mut work = std::pin::pin!(work);
-        tokio::select! {
+        let request = tokio::select! {
             ended = &mut work => {
-                self.set(None);
+                self.disarm();
                 return (ended, None);
             }
-            () = reached.notified() => {}
-        }
+            Ok(reached) = reached => reached.request,
+        };
         let between = meanwhile.await;
         released.notify_one();
-        (work.await, Some(between))
+        (work.await, Some((request, between)))
+    }
+
+    /// Runs `work`, and lets one of its requests be late; `None` as its result when it was stopped with that.
+    pub async fn delay_at<T>(
+        &self,
+        place: Place,
+        sender: Sender,
+        work: impl Future<Output = T>,
+    ) -> (Option<T>, Option<Late>) {
+        let mut reached = self.arm(place, Then::BeLate(sender));
+        let mut work = std::pin::pin!(work);
+        let late = tokio::select! {
+            ended = &mut work => {
+                self.disarm();
+                return (Some(ended), reached.try_recv().ok().and_then(|reached| reached.late));
+            }
+            Ok(reached) = &mut reached => reached.late,
+        };
+        match sender {
+            Sender::Stopped => (None, late),
+            Sender::Unheard => (Some(work.await), late),
+        }
     }
 
     /// From now on `look` is called whenever a request has had its effect and is not answered yet.
@@ -70,38 +179,100 @@ impl Interruption {
         *self.witness.lock().unwrap_or_else(PoisonError::into_inner) = Witness(Some(Arc::new(look)));
     }
 
+    /// For simulators: a request has come in, and has had no effect yet.
+    pub(crate) fn arrived(&self, name: &str) -> Arrival {
+        let Some((armed, request)) = self.take_at(name, |then| matches!(then, Then::BeLate(_))) else {
+            return Arrival::Now;
+        };
+        let Then::BeLate(sender) = armed.then else { return Arrival::Now };
+        let (lands, waits) = oneshot::channel();
+        let (tells, landed) = oneshot::channel();
+        let late = Late { request: request.clone(), lands: Some(lands), landed };
+        // Whoever waits for it may have ended.
+        let _ = armed.reached.send(Reached { request, late: Some(late) });
+        Arrival::Late(sender, waits, tells)
+    }
+
     /// For simulators: a request has had its effect. Never returns at the one to stop at.
-    pub(crate) async fn passed(&self) {
+    pub(crate) async fn passed(&self, name: &str) {
         let witness = self.witness.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Witness(Some(look)) = witness {
             look();
         }
-        let armed = {
-            let mut armed = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
-            match armed.as_mut() {
-                None => return,
-                Some(armed) if armed.requests_left > 1 => {
-                    armed.requests_left -= 1;
-                    return;
-                }
-                Some(_) => armed.take(),
-            }
-        };
-        let Some(Armed { reached, released, .. }) = armed else { return };
-        reached.notify_one();
-        match released {
-            Some(released) => released.notified().await,
-            None => std::future::pending().await,
+        let Some((armed, request)) = self.take_at(name, |then| !matches!(then, Then::BeLate(_))) else { return };
+        let _ = armed.reached.send(Reached { request, late: None });
+        match armed.then {
+            Then::HoldUntil(released) => released.notified().await,
+            Then::Stop | Then::BeLate(_) => std::future::pending().await,
         }
     }
 
-    fn set(&self, armed: Option<Armed>) {
-        *self.armed.lock().unwrap_or_else(PoisonError::into_inner) = armed;
+    /// Counts a request where `counts` says so; what is armed, when this is its place.
+    fn take_at(&self, name: &str, counts: impl Fn(&Then) -> bool) -> Option<(Armed, Named)> {
+        let mut slot = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
+        let armed = slot.as_mut().filter(|armed| counts(&armed.then))?;
+        armed.number += 1;
+        let nth = armed.seen.entry(name.to_owned()).or_default();
+        *nth += 1;
+        let request = Named { request: name.to_owned(), nth: *nth };
+        let is_it = match &armed.place {
+            Place::Number(number) => armed.number >= *number,
+            Place::Named(named) => *named == request,
+        };
+        if is_it { slot.take().map(|armed| (armed, request)) } else { None }
     }
+
+    fn arm(&self, place: Place, then: Then) -> oneshot::Receiver<Reached> {
+        let (reached, hears) = oneshot::channel();
+        let armed = Armed { place, seen: HashMap::new(), number: 0, then, reached };
+        *self.armed.lock().unwrap_or_else(PoisonError::into_inner) = Some(armed);
+        hears
+    }
+
+    fn disarm(&self) {
+        *self.armed.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+impl Late {
+    /// The request arrives, and has had its effect when this returns.
+    pub async fn lands(mut self) {
+        if let Some(lands) = self.lands.take() {
+            let _ = lands.send(());
+        }
+        // An error: the server it was under way to has ended.
+        let _ = (&mut self.landed).await;
+    }
+}
+
+/// What a request is called: the end of its path, with `*` for what looks like an identifier.
+pub(crate) fn name(simulator: &str, method: &str, path: &str) -> String {
+    let path = path.split('?').next().unwrap_or_default();
+    let is_id = |part: &str| part.len() >= 8 && (part.len() >= 26 || part.bytes().any(|byte| byte.is_ascii_digit()));
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    let end = &parts[parts.len().saturating_sub(3)..];
+    let end: Vec<&str> = end.iter().map(|part| if is_id(part) { "*" } else { part }).collect();
+    format!("{simulator} {method} {}", end.join("/"))
 }
 
 impl fmt::Debug for Witness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Witness").field(&self.0.is_some()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_called_by_what_it_is_and_not_by_whose() {
+        let group = "/subscriptions/5814ab12-4a70-44fc-8b14-777be7466b94/resourceGroups/nbhd/providers";
+        let app =
+            format!("{group}/Microsoft.App/containerApps/tftjfwl7loqti2lyb5t2ff6icsu/stop?api-version=2026-01-01");
+        assert_eq!(name("arm", "POST", &app), "arm POST containerApps/*/stop");
+        let role = "/secrets/runtime-x1234567/providers/Microsoft.Authorization/roleAssignments/0e599908-c803-8013";
+        assert_eq!(name("arm", "PUT", role), "arm PUT Microsoft.Authorization/roleAssignments/*");
+        assert_eq!(name("model-gateway", "POST", "/api/v1/keys"), "model-gateway POST api/v1/keys");
     }
 }

@@ -12,7 +12,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 
-use crate::interruption::Interruption;
+use crate::interruption::{Arrival, Interruption, Sender, name};
 
 /// What one simulator, or several, saw; clones share their entries.
 #[derive(Clone, Debug, Default)]
@@ -144,7 +144,24 @@ async fn write_down(
         return StatusCode::BAD_REQUEST.into_response();
     };
     let entry = Entry::asked(simulator, head.method.as_str(), &head.uri.to_string(), &head.headers, body.clone());
+    let name = name(simulator, head.method.as_str(), &head.uri.to_string());
     let place = journal.record(entry);
+
+    if let Arrival::Late(sender, waits, tells) = journal.interruption.arrived(&name) {
+        tokio::spawn(async move {
+            if waits.await.is_ok() {
+                next.run(Request::from_parts(head, Body::from(body))).await;
+                let _ = tells.send(());
+            }
+        });
+        match sender {
+            Sender::Stopped => std::future::pending::<()>().await,
+            Sender::Unheard => {}
+        }
+        return Response::new(failing_body(axum::Error::new(std::io::Error::from(
+            std::io::ErrorKind::ConnectionReset,
+        ))));
+    }
 
     let (head, body) = next.run(Request::from_parts(head, Body::from(body))).await.into_parts();
     let body = match axum::body::to_bytes(body, usize::MAX).await {
@@ -153,7 +170,7 @@ async fn write_down(
         Err(cut) => return Response::from_parts(head, failing_body(cut)),
     };
     journal.answered(place, head.status, &head.headers, body.clone());
-    journal.interruption.passed().await;
+    journal.interruption.passed(&name).await;
     Response::from_parts(head, Body::from(body))
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use nbhd::clock::{Clock, Timestamp};
 use uuid::Uuid;
@@ -43,6 +44,8 @@ struct State {
     vanishing: usize,
     /// Each with how many requests of its operation pass first.
     failures: VecDeque<(Operation, u32, Failure)>,
+    /// Keys younger than this are not seen yet.
+    lag: Option<Duration>,
     outage: Option<Failure>,
 }
 
@@ -184,10 +187,17 @@ impl ModelGateway {
         self.inner.lock().outage = Some(failure);
     }
 
+    /// Keys younger than `lag` are in no list and cannot be ended (404) until [`Self::recovers`], as where a list or a
+    /// replica is behind; OpenRouter promises nothing about that.
+    pub fn lags(&self, lag: Duration) {
+        self.inner.lock().lag = Some(lag);
+    }
+
     /// Ends an outage and forgets failures still in line.
     pub fn recovers(&self) {
         let mut state = self.inner.lock();
         state.outage = None;
+        state.lag = None;
         state.failures.clear();
     }
 }

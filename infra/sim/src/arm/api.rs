@@ -120,13 +120,16 @@ impl Asked<'_> {
                 Ok((status, Json(body)).into_response())
             }
             Operation::DeleteIdentity | Operation::DeleteShare | Operation::DeleteStorage => {
-                let there = inner.lock().remove(self.path);
+                let mut state = inner.lock();
+                let there = state.is_deletable(self.path) && state.remove(self.path);
                 Ok(if there { StatusCode::OK } else { StatusCode::NO_CONTENT }.into_response())
             }
             Operation::DeleteRole => {
                 let mut state = inner.lock();
-                let shown = state.shown(self.path);
-                state.remove(self.path);
+                let shown = state.shown(self.path).filter(|_| state.is_deletable(self.path));
+                if shown.is_some() {
+                    state.remove(self.path);
+                }
                 Ok(shown.map_or_else(|| StatusCode::NO_CONTENT.into_response(), |shown| Json(shown).into_response()))
             }
             Operation::PutApp => self.begins(inner, Verb::Put),
@@ -147,7 +150,7 @@ impl Asked<'_> {
     fn begins(self, inner: &Inner, verb: Verb) -> Allowed<Response> {
         let app = if let Target::Action { app, .. } = self.target { app } else { self.path }.to_owned();
         let mut state = inner.lock();
-        let there = state.thing(&app).is_some();
+        let there = state.thing(&app).is_some() && (verb != Verb::Delete || state.is_deletable(&app));
         let (operation, is_new) = match verb {
             Verb::Put => state.put_app(&app, self.body.clone(), self.fails, self.now)?,
             Verb::Delete if !there => return Ok(StatusCode::NO_CONTENT.into_response()),

@@ -92,6 +92,13 @@ impl Arm {
         self.inner.failures().outage = Some(failure);
     }
 
+    /// From now on a DELETE answers that there is nothing (204), without an effect, or no longer: as one that reaches a
+    /// replica of the manager that does not know the resource. Azure's documents speak of such answers to a GET.
+    /// <https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/error-not-found>
+    pub fn deletes_nothing(&self, finds_nothing: bool) {
+        self.inner.lock().deletes_nothing = finds_nothing;
+    }
+
     /// Ends an outage and forgets failures still in line.
     pub fn recovers(&self) {
         *self.inner.failures() = Failures::default();

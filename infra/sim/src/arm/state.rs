@@ -31,6 +31,8 @@ pub(super) struct State {
     pub(super) roles_take: Duration,
     pub(super) idle_after: Duration,
     pub(super) most_assignments: usize,
+    /// Whether who deletes something is told that there is nothing.
+    pub(super) deletes_nothing: bool,
 }
 
 /// A resource, by its name in lower case.
@@ -68,6 +70,7 @@ impl State {
             roles_take: Duration::ZERO,
             idle_after: IDLE_AFTER,
             most_assignments: MOST_ASSIGNMENTS,
+            deletes_nothing: false,
         }
     }
 
@@ -120,6 +123,11 @@ impl State {
         let Some(thing) = self.things.remove(&key) else { return false };
         self.apps.removed(&key, &thing.body);
         true
+    }
+
+    /// Whether there is something of this name that a DELETE finds.
+    pub(super) fn is_deletable(&self, id: &str) -> bool {
+        !self.deletes_nothing && self.thing(id).is_some()
     }
 
     /// A resource as a GET shows it.

@@ -142,7 +142,8 @@ async fn list(State(inner): Gateway, Query(query): Query<HashMap<String, String>
     let offset = offset.map_err(|_| Refusal::invalid("offset: Invalid input: expected number"))?;
     let with_disabled = query.get("include_disabled").is_some_and(|value| value == "true");
     let mut state = inner.lock();
-    let page = state.keys.page(offset, PAGE, with_disabled, inner.now());
+    let seen_until = state.lag.map(|lag| inner.now() - lag);
+    let page = state.keys.page(offset, PAGE, with_disabled, seen_until, inner.now());
     let vanishing = std::mem::take(&mut state.vanishing);
     state.keys.lose_youngest(vanishing);
     Ok(Json(json!({"data": page})))
@@ -175,7 +176,13 @@ async fn update(State(inner): Gateway, Path(hash): Path<String>, body: Bytes) ->
 }
 
 async fn end(State(inner): Gateway, Path(hash): Path<String>) -> Answer {
-    if inner.lock().keys.delete(&hash) { Ok(Json(json!({"deleted": true}))) } else { Err(Refusal::no_such_key()) }
+    let mut state = inner.lock();
+    let seen_until = state.lag.map(|lag| inner.now() - lag);
+    if state.keys.is_seen(&hash, seen_until) && state.keys.delete(&hash) {
+        Ok(Json(json!({"deleted": true})))
+    } else {
+        Err(Refusal::no_such_key())
+    }
 }
 
 fn parameters(body: &[u8]) -> Result<Parameters, Refusal> {

@@ -93,9 +93,17 @@ impl Keys {
         (hash, credential)
     }
 
-    /// A page of the list, youngest first.
-    pub(super) fn page(&self, offset: usize, size: usize, with_disabled: bool, now: Timestamp) -> Vec<Value> {
+    /// A page of the list, youngest first; without keys made after `seen_until`.
+    pub(super) fn page(
+        &self,
+        offset: usize,
+        size: usize,
+        with_disabled: bool,
+        seen_until: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Vec<Value> {
         let listed = self.keys.iter().rev().filter(|key| with_disabled || !key.disabled);
+        let listed = listed.filter(|key| seen_until.is_none_or(|until| key.created_at <= until));
         listed.skip(offset).take(size).map(|key| key.shown(now)).collect()
     }
 
@@ -109,6 +117,12 @@ impl Keys {
 
     pub(super) fn lose_youngest(&mut self, count: usize) {
         self.keys.truncate(self.keys.len().saturating_sub(count));
+    }
+
+    /// Whether there is a key, and it was made by `seen_until`.
+    pub(super) fn is_seen(&self, hash: &str, seen_until: Option<Timestamp>) -> bool {
+        let key = self.keys.iter().find(|key| key.hash == hash);
+        key.is_some_and(|key| seen_until.is_none_or(|until| key.created_at <= until))
     }
 
     pub(super) fn delete(&mut self, hash: &str) -> bool {

@@ -99,7 +99,7 @@ where
     }
     take(inner, update_id, (body, update), turn);
     let interruption = inner.state().interruption.clone();
-    interruption.passed().await;
+    interruption.passed("runtime").await;
     let mut response = status(StatusCode::OK);
     response.headers_mut().insert(ACCEPTED, header::HeaderValue::from_static("durable"));
     Ok(response)
