@@ -18,7 +18,7 @@ ops: ## The operator's command on the running local world; ARGS="tenant <id>"
 test: ## Every test; NBHD_REQUIRE_SHARED=1 makes absent contracts and mail a failure
 	$(CARGO) test --locked --workspace --no-fail-fast $(ARGS)
 
-soak: ## The model test with as many histories as asked, from a seed; ARGS="20000 7"
+soak: ## Random histories, as many as asked, from a seed, on every core; ARGS="20000 7"
 	NBHD_MODEL="$(ARGS)" $(CARGO) test --locked --profile harness --package nbhd-tests --test it model::histories
 
 bench: ## Cold start, size, CPU per update, isolation: figures, bars and verdicts

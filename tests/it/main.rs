@@ -38,6 +38,7 @@ mod pump;
 mod reconcile;
 mod reconcile_change;
 mod reconcile_kill;
+mod reconcile_late;
 mod reconcile_world;
 mod reconnect;
 mod refresh_failures;

@@ -79,7 +79,7 @@ async fn a_removed_tenant_shows_its_receipt() {
     let store = office.world.store().expect("a store");
     let tenant = store.tenant(office.ann.tenant_id).await.expect("readable").expect("there");
     let at = office.world.clock.now();
-    let receipt = vec![Removed { what: "container app".to_owned(), at, purged_by: None }];
+    let receipt = vec![Removed { what: "container app".to_owned(), at, purged_by: None, late: false }];
     let left = Tombstone { receipt, ..tenant.buried(at) };
     store.save_tombstone(&left, tenant.version).await.expect("buried");
     let shown = office.json(&["tenant", &office.ann()]).await;

@@ -1,6 +1,5 @@
 //! What changes under a running tenant: Stripe's word without an event, keys, and releases.
 
-use nbhd::domain::due::{Due, Kind};
 use nbhd::domain::ids::ChatId;
 use nbhd::domain::subscription::{RETENTION, Status};
 use nbhd::domain::tenant::{Lifecycle, Tombstone};
@@ -171,9 +170,9 @@ async fn a_removed_tenant_that_pays_and_of_whom_nothing_arrives_comes_back_with_
     world.lives_on(10 * MINUTE).await;
     let left = world.tombstone().await;
     // As `billing-session` writes it when its person goes to a checkout.
-    let due = Some(Due::new(Kind::Reconcile, world.tenant, world.clock.now() + DAY));
+    let ask_stripe_at = Some(world.clock.now() + DAY);
     let version = left.version;
-    world.store.save_tombstone(&Tombstone { due, ..left }, version).await.expect("unchanged");
+    world.store.save_tombstone(&Tombstone { ask_stripe_at, ..left }, version).await.expect("unchanged");
     let ours = [("tenant_id", &*world.tenant.to_string()), ("chat_id", &*ANA.to_string())];
     world.stripe.subscribes(&world.customer, BASIC, Beginning::Paid, &ours);
     world.lives_on(DAY + 20 * MINUTE).await;

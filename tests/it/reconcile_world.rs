@@ -229,7 +229,7 @@ impl World {
 
     pub(crate) async fn tombstone(&self) -> Tombstone {
         match self.store.tenant_record(self.tenant).await.expect("a table") {
-            Some(TenantRecord::Deleted(left)) => left,
+            Some(TenantRecord::Deleted(left)) => *left,
             other => panic!("not a tombstone: {other:?}"),
         }
     }
@@ -289,11 +289,16 @@ impl World {
         assert_eq!(self.azure.arm.overlaps(), 0);
     }
 
-    /// Nothing is left of the tenant but a receipt.
-    pub(crate) async fn assert_gone(&self) {
+    /// No vendor holds anything.
+    pub(crate) fn assert_nothing_is_left(&self) {
         assert_eq!(self.azure.arm.resources(), []);
         assert_eq!(self.gateway.keys().len(), 0);
         assert_eq!(self.azure.vault.names(), Vec::<String>::new());
+    }
+
+    /// Nothing is left of the tenant but a receipt.
+    pub(crate) async fn assert_gone(&self) {
+        self.assert_nothing_is_left();
         assert!(self.store.route(ChatId(ANA)).await.expect("a table").is_none());
         let left = self.tombstone().await;
         assert_eq!(left.receipt.len(), nbhd::domain::plan::Part::ALL.len(), "{left:?}");

@@ -97,7 +97,7 @@ async fn a_buried_tenant_leaves_a_receipt_and_is_no_tenant() {
     let world = World::start().await;
     let tenant = paying();
     world.save(&tenant, None, "evt_1").await.expect("written");
-    let receipt = vec![Removed { what: "container app".to_owned(), at: NOW, purged_by: None }];
+    let receipt = vec![Removed { what: "container app".to_owned(), at: NOW, purged_by: None, late: false }];
     let tenant_id = tenant.tenant_id;
     let left = Tombstone { receipt, ..tenant.buried(NOW) };
     assert!(matches!(world.store.save_tombstone(&left, 7).await, Err(Error::Conflict)));
@@ -105,7 +105,7 @@ async fn a_buried_tenant_leaves_a_receipt_and_is_no_tenant() {
     assert_eq!(world.store.tenant(tenant_id).await.expect("readable"), None);
     assert_eq!(world.store.runtime_view(tenant_id).await.expect("readable"), None);
     let record = world.store.tenant_record(tenant_id).await.expect("readable");
-    assert_eq!(record, Some(TenantRecord::Deleted(buried)));
+    assert_eq!(record, Some(TenantRecord::Deleted(Box::new(buried))));
     assert!(
         !serde_json::to_string(&world.table.items().expect("readable")).expect("JSON").contains("1001"),
         "the chat is forgotten"

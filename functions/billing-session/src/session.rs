@@ -100,7 +100,8 @@ async fn customer(app: &App, stripe: &Client, tenant_id: TenantId, link: &Link) 
         let read_version = record.as_ref().map(TenantRecord::version);
         let row = match record {
             Some(TenantRecord::Live(row)) => *row,
-            Some(TenantRecord::Deleted(_)) | None => Tenant::new(tenant_id, link.chat_id),
+            Some(TenantRecord::Deleted(tombstone)) => tombstone.revived(link.chat_id, None),
+            None => Tenant::new(tenant_id, link.chat_id),
         };
         // What Stripe tells of the payment may get lost on its way; then the reconciler asks.
         let due = row.due.clone().or_else(|| Some(Due::new(Kind::Reconcile, tenant_id, app.clock.now() + ASKED_AFTER)));
@@ -118,12 +119,12 @@ async fn customer(app: &App, stripe: &Client, tenant_id: TenantId, link: &Link) 
 /// Has Stripe asked about a removed tenant `after` a while, whatever becomes of its events; about one that is there, it
 /// is asked every day.
 async fn has_asked(app: &App, tenant_id: TenantId, after: Duration) -> Result<(), Refusal> {
-    let due = Due::new(Kind::Reconcile, tenant_id, app.clock.now() + after);
+    let ask_stripe_at = Some(app.clock.now() + after);
     for _ in 0..ATTEMPTS {
         let record = app.store.tenant_record(tenant_id).await.map_err(store_down)?;
         let Some(TenantRecord::Deleted(tombstone)) = record else { return Ok(()) };
         let version = tombstone.version;
-        match app.store.save_tombstone(&Tombstone { due: Some(due.clone()), ..tombstone }, version).await {
+        match app.store.save_tombstone(&Tombstone { ask_stripe_at, ..*tombstone }, version).await {
             Ok(_) => return Ok(()),
             Err(store::Error::Conflict) => {}
             Err(error) => return Err(store_down(error)),

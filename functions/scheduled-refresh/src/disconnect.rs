@@ -3,6 +3,8 @@
 use nbhd::clock::Timestamp;
 use nbhd::domain::ids::TenantId;
 use nbhd::domain::integration::{Integration, Provider, Status};
+use nbhd::domain::plan::Part;
+use nbhd::domain::tenant::{TenantRecord, Tombstone};
 use nbhd::flows::lease;
 use nbhd::flows::stored_token::Readable;
 use nbhd::providers;
@@ -54,9 +56,10 @@ pub(crate) enum Error {
 pub(crate) async fn run(app: &App, tenant: TenantId, provider: Provider) -> Result<Outcome, Error> {
     let row = match app.store.integration(tenant, provider).await? {
         Some(row) => row,
-        None => match without_a_row(app, tenant, provider).await? {
-            Some(row) => row,
-            None => return Ok(Outcome::LeftAlone),
+        None => match app.store.tenant_record(tenant).await? {
+            Some(TenantRecord::Live(live)) if !live.may_connect() => without_a_row(app, tenant, provider).await?,
+            Some(TenantRecord::Deleted(tombstone)) => return after_removal(app, *tombstone, provider).await,
+            Some(TenantRecord::Live(_)) | None => return Ok(Outcome::LeftAlone),
         },
     };
     if row.status != Status::Revoked {
@@ -86,18 +89,36 @@ pub(crate) async fn run(app: &App, tenant: TenantId, provider: Provider) -> Resu
 /// A first connect that is killed between vault and row leaves tokens that no row speaks of. Once their tenant is being
 /// removed nobody comes for them any more, so that the job takes the row's place, and with it the lease, and finds the
 /// secret by its name. Before that the next connect finds it.
-async fn without_a_row(app: &App, tenant: TenantId, provider: Provider) -> Result<Option<Integration>, Error> {
-    let is_being_removed = app.store.tenant(tenant).await?.is_some_and(|tenant| !tenant.may_connect());
-    if !is_being_removed {
-        return Ok(None);
+async fn without_a_row(app: &App, tenant: TenantId, provider: Provider) -> Result<Integration, Error> {
+    Ok(app.store.save_integration(&nameless(app, tenant, provider), None).await?)
+}
+
+/// What a connect that was under way can have written after its tenant was removed. Nobody can connect now, so that
+/// there is nobody to keep out by a lease. The receipt says so before the tokens go.
+async fn after_removal(app: &App, tombstone: Tombstone, provider: Provider) -> Result<Outcome, Error> {
+    let row = nameless(app, tombstone.tenant_id, provider);
+    match vault(app, &row)?.latest(&row.secret_name).await {
+        Err(providers::Error::NotFound) => return Ok(Outcome::LeftAlone),
+        Err(error) if !key_vault::is_unreadable(&error) => return Err(Error::Vault(error)),
+        Ok(_) | Err(_) => {}
     }
-    let row = Integration {
+    metric("LateEffectsRemoved", 1);
+    tracing::warn!(code = "late_effect", "tokens were found after the removal of their tenant, and are removed");
+    let (mut amended, version) = (tombstone.clone(), tombstone.version);
+    amended.amend(Part::Connections.as_str(), app.clock.now());
+    app.store.save_tombstone(&amended, version).await?;
+    remove(app, &row).await?;
+    Ok(Outcome::Disconnected)
+}
+
+/// The row that a connection would have, by the names that follow from its tenant.
+fn nameless(app: &App, tenant: TenantId, provider: Provider) -> Integration {
+    Integration {
         status: Status::Revoked,
         vault: Some(app.refresher.vaults().choose(tenant).address().to_owned()),
         used_at: None,
         ..Integration::new(tenant, provider, app.clock.now())
-    };
-    Ok(Some(app.store.save_integration(&row, None).await?))
+    }
 }
 
 /// Google first: once the secret is gone, nothing is left to end the grant with. Returns when the vault destroys it,
@@ -111,7 +132,7 @@ async fn remove(app: &App, row: &Integration) -> Result<Option<Timestamp>, Error
     let vault = vault(app, row)?;
     vault.delete(&row.secret_name).await.map_err(Error::Vault)?;
     match vault.purge(&row.secret_name).await {
-        Ok(()) => Ok(None),
+        Ok(_) => Ok(None),
         // The vault is protected from purging, or from us: what it keeps is unreadable, and ends by itself.
         Err(providers::Error::Refused { status: 403, reason }) => {
             let date = vault.scheduled_purge(&row.secret_name).await.map_err(Error::Vault)?;

@@ -6,9 +6,9 @@
 use nbhd::domain::ids::{ChatId, TenantId};
 use nbhd::domain::names::Names;
 use nbhd::domain::release::{Release, fingerprint};
+use nbhd::domain::shard::Shard;
 use nbhd::domain::subscription::Tier;
 use nbhd::domain::tenant::Tenant;
-use nbhd::domain::work::Shard;
 use nbhd::providers::azure::resource_manager::container_app::{EnvValue, Probe, ProbeKind, Secret, Volume};
 use nbhd::providers::azure::resource_manager::{ContainerApp, Tags};
 use serde_json::Value;

@@ -35,6 +35,8 @@ pub(crate) enum Failure {
         code: String,
         /// The least wait, when the vendor asks for one.
         delay: Option<Duration>,
+        /// Whether nobody knows: what was asked for may have happened, or may happen yet.
+        is_unknown: bool,
     },
     /// Our own table could not serve: the job itself comes up again.
     Store(store::Error),
@@ -42,7 +44,11 @@ pub(crate) enum Failure {
 
 impl Failure {
     pub(crate) fn failed(code: impl Into<String>) -> Self {
-        Self::Failed { code: code.into(), delay: None }
+        Self::Failed { code: code.into(), delay: None, is_unknown: false }
+    }
+
+    pub(crate) fn unknown(code: impl Into<String>) -> Self {
+        Self::Failed { code: code.into(), delay: None, is_unknown: true }
     }
 
     pub(crate) const fn waits(code: &'static str, seconds: u64) -> Self {
@@ -70,11 +76,13 @@ impl From<providers::Error> for Failure {
     fn from(error: providers::Error) -> Self {
         use providers::Error;
         match error {
-            Error::RateLimited { retry_after } => Self::Failed { code: "throttled".to_owned(), delay: retry_after },
-            Error::Unreachable { timed_out: true, .. } => Self::failed("unknown_timed_out"),
-            Error::Unreachable { timed_out: false, .. } => Self::failed("unknown_no_answer"),
-            Error::Failed { status } => Self::failed(format!("unknown_status_{status}")),
-            Error::Malformed { .. } => Self::failed("unknown_unreadable"),
+            Error::RateLimited { retry_after } => {
+                Self::Failed { code: "throttled".to_owned(), delay: retry_after, is_unknown: false }
+            }
+            Error::Unreachable { timed_out: true, .. } => Self::unknown("unknown_timed_out"),
+            Error::Unreachable { timed_out: false, .. } => Self::unknown("unknown_no_answer"),
+            Error::Failed { status } => Self::unknown(format!("unknown_status_{status}")),
+            Error::Malformed { .. } => Self::unknown("unknown_unreadable"),
             Error::Unauthorized => Self::failed("unauthorized"),
             Error::NotFound => Self::failed("not_found"),
             Error::Refused { status, reason } => Self::failed(format!("refused_{status}_{reason}")),

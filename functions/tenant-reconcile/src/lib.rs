@@ -9,6 +9,7 @@
 mod body;
 mod bundle;
 mod failure;
+mod recheck;
 mod settings;
 mod steps;
 mod sweep;
@@ -30,7 +31,7 @@ use tracing::field::{Empty, display};
 use settings::Settings;
 
 pub use sweep::{Swept, sweep};
-pub use worker::{Error, Outcome, reconcile};
+pub use worker::{BUDGET, Error, Outcome, STEP_TIMEOUT, reconcile};
 
 /// What the function holds.
 pub struct App {

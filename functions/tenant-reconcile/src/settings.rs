@@ -4,8 +4,8 @@ use std::sync::OnceLock;
 
 use nbhd::config::{ConfigError, Env};
 use nbhd::domain::release::Release;
+use nbhd::domain::shard::Shard;
 use nbhd::domain::subscription::Tier;
-use nbhd::domain::work::Shard;
 use nbhd::providers::azure::resource_manager::{Group, ResourceId};
 
 use crate::body;

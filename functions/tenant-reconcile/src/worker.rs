@@ -5,11 +5,10 @@ use std::time::{Duration, Instant};
 use nbhd::clock::Timestamp;
 use nbhd::domain::due::{Due, Kind};
 use nbhd::domain::ids::TenantId;
-use nbhd::domain::plan::{OBSERVED_EVERY, Plan, SYNCED_EVERY, Spec, Step, plan};
-use nbhd::domain::subscription::{Entitlement, Subscription};
-use nbhd::domain::tenant::{Tenant, TenantRecord, Tombstone};
-use nbhd::domain::work::{LEASE, Lease};
-use nbhd::flows::comeback::Comeback;
+use nbhd::domain::plan::{Plan, Spec, Step, plan};
+use nbhd::domain::subscription::Entitlement;
+use nbhd::domain::tenant::{Tenant, TenantRecord};
+use nbhd::domain::work::{INVOCATION_LIMIT, LEASE, Lease};
 use nbhd::queue::{LifecycleJob, MAX_DELAY};
 use nbhd::store::{self, Place, Progress, Progressed, StepRecord};
 use nbhd::telemetry::metric;
@@ -19,16 +18,20 @@ use uuid::Uuid;
 use crate::App;
 use crate::body::{Own, tier};
 use crate::failure::{Failure, count, count_wait, failed, pause, unanswered};
+use crate::recheck;
 use crate::steps::{Effect, Job, only_writes};
 
-/// A worker takes no further step after this long; well below the function's own limit.
-const BUDGET: Duration = Duration::from_secs(90);
+/// A worker takes no further step after this long.
+pub const BUDGET: Duration = Duration::from_secs(90);
 /// A plan that does not come to rest after so many steps is left to the next job.
 const MOST_STEPS: usize = 60;
 /// A lease that ends sooner than this is renewed before an effect.
 const MARGIN: Duration = Duration::from_secs(75);
 /// No step takes longer, whatever it calls: what it did by then is found when it is taken up again.
-const STEP_TIMEOUT: Duration = Duration::from_secs(70);
+pub const STEP_TIMEOUT: Duration = Duration::from_secs(70);
+const _: () = assert!(BUDGET.as_secs() + STEP_TIMEOUT.as_secs() < INVOCATION_LIMIT.as_secs());
+const _: () = assert!(MARGIN.as_secs() > STEP_TIMEOUT.as_secs());
+
 /// Others may change the row between our read and our write, but not this often in a row.
 const ATTEMPTS: usize = 5;
 
@@ -90,7 +93,7 @@ impl Worker<'_> {
     async fn run(&self, id: TenantId) -> Result<Outcome, Error> {
         let mut tenant = match self.app.store.tenant_record(id).await? {
             Some(TenantRecord::Live(tenant)) => *tenant,
-            Some(TenantRecord::Deleted(tombstone)) => match self.returned(tombstone).await? {
+            Some(TenantRecord::Deleted(tombstone)) => match recheck::run(self.app, *tombstone).await? {
                 Some(tenant) => tenant,
                 None => return Ok(Outcome::Gone),
             },
@@ -100,6 +103,7 @@ impl Worker<'_> {
         let deadline = self.app.clock.now() + BUDGET;
         for _ in 0..MOST_STEPS {
             let now = self.app.clock.now();
+            tenant.work.end_expired_lease(&self.owner, now);
             if let Some(lease) = tenant.work.lease.as_ref().filter(|_| tenant.work.is_held_against(&self.owner, now)) {
                 return Ok(Outcome::Leased { until: lease.until });
             }
@@ -119,44 +123,6 @@ impl Worker<'_> {
         }
         let plan = self.plan(&tenant, self.app.clock.now());
         self.rest(tenant, &plan, read_version).await
-    }
-
-    /// A removed tenant whose person went to a checkout, and of whom nothing was heard since: Stripe is asked.
-    async fn returned(&self, tombstone: Tombstone) -> Result<Option<Tenant>, Error> {
-        let (store, now) = (&self.app.store, self.app.clock.now());
-        let customer = tombstone.customer.as_deref().zip(self.app.stripe.as_ref());
-        let (Some((customer, stripe)), true) = (customer, tombstone.due.as_ref().is_some_and(|due| due.at <= now))
-        else {
-            return Ok(None);
-        };
-        let again = match stripe.word(customer, None).await {
-            Ok(word) => {
-                let has_ended = |known: &Subscription| known.ended_at.is_some();
-                let waits = word.subscription.as_ref().is_some_and(|known| !has_ended(known));
-                match Comeback::of(&tombstone, word, now) {
-                    Comeback::As(tenant) => {
-                        tracing::warn!(code = "comeback_unheard", "every event of a new subscription was lost");
-                        return Ok(Some(store.save_tenant(&tenant, Some(tombstone.version)).await?));
-                    }
-                    Comeback::NotYet => waits.then_some(SYNCED_EVERY),
-                    Comeback::AsNobody => {
-                        metric("StripeEventsUnmatched", 1);
-                        tracing::error!(code = "unmatched", "a removed person pays for something that names no chat");
-                        None
-                    }
-                }
-            }
-            Err(error) => {
-                tracing::warn!(code = "unanswered", %error, "Stripe is asked again");
-                Some(OBSERVED_EVERY)
-            }
-        };
-        let due = again.map(|after| Due::new(Kind::Reconcile, tombstone.tenant_id, now + after));
-        let version = tombstone.version;
-        match store.save_tombstone(&Tombstone { due, ..tombstone }, version).await {
-            Ok(_) | Err(store::Error::Conflict) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
     }
 
     fn plan(&self, tenant: &Tenant, now: Timestamp) -> Plan {
@@ -229,8 +195,9 @@ impl Worker<'_> {
             return self.bury(tenant, started).await;
         }
         let job = Job::new(self.app, &tenant);
+        let began = self.app.clock.now();
         let ended = timeout(STEP_TIMEOUT, job.run(step)).await;
-        let result = ended.unwrap_or_else(|_| Err(Failure::failed("unknown_step_timed_out")));
+        let result = ended.unwrap_or_else(|_| Err(Failure::unknown("unknown_step_timed_out")));
         let now = self.app.clock.now();
         let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let record = |outcome: &str, detail: Option<String>| StepRecord {
@@ -258,17 +225,23 @@ impl Worker<'_> {
                 let until = now + delay;
                 (Effect::done(move |tenant| pause(tenant, step.name(), code, now, until)), code.to_owned())
             }
-            Err(Failure::Failed { code, delay }) if step == Step::Sync => {
+            Err(Failure::Failed { code, delay, .. }) if step == Step::Sync => {
                 let before = tenant.work.unanswered.as_ref().map_or(0, |before| before.failures);
                 count(&code, step.name(), before + 1);
                 let outcome = code.clone();
                 (Effect::done(move |tenant| unanswered(tenant, &code, now, delay)), outcome)
             }
-            Err(Failure::Failed { code, delay }) => {
+            Err(Failure::Failed { code, delay, is_unknown }) => {
                 count(&code, step.name(), tenant.work.failures + 1);
                 let outcome = code.clone();
                 let names = (step.name(), step.name());
-                (Effect::done(move |tenant| failed(tenant, names, &code, now, delay)), outcome)
+                let effect = Effect::done(move |tenant| {
+                    failed(tenant, names, &code, now, delay);
+                    if is_unknown && step.changes_resources() {
+                        tenant.work.note_in_flight(began, now);
+                    }
+                });
+                (effect, outcome)
             }
         };
         tracing::info!(step = step.name(), code = outcome, detail = effect.detail, duration_ms, "step");
@@ -340,7 +313,7 @@ impl Worker<'_> {
         let now = self.app.clock.now();
         let place = tenant.work.shard.as_ref().map(|shard| Place::Leave { subscription: &shard.subscription });
         if tenant.entitlement(now) == Entitlement::Remove {
-            self.app.store.remove_steps(tenant.tenant_id).await?;
+            self.app.store.remove_steps(tenant.tenant_id, tenant.version).await?;
             return match self.app.store.end_tenant(&tenant.buried(now), place).await {
                 Ok(()) => {
                     metric("TenantsRemoved", 1);
@@ -354,11 +327,11 @@ impl Worker<'_> {
         let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let (step, outcome) = (Step::Bury.name().to_owned(), "done".to_owned());
         let record = StepRecord { at: now, step, outcome, detail: Some("a new life begins".to_owned()), duration_ms };
-        let Tenant { tenant_id, chat_id, customer, subscription, held, version, .. } = tenant.clone();
-        // No key of the life that ended is valid in the next one.
-        let generation = tenant.newest_generation() + 1;
-        let due = Some(Due::new(Kind::Reconcile, tenant_id, now));
-        let anew = Tenant { customer, subscription, held, generation, due, version, ..Tenant::new(tenant_id, chat_id) };
+        let tombstone = tenant.buried(now);
+        let due = Some(Due::new(Kind::Reconcile, tenant.tenant_id, now));
+        let anew = tombstone.revived(tenant.chat_id, tenant.subscription.clone());
+        let anew = Tenant { held: tenant.held, version: tenant.version, due, ..anew };
+        let tenant_id = tenant.tenant_id;
         match self.app.store.save_progress(Progress { tenant: anew, step: record, route: None, place }).await {
             Ok(Progressed::Done(saved)) => Ok(Some(*saved)),
             Ok(Progressed::Full) | Err(store::Error::Conflict) => Ok(self.app.store.tenant(tenant_id).await?),

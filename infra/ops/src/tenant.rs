@@ -98,13 +98,19 @@ fn resources(known: &Resources) -> Shown {
 
 fn receipt(tombstone: &Tombstone) -> Shown {
     let row = |line: &nbhd::domain::tenant::Removed| {
-        vec![json!(line.what), json!(line.at.rfc3339()), json!(line.purged_by.map(|at| at.rfc3339()))]
+        let found = if line.late { "after the removal" } else { "in the removal" };
+        vec![json!(line.what), json!(line.at.rfc3339()), json!(line.purged_by.map(|at| at.rfc3339())), json!(found)]
     };
+    let recheck = tombstone.recheck.as_ref().map_or_else(
+        || "was looked for once more, for the last time".to_owned(),
+        |recheck| format!("is looked for once more at {}", recheck.at),
+    );
     let rows = tombstone.receipt.iter().map(row).collect();
     Shown::Parts(vec![
         ("state", Shown::sentence(format!("deleted at {}", tombstone.deleted_at))),
+        ("recheck", Shown::sentence(recheck)),
         ("customer", Shown::Value(json!(tombstone.customer))),
-        ("receipt", Shown::Rows { head: vec!["removed", "at", "destroyed by the vendor"], rows }),
+        ("receipt", Shown::Rows { head: vec!["removed", "at", "destroyed by the vendor", "found"], rows }),
     ])
 }
 

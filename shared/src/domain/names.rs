@@ -33,6 +33,11 @@ impl Names {
     pub fn model_key(&self, generation: u32) -> String {
         format!("{}-g{generation}", self.resource)
     }
+
+    /// Whether the gateway's `name` of a key is one of this tenant's, of whatever generation.
+    pub fn is_model_key(&self, name: &str) -> bool {
+        name.strip_prefix(&self.resource).is_some_and(|rest| rest.starts_with("-g"))
+    }
 }
 
 /// 128 bits as 26 letters; the last one carries 3 bits.
@@ -68,6 +73,7 @@ mod tests {
         assert!(ours.resource.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()));
         assert!(!ours.resource.contains(&tenant.to_string()[..8]));
         assert_ne!(ours.model_key(1), ours.model_key(2));
+        assert!(ours.is_model_key(&ours.model_key(17)) && !ours.is_model_key(&names("l", tenant).model_key(1)));
     }
 
     #[test]

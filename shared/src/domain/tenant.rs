@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::due::Due;
+use super::due::{Due, Kind};
 use super::ids::{ChatId, TenantId};
+use super::late_effects::{IN_FLIGHT, Leftovers, Recheck};
 use super::secrets::KeyHash;
 use super::subscription::{Entitlement, Subscription};
-use super::work::Work;
+use super::work::{Notice, Work};
 use crate::clock::Timestamp;
 
 /// Where a tenant's life stands; a removed tenant is a [`Tombstone`].
@@ -147,12 +148,18 @@ impl Tenant {
 
     /// What is left of it once everything was removed.
     pub fn buried(&self, now: Timestamp) -> Tombstone {
+        let since = self.work.in_flight.as_ref().map_or(now, |requests| requests.since);
+        let recheck = Recheck { shard: self.work.shard.clone(), since, at: now + IN_FLIGHT, is_last: false };
         Tombstone {
             tenant_id: self.tenant_id,
             customer: self.customer.clone(),
             generation: self.newest_generation(),
             deleted_at: now,
             receipt: self.work.receipt.clone(),
+            person_notified: self.work.told == Some(Notice::Removed),
+            recheck: Some(recheck),
+            // Who paid after Stripe was last asked, and of whom nothing arrives, is found then.
+            ask_stripe_at: self.customer.is_some().then_some(now + IN_FLIGHT),
             due: None,
             version: self.version,
         }
@@ -179,7 +186,16 @@ pub struct Tombstone {
     pub deleted_at: Timestamp,
     /// What was removed, in the order of removal.
     pub receipt: Vec<Removed>,
-    /// When Stripe is to be asked whether its person pays again, once they went to a checkout.
+    /// Whether its person was told of the removal.
+    #[serde(default)]
+    pub person_notified: bool,
+    /// When what was removed is looked for once more; `None` once that was done for the last time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recheck: Option<Recheck>,
+    /// When Stripe is to be asked whether its person pays again: after the removal, and once they went to a checkout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ask_stripe_at: Option<Timestamp>,
+    /// The earlier of the two; kept by [`Tombstone::scheduled`].
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub due: Option<Due>,
     /// Grows with every write; each write names the version it read.
@@ -188,13 +204,40 @@ pub struct Tombstone {
 
 impl Tombstone {
     /// The tenant whose person pays again: a new life in `chat_id`, in which no key of the former one is valid.
-    pub fn revived(&self, chat_id: ChatId, subscription: Subscription) -> Tenant {
+    pub fn revived(&self, chat_id: ChatId, subscription: Option<Subscription>) -> Tenant {
+        let leftovers = self.recheck.as_ref().and_then(|recheck| {
+            let not_before = if recheck.is_last { self.deleted_at } else { recheck.at };
+            Some(Leftovers { shard: recheck.shard.clone()?, since: recheck.since, not_before })
+        });
+        let told = self.person_notified.then_some(Notice::Removed);
         Tenant {
             customer: self.customer.clone(),
-            subscription: Some(subscription),
+            subscription,
             generation: self.generation + 1,
+            work: Work { leftovers, told, ..Work::new() },
             ..Tenant::new(self.tenant_id, chat_id)
         }
+    }
+
+    /// Writes into the receipt that something was found after the removal, and removed at `now`.
+    pub fn amend(&mut self, what: &str, now: Timestamp) {
+        let is_known = |line: &Removed| line.late && line.what == what;
+        match self.receipt.iter_mut().find(|line| is_known(line)) {
+            Some(line) => line.at = now,
+            None => self.receipt.push(Removed { what: what.to_owned(), at: now, purged_by: None, late: true }),
+        }
+    }
+
+    /// What was removed was looked for at `now`.
+    pub fn rechecked(&mut self, now: Timestamp) {
+        self.recheck = self.recheck.take().and_then(|recheck| recheck.next(now));
+    }
+
+    /// With the due time that follows from what is left to do.
+    #[must_use]
+    pub fn scheduled(self) -> Self {
+        let at = self.recheck.iter().map(|recheck| recheck.at).chain(self.ask_stripe_at).min();
+        Self { due: at.map(|at| Due::new(Kind::Reconcile, self.tenant_id, at)), ..self }
     }
 }
 
@@ -208,6 +251,9 @@ pub struct Removed {
     /// When the vendor destroys its last copy, where that is later and not ours to hasten.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purged_by: Option<Timestamp>,
+    /// Whether it came to light only after the removal, from a request that was still under way.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub late: bool,
 }
 
 /// What the tenant's key holds.
@@ -216,7 +262,7 @@ pub enum TenantRecord {
     /// A tenant.
     Live(Box<Tenant>),
     /// A removed one.
-    Deleted(Tombstone),
+    Deleted(Box<Tombstone>),
 }
 
 impl TenantRecord {

@@ -8,12 +8,17 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::ids::TenantId;
+use super::late_effects::{IN_FLIGHT, InFlight, Leftovers};
 use super::secrets::KeyHash;
+use super::shard::Shard;
 use super::tenant::Removed;
 use crate::clock::Timestamp;
 
-/// How long a worker's hold on a tenant lasts when it dies: longer than the longest step.
-pub const LEASE: Duration = Duration::from_secs(120);
+/// After how long the platform ends an invocation of `tenant-reconcile`: its `Timeout` in `template.yaml`.
+pub const INVOCATION_LIMIT: Duration = Duration::from_secs(170);
+/// How long a worker's lease on a tenant lasts when it dies: longer than any invocation, so that no worker acts after
+/// its lease. What it had sent by then may still arrive.
+pub const LEASE: Duration = Duration::from_secs(180);
 
 /// The reconciler's part of a tenant's row.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +43,12 @@ pub struct Work {
     /// The last failure, until the tenant has converged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error: Option<LastError>,
+    /// Requests whose outcome nobody knows, and that may still take effect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_flight: Option<InFlight>,
+    /// What the removal of an earlier life may have left, until it was looked for once more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leftovers: Option<Leftovers>,
     /// When its resources were last looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_at: Option<Timestamp>,
@@ -64,19 +75,6 @@ pub struct Work {
     /// What was removed so far, while it is being removed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub receipt: Vec<Removed>,
-}
-
-/// Where a tenant's resources lie.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Shard {
-    /// The Azure subscription's id.
-    pub subscription: String,
-    /// The storage account with its share.
-    pub account: String,
-    /// The vault with its runtime's secret: its name at Azure.
-    pub vault: String,
-    /// Its address.
-    pub vault_url: String,
 }
 
 /// A worker's hold on a tenant.
@@ -135,6 +133,12 @@ pub enum Notice {
     Resumed,
     /// It was removed with all it kept.
     Removed,
+    /// It was removed with all it kept, and a new one begins: they paid while the removal went on.
+    Replaced,
+    /// A new one is ready, after one that they were told was removed.
+    ReadyAnew,
+    /// A new one is paused before it was ready, after one that they were told was removed.
+    SuspendedAnew,
 }
 
 /// What is there.
@@ -277,6 +281,8 @@ impl Work {
             unanswered: None,
             failures: 0,
             last_error: None,
+            in_flight: None,
+            leftovers: None,
             observed_at: None,
             synced_at: None,
             generation_since: None,
@@ -286,6 +292,30 @@ impl Work {
             gave_up: None,
             told: None,
             receipt: Vec::new(),
+        }
+    }
+
+    /// Notes that a request sent since `since` was not answered by `now`, and may yet take effect.
+    ///
+    /// Before a shard is chosen nothing can be made: there it can only concern what an earlier life has left, and that
+    /// is looked for after it.
+    pub fn note_in_flight(&mut self, since: Timestamp, now: Timestamp) {
+        if self.shard.is_none() {
+            if let Some(leftovers) = &mut self.leftovers {
+                leftovers.not_before = now + IN_FLIGHT;
+            }
+            return;
+        }
+        let since = self.in_flight.as_ref().map_or(since, |known| known.since.min(since));
+        self.in_flight = Some(InFlight { since, until: now + IN_FLIGHT });
+    }
+
+    /// Takes the lease off a worker other than `owner` that outlived it: it died, or was cut off, and what it had sent
+    /// may yet take effect.
+    pub fn end_expired_lease(&mut self, owner: &str, now: Timestamp) {
+        if let Some(dead) = self.lease.take_if(|lease| lease.owner != owner && lease.until <= now) {
+            // Its first request may be older than its lease's last renewal by an invocation.
+            self.note_in_flight(dead.until - LEASE - INVOCATION_LIMIT, now);
         }
     }
 

@@ -118,30 +118,23 @@ impl Client {
     /// Makes a key that may cost `limit_cents` (USD) a month.
     ///
     /// # Errors
-    /// After a retryable one it is unknown whether a key was made: look with [`Self::find`], and delete what is there.
+    /// After a retryable one it is unknown whether a key was made: look with [`Self::find_since`], and delete what is
+    /// there.
     pub async fn create(&self, name: &str, limit_cents: u32) -> Result<NewKey, Error> {
         let body = Wire { name: Some(name), ..Wire::limited_to(limit_cents) };
         let Created { key, data } = read(self.send(self.http.post(self.url(&[])), Some(&body)).await?)?;
         Ok(NewKey { key: key.into(), hash: data.hash })
     }
 
-    /// All keys of exactly this name, disabled ones included; there is more than one only if somebody made two.
+    /// All keys whose name `is_wanted`, disabled ones included, made at `since` or later.
     ///
-    /// The gateway cannot search: this reads every key of the account, 100 a request. Prefer [`Self::find_since`].
-    ///
-    /// # Errors
-    /// The list could not be read to its end: nothing is known then.
-    pub async fn find(&self, name: &str) -> Result<Vec<Key>, Error> {
-        self.find_since(name, Timestamp::default()).await
-    }
-
-    /// As [`Self::find`], but reads only as far back as keys made at `since`: the gateway lists the youngest first.
+    /// The gateway cannot search: this reads its list, 100 keys a request, the youngest first, as far back as that.
     ///
     /// # Errors
-    /// As [`Self::find`].
-    pub async fn find_since(&self, name: &str, since: Timestamp) -> Result<Vec<Key>, Error> {
+    /// The list could not be read so far: nothing is known then.
+    pub async fn find_since(&self, is_wanted: impl Fn(&str) -> bool, since: Timestamp) -> Result<Vec<Key>, Error> {
         for _ in 0..READINGS {
-            if let Some(keys) = self.read_list(name, since).await? {
+            if let Some(keys) = self.read_list(&is_wanted, since).await? {
                 return Ok(keys);
             }
         }
@@ -180,7 +173,7 @@ impl Client {
     /// One reading of the list; `None` when keys left it meanwhile, so that one may have slipped past unseen.
     ///
     /// Each page begins with the last key of the page before. If it begins with a key not yet seen, the list moved up.
-    async fn read_list(&self, name: &str, since: Timestamp) -> Result<Option<Vec<Key>>, Error> {
+    async fn read_list(&self, is_wanted: impl Fn(&str) -> bool, since: Timestamp) -> Result<Option<Vec<Key>>, Error> {
         let (mut found, mut seen) = (Vec::new(), HashSet::new());
         loop {
             let mut url = self.url(&[]);
@@ -197,7 +190,7 @@ impl Client {
             let fresh: Vec<Key> = page.into_iter().filter(|key| seen.insert(key.hash.clone())).collect();
             // What we see twice has moved down: something was added, and nothing was missed.
             let is_end = fresh.is_empty() || reaches_back;
-            found.extend(fresh.into_iter().filter(|key| key.name == name));
+            found.extend(fresh.into_iter().filter(|key| is_wanted(&key.name)));
             if is_end {
                 return Ok(Some(found));
             }

@@ -34,7 +34,7 @@ impl Store {
                 let saved = Tenant { version: tenant.version + 1, ..changed };
                 self.replacing(&keys::tenant(tenant.tenant_id), encode("tenant", &saved)?, Some(tenant.version))?
             }
-            None => self.unchanged(tenant)?,
+            None => self.unchanged(tenant.tenant_id, tenant.version)?,
         }];
         for (row, read_version) in integrations {
             let saved = Integration { version: read_version.map_or(1, |version| version + 1), ..row };

@@ -1,7 +1,6 @@
 //! What the reconciler writes: a tenant's row together with the step that led to it, its route and its place in a
 //! shard, all or nothing.
 
-use aws_sdk_dynamodb::operation::delete_item::{DeleteItem, DeleteItemError, DeleteItemInput, DeleteItemOutput};
 use aws_sdk_dynamodb::operation::query::QueryInput;
 use aws_sdk_dynamodb::types::{Delete, ReturnConsumedCapacity, TransactWriteItem, Update};
 use serde::{Deserialize, Serialize};
@@ -12,10 +11,6 @@ use crate::clock::Timestamp;
 use crate::domain::ids::TenantId;
 use crate::domain::route::RouteStatus;
 use crate::domain::tenant::{Tenant, Tombstone};
-
-crate::aws::requests! {
-    DeleteItemInput: DeleteItem => DeleteItemOutput, DeleteItemError;
-}
 
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html>
 const MOST_IN_TRANSACTION: i32 = 100;
@@ -126,7 +121,7 @@ impl Store {
     /// [`Error::Conflict`] when it changed meanwhile, [`Error::Unavailable`].
     pub async fn end_tenant(&self, tombstone: &Tombstone, place: Option<Place<'_>>) -> Result<(), Error> {
         let read_version = tombstone.version;
-        let saved = Tombstone { version: read_version + 1, ..tombstone.clone() };
+        let saved = Tombstone { version: read_version + 1, ..tombstone.clone() }.scheduled();
         let row = self.replacing(&keys::tenant(saved.tenant_id), encode("tombstone", &saved)?, Some(read_version))?;
         let mut items = vec![row];
         items.extend(place.map(|place| self.counting(place)).transpose()?);
@@ -136,13 +131,13 @@ impl Store {
         }
     }
 
-    /// Removes what is known of a tenant's steps.
+    /// Removes what is known of a tenant's steps, as long as its row has this `version`: a new life has its own.
     ///
     /// # Errors
-    /// [`Error::Unavailable`].
-    pub async fn remove_steps(&self, tenant: TenantId) -> Result<(), Error> {
+    /// [`Error::Conflict`] when the row changed, [`Error::Unavailable`].
+    pub async fn remove_steps(&self, tenant: TenantId, version: u64) -> Result<(), Error> {
         loop {
-            let request = QueryInput::builder().table_name(&self.table).limit(MOST_IN_TRANSACTION);
+            let request = QueryInput::builder().table_name(&self.table).limit(MOST_IN_TRANSACTION - 1);
             let request = request
                 .key_condition_expression("pk = :tenant AND begins_with(sk, :step)")
                 .projection_expression("pk, sk")
@@ -155,10 +150,7 @@ impl Store {
             if found.is_empty() {
                 return Ok(());
             }
-            let deletes = found.into_iter().map(|key| self.deleting(key)).collect::<Result<_, _>>()?;
-            if let Transacted::Refused(_) = self.transact(deletes).await? {
-                return Err(Error::Conflict);
-            }
+            self.delete_fenced(tenant, version, found).await?;
         }
     }
 
@@ -193,18 +185,24 @@ impl Store {
         Ok(count.map_or(0, |count| count.tenants))
     }
 
-    /// Removes a tenant's connections and its relay's state; done as well when there are none.
+    /// Removes a tenant's connections and its relay's state, as long as its row has this `version`: a new life has its
+    /// own. Done as well when there are none.
     ///
     /// # Errors
-    /// [`Error::Unavailable`].
-    pub async fn remove_rows(&self, tenant: TenantId) -> Result<(), Error> {
+    /// [`Error::Conflict`] when the row changed, [`Error::Unavailable`].
+    pub async fn remove_rows(&self, tenant: TenantId, version: u64) -> Result<(), Error> {
         let connections = crate::domain::integration::Provider::ALL.map(|provider| keys::integration(tenant, provider));
-        for key in connections.into_iter().chain([keys::relay(tenant)]) {
-            let request = DeleteItemInput::builder().table_name(&self.table).set_key(Some(key.attributes()));
-            let request = request.return_consumed_capacity(ReturnConsumedCapacity::Total);
-            self.service.send(request.build()).await.map_err(|error| unavailable(&error))?;
+        let rows = connections.into_iter().chain([keys::relay(tenant)]).map(|key| key.attributes());
+        self.delete_fenced(tenant, version, rows.collect()).await
+    }
+
+    async fn delete_fenced(&self, tenant: TenantId, version: u64, rows: Vec<Item>) -> Result<(), Error> {
+        let deletes = rows.into_iter().map(|key| self.deleting(key));
+        let items = std::iter::once(self.unchanged(tenant, version)).chain(deletes).collect::<Result<_, _>>()?;
+        match self.transact(items).await? {
+            Transacted::Done => Ok(()),
+            Transacted::Refused(_) => Err(Error::Conflict),
         }
-        Ok(())
     }
 
     fn recording(&self, tenant: TenantId, step: &StepRecord, version: u64) -> Result<TransactWriteItem, Error> {

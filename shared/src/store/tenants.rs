@@ -36,7 +36,7 @@ impl Store {
     /// # Errors
     /// [`Error::Conflict`] when it changed meanwhile, [`Error::Unavailable`].
     pub async fn save_tombstone(&self, tombstone: &Tombstone, read_version: u64) -> Result<Tombstone, Error> {
-        let saved = Tombstone { version: read_version + 1, ..tombstone.clone() };
+        let saved = Tombstone { version: read_version + 1, ..tombstone.clone() }.scheduled();
         self.replace(&keys::tenant(saved.tenant_id), encode("tombstone", &saved)?, Some(read_version)).await?;
         Ok(saved)
     }
@@ -84,7 +84,7 @@ impl Store {
 
 pub(super) fn record(item: Item) -> Result<TenantRecord, Error> {
     if item.contains_key(DELETED) {
-        return Ok(TenantRecord::Deleted(decode("tombstone", item)?));
+        return Ok(TenantRecord::Deleted(Box::new(decode("tombstone", item)?)));
     }
     Ok(TenantRecord::Live(Box::new(decode("tenant", item)?)))
 }

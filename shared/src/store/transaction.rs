@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::keys::{self, Key};
 use super::{Error, Item, Store, number, unavailable};
-use crate::domain::tenant::Tenant;
+use crate::domain::ids::TenantId;
 
 /// Why DynamoDB cancels a transaction because an item is not as it was read, or because it is held by another one.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html>
@@ -39,12 +39,13 @@ impl Store {
         Ok(Transacted::Refused(failed.map(|(position, _)| position).collect()))
     }
 
-    pub(super) fn unchanged(&self, tenant: &Tenant) -> Result<TransactWriteItem, Error> {
+    /// That a tenant's row still has the version it was read with.
+    pub(super) fn unchanged(&self, tenant: TenantId, version: u64) -> Result<TransactWriteItem, Error> {
         let check = ConditionCheck::builder()
             .table_name(&self.table)
-            .set_key(Some(keys::tenant(tenant.tenant_id).attributes()))
+            .set_key(Some(keys::tenant(tenant).attributes()))
             .condition_expression("version = :read")
-            .expression_attribute_values(":read", number(tenant.version));
+            .expression_attribute_values(":read", number(version));
         Ok(TransactWriteItem::builder().condition_check(check.build().map_err(incomplete)?).build())
     }
 

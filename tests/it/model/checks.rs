@@ -1,7 +1,6 @@
 //! What is held to be true after each invocation, and the end that every history must come to.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Debug;
 use std::time::Duration;
 
 use nbhd::domain::ids::TenantId;
@@ -9,6 +8,7 @@ use nbhd::domain::plan::Part;
 use nbhd::domain::route::RouteStatus;
 use nbhd::domain::subscription::{Entitlement, Subscription};
 use nbhd::domain::tenant::{Lifecycle, Tenant, Tombstone};
+use nbhd::domain::work::Notice;
 use nbhd_sim::azure::VAULT;
 use nbhd_sim::sqs::LIFECYCLE;
 use serde_json::Value;
@@ -28,6 +28,8 @@ pub(super) struct Before {
 
 /// The end of the faults' aftermath: a lost event heals within a day, a failure waits for an hour at most.
 const HEALED_AFTER: Duration = Duration::from_secs(26 * 3_600);
+/// A retention of seven days may end in between, and what is removed then is looked for until a day later.
+const MOST_DAYS: usize = 15;
 
 impl World {
     pub(super) fn begins(&self, number: usize) -> Before {
@@ -66,7 +68,7 @@ impl World {
         let asks_stripe = row.work.unanswered.as_ref().is_some_and(|unanswered| unanswered.until > now);
         let has_worked = report.is_some_and(|report| report.converged + report.waiting > 0);
         if has_worked && !is_disturbed && is_open && !runs(&row, now) && !asks_stripe {
-            self.watch.breaks(tenant, "worked on, and still a route to a tenant not entitled");
+            self.watch.breaks(tenant, "worked on, and still a route to a tenant not entitled", "");
         }
         self.only_its_own_container_reads(number);
     }
@@ -76,8 +78,8 @@ impl World {
         let possible = &person.truths[person.floor.min(person.truths.len())..];
         let says = |truth: &Option<Subscription>| truth.is_none() || *truth == row.subscription;
         if !possible.iter().any(says) && row.subscription != expected(person) {
-            let why = format!("the row holds an old word: {:?}, possible are {possible:?}", row.subscription);
-            self.watch.breaks(person.tenant, why);
+            let found = format!("{:?}, possible are {possible:?}", row.subscription);
+            self.watch.breaks(person.tenant, "the row holds an old word", found);
         }
     }
 
@@ -91,68 +93,89 @@ impl World {
         let own = self.azure.arm.resource(&identity);
         let own = own.as_ref().and_then(|identity| identity["properties"]["principalId"].as_str());
         if readers.len() > 1 || own.is_some_and(|own| readers[0] != own) {
-            self.watch.breaks(tenant, "another identity can read the runtime's secret");
+            self.watch.breaks(tenant, "another identity can read the runtime's secret", "");
         }
     }
 
-    /// Faults stop, and time passes.
+    /// Faults stop, and time passes, until what was removed was looked for the last time.
     pub(super) async fn heals(&self) {
         self.is_calm.set(true);
         self.delivers().await;
         self.works_off(HOUR).await;
-        self.clock.advance(HEALED_AFTER);
+        for _ in 0..MOST_DAYS {
+            self.comes_to(self.clock.now() + HEALED_AFTER).await;
+            self.comes_to_rest().await;
+            if self.violation().is_some() || !self.waits_for_late_effects() {
+                return;
+            }
+        }
+    }
+
+    async fn comes_to_rest(&self) {
         for _ in 0..60 {
             self.collects();
             self.delivers().await;
             let due = if self.planted.sweeps() { tenant_reconcile::sweep(&self.reconciler).await.due } else { 0 };
             self.works_off(70 * MINUTE).await;
-            if self.violation().is_some() {
-                return;
-            }
             let is_quiet = self.sqs.messages(LIFECYCLE).is_empty() && !self.has_mail();
-            if due == 0 && is_quiet {
+            if self.violation().is_some() || (due == 0 && is_quiet) {
                 return;
             }
         }
     }
 
+    /// Whether something is still to be looked for.
+    fn waits_for_late_effects(&self) -> bool {
+        let people = self.people.borrow();
+        people.iter().any(|person| match self.watch.record(person.tenant) {
+            Record::Gone(left) => left.recheck.is_some(),
+            Record::Live(row) => row.work.in_flight.is_some() || row.work.leftovers.is_some(),
+            Record::Nothing => false,
+        })
+    }
+
     /// Every history came to its end, and nothing is left over.
     pub(super) fn ended(&self) {
-        let mut resources = Vec::new();
-        let (mut keys, mut secrets) = (Vec::new(), Vec::new());
         let items = self.items();
+        let left = Left::of(self);
+        let mut known = BTreeSet::new();
         for number in 0..PEOPLE {
             self.hears(number);
             let people = self.people.borrow();
             let person = &people[number];
             let own = items.get(&format!("TENANT#{}", person.tenant)).map(Vec::as_slice).unwrap_or_default();
-            let Err(why) = self.has_ended(person, own) else {
-                if let Record::Live(row) = self.watch.record(person.tenant) {
-                    resources.extend(self.resources_of(person, &row));
-                    // Both generations stay while a rotation is interrupted by a suspension.
-                    let known = &row.work.resources;
-                    for of in known.keys.iter().chain(&known.former_keys) {
-                        keys.push((person.names.model_key(of.generation), row.lifecycle != Lifecycle::Active));
-                    }
-                    secrets.extend(known.keys.as_ref().map(|_| person.names.secret.clone()));
-                }
-                continue;
-            };
-            return self.watch.breaks(person.tenant, why);
-        }
-        let nobody = self.people.borrow()[0].tenant;
-        let there: Vec<String> = self.azure.arm.resources().into_iter().map(|held| held.id.to_lowercase()).collect();
-        let held: Vec<_> = self.gateway.keys().into_iter().map(|key| (key.name, key.disabled)).collect();
-        let names = self.azure.vault.names();
-        for (place, differs) in [
-            ("Azure", difference(there, resources)),
-            ("the gateway", difference(held, keys)),
-            ("the vault", difference(names, secrets)),
-        ] {
-            if let Some(differs) = differs {
-                self.watch.breaks(nobody, format!("{place} {differs}"));
+            let ended = self.has_ended(person, own).and_then(|()| {
+                let ought = self.ought_to_be(person);
+                let is = left.belonging_to(person);
+                known.extend(is.clone());
+                is_as_it_ought(is, ought)
+            });
+            if let Err((broke, found)) = ended {
+                return self.watch.breaks(person.tenant, broke, found);
             }
         }
+        let nobodys: Vec<_> = left.0.iter().filter(|thing| !known.contains(*thing)).collect();
+        if !nobodys.is_empty() {
+            let nobody = self.people.borrow()[0].tenant;
+            self.watch.breaks(nobody, "something is left that belongs to nobody", format!("{nobodys:#?}"));
+        }
+    }
+
+    /// What there ought to be of a person's, in Azure, at the gateway and in the vault.
+    fn ought_to_be(&self, person: &Person) -> BTreeSet<Thing> {
+        let Record::Live(row) = self.watch.record(person.tenant) else { return BTreeSet::new() };
+        let mut things: BTreeSet<Thing> = self.resources_of(person, &row).into_iter().map(|id| ("Azure", id)).collect();
+        // Both generations stay while a rotation is interrupted by a suspension.
+        let known = &row.work.resources;
+        for keys in known.keys.iter().chain(&known.former_keys) {
+            let disabled = row.lifecycle != Lifecycle::Active;
+            things.insert(("the gateway", model_key(&person.names.model_key(keys.generation), disabled)));
+        }
+        // Also one that the row does not know: its model key is gone, and its internal key opens nothing. It is taken
+        // over or replaced when keys are next made, and removed with the tenant.
+        let is_there = known.keys.is_some() || self.azure.vault.value(&person.names.secret).is_some();
+        things.extend(is_there.then(|| ("the vault", person.names.secret.clone())));
+        things
     }
 
     /// What there is of a tenant: everything while it is active, and what was made by then when it was suspended.
@@ -172,83 +195,94 @@ impl World {
         all.into_iter().filter(|(_, is_made)| *is_made || is_active).map(|(id, _)| id.to_lowercase()).collect()
     }
 
-    fn has_ended(&self, person: &Person, items: &[Value]) -> Result<(), String> {
+    fn has_ended(&self, person: &Person, items: &[Value]) -> Result<(), Broken> {
         self.is_told_in_turn(person)?;
         self.holds_no_secret(person, items)?;
         match self.watch.record(person.tenant) {
-            Record::Nothing if person.customer.is_none() => Ok(()),
-            Record::Nothing => Err("there is no row for a customer".to_owned()),
+            Record::Nothing => ensure(person.customer.is_none(), "there is no row for a customer", String::new),
             Record::Gone(left) => self.is_buried(person, &left, items),
             Record::Live(row) => self.is_as_entitled(person, &row, items),
         }
     }
 
-    fn is_buried(&self, person: &Person, left: &Tombstone, items: &[Value]) -> Result<(), String> {
+    fn is_buried(&self, person: &Person, left: &Tombstone, items: &[Value]) -> Result<(), Broken> {
         let truth = expected(person);
         let runs = |known: &Subscription| matches!(known.entitlement(self.clock.now()), Entitlement::Run { .. });
         let is_over = !truth.as_ref().is_some_and(runs);
-        ensure(is_over, || format!("a tombstone, and Stripe says {truth:?}"))?;
+        ensure(is_over, "a tombstone of somebody who pays", || format!("{truth:?}"))?;
+        ensure(left.recheck.is_none(), "what was removed was not looked for once more", || format!("{left:?}"))?;
         let said = |part: Part| left.receipt.iter().any(|line| line.what == part.as_str());
         let was_built = said(Part::App);
         let is_whole = Part::ALL.into_iter().filter(|part| was_built || !part.is_in_shard()).all(said);
-        ensure(is_whole, || format!("the receipt is not whole: {:?}", left.receipt))?;
-        ensure(items.len() == 1, || format!("more than a receipt is left: {items:#?}"))?;
-        ensure(self.watch.route(person.chat).is_none(), || "a route to nobody".to_owned())
+        ensure(is_whole, "the receipt is not whole", || format!("{:?}", left.receipt))?;
+        ensure(items.len() == 1, "more than a receipt is left", || format!("{items:#?}"))?;
+        ensure(self.watch.route(person.chat).is_none(), "a route to nobody", String::new)
     }
 
-    fn is_as_entitled(&self, person: &Person, row: &Tenant, items: &[Value]) -> Result<(), String> {
+    fn is_as_entitled(&self, person: &Person, row: &Tenant, items: &[Value]) -> Result<(), Broken> {
         let (now, work) = (self.clock.now(), &row.work);
         let truth = expected(person);
         let is_known = truth.is_none() || truth == row.subscription;
-        ensure(is_known, || format!("the row holds {:?}, and Stripe says {truth:?}", row.subscription))?;
+        ensure(is_known, "the row holds what Stripe no longer says", || {
+            format!("{:?}, and Stripe says {truth:?}", row.subscription)
+        })?;
         let expected = match row.entitlement(now) {
             Entitlement::Run { .. } => Lifecycle::Active,
-            Entitlement::Suspend { .. } | Entitlement::Pending if work.shard.is_some() || work.told.is_some() => {
+            Entitlement::Suspend { .. } | Entitlement::Pending if work.shard.is_some() || is_told_of_this_life(row) => {
                 Lifecycle::Suspended
             }
             Entitlement::Suspend { .. } | Entitlement::Pending => Lifecycle::Pending,
-            Entitlement::Remove => return Err(format!("it was to be removed, and is {:?}", row.lifecycle)),
+            Entitlement::Remove => return Err(("it was to be removed", format!("{:?}", row.lifecycle))),
         };
-        ensure(row.lifecycle == expected, || {
-            format!("it is {:?} and ought to be {expected:?}: {:#?}", row.lifecycle, row.work)
+        ensure(row.lifecycle == expected, "the lifecycle is not what it ought to be", || {
+            format!("{:?} and ought to be {expected:?}: {:#?}", row.lifecycle, row.work)
         })?;
-        ensure(work.last_error.is_none(), || format!("a failure is left: {:?}", work.last_error))?;
-        ensure(work.lease.is_none(), || format!("a worker holds it: {:?}", work.lease))?;
-        ensure(row.due.as_ref().is_some_and(|due| due.at > now), || format!("not looked at again: {:?}", row.due))?;
+        ensure(work.last_error.is_none(), "a failure is left", || format!("{:?}", work.last_error))?;
+        ensure(work.lease.is_none(), "a worker holds it", || format!("{:?}", work.lease))?;
+        ensure(work.in_flight.is_none(), "what was under way was not looked for", || format!("{:?}", work.in_flight))?;
+        ensure(work.leftovers.is_none(), "an earlier life's leftovers were not looked for", String::new)?;
+        let is_due = row.due.as_ref().is_some_and(|due| due.at > now);
+        ensure(is_due, "not looked at again", || format!("{:?}", row.due))?;
         let route = self.watch.route(person.chat);
         let status = route.as_ref().and_then(|route| route["status"].as_str()).unwrap_or("none");
         let app = self.azure.arm.app(&person.names.resource);
         if expected == Lifecycle::Active {
-            ensure(status == RouteStatus::Active.as_str(), || format!("active, and its route is {status}"))?;
-            let app = app.ok_or("active, and there is no container")?;
-            ensure(!app.is_stopped, || "active, and its container is stopped".to_owned())?;
+            ensure(status == RouteStatus::Active.as_str(), "active, and its route is not", || status.to_owned())?;
+            let app = app.ok_or(("active, and there is no container", String::new()))?;
+            ensure(!app.is_stopped, "active, and its container is stopped", String::new)?;
             let value = self.azure.arm.secret_value(&app, "runtime");
-            ensure(value.is_some(), || "its container cannot read its secret".to_owned())?;
-            ensure(row.key_hashes.len() == 1 && row.other_generation.is_none(), || "a rotation goes on".to_owned())?;
+            ensure(value.is_some(), "its container cannot read its secret", String::new)?;
+            let is_over = row.key_hashes.len() == 1 && row.other_generation.is_none();
+            ensure(is_over, "a rotation goes on", String::new)?;
             for step in ["provision", "put_app", "check_health", "activate"] {
-                ensure(has_step(items, step), || format!("nothing says that the step `{step}` was done"))?;
+                ensure(has_step(items, step), "nothing says that a step was done", || step.to_owned())?;
             }
+            Ok(())
         } else {
-            ensure(status != RouteStatus::Active.as_str(), || "not entitled, and its route is active".to_owned())?;
-            ensure(app.is_none_or(|app| app.is_stopped), || "not entitled, and its container runs".to_owned())?;
+            ensure(status != RouteStatus::Active.as_str(), "not entitled, and its route is active", String::new)?;
+            ensure(app.is_none_or(|app| app.is_stopped), "not entitled, and its container runs", String::new)
         }
-        Ok(())
     }
 
     /// What is said comes once each time it comes true; once more when the work that said it was cut short.
-    fn is_told_in_turn(&self, person: &Person) -> Result<(), String> {
+    fn is_told_in_turn(&self, person: &Person) -> Result<(), Broken> {
         let told = self.telegram.texts_to(person.chat);
         let repeated = told.windows(2).filter(|pair| pair[0] == pair[1]).count();
-        ensure(repeated <= person.excused, || format!("{repeated} repeats, {} excused: {told:#?}", person.excused))
+        ensure(repeated <= person.excused, "a person is told the same twice", || {
+            format!("{repeated} repeats, {} excused: {told:#?}", person.excused)
+        })?;
+        let is_told = person.excused > 0 || lives_are_told_apart(&told);
+        ensure(is_told, "a new life is not told as such", || format!("{told:#?}"))
     }
 
-    fn holds_no_secret(&self, person: &Person, items: &[Value]) -> Result<(), String> {
+    fn holds_no_secret(&self, person: &Person, items: &[Value]) -> Result<(), Broken> {
         let Some(bundle) = self.azure.vault.value(&person.names.secret) else { return Ok(()) };
-        let bundle: Value = serde_json::from_str(&bundle).map_err(|error| error.to_string())?;
+        let bundle: Value =
+            serde_json::from_str(&bundle).map_err(|error| ("a secret is no JSON", error.to_string()))?;
         let text = Value::from(items.to_vec()).to_string();
         for name in ["internal_key", "webhook_secret", "relay_token", "gateway_token", "model_key"] {
-            let secret = bundle[name].as_str().ok_or_else(|| format!("the secret lacks `{name}`"))?;
-            ensure(!text.contains(secret), || format!("a row holds `{name}`"))?;
+            let secret = bundle[name].as_str().ok_or_else(|| ("the secret lacks something", name.to_owned()))?;
+            ensure(!text.contains(secret), "a row holds a secret", || name.to_owned())?;
         }
         Ok(())
     }
@@ -264,23 +298,88 @@ impl World {
     }
 }
 
+/// Whether somebody whose assistant was removed hears of the next one as a new one, and nobody else does.
+fn lives_are_told_apart(told: &[String]) -> bool {
+    #[derive(PartialEq)]
+    enum Heard {
+        Nothing,
+        Ready,
+        Removed,
+        Replaced,
+    }
+    let mut heard = Heard::Nothing;
+    told.iter().all(|text| {
+        let (is_in_place, next) = if text.starts_with("Your assistant is ready") {
+            (matches!(heard, Heard::Nothing | Heard::Replaced), Heard::Ready)
+        } else if text.starts_with("Your new assistant is ready") {
+            (heard == Heard::Removed, Heard::Ready)
+        } else if text.starts_with("Your assistant was removed") {
+            (heard != Heard::Removed, Heard::Removed)
+        } else if text.starts_with("Your former assistant was removed") {
+            (heard != Heard::Removed, Heard::Replaced)
+        } else {
+            return true;
+        };
+        heard = next;
+        is_in_place
+    })
+}
+
+fn is_told_of_this_life(row: &Tenant) -> bool {
+    row.work.told.is_some_and(|told| told != Notice::Removed)
+}
+
 /// What Stripe says now; a customer without a subscription keeps what was known.
 fn expected(person: &Person) -> Option<Subscription> {
     person.truths.iter().rev().find_map(Clone::clone)
 }
 
-/// What is there and ought not to be, and what ought to be there and is not.
-fn difference<T: Ord + Debug>(is: Vec<T>, ought: Vec<T>) -> Option<String> {
-    let (is, ought): (BTreeSet<T>, BTreeSet<T>) = (is.into_iter().collect(), ought.into_iter().collect());
-    let (left, lacks): (Vec<_>, Vec<_>) = (is.difference(&ought).collect(), ought.difference(&is).collect());
-    let is_none = left.is_empty() && lacks.is_empty();
-    (!is_none).then(|| format!("holds what it ought not to: {left:#?}, and lacks {lacks:#?}"))
+/// Everything there is at vendors.
+struct Left(Vec<Thing>);
+
+/// Where something is, and what.
+type Thing = (&'static str, String);
+
+/// A promise that was broken, and what was found.
+type Broken = (&'static str, String);
+
+impl Left {
+    fn of(world: &World) -> Self {
+        let azure = world.azure.arm.resources().into_iter().map(|held| ("Azure", held.id.to_lowercase()));
+        let keys = world.gateway.keys().into_iter().map(|key| ("the gateway", model_key(&key.name, key.disabled)));
+        let secrets = world.azure.vault.names().into_iter().map(|name| ("the vault", name));
+        Self(azure.chain(keys).chain(secrets).collect())
+    }
+
+    /// Whatever bears the names of a person's tenant.
+    fn belonging_to(&self, person: &Person) -> Vec<Thing> {
+        let names = [&person.names.resource, &person.names.secret];
+        self.0.iter().filter(|(_, what)| names.iter().any(|name| what.contains(*name))).cloned().collect()
+    }
+}
+
+fn model_key(name: &str, is_disabled: bool) -> String {
+    format!("{name}{}", if is_disabled { ", disabled" } else { "" })
+}
+
+/// Nothing is there that ought not to be, nothing twice, and nothing is missing.
+fn is_as_it_ought(is: Vec<Thing>, ought: BTreeSet<Thing>) -> Result<(), Broken> {
+    let mut lacking = ought;
+    let left: Vec<Thing> = is.into_iter().filter(|thing| !lacking.remove(thing)).collect();
+    let broke = match left.first().map(|(place, _)| *place) {
+        Some("Azure") => "Azure holds what it ought not to",
+        Some("the gateway") => "the gateway holds what it ought not to",
+        Some(_) => "the vault holds what it ought not to",
+        None if lacking.is_empty() => return Ok(()),
+        None => "something is missing at a vendor",
+    };
+    Err((broke, format!("{left:#?}, and lacks {lacking:#?}")))
 }
 
 fn has_step(items: &[Value], name: &str) -> bool {
     items.iter().any(|item| item["step"] == name && item["outcome"] == "done")
 }
 
-fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), String> {
-    if holds { Ok(()) } else { Err(otherwise()) }
+fn ensure(holds: bool, broke: &'static str, found: impl FnOnce() -> String) -> Result<(), Broken> {
+    if holds { Ok(()) } else { Err((broke, found())) }
 }

@@ -30,6 +30,8 @@ const KINDS: [&str; 10] = [
 #[derive(Debug, Default)]
 pub(super) struct Mail {
     read: usize,
+    /// How many events of a kind there were about each person.
+    kinds: BTreeMap<(usize, String), usize>,
     letters: Vec<Letter>,
 }
 
@@ -38,6 +40,8 @@ pub(super) struct Mail {
 pub(super) struct Letter {
     pub(super) event: Event,
     pub(super) number: usize,
+    /// Which of its kind about this person it is, from 0.
+    pub(super) nth: usize,
     due: Timestamp,
     tries: u32,
 }
@@ -56,6 +60,14 @@ impl World {
             let body: Value = serde_json::from_slice(&event.body).expect("JSON");
             let customer = body["data"]["object"]["customer"].as_str().unwrap_or_default();
             let Some(&number) = customers.get(customer) else { continue };
+            let nth = {
+                let mut mail = self.mail.borrow_mut();
+                let count = mail.kinds.entry((number, event.kind.clone())).or_default();
+                std::mem::replace(count, *count + 1)
+            };
+            if self.is_replay.get() {
+                continue;
+            }
             let is_lost = self.with(number, |person| person.is_deaf) || self.chance.percent(15);
             if is_lost && !self.is_calm.get() {
                 self.count(|counts| counts.fault("event dropped for good"));
@@ -66,7 +78,7 @@ impl World {
             self.count(|counts| counts.faults("event posted twice", copies - 1));
             for _ in 0..copies {
                 let late = if self.is_calm.get() { Duration::ZERO } else { self.lateness() };
-                let letter = Letter { event: event.clone(), number, due: now + late, tries: 0 };
+                let letter = Letter { event: event.clone(), number, nth, due: now + late, tries: 0 };
                 self.mail.borrow_mut().letters.push(letter);
             }
         }
@@ -101,6 +113,17 @@ impl World {
         let mut mail = self.mail.borrow_mut();
         let place = mail.letters.iter().position(|letter| letter.number == number)?;
         Some(mail.letters.swap_remove(place))
+    }
+
+    /// The `nth` event of a kind about a person.
+    pub(super) fn finds(&self, number: usize, kind: &str, nth: usize) -> Option<Letter> {
+        let customer = self.with(number, |person| person.customer.clone())?;
+        let is_theirs = |event: &Event| {
+            let body: Value = serde_json::from_slice(&event.body).expect("JSON");
+            event.kind == kind && body["data"]["object"]["customer"] == *customer
+        };
+        let event = self.stripe.events().into_iter().filter(is_theirs).nth(nth)?;
+        Some(Letter { event, number, nth, due: self.clock.now(), tries: 0 })
     }
 
     pub(super) fn has_mail(&self) -> bool {

@@ -6,32 +6,44 @@
 //! other's way. What happens is decided by a seed. `watch` holds the promises at every step, `checks` after every
 //! invocation and at the end, `plants` proves that each of them is able to fail.
 //!
-//! `make test` plays two thousand histories. `make soak ARGS="20000 7"` plays as many as asked, from that seed.
+//! `make test` plays two thousand histories, others each day of the month; `make soak ARGS="20000 7"` as many as asked,
+//! from that seed. A history that breaks a promise is printed as it can be played again, as short as it gets: put among
+//! `recorded`, it is a test of its own that no later change of the model moves.
 
 mod checks;
+mod faults;
+mod history;
 mod mail;
 mod person;
 mod plants;
 mod proxy;
+mod replay;
 mod watch;
 mod weather;
 mod world;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::num::NonZero;
 use std::ops::AddAssign;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use nbhd::clock::Timestamp;
+
+use history::History;
 use plants::Plant;
+use watch::Violation;
 use world::{MINUTE, PEOPLE, World};
 
 const HISTORIES: usize = 2_000;
-const SEED: u64 = 1;
 /// How often people act before the faults stop.
 const SEASONS: usize = 3;
-/// Worlds that are played at the same time.
-const THREADS: usize = 2;
+/// How often it is said how far the search is.
+const PROGRESS_EVERY: Duration = Duration::from_secs(20);
+/// So many broken promises are told in full.
+const TOLD_IN_FULL: usize = 3;
 
 /// What was played.
 #[derive(Clone, Debug, Default)]
@@ -45,60 +57,90 @@ struct Counts {
     steps: usize,
     faults: BTreeMap<String, usize>,
     endings: BTreeMap<String, usize>,
+    /// Removed tenants of whom something was found after the removal.
+    late: usize,
+    /// What was found then.
+    found_late: BTreeMap<String, usize>,
+}
+
+/// A promise that was broken, and the history that led there.
+#[derive(Debug)]
+struct Found {
+    violation: Violation,
+    story: String,
+    history: Option<History>,
 }
 
 #[test]
 fn histories_keep_every_promise() {
-    let (histories, seed) = asked_for();
-    let (next, played) = (AtomicUsize::new(0), Mutex::new((Counts::default(), None)));
+    let (histories, first) = asked_for();
+    let (next, played) = (AtomicUsize::new(0), Mutex::new((Counts::default(), Vec::new())));
     let worlds = histories.div_ceil(PEOPLE);
+    let began = Instant::now();
+    let say = |line: &str| {
+        // Past the test harness's capture: what was played is what this test shows.
+        let _ = writeln!(std::io::stderr(), "{line}");
+    };
+    let last_word = Mutex::new(began);
     std::thread::scope(|scope| {
-        for _ in 0..THREADS {
+        for _ in 0..std::thread::available_parallelism().map_or(2, NonZero::get) {
             scope.spawn(|| {
                 while let Some(world) = Some(next.fetch_add(1, Ordering::SeqCst)).filter(|world| *world < worlds) {
-                    let seed = seed + u64::try_from(world).expect("few");
-                    let (counts, violation) = play(seed, None);
+                    let seed = first + u64::try_from(world).expect("few");
+                    let (counts, found) = play(seed, None);
                     let mut played = played.lock().expect("not poisoned");
                     played.0 += counts;
-                    if let Some(violation) = violation {
-                        played.1.get_or_insert_with(|| format!("seed {seed}: {violation}"));
-                        next.store(worlds, Ordering::SeqCst);
+                    if let Some(found) = found {
+                        say(&format!("seed {seed}: {}", found.violation.broke));
+                        played.1.push((seed, found));
+                    }
+                    let mut last_word = last_word.lock().expect("not poisoned");
+                    if last_word.elapsed() >= PROGRESS_EVERY {
+                        *last_word = Instant::now();
+                        say(&format!("{} of {histories} histories", played.0.histories));
                     }
                 }
             });
         }
     });
-    let (counts, violation) = played.into_inner().expect("not poisoned");
-    // Past the test harness's capture: the counts are what this test shows.
-    let verdict = if violation.is_some() { "a promise broken" } else { "violations: 0" };
-    let _ = writeln!(std::io::stderr(), "model (seed {seed}): {counts:#?}\n{verdict}");
-    if let Some(violation) = violation {
-        panic!("{violation}\nplay it again: NBHD_MODEL=\"{PEOPLE} <seed>\"");
+    let (counts, violations) = played.into_inner().expect("not poisoned");
+    say(&format!("histories from seed {first}: {counts:#?}"));
+    let seconds = began.elapsed().as_secs_f64();
+    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+    let rate = counts.histories as f64 / seconds;
+    let faults: usize = counts.faults.values().sum::<usize>() + counts.crashes;
+    let (played, broken) = (counts.histories, violations.len());
+    say(&format!("{played} histories, {faults} faults, {seconds:.0} s, {rate:.1} a second, violations: {broken}"));
+    for (seed, Found { violation, story, history }) in violations.iter().take(TOLD_IN_FULL) {
+        say(&format!("seed {seed}: {}: {}\n  {story}", violation.broke, violation.found));
+        let Some(history) = history else { continue };
+        say(&format!("the shortest history that breaks it:\n{}", replay::shrink(history).to_lines()));
     }
+    assert!(violations.is_empty(), "{broken} broken; play one again: make soak ARGS=\"{PEOPLE} <seed>\"");
 }
 
 /// Plays one world to its end; what was played, and the promise that was broken.
-fn play(seed: u64, plant: Option<Plant>) -> (Counts, Option<String>) {
+fn play(seed: u64, plant: Option<Plant>) -> (Counts, Option<Found>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let _quiet = tracing::subscriber::set_default(tracing::subscriber::NoSubscriber::default());
     runtime.block_on(async {
-        let world = World::start(seed, plant).await;
+        let world = World::start(seed, None, plant).await;
         for _ in 0..SEASONS {
             season(&world).await;
             if world.violation().is_some() {
                 break;
             }
         }
-        if world.violation().is_none() {
-            world.heals().await;
-        }
-        if world.violation().is_none() {
-            world.ended();
-        }
+        world.ends_well().await;
         let (requests, looks) = world.watch.counts();
         world.count(|counts| (counts.requests, counts.looks) = (requests, looks));
         world.tallies();
-        (world.counts.borrow().clone(), world.violation())
+        let counts = world.counts.borrow().clone();
+        let found = world.violation().map(|violation| {
+            let (story, history) = world.history_of(&violation);
+            Found { violation, story, history }
+        });
+        (counts, found)
     })
 }
 
@@ -123,7 +165,7 @@ async fn season(world: &World) {
     }
     world.delivers().await;
     world.works_off(10 * MINUTE).await;
-    world.clock.advance(world.a_while());
+    world.comes_to(world.clock.now() + world.a_while()).await;
     if world.chance.percent(45) && world.planted.sweeps() {
         tenant_reconcile::sweep(&world.reconciler).await;
     }
@@ -131,16 +173,29 @@ async fn season(world: &World) {
     world.works_off(10 * MINUTE).await;
 }
 
-/// How many histories, from which seed: `NBHD_MODEL="2000 1"`.
-#[expect(clippy::disallowed_methods, reason = "says how long to test; no function reads it")]
+/// How many histories, from which seed: `NBHD_MODEL="2000 1"`. Each day of a month plays others unless a seed is given.
+#[expect(clippy::disallowed_methods, reason = "says how long to test, and from where; no function reads it")]
 fn asked_for() -> (usize, u64) {
     let asked = std::env::var("NBHD_MODEL").unwrap_or_default();
     let mut words = asked.split_whitespace();
     let histories = words.next().and_then(|word| word.parse().ok()).unwrap_or(HISTORIES);
-    (histories, words.next().and_then(|word| word.parse().ok()).unwrap_or(SEED))
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+    let today = Timestamp::from_seconds(i64::try_from(seconds).expect("before the end of time")).rfc3339();
+    let day: u64 = today.get(8..10).and_then(|day| day.parse().ok()).expect("a date");
+    (histories, words.next().and_then(|word| word.parse().ok()).unwrap_or(day * 1_000))
 }
 
 impl World {
+    /// Lets the faults stop and time pass, and looks what is left, unless a promise was broken before.
+    async fn ends_well(&self) {
+        if self.violation().is_none() {
+            self.heals().await;
+        }
+        if self.violation().is_none() {
+            self.ended();
+        }
+    }
+
     /// Counts how the histories ended.
     fn tallies(&self) {
         use watch::Record;
@@ -154,9 +209,21 @@ impl World {
         let items = self.table.items().expect("a table");
         let steps = items.iter().filter(|item| item["sk"]["S"].as_str().is_some_and(|sort| sort.starts_with("STEP#")));
         let steps = steps.count();
+        let found_late: Vec<Vec<String>> = people
+            .iter()
+            .filter_map(|person| match self.watch.record(person.tenant) {
+                Record::Gone(left) => Some(left.receipt),
+                Record::Live(_) | Record::Nothing => None,
+            })
+            .map(|lines| lines.into_iter().filter(|line| line.late).map(|line| line.what).collect())
+            .collect();
         self.count(|counts| {
             counts.histories += people.len();
             counts.steps += steps;
+            counts.late += found_late.iter().filter(|found| !found.is_empty()).count();
+            for what in found_late.into_iter().flatten() {
+                *counts.found_late.entry(what).or_default() += 1;
+            }
             for ending in endings {
                 *counts.endings.entry(ending.to_owned()).or_default() += 1;
             }
@@ -187,6 +254,10 @@ impl AddAssign for Counts {
         self.steps += other.steps;
         for (name, times) in other.faults {
             self.faults(&name, times);
+        }
+        self.late += other.late;
+        for (what, times) in other.found_late {
+            *self.found_late.entry(what).or_default() += times;
         }
         for (name, times) in other.endings {
             *self.endings.entry(name).or_default() += times;

@@ -12,8 +12,9 @@ use nbhd::domain::subscription::{Status, Subscription, Tier};
 use nbhd::domain::tenant::{Tenant, TenantRecord, Tombstone};
 use nbhd::queue::LifecycleJob;
 use nbhd::store::Billing;
-use nbhd_sim::stripe::{BASIC, Beginning, Card, PLUS, Stripe};
+use nbhd_sim::stripe::{self, BASIC, Card, PLUS, Stripe};
 
+use super::history::{Act, Beginning, Event, What};
 use super::world::{DAY, HOUR, World};
 
 /// A person, their tenant, and what is known to have happened to them.
@@ -34,6 +35,8 @@ pub(super) struct Person {
     /// How often a message went out from work that was cut short, and may so go out again.
     pub(super) excused: usize,
     pub(super) story: Vec<String>,
+    /// What happened so far; while an invocation is held, what happens meanwhile is the last list.
+    pub(super) recording: Vec<Vec<Event>>,
 }
 
 impl Person {
@@ -50,6 +53,7 @@ impl Person {
             first_posted: BTreeMap::new(),
             excused: 0,
             story: Vec::new(),
+            recording: Vec::new(),
         }
     }
 }
@@ -96,35 +100,114 @@ impl World {
 
     /// Something happens to a person: at Stripe by their own hand, or by an operator's.
     pub(super) async fn acts(&self, number: usize) {
-        let customer = self.with(number, |person| person.customer.clone());
-        let status = customer.as_ref().and_then(|customer| truth(&self.stripe, customer)).map(|known| known.status);
-        let did = match (status, customer) {
-            (None | Some(Status::Canceled | Status::IncompleteExpired), _) => self.comes_or_stays_away(number).await,
-            (Some(_), Some(customer)) if self.chance.percent(86) => self.moves_on(&customer, status),
-            (Some(_), _) => self.is_operated_on(number).await,
-        };
+        if let Some(act) = self.draws_act(number) {
+            self.records(number, What::Act(act));
+            self.performs(number, act).await;
+        }
         self.hears(number);
-        self.notes(number, format!("{did}; Stripe: {:?}", self.with(number, |person| person.truths.last().cloned())));
     }
 
-    async fn comes_or_stays_away(&self, number: usize) -> &'static str {
-        let is_back = self.with(number, |person| person.customer.is_some());
-        if is_back && self.chance.percent(55) {
-            return "stays away";
+    /// What a person does now; `None`: nothing.
+    fn draws_act(&self, number: usize) -> Option<Act> {
+        let customer = self.with(number, |person| person.customer.clone());
+        let status = customer.as_ref().and_then(|customer| truth(&self.stripe, customer)).map(|known| known.status);
+        match (status, customer) {
+            (None | Some(Status::Canceled | Status::IncompleteExpired), customer) => {
+                if customer.is_some() && self.chance.percent(55) {
+                    return None;
+                }
+                Some(self.draws_checkout())
+            }
+            (Some(status), Some(_)) if self.chance.percent(86) => self.draws_move(status),
+            (Some(_), _) if self.chance.percent(50) => Some(Act::KeysAreRotated),
+            (Some(_), _) => Some(Act::HoldIsToggled),
         }
-        let Some(customer) = self.opens_checkout(number).await else { return "finds the page down" };
-        self.stripe.set_card(&customer, if self.chance.percent(25) { Card::Fails } else { Card::Works });
-        let (tenant, chat) = self.with(number, |person| (person.tenant.to_string(), person.chat.to_string()));
+    }
+
+    fn draws_checkout(&self) -> Act {
+        let card_works = !self.chance.percent(25);
         let beginning = match self.chance.below(10) {
             0..4 => Beginning::Paid,
-            4..6 => Beginning::Trial(HOUR),
-            6..8 => Beginning::Trial(self.chance.choice(&[DAY, 7 * DAY])),
+            4..6 => Beginning::TrialOfHours(1),
+            6..8 => Beginning::TrialOfHours(self.chance.choice(&[24, 7 * 24])),
             8 => Beginning::Incomplete,
-            _ => return "turns back at the checkout",
+            _ => return Act::TurnsBack { card_works },
         };
-        let price = self.chance.choice(&[BASIC, PLUS]);
-        self.stripe.subscribes(&customer, price, beginning, &[("tenant_id", &tenant), ("chat_id", &chat)]);
-        "subscribes"
+        Act::Subscribes { plus: self.chance.choice(&[false, true]), card_works, beginning }
+    }
+
+    fn draws_move(&self, status: Status) -> Option<Act> {
+        Some(match (status, self.chance.below(100)) {
+            (Status::Active | Status::Trialing, 0..25) => Act::CardFails,
+            (Status::Active | Status::Trialing, 25..40) | (_, 85..) => Act::Cancels,
+            (Status::Active | Status::Trialing, 40..50) => Act::CancelsAtPeriodEnd,
+            (Status::Active | Status::Trialing, 50..55) => Act::StaysAfterAll,
+            (Status::Active | Status::Trialing, 55..63) => Act::Pauses,
+            (Status::Active | Status::Trialing, 63..68) => Act::Disputes,
+            (Status::Active | Status::Trialing, 68..73) => Act::CardWorks,
+            (Status::Paused, 0..50) => Act::Resumes,
+            (Status::PastDue | Status::Unpaid | Status::Incomplete, 0..50) => Act::PaysWhatIsOpen,
+            _ => return None,
+        })
+    }
+
+    /// Does what a person does, or an operator for them.
+    pub(super) async fn performs(&self, number: usize, act: Act) {
+        match act {
+            Act::TurnsBack { card_works } | Act::Subscribes { card_works, .. } => {
+                let Some(customer) = self.opens_checkout(number).await else { return };
+                self.stripe.set_card(&customer, if card_works { Card::Works } else { Card::Fails });
+                if let Act::Subscribes { plus, beginning, .. } = act {
+                    self.subscribes(number, &customer, plus, beginning);
+                }
+            }
+            Act::KeysAreRotated => self.is_operated_on(number, true).await,
+            Act::HoldIsToggled => self.is_operated_on(number, false).await,
+            Act::CardFails
+            | Act::CardWorks
+            | Act::Cancels
+            | Act::CancelsAtPeriodEnd
+            | Act::StaysAfterAll
+            | Act::Pauses
+            | Act::Resumes
+            | Act::Disputes
+            | Act::PaysWhatIsOpen => {
+                let Some(customer) = self.with(number, |person| person.customer.clone()) else { return };
+                self.changes_at_stripe(&customer, act);
+            }
+        }
+        self.hears(number);
+        self.notes(number, format!("{act:?}; Stripe: {:?}", self.with(number, |person| person.truths.last().cloned())));
+    }
+
+    fn subscribes(&self, number: usize, customer: &str, plus: bool, beginning: Beginning) {
+        let (tenant, chat) = self.with(number, |person| (person.tenant.to_string(), person.chat.to_string()));
+        let beginning = match beginning {
+            Beginning::Paid => stripe::Beginning::Paid,
+            Beginning::TrialOfHours(hours) => {
+                stripe::Beginning::Trial(HOUR * u32::try_from(hours).expect("at most some days"))
+            }
+            Beginning::Incomplete => stripe::Beginning::Incomplete,
+        };
+        let price = if plus { PLUS } else { BASIC };
+        self.stripe.subscribes(customer, price, beginning, &[("tenant_id", &tenant), ("chat_id", &chat)]);
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the others are done elsewhere")]
+    fn changes_at_stripe(&self, customer: &str, act: Act) {
+        let stripe = &self.stripe;
+        match act {
+            Act::CardFails => stripe.card_fails(customer),
+            Act::CardWorks => stripe.card_works(customer),
+            Act::Cancels => stripe.cancels(customer),
+            Act::CancelsAtPeriodEnd => stripe.cancels_at_period_end(customer, true),
+            Act::StaysAfterAll => stripe.cancels_at_period_end(customer, false),
+            Act::Pauses => stripe.pauses(customer),
+            Act::Resumes => stripe.resumes(customer),
+            Act::Disputes => stripe.disputes(customer),
+            Act::PaysWhatIsOpen => stripe.pays_open(customer),
+            _ => {}
+        }
     }
 
     /// As `billing-session` does before it sends somebody to Stripe: the row, and on it the customer.
@@ -138,7 +221,8 @@ impl World {
             // A removed tenant stays removed until something is paid, and is asked about.
             Some(TenantRecord::Deleted(left)) => {
                 let version = left.version;
-                self.store.save_tombstone(&Tombstone { due, ..left }, version).await.ok()?;
+                let ask_stripe_at = Some(now + DAY);
+                self.store.save_tombstone(&Tombstone { ask_stripe_at, ..*left }, version).await.ok()?;
                 return known;
             }
             None => {}
@@ -152,68 +236,19 @@ impl World {
         Some(customer)
     }
 
-    fn moves_on(&self, customer: &str, status: Option<Status>) -> &'static str {
-        let (stripe, roll) = (&self.stripe, self.chance.below(100));
-        match (status, roll) {
-            (Some(Status::Active | Status::Trialing), 0..25) => {
-                stripe.card_fails(customer);
-                "has a card that fails"
-            }
-            (Some(Status::Active | Status::Trialing), 25..40) => {
-                stripe.cancels(customer);
-                "cancels"
-            }
-            (Some(Status::Active | Status::Trialing), 40..50) => {
-                stripe.cancels_at_period_end(customer, true);
-                "cancels at the period's end"
-            }
-            (Some(Status::Active | Status::Trialing), 50..55) => {
-                stripe.cancels_at_period_end(customer, false);
-                "does not cancel after all"
-            }
-            (Some(Status::Active | Status::Trialing), 55..63) => {
-                stripe.pauses(customer);
-                "pauses"
-            }
-            (Some(Status::Active | Status::Trialing), 63..68) => {
-                stripe.disputes(customer);
-                "disputes"
-            }
-            (Some(Status::Active | Status::Trialing), 68..73) => {
-                stripe.card_works(customer);
-                "has a card that works"
-            }
-            (Some(Status::Paused), 0..50) => {
-                stripe.resumes(customer);
-                "resumes"
-            }
-            (Some(Status::PastDue | Status::Unpaid | Status::Incomplete), 0..50) => {
-                stripe.pays_open(customer);
-                "pays what is open"
-            }
-            (Some(_), 85..) => {
-                stripe.cancels(customer);
-                "cancels"
-            }
-            _ => "does nothing",
-        }
-    }
-
     /// As `nbhd suspend`, `resume` and `rotate-keys` do.
-    async fn is_operated_on(&self, number: usize) -> &'static str {
+    async fn is_operated_on(&self, number: usize, rotates: bool) {
         let tenant_id = self.with(number, |person| person.tenant);
-        let rotates = self.chance.percent(50);
         for _ in 0..5 {
-            let Some(tenant) = self.store.tenant(tenant_id).await.expect("a calm table") else { return "is not there" };
+            let Some(tenant) = self.store.tenant(tenant_id).await.expect("a calm table") else { return };
             let (version, held) = (tenant.version, tenant.held);
             let wanted =
                 if rotates { Tenant { rotation_requested: true, ..tenant } } else { Tenant { held: !held, ..tenant } };
             if self.store.save_tenant(&wanted, Some(version)).await.is_ok() {
                 self.lifecycle.send(&LifecycleJob::Reconcile { tenant_id }).await.expect("a calm queue");
-                return if rotates { "has its keys rotated" } else { "is suspended or resumed by an operator" };
+                return;
             }
         }
-        "cannot be operated on"
     }
 
     /// A time that makes something happen, or nothing.

@@ -6,18 +6,20 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
+use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nbhd::clock::Timestamp;
 use nbhd::config::Env;
 use nbhd::domain::ids::TenantId;
 use nbhd::domain::subscription::{Subscription, Tier};
-use nbhd::domain::tenant::{Lifecycle, Tenant, TenantRecord};
+use nbhd::domain::tenant::{Lifecycle, Tenant, TenantRecord, Tombstone};
 use nbhd::providers::azure::credential;
 use nbhd::providers::azure::resource_manager::{self, KEY_VAULT_SECRETS_USER};
 use nbhd::providers::stripe;
 use nbhd::queue::LifecycleJob;
 use nbhd::store::Billing;
+use nbhd_sim::arm::ACCOUNT;
 use nbhd_sim::azure::{Azure, VAULT};
 use nbhd_sim::key_vault::{Failure, Operation};
 use nbhd_sim::server::Server;
@@ -26,7 +28,7 @@ use serde_json::{Value, json};
 
 use super::watch::{Record, runs};
 use super::world::World;
-use super::{play, proxy};
+use super::{Found, play, proxy};
 
 /// A bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +53,10 @@ pub(super) enum Plant {
     OpensTheWholeVault,
     /// A key is written into the record of a step.
     WritesASecretDown,
+    /// What was removed is not looked for once more.
+    NeverRechecks,
+    /// The receipt says that it was looked for, and then it is: whoever is stopped between the two never does.
+    WritesTheReceiptFirst,
 }
 
 /// A planted bug at work, or none.
@@ -118,7 +124,9 @@ impl Planted {
             | Plant::StopsBeforeTheRoute
             | Plant::IgnoresWhatIsDue
             | Plant::OpensTheWholeVault
-            | Plant::WritesASecretDown => return None,
+            | Plant::WritesASecretDown
+            | Plant::NeverRechecks
+            | Plant::WritesTheReceiptFirst => return None,
         };
         // Of a removed tenant it knows nothing: the real one does.
         let tenant = tenant?;
@@ -166,7 +174,15 @@ impl Planted {
     pub(super) async fn acts(&self, world: &World, number: usize) {
         let (tenant, chat, names) = world.with(number, |person| (person.tenant, person.chat, person.names.clone()));
         let Some(plant) = self.plant else { return };
-        let Record::Live(row) = world.watch.record(tenant) else { return };
+        let row = match world.watch.record(tenant) {
+            Record::Live(row) => row,
+            Record::Gone(left) if plant == Plant::NeverRechecks && left.recheck.is_some() => {
+                let version = left.version;
+                let _ = world.store.save_tombstone(&Tombstone { recheck: None, ..*left }, version).await;
+                return;
+            }
+            Record::Gone(_) | Record::Nothing => return,
+        };
         let is_open = world.watch.route(chat).is_some_and(|route| route["status"] == "active");
         let resources = &row.work.resources;
         match plant {
@@ -197,12 +213,36 @@ impl Planted {
                 world.table.put(json!({ "TableName": nbhd_sim::table::NAME, "Item": item })).expect("written");
             }
             Plant::ActivatesBeforeHealth
+            | Plant::NeverRechecks
+            | Plant::WritesTheReceiptFirst
             | Plant::StopsBeforeTheRoute
             | Plant::SkipsTheFence
             | Plant::OrdersByCreated
             | Plant::ReadsTheRowAfterTheFetch
             | Plant::NamesNothingTwice
             | Plant::IgnoresWhatIsDue => {}
+        }
+    }
+}
+
+impl Planted {
+    /// Does, before an invocation, what a careless function would have done at its beginning: it writes that a removed
+    /// tenant was looked for, and then looks, unless it is stopped between the two.
+    pub(super) async fn precedes(&self, world: &World, number: usize) {
+        let (tenant, names) = world.with(number, |person| (person.tenant, person.names.clone()));
+        let now = world.clock.now();
+        let Record::Gone(left) = world.watch.record(tenant) else { return };
+        let is_due = left.recheck.as_ref().is_some_and(|recheck| recheck.at <= now);
+        if self.plant != Some(Plant::WritesTheReceiptFirst) || !is_due {
+            return;
+        }
+        let (mut written, version) = (left.clone(), left.version);
+        written.rechecked(now);
+        let _ = world.store.save_tombstone(&written, version).await;
+        if !world.chance.percent(50) {
+            let (group, arm) = (world.azure.arm.group(), self.arm.as_ref().expect("a client"));
+            let _ = arm.delete_share(&group, ACCOUNT, &names.resource).await;
+            let _ = arm.delete_identity(&group, &names.resource).await;
         }
     }
 }
@@ -239,11 +279,18 @@ fn forget_versions(request: &mut Value) {
     }
 }
 
-/// Plays worlds with the bug until a promise is broken, and says which; ten of them at most.
+/// Plays worlds with the bug until a promise is broken, and says which: two thousand histories at most.
 fn is_seen(plant: Plant, as_one_of: &[&str]) {
-    let found = (1..=10).find_map(|seed| play(seed, Some(plant)).1);
-    let found = found.unwrap_or_else(|| panic!("{plant:?} is not seen"));
-    assert!(as_one_of.iter().any(|expected| found.contains(expected)), "{plant:?} is seen as something else: {found}");
+    let mut histories = 0;
+    let found = (1..=100).find_map(|seed| {
+        let (counts, found) = play(seed, Some(plant));
+        histories += counts.histories;
+        found
+    });
+    let _ = writeln!(std::io::stderr(), "{plant:?} is looked for in {histories} histories");
+    let Found { violation, story, .. } = found.unwrap_or_else(|| panic!("{plant:?} is not seen"));
+    let is_expected = as_one_of.iter().any(|expected| violation.broke.contains(expected));
+    assert!(is_expected, "{plant:?} is seen as something else: {violation:?}\n  {story}");
 }
 
 #[test]
@@ -273,7 +320,7 @@ fn a_route_opened_before_the_container_is_healthy_is_seen() {
 
 #[test]
 fn names_that_differ_each_time_are_seen() {
-    is_seen(Plant::NamesNothingTwice, &["the gateway holds"]);
+    is_seen(Plant::NamesNothingTwice, &["missing at a vendor", "belongs to nobody"]);
 }
 
 #[test]
@@ -283,7 +330,7 @@ fn a_container_stopped_before_its_route_is_seen() {
 
 #[test]
 fn a_clock_that_nobody_listens_to_is_seen() {
-    is_seen(Plant::IgnoresWhatIsDue, &["ought to be", "was to be removed", "Stripe says", "not looked at again"]);
+    is_seen(Plant::IgnoresWhatIsDue, &["ought to be", "was to be removed", "no longer says", "not looked at again"]);
 }
 
 #[test]
@@ -294,4 +341,14 @@ fn a_role_on_the_whole_vault_is_seen() {
 #[test]
 fn a_secret_in_a_row_is_seen() {
     is_seen(Plant::WritesASecretDown, &["a row holds"]);
+}
+
+#[test]
+fn a_removal_that_is_never_rechecked_is_seen() {
+    is_seen(Plant::NeverRechecks, &["holds what it ought not to"]);
+}
+
+#[test]
+fn a_receipt_written_before_the_recheck_is_seen() {
+    is_seen(Plant::WritesTheReceiptFirst, &["holds what it ought not to"]);
 }

@@ -14,7 +14,7 @@ use nbhd::domain::subscription::Entitlement;
 use nbhd::domain::tenant::{Lifecycle, Tenant, Tombstone};
 use nbhd_sim::arm::{Arm, Failure, Operation};
 use nbhd_sim::azure::Azure;
-use nbhd_sim::interruption::Interruption;
+use nbhd_sim::interruption::{Interruption, Named, Place};
 use nbhd_sim::table::Table;
 use serde_json::{Map, Value};
 
@@ -36,17 +36,43 @@ struct State {
     looks: usize,
     /// Whether rows changed under the worker while it was held: what it had decided by then, it still does.
     is_held: bool,
+    /// Whether it outlived its lease: what it asks for then, it asks for in vain or too late, and that is put right.
+    is_frozen: bool,
+    /// Whether a request takes effect that nobody waits for any more.
+    is_landing: bool,
+    /// Overlaps of replicas that such requests made.
+    excused_overlaps: u32,
     lifecycles: HashMap<TenantId, Lifecycle>,
-    violation: Option<(TenantId, String)>,
+    violation: Option<Violation>,
     table_fails_after: Option<usize>,
-    /// After how many requests to the resource manager it fails, how often, and how.
-    arm_fails: Option<(usize, usize, Failure)>,
+    arm_fails: Option<ArmFails>,
+}
+
+/// From which request on the resource manager fails, how often, and how.
+struct ArmFails {
+    at: Place,
+    times: usize,
+    how: Failure,
+    number: usize,
+    seen: HashMap<String, usize>,
+    /// The first that failed.
+    failed: Option<Named>,
+}
+
+/// A promise that was broken.
+#[derive(Clone, Debug)]
+pub(super) struct Violation {
+    pub(super) tenant: TenantId,
+    /// The kind: always the same words for the same promise.
+    pub(super) broke: &'static str,
+    /// What was found.
+    pub(super) found: String,
 }
 
 /// What the table holds about a tenant.
 pub(super) enum Record {
     Live(Box<Tenant>),
-    Gone(Tombstone),
+    Gone(Box<Tombstone>),
     Nothing,
 }
 
@@ -68,25 +94,39 @@ impl Watch {
     /// From now on the work is this tenant's.
     pub(super) fn follows(&self, tenant: TenantId, chat: ChatId) {
         let mut state = self.state();
-        (state.subject, state.is_held) = (Some((tenant, chat)), false);
+        if state.is_frozen {
+            state.excused_overlaps = self.arm.overlaps();
+        }
+        (state.subject, state.is_held, state.is_frozen) = (Some((tenant, chat)), false, false);
     }
 
-    /// The worker at work is held, and others go on.
-    pub(super) fn holds(&self) {
-        self.state().is_held = true;
+    /// The worker at work is held, and others go on; frozen it is past its lease.
+    pub(super) fn holds(&self, is_frozen: bool) {
+        let mut state = self.state();
+        (state.is_held, state.is_frozen) = (true, is_frozen);
+    }
+
+    /// A request that was under way takes effect, or has done so.
+    pub(super) fn lets_land(&self, is_landing: bool) {
+        let mut state = self.state();
+        state.is_landing = is_landing;
+        state.excused_overlaps = self.arm.overlaps();
     }
 
     pub(super) fn lets_table_fail_after(&self, requests: usize) {
         self.state().table_fails_after = Some(requests);
     }
 
-    pub(super) fn lets_arm_fail(&self, after: usize, times: usize, how: Failure) {
-        self.state().arm_fails = Some((after, times, how));
+    pub(super) fn lets_arm_fail(&self, at: Place, times: usize, how: Failure) {
+        let fails = ArmFails { at, times, how, number: 0, seen: HashMap::new(), failed: None };
+        self.state().arm_fails = Some(fails);
     }
 
-    pub(super) fn mends(&self) {
+    /// Nothing fails any more; the first request that the resource manager let fail.
+    pub(super) fn mends(&self) -> Option<Named> {
         let mut state = self.state();
-        (state.table_fails_after, state.arm_fails) = (None, None);
+        state.table_fails_after = None;
+        state.arm_fails.take().and_then(|fails| fails.failed)
     }
 
     /// Requests to any vendor, and looks at the rows.
@@ -95,14 +135,14 @@ impl Watch {
         (state.requests, state.looks)
     }
 
-    pub(super) fn violation(&self) -> Option<(TenantId, String)> {
+    pub(super) fn violation(&self) -> Option<Violation> {
         self.state().violation.clone()
     }
 
     /// A promise was broken; the first one counts.
-    pub(super) fn breaks(&self, tenant: TenantId, what: impl Into<String>) {
-        let what = what.into();
-        self.state().violation.get_or_insert((tenant, what));
+    pub(super) fn breaks(&self, tenant: TenantId, broke: &'static str, found: impl Into<String>) {
+        let found = found.into();
+        self.state().violation.get_or_insert(Violation { tenant, broke, found });
     }
 
     pub(super) fn record(&self, tenant: TenantId) -> Record {
@@ -111,7 +151,7 @@ impl Watch {
         };
         let row = plain(&item);
         if row.get("deleted_at").is_some() {
-            return Record::Gone(serde_json::from_value(row).expect("a tombstone"));
+            return Record::Gone(Box::new(serde_json::from_value(row).expect("a tombstone")));
         }
         Record::Live(Box::new(serde_json::from_value(row).expect("a tenant")))
     }
@@ -138,8 +178,12 @@ impl Watch {
             (state.subject, is_news)
         };
         let Some((tenant, chat)) = subject else { return };
-        if self.arm.overlaps() > 0 {
-            self.breaks(tenant, "two replicas of one container at once");
+        let is_excused = {
+            let state = self.state();
+            state.is_landing || state.is_frozen || self.arm.overlaps() <= state.excused_overlaps
+        };
+        if !is_excused {
+            self.breaks(tenant, "two replicas of one container at once", "");
         }
         if is_news {
             self.looks_at(tenant, chat);
@@ -155,47 +199,44 @@ impl Watch {
             Record::Gone(_) | Record::Nothing => {
                 self.state().lifecycles.remove(&tenant_id);
                 if route.is_some() {
-                    self.breaks(tenant_id, "a route to a tenant that is gone");
+                    self.breaks(tenant_id, "a route to a tenant that is gone", "");
                 }
                 return;
             }
         };
         if is_active && tenant.lifecycle != Lifecycle::Active {
-            self.breaks(tenant_id, format!("an active route to a tenant that is {:?}", tenant.lifecycle));
+            self.breaks(tenant_id, "an active route to a tenant that is not active", tenant.lifecycle.as_str());
         }
         if route.is_some_and(|route| route["tenant_id"] != tenant_id.to_string()) {
-            self.breaks(tenant_id, "a chat's route leads to another's tenant");
+            self.breaks(tenant_id, "a chat's route leads to another's tenant", "");
         }
         let before = self.state().lifecycles.insert(tenant_id, tenant.lifecycle);
         if before == Some(tenant.lifecycle) {
             return;
         }
         if matches!(tenant.lifecycle, Lifecycle::Provisioning | Lifecycle::Active) && !runs(&tenant, now) {
-            self.breaks(tenant_id, format!("{:?} without Stripe's word", tenant.lifecycle));
+            self.breaks(tenant_id, "begun or active without Stripe's word", tenant.lifecycle.as_str());
         }
         let resources = &tenant.work.resources;
         let is_up = resources.app.as_ref().is_some_and(|app| app.healthy && app.running);
         let reads = resources.reader.is_some()
             && resources.reader == resources.identity.as_ref().map(|of| of.principal_id.clone());
         if tenant.lifecycle == Lifecycle::Active && !(is_up && reads) {
-            self.breaks(tenant_id, "activated before its container was healthy");
+            self.breaks(tenant_id, "activated before its container was healthy", "");
         }
     }
 
     /// Azure is asked to do something; how that shall fail.
     fn before(&self, operation: Operation) -> Option<Failure> {
-        let subject = self.state().subject;
-        if let Some((tenant_id, chat)) = subject {
+        let (subject, is_excused) = {
+            let state = self.state();
+            (state.subject, state.is_landing || state.is_frozen)
+        };
+        if let Some((tenant_id, chat)) = subject.filter(|_| !is_excused) {
             self.judges(tenant_id, chat, operation);
         }
         let mut state = self.state();
-        let (after, times, how) = state.arm_fails.as_mut()?;
-        *after = after.saturating_sub(1);
-        if *after > 0 || *times == 0 {
-            return None;
-        }
-        *times -= 1;
-        Some(*how)
+        state.arm_fails.as_mut()?.next(operation)
     }
 
     fn judges(&self, tenant_id: TenantId, chat: ChatId, operation: Operation) {
@@ -206,7 +247,7 @@ impl Watch {
                 let Record::Live(tenant) = self.record(tenant_id) else { return };
                 let is_held = self.state().is_held;
                 if is_open && !runs(&tenant, now) && !is_held {
-                    self.breaks(tenant_id, "the app of a tenant not entitled was stopped before its route");
+                    self.breaks(tenant_id, "the app of a tenant not entitled was stopped before its route", "");
                 }
             }
             Operation::PutApp | Operation::StartApp => {
@@ -215,7 +256,7 @@ impl Watch {
                     Record::Gone(_) | Record::Nothing => None,
                 };
                 if !matches!(lifecycle, Some(Lifecycle::Provisioning | Lifecycle::Active)) {
-                    self.breaks(tenant_id, format!("a container for a tenant that is {lifecycle:?}"));
+                    self.breaks(tenant_id, "a container for a tenant that has none", format!("{lifecycle:?}"));
                 }
             }
             Operation::PutIdentity
@@ -234,6 +275,27 @@ impl Watch {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ArmFails {
+    /// How this request fails, if it does.
+    fn next(&mut self, operation: Operation) -> Option<Failure> {
+        self.number += 1;
+        let request = format!("{operation:?}");
+        let nth = self.seen.entry(request.clone()).or_default();
+        *nth += 1;
+        let named = Named { request, nth: *nth };
+        let begins = match &self.at {
+            Place::Number(number) => self.number >= *number,
+            Place::Named(at) => *at == named,
+        };
+        if self.times == 0 || (self.failed.is_none() && !begins) {
+            return None;
+        }
+        self.times -= 1;
+        self.failed.get_or_insert(named);
+        Some(self.how)
     }
 }
 

@@ -3,29 +3,18 @@
 use std::time::Duration;
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
-use axum::http::StatusCode;
-use nbhd_sim::arm::Failure as Arm;
-use nbhd_sim::key_vault::{self, Failure as Vault};
-use nbhd_sim::model_gateway::{self, Failure as Gateway};
+use nbhd::clock::Timestamp;
+use nbhd::domain::work::LEASE;
+use nbhd_sim::interruption::{Place, Sender};
 use nbhd_sim::pump::{Limits, Pump};
 use nbhd_sim::sqs::{LIFECYCLE, REFRESH};
-use nbhd_sim::stripe::Failure as Stripe;
-use nbhd_sim::telegram::Failure as Telegram;
 
+use super::faults::Fault;
+use super::history::{Event, Meanwhile, Weather, What, at, since_start};
 use super::mail::Letter;
-use super::world::World;
+use super::world::{MINUTE, World};
 
-/// What becomes of one invocation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Weather {
-    Calm,
-    /// It is stopped dead after so many requests.
-    Crash(usize),
-    /// It is held after so many requests, while others go on.
-    Hold(usize),
-    /// Something it calls fails.
-    Fault,
-}
+const SECOND: Duration = Duration::from_secs(1);
 
 /// An invocation that the platform ended.
 #[derive(Debug)]
@@ -33,13 +22,19 @@ pub(super) struct Stopped;
 
 impl World {
     /// For work that makes at most so many requests, and mostly fewer.
-    fn weather(&self, requests: usize) -> Weather {
+    fn draws_weather(&self, requests: usize) -> Weather {
         let after = || 1 + self.chance.below(1 + self.chance.below(requests));
         match self.chance.below(100) {
             _ if self.is_calm.get() => Weather::Calm,
-            0..14 => Weather::Crash(after()),
-            14..24 => Weather::Hold(after()),
-            24..38 => Weather::Fault,
+            0..12 => Weather::Crash(Place::Number(after())),
+            12..24 => Weather::Hold { at: Place::Number(after()), meanwhile: None },
+            24..32 => {
+                let sender = self.chance.choice(&[Sender::Stopped, Sender::Unheard]);
+                let lands_after = self.chance.choice(&[SECOND, 30 * SECOND, 3 * MINUTE, 9 * MINUTE]);
+                let lands_after = u64::try_from(lands_after.as_millis()).expect("minutes");
+                Weather::Late { at: Place::Number(after()), sender, lands_after }
+            }
+            32..48 => Weather::Fault(Fault::draw(&self.chance)),
             _ => Weather::Calm,
         }
     }
@@ -51,14 +46,11 @@ impl World {
         // A tenant that never comes to rest is found at the end.
         for _ in 0..400 {
             Pump::new(&self.sqs, LIFECYCLE, &self.clock, limits, |event| self.takes(event)).drain().await;
-            let refresh = |event: SqsEvent| async move {
-                Ok::<_, Stopped>(Box::pin(scheduled_refresh::handle(&self.refresh, event, "model")).await.1)
-            };
-            Pump::new(&self.sqs, REFRESH, &self.clock, limits, refresh).drain().await;
+            self.works_off_tokens(&self.refresh).await;
             let waiting = [LIFECYCLE, REFRESH].map(|queue| self.sqs.messages(queue)).concat();
             let next = waiting.iter().map(|message| message.visible_at).min();
             let Some(next) = next.filter(|next| *next <= until && self.violation().is_none()) else { return };
-            self.clock.set(next.max(self.clock.now()));
+            self.comes_to(next).await;
         }
     }
 
@@ -80,145 +72,191 @@ impl World {
     }
 
     async fn reconciles(&self, number: usize, event: SqsEvent) -> Option<SqsBatchResponse> {
-        let (weather, before) = (self.weather(45), self.begins(number));
-        let work = async { tenant_reconcile::handle(&self.reconciler, event, "model").await };
-        let ended = self.under(number, weather, work).await;
-        let (report, response) = ended.unzip();
-        self.notes(number, format!("reconcile: {weather:?} {report:?}"));
-        self.ends(number, &before, weather != Weather::Calm, report).await;
+        let under = self.draws_weather(45);
+        let began = self.clock.now();
+        let (under, response) = self.reconciles_under(number, event, under).await;
+        self.records_at(began, number, What::Reconcile { under });
         response
+    }
+
+    pub(super) async fn reconciles_under(
+        &self,
+        number: usize,
+        event: SqsEvent,
+        under: Weather,
+    ) -> (Weather, Option<SqsBatchResponse>) {
+        self.planted.precedes(self, number).await;
+        let before = self.begins(number);
+        let work = async { tenant_reconcile::handle(&self.reconciler, event, "model").await };
+        let (under, ended) = self.under(number, under, work).await;
+        let (report, response) = ended.unzip();
+        self.notes(number, format!("reconcile: {under:?} {report:?}"));
+        self.ends(number, &before, !under.is_calm(), report).await;
+        (under, response)
     }
 
     /// Posts an event once; the status of the answer, if there was one.
     pub(super) async fn is_posted(&self, letter: &Letter) -> Option<u16> {
-        let number = letter.number;
-        let (weather, before) = (self.weather(6), self.begins(number));
-        self.with(number, |person| {
-            person.first_posted.entry(letter.event.id.clone()).or_insert(before.truth);
-        });
-        let status = self.under(number, weather, Box::pin(self.posts(&letter.event.body))).await;
-        self.notes(number, format!("{} {}: {weather:?} {status:?}", letter.event.kind, letter.event.id));
-        self.is_answered(letter, status);
-        self.ends(number, &before, weather != Weather::Calm, None).await;
+        let under = self.draws_weather(6);
+        let began = self.clock.now();
+        let (under, status) = self.is_posted_under(letter, under).await;
+        let (kind, nth) = (letter.event.kind.clone(), letter.nth);
+        self.records_at(began, letter.number, What::Post { kind, nth, under });
         status
     }
 
-    async fn under<T>(&self, number: usize, weather: Weather, work: impl Future<Output = T>) -> Option<T> {
+    pub(super) async fn is_posted_under(&self, letter: &Letter, under: Weather) -> (Weather, Option<u16>) {
+        let number = letter.number;
+        let before = self.begins(number);
+        self.with(number, |person| {
+            person.first_posted.entry(letter.event.id.clone()).or_insert(before.truth);
+        });
+        let (under, status) = self.under(number, under, Box::pin(self.posts(&letter.event.body))).await;
+        self.notes(number, format!("{} {}: {under:?} {status:?}", letter.event.kind, letter.event.id));
+        self.is_answered(letter, status);
+        self.ends(number, &before, !under.is_calm(), None).await;
+        (under, status)
+    }
+
+    async fn under<T>(&self, number: usize, weather: Weather, work: impl Future<Output = T>) -> (Weather, Option<T>) {
         let interruption = self.journal.interruption();
         match weather {
-            Weather::Calm => Some(work.await),
-            Weather::Crash(after) => {
-                let ended = interruption.stop_after(after, work).await;
-                self.count(|counts| counts.crashes += usize::from(ended.is_none()));
-                ended
-            }
-            Weather::Hold(after) => {
-                let (ended, held) = interruption.hold_after(after, work, Box::pin(self.meanwhile(number))).await;
+            Weather::Calm => (weather, Some(work.await)),
+            Weather::Crash(at) => match interruption.stop_at(at, work).await {
+                Ok(ended) => (Weather::Calm, Some(ended)),
+                Err(request) => {
+                    self.count(|counts| counts.crashes += 1);
+                    (Weather::Crash(Place::Named(request)), None)
+                }
+            },
+            Weather::Hold { at, meanwhile } => {
+                let meanwhile = Box::pin(self.meanwhile(number, meanwhile));
+                let (ended, held) = interruption.hold_at(at, work, meanwhile).await;
                 self.count(|counts| counts.faults("held while others worked", usize::from(held.is_some())));
-                Some(ended)
+                let weather = held.map_or(Weather::Calm, |(request, meanwhile)| Weather::Hold {
+                    at: Place::Named(request),
+                    meanwhile: Some(meanwhile),
+                });
+                (weather, Some(ended))
             }
-            Weather::Fault => {
-                self.breaks(number);
+            Weather::Late { at, sender, lands_after } => {
+                let (ended, late) = interruption.delay_at(at, sender, work).await;
+                let Some(late) = late else { return (Weather::Calm, ended) };
+                self.count(|counts| counts.fault(&format!("late: {sender:?}")));
+                let at = Place::Named(late.request.clone());
+                let lands_at = self.clock.now() + Duration::from_millis(lands_after);
+                self.late.borrow_mut().push((lands_at, number, late));
+                (Weather::Late { at, sender, lands_after }, ended)
+            }
+            Weather::Fault(fault) => {
+                self.breaks(&fault);
                 let ended = work.await;
-                self.mends();
-                Some(ended)
+                let fault = self.mends(fault);
+                (fault.map_or(Weather::Calm, Weather::Fault), Some(ended))
             }
         }
     }
 
-    /// What happens to the same person while a worker of theirs is held: the others are calm.
-    async fn meanwhile(&self, number: usize) {
-        let tenant = self.with(number, |person| person.tenant);
-        self.watch.holds();
-        // A function is ended by its timeout long before its lease is over.
-        self.clock.advance(self.chance.up_to(Duration::from_secs(40)));
+    /// What happens to the same person while a worker of theirs is held: the others are calm. Frozen it is past its
+    /// lease, so that others finish what it began, or undo it.
+    async fn meanwhile(&self, number: usize, recorded: Option<Meanwhile>) -> Meanwhile {
+        if let Some(meanwhile) = recorded {
+            self.watch.holds(meanwhile.is_frozen);
+            for event in &meanwhile.events {
+                self.comes_to(at(event.at)).await;
+                self.plays_meanwhile(number, &event.what).await;
+            }
+            self.comes_to(at(meanwhile.until)).await;
+            return meanwhile;
+        }
+        let is_frozen = self.chance.percent(40);
+        self.watch.holds(is_frozen);
+        self.with(number, |person| person.recording.push(Vec::new()));
+        if is_frozen {
+            self.comes_to(self.clock.now() + LEASE).await;
+            for _ in 0..2 + self.chance.below(6) {
+                self.comes_to(self.clock.now() + self.chance.up_to(MINUTE)).await;
+                self.others_work(number).await;
+                self.records(number, What::TokenJobs);
+                self.works_off_tokens(&self.elsewhere.1).await;
+            }
+        } else {
+            // A function is ended by its timeout long before its lease is over.
+            self.comes_to(self.clock.now() + self.chance.up_to(40 * SECOND)).await;
+            self.others_work(number).await;
+        }
+        let events = self.with(number, |person| person.recording.pop()).unwrap_or_default();
+        Meanwhile { events, until: since_start(self.clock.now()), is_frozen }
+    }
+
+    async fn others_work(&self, number: usize) {
         if self.chance.percent(60) {
             self.acts(number).await;
         }
         if self.chance.percent(70)
             && let Some(letter) = self.takes_early(number)
         {
-            let place = self.hears(number);
-            self.with(number, |person| person.first_posted.entry(letter.event.id.clone()).or_insert(place).to_owned());
-            let status = Some(Box::pin(self.posts(&letter.event.body)).await);
-            self.notes(number, format!("meanwhile {} {}: {status:?}", letter.event.kind, letter.event.id));
-            self.is_answered(&letter, status);
+            let (kind, nth) = (letter.event.kind.clone(), letter.nth);
+            self.records(number, What::Post { kind, nth, under: Weather::Calm });
+            let status = self.is_posted_meanwhile(&letter).await;
             self.puts_back(letter, status);
         }
         if self.chance.percent(60) {
-            self.hears(number);
-            let outcome = tenant_reconcile::reconcile(&self.reconciler, tenant).await;
-            self.notes(number, format!("meanwhile another worker: {outcome:?}"));
+            self.records(number, What::OtherWorker);
+            self.other_worker(number).await;
         }
     }
 
-    /// Lets something fail for the next invocation.
-    fn breaks(&self, number: usize) {
-        let passing = u32::try_from(self.chance.below(3)).expect("few");
-        let name = match self.chance.below(100) {
-            0..40 => self.breaks_arm(),
-            40..60 => {
-                use model_gateway::Operation::{Create, List, Update};
-                let all = [Gateway::Throttled(Some(3)), Gateway::Status(502), Gateway::AnswerLost, Gateway::Broken];
-                let failure = self.chance.choice(&all);
-                for operation in [List, Create, model_gateway::Operation::Get, Update, model_gateway::Operation::Delete]
-                {
-                    self.gateway.fail_after(operation, passing, failure);
-                }
-                format!("gateway: {failure:?}")
-            }
-            60..78 => {
-                use key_vault::Operation::{Delete, Get, Purge, Set};
-                let unavailable = Vault::Status(StatusCode::SERVICE_UNAVAILABLE);
-                let all = [Vault::Throttled(3), unavailable, Vault::AnswerLost, Vault::Nonsense];
-                let failure = self.chance.choice(&all);
-                for operation in [Get, Set, Delete, Purge] {
-                    self.azure.vault.fail_next(operation, failure);
-                }
-                format!("vault: {failure:?}")
-            }
-            78..86 => {
-                let all = [Stripe::Down(500), Stripe::RateLimited, Stripe::AnswerLost, Stripe::Garbage];
-                let failure = self.chance.choice(&all);
-                self.stripe.is_down(failure);
-                format!("stripe: {failure:?}")
-            }
-            86..92 => {
-                self.watch.lets_table_fail_after(1 + self.chance.below(12));
-                "table: fails from some request on".to_owned()
-            }
-            92..95 => {
-                self.sqs.fail_operation("SendMessage", true);
-                "queue: takes nothing".to_owned()
-            }
-            _ => {
-                let down = Telegram::Status(StatusCode::BAD_GATEWAY);
-                let failure = self.chance.choice(&[Telegram::TooManyRequests(3), down, Telegram::AnswerLost]);
-                let name = format!("telegram: {failure:?}");
-                self.telegram.fail_next("sendMessage", failure);
-                name
-            }
+    /// Time passes up to a moment, and what was under way until then takes effect.
+    pub(super) async fn comes_to(&self, moment: Timestamp) {
+        self.clock.set(moment.max(self.clock.now()));
+        let due = {
+            let mut late = self.late.borrow_mut();
+            let (due, later): (Vec<_>, Vec<_>) = late.drain(..).partition(|(at, ..)| *at <= self.clock.now());
+            *late = later;
+            due
         };
-        self.notes(number, format!("to come: {name}"));
-        self.count(|counts| counts.fault(&name));
+        for (_, number, late) in due {
+            let chat = self.with(number, |person| person.chat);
+            let told = self.telegram.texts_to(chat).len();
+            self.watch.lets_land(true);
+            late.lands().await;
+            self.watch.lets_land(false);
+            let tenant = self.with(number, |person| person.tenant);
+            self.watch.looks_at(tenant, chat);
+            let told = self.telegram.texts_to(chat).len() - told;
+            self.with(number, |person| person.excused += told);
+        }
     }
 
-    fn breaks_arm(&self) -> String {
-        let unavailable = Arm::Status(StatusCode::SERVICE_UNAVAILABLE);
-        let all = [Arm::Throttled(3), unavailable, Arm::AnswerLost, Arm::AnswerLost, Arm::Unheard, Arm::Nonsense];
-        let (failure, times) = (self.chance.choice(&all), 1 + self.chance.below(2));
-        self.watch.lets_arm_fail(1 + self.chance.below(10), times, failure);
-        format!("arm: {failure:?}")
+    pub(super) async fn is_posted_meanwhile(&self, letter: &Letter) -> Option<u16> {
+        let number = letter.number;
+        let place = self.hears(number);
+        self.with(number, |person| person.first_posted.entry(letter.event.id.clone()).or_insert(place).to_owned());
+        let status = Some(Box::pin(self.posts(&letter.event.body)).await);
+        self.notes(number, format!("meanwhile {} {}: {status:?}", letter.event.kind, letter.event.id));
+        self.is_answered(letter, status);
+        status
     }
 
-    /// Ends every failure that was to come.
-    fn mends(&self) {
-        self.watch.mends();
-        self.table.fail(false);
-        self.gateway.recovers();
-        self.azure.vault.recovers();
-        self.stripe.recovers();
-        self.sqs.fail_operation("SendMessage", false);
-        self.telegram.recovers();
+    pub(super) async fn other_worker(&self, number: usize) {
+        let tenant = self.with(number, |person| person.tenant);
+        self.hears(number);
+        let outcome = tenant_reconcile::reconcile(&self.elsewhere.0, tenant).await;
+        self.notes(number, format!("meanwhile another worker: {outcome:?}"));
+    }
+
+    /// Notes what happens to a person now.
+    pub(super) fn records(&self, number: usize, what: What) {
+        self.records_at(self.clock.now(), number, what);
+    }
+
+    fn records_at(&self, at: Timestamp, number: usize, what: What) {
+        self.with(number, |person| {
+            if person.recording.is_empty() {
+                person.recording.push(Vec::new());
+            }
+            person.recording.last_mut().expect("one").push(Event::new(at, what));
+        });
     }
 }

@@ -19,6 +19,7 @@ use nbhd::store::Store;
 use nbhd_sim::arm::{ACCOUNT, ENVIRONMENT, LOCATION};
 use nbhd_sim::azure::Azure;
 use nbhd_sim::google::Google;
+use nbhd_sim::interruption::Late;
 use nbhd_sim::journal::Journal;
 use nbhd_sim::model_gateway::ModelGateway;
 use nbhd_sim::sqs::{LIFECYCLE, REFRESH, Sqs};
@@ -29,10 +30,11 @@ use secrecy::SecretString;
 use tower::ServiceExt as _;
 
 use super::Counts;
+use super::history::{Dunning, Event, History, Setting};
 use super::mail::Mail;
 use super::person::Person;
 use super::plants::{Plant, Planted};
-use super::watch::Watch;
+use super::watch::{Violation, Watch};
 
 /// How many histories one world plays.
 pub(super) const PEOPLE: usize = 20;
@@ -42,7 +44,7 @@ pub(super) const DAY: Duration = Duration::from_secs(86_400);
 
 const BOT_TOKEN: &str = "123456:the-bot-of-the-model-test";
 const PLATFORM_KEY: &str = "platform-key-of-the-model-test-0123456789abcdef";
-const START: Timestamp = Timestamp::from_seconds(1_795_262_400);
+pub(super) const START: Timestamp = Timestamp::from_seconds(1_795_262_400);
 
 /// Vendors, functions and people.
 pub(super) struct World {
@@ -57,15 +59,24 @@ pub(super) struct World {
     pub(super) store: Store,
     pub(super) reconciler: tenant_reconcile::App,
     pub(super) refresh: scheduled_refresh::App,
+    /// The same functions in a second sandbox, where others work while an invocation is held.
+    pub(super) elsewhere: (tenant_reconcile::App, scheduled_refresh::App),
     _google: Google,
     pub(super) lifecycle: Jobs<LifecycleJob>,
     pub(super) watch: Arc<Watch>,
     pub(super) chance: Chance,
+    /// Requests under way: when they take effect, and whose they are.
+    pub(super) late: RefCell<Vec<(Timestamp, usize, Late)>>,
     pub(super) counts: RefCell<Counts>,
     pub(super) people: RefCell<Vec<Person>>,
     pub(super) mail: RefCell<Mail>,
     /// Faults have stopped.
     pub(super) is_calm: Cell<bool>,
+    /// Nothing is drawn: what happens was recorded.
+    pub(super) is_replay: Cell<bool>,
+    /// Recorded faults that an invocation ended without meeting.
+    pub(super) unmet: RefCell<Vec<Event>>,
+    dunning: Dunning,
     pub(super) planted: Planted,
     webhook: Router,
 }
@@ -97,15 +108,20 @@ impl Chance {
 }
 
 impl World {
-    pub(super) async fn start(seed: u64, plant: Option<Plant>) -> Self {
+    pub(super) async fn start(seed: u64, dunning: Option<Dunning>, plant: Option<Plant>) -> Self {
         let chance = Chance(RefCell::new(fastrand::Rng::with_seed(seed)));
         let (clock, journal) = (Clock::manual(START), Journal::new());
         let table = Arc::new(Table::start(None).await.expect("a table"));
         table.stops_with(journal.interruption());
         let sqs = Sqs::start(&clock, &journal).await.expect("queues");
         let stripe = Stripe::start(clock.clone(), &journal).await.expect("Stripe");
-        let dunning = [AfterDunning::Unpaid, AfterDunning::Canceled, AfterDunning::PastDue];
-        stripe.gives_up_by(chance.choice(&dunning));
+        let drawn = || chance.choice(&[Dunning::Unpaid, Dunning::Canceled, Dunning::PastDue]);
+        let dunning = dunning.unwrap_or_else(drawn);
+        stripe.gives_up_by(match dunning {
+            Dunning::Unpaid => AfterDunning::Unpaid,
+            Dunning::Canceled => AfterDunning::Canceled,
+            Dunning::PastDue => AfterDunning::PastDue,
+        });
         let telegram = Telegram::start(BOT_TOKEN, "nbhd_bot", clock.clone(), journal.clone()).await.expect("a port");
         let azure = Azure::start(clock.clone(), journal.clone()).await.expect("Azure");
         let gateway = ModelGateway::start(clock.clone(), &journal).await.expect("a gateway");
@@ -126,14 +142,22 @@ impl World {
         let world = Self {
             reconciler: tenant_reconcile::App::new(&env, clock.clone()).expect("complete settings"),
             refresh: scheduled_refresh::App::new(&env, clock.clone()).expect("complete settings"),
+            elsewhere: (
+                tenant_reconcile::App::new(&env, clock.clone()).expect("complete settings"),
+                scheduled_refresh::App::new(&env, clock.clone()).expect("complete settings"),
+            ),
             _google: google,
             webhook: stripe_webhook::router(webhook),
             lifecycle: Queues::new(&env).expect("complete settings").lifecycle(&sqs.url(LIFECYCLE)),
             store: Store::new(&env).expect("complete settings"),
             people: RefCell::default(),
+            late: RefCell::default(),
             counts: RefCell::default(),
             mail: RefCell::default(),
             is_calm: Cell::new(false),
+            is_replay: Cell::new(false),
+            unmet: RefCell::default(),
+            dunning,
             clock,
             journal,
             table,
@@ -193,11 +217,19 @@ impl World {
         self.with(number, |person| person.story.push(line));
     }
 
-    /// The first promise that was broken, with the history that led there.
-    pub(super) fn violation(&self) -> Option<String> {
-        let (tenant, what) = self.watch.violation()?;
-        let story = self.number_of(tenant).map(|number| self.with(number, |person| person.story.join("\n  ")));
-        Some(format!("{what} (tenant {tenant})\n  {}", story.unwrap_or_default()))
+    /// The first promise that was broken.
+    pub(super) fn violation(&self) -> Option<Violation> {
+        self.watch.violation()
+    }
+
+    /// What was noted of the person whose promise was broken, and their history as it can be played again.
+    pub(super) fn history_of(&self, violation: &Violation) -> (String, Option<History>) {
+        let Some(person) = self.number_of(violation.tenant) else { return Default::default() };
+        self.with(person, |known| {
+            let setting = Setting { person, dunning: self.dunning, broke: violation.broke.to_owned() };
+            let events = known.recording.concat();
+            (known.story.join("\n  "), Some(History { setting, events }))
+        })
     }
 }
 

@@ -5,10 +5,12 @@ mod starting;
 mod watching;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
+use nbhd::domain::work::INVOCATION_LIMIT;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
@@ -60,6 +62,8 @@ checks! {
         "Value: !Ref OauthCallback" => "Value: !Ref OauthAuthorize";
     every_count_in_the_code_has_an_alarm_or_a_reason_to_have_none:
         "MetricName: RowsCorrupt" => "MetricName: RowsBroken";
+    no_lease_ends_before_the_invocation_that_took_it:
+        "Timeout: 170" => "Timeout: 200";
     the_clock_ticks_and_somebody_hears_when_it_does_not:
         "rate(5 minutes)" => "rate(5 hours)";
     every_route_is_served_and_every_path_served_has_a_route:
@@ -239,10 +243,11 @@ fn an_alarm_watches_every_function_and_somebody_hears_it(template: &Template) {
 
 fn every_count_in_the_code_has_an_alarm_or_a_reason_to_have_none(template: &Template) {
     /// Counts of what goes well, of what a person brought about, or of what is tried again.
-    const NO_ALARM: [&str; 10] = [
+    const NO_ALARM: [&str; 11] = [
         "ConnectionsDue",
         "ConnectionsRemoved",
         "IntegrationsConnected",
+        "LateEffectsRemoved",
         "LeasesMet",
         "RefreshesDeferred",
         "StepsFailed",
@@ -258,6 +263,20 @@ fn every_count_in_the_code_has_an_alarm_or_a_reason_to_have_none(template: &Temp
     functions().iter().for_each(|name| counted.extend(literals_after(&format!("functions/{name}"), "metric(\"")));
     assert!(NO_ALARM.iter().all(|name| counted.remove(*name)), "`NO_ALARM` names a count that is in no code");
     assert_eq!(watched, counted, "left: alarms of template.yaml, right: counts in the code");
+}
+
+fn no_lease_ends_before_the_invocation_that_took_it(template: &Template) {
+    let timeout = |name: &str| {
+        let globals = &template.0["Globals"]["Function"]["Timeout"];
+        let own = &template.functions()[name].1["Properties"]["Timeout"];
+        Duration::from_secs(own.as_u64().or_else(|| globals.as_u64()).expect("a timeout"))
+    };
+    assert_eq!(timeout("tenant-reconcile"), INVOCATION_LIMIT, "its lease is as long as that and more");
+    for name in ["scheduled-refresh", "oauth-callback"] {
+        assert!(timeout(name) <= nbhd::flows::lease::LEASE, "{name} may write under a lease that has ended");
+    }
+    let visibility = &template.resource("LifecycleQueue")["Properties"]["VisibilityTimeout"];
+    assert_eq!(visibility, 360, "ARCHITECTURE.md says so");
 }
 
 fn the_clock_ticks_and_somebody_hears_when_it_does_not(template: &Template) {

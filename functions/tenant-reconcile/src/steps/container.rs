@@ -51,6 +51,21 @@ pub(crate) async fn delete<'a>(job: &Job<'a>) -> Result<Effect<'a>, Failure> {
     begun(job, started, Change::Delete).await
 }
 
+/// Deletes whatever app bears the tenant's name; whether there was one. Until it is gone, this waits.
+pub(super) async fn delete_by_name(job: &Job<'_>) -> Result<bool, Failure> {
+    let (group, name) = (job.site()?.group, &job.names.resource);
+    let is_there = match job.app.arm.app(&group, name).await {
+        // Whatever form it has.
+        Ok(_) | Err(Error::Malformed { .. }) => true,
+        Err(Error::NotFound) => false,
+        Err(error) => return Err(error.into()),
+    };
+    match job.app.arm.delete_app(&group, name).await? {
+        Started::Done => Ok(is_there),
+        Started::Pending(_) | Started::Busy => Err(Failure::waits("app_is_being_deleted", BUSY_SECONDS)),
+    }
+}
+
 /// Asks once what became of the operation under way.
 pub(crate) async fn await_operation<'a>(job: &Job<'a>) -> Result<Effect<'a>, Failure> {
     let under_way = job.tenant.work.resources.operation.as_ref().ok_or_else(|| Failure::failed("no_operation"))?;

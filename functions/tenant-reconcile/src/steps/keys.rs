@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use nbhd::clock::Timestamp;
 use nbhd::domain::work::Keys;
 use nbhd::providers::azure::key_vault::{Secret, is_unreadable};
 use nbhd::providers::{Error, model_gateway};
@@ -23,7 +24,7 @@ pub(crate) async fn write<'a>(job: &Job<'a>, generation: u32, limit_cents: u32) 
         }
         None => {
             let since = tenant.work.generation_since.unwrap_or_default() - SKEW;
-            for lost in job.app.gateway.find_since(&name, since).await? {
+            for lost in job.app.gateway.find_since(|found| found == name, since).await? {
                 job.app.gateway.delete(&lost.hash).await?;
             }
             let made = job.app.gateway.create(&name, limit_cents).await?;
@@ -61,6 +62,20 @@ async fn written(job: &Job<'_>, generation: u32) -> Result<Option<(Bundle, Strin
         Ok(_) | Err(Error::NotFound) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Deletes the tenant's model keys that were made `since` then and that its row does not know: a request that made one
+/// was not answered, or arrived late. How many there were.
+pub(super) async fn delete_strays(job: &Job<'_>, since: Timestamp) -> Result<usize, Failure> {
+    let resources = &job.tenant.work.resources;
+    let known: Vec<&str> =
+        resources.keys.iter().chain(&resources.former_keys).map(|keys| keys.model_key.as_str()).collect();
+    let found = job.app.gateway.find_since(|name| job.names.is_model_key(name), since - SKEW).await?;
+    let strays: Vec<_> = found.iter().filter(|key| !known.contains(&key.hash.as_str())).collect();
+    for stray in &strays {
+        job.app.gateway.delete(&stray.hash).await?;
+    }
+    Ok(strays.len())
 }
 
 fn keys(bundle: &Bundle, secret_version: String, limit_cents: u32, disabled: bool) -> Keys {

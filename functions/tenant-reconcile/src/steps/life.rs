@@ -151,6 +151,15 @@ const fn text(notice: Notice) -> &'static str {
             "Your assistant was removed with everything it kept, and your Google accounts are disconnected. To begin \
              again, send /billing."
         }
+        Notice::Replaced => {
+            "Your former assistant was removed with everything it kept, and your Google accounts are disconnected. \
+             Since you have paid again, a new one is being set up: it will write to you within about 20 minutes."
+        }
+        Notice::ReadyAnew => {
+            "Your new assistant is ready. Write to it here, as to a person. What the earlier one knew is gone: tell \
+             the new one what it should know, and /connect your mail and calendar again."
+        }
+        Notice::SuspendedAnew => "Your new assistant is paused before it was ready. To have it set up, send /billing.",
     }
 }
 
@@ -161,6 +170,7 @@ pub(crate) const fn only_writes(step: Step) -> bool {
             true
         }
         Step::Observe
+        | Step::RemoveLeftovers
         | Step::MakeIdentity
         | Step::WriteKeys { .. }
         | Step::SetModelKey { .. }

@@ -8,11 +8,13 @@ mod observe;
 mod release;
 mod removal;
 
+pub(crate) use removal::remove_by_name;
+
 pub(crate) use life::only_writes;
 use nbhd::domain::names::Names;
 use nbhd::domain::plan::Step;
+use nbhd::domain::shard::Shard;
 use nbhd::domain::tenant::Tenant;
-use nbhd::domain::work::Shard;
 use nbhd::providers::azure::key_vault::Vault;
 use nbhd::providers::azure::resource_manager::Group;
 use nbhd::store::{Place, RouteChange};
@@ -79,6 +81,7 @@ impl<'a> Job<'a> {
         match step {
             Step::Sync => life::sync(self).await,
             Step::Move(to) => Ok(life::move_to(self, to)),
+            Step::RemoveLeftovers => crate::recheck::remove_leftovers(self).await,
             Step::ChooseShard => life::choose_shard(self).await,
             Step::BeginRotation => Ok(life::begin_rotation(self)),
             Step::EndRotation => Ok(life::end_rotation(self)),
@@ -113,7 +116,10 @@ impl<'a> Job<'a> {
     }
 
     pub(crate) fn site(&self) -> Result<Site<'a>, Failure> {
-        let shard = self.tenant.work.shard.as_ref().ok_or_else(|| Failure::failed("no_shard"))?;
+        // Before a shard is chosen, what there may be is what an earlier life has left.
+        let work = &self.tenant.work;
+        let shard = work.shard.as_ref().or_else(|| work.leftovers.as_ref().map(|left| &left.shard));
+        let shard = shard.ok_or_else(|| Failure::failed("no_shard"))?;
         Ok(Site { shard, group: self.app.settings.group(shard) })
     }
 }

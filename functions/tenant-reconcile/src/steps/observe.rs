@@ -1,5 +1,6 @@
 //! Whether the resources are as the row says; what is not is forgotten, and so made again.
 
+use nbhd::clock::Timestamp;
 use nbhd::domain::tenant::Tenant;
 use nbhd::domain::work::{App, Identity};
 use nbhd::providers::Error;
@@ -7,7 +8,7 @@ use nbhd::providers::azure::key_vault::is_unreadable;
 use nbhd::providers::azure::resource_manager::container_app::Running;
 use nbhd::telemetry::metric;
 
-use super::{Effect, Job, azure, container};
+use super::{Effect, Job, azure, container, keys};
 use crate::failure::Failure;
 
 /// What was found of each resource.
@@ -30,18 +31,28 @@ struct SeenApp {
 }
 
 pub(crate) async fn run<'a>(job: &Job<'a>) -> Result<Effect<'a>, Failure> {
+    let began = job.app.clock.now();
     let found = look(job).await?;
+    let strays = match &job.tenant.work.in_flight {
+        Some(requests) => keys::delete_strays(job, requests.since).await?,
+        None => 0,
+    };
     let mut after = job.tenant.clone();
-    apply(&mut after, &found);
-    let drifted = differences(job.tenant, &after);
+    apply(&mut after, &found, began);
+    let mut drifted = differences(job.tenant, &after);
+    if strays > 0 {
+        drifted.push("model key that the row does not know");
+    }
     if !drifted.is_empty() {
         metric("DriftFound", 1);
         tracing::warn!(code = "drift", what = drifted.join(", "), "a resource is not as it was left");
     }
     let now = job.app.clock.now();
     let effect = Effect::done(move |tenant| {
-        apply(tenant, &found);
+        apply(tenant, &found, now);
         tenant.work.observed_at = Some(now);
+        // What takes effect after the look is the next one's.
+        tenant.work.in_flight.take_if(|requests| requests.until <= began);
     });
     Ok(if drifted.is_empty() { Effect { is_quiet: true, ..effect } } else { effect.found(drifted.join(", ")) })
 }
@@ -99,7 +110,8 @@ async fn departs(job: &Job<'_>, seen: &nbhd::providers::azure::resource_manager:
 }
 
 /// Writes what was found over what was known.
-fn apply(tenant: &mut Tenant, found: &Found) {
+fn apply(tenant: &mut Tenant, found: &Found, now: Timestamp) {
+    let mut lost_keys = false;
     let resources = &mut tenant.work.resources;
     resources.identity = found.identity.clone();
     resources.reader = found.reader.clone();
@@ -110,7 +122,8 @@ fn apply(tenant: &mut Tenant, found: &Found) {
             keys.limit_cents = limit_cents.unwrap_or(u32::MAX);
             keys.disabled = disabled;
         }
-        (keys, _) => *keys = None,
+        // Their model key may still be there: who makes keys anew deletes it, and otherwise the next look does.
+        (keys, _) => lost_keys = keys.take().is_some(),
     }
     resources.app = match (resources.app.take(), &found.app) {
         (_, None) => None,
@@ -133,6 +146,10 @@ fn apply(tenant: &mut Tenant, found: &Found) {
             changed_at: tenant.work.observed_at.unwrap_or_default(),
         }),
     };
+    if lost_keys {
+        let since = tenant.work.generation_since.unwrap_or(now);
+        tenant.work.note_in_flight(since, now);
+    }
 }
 
 /// What is no longer as it was, by name.

@@ -1,7 +1,5 @@
 //! Removing everything, with a line of the receipt for each part.
 
-use std::time::Duration;
-
 use nbhd::clock::Timestamp;
 use nbhd::domain::integration::Provider;
 use nbhd::domain::plan::Part;
@@ -10,38 +8,66 @@ use nbhd::flows::disconnect;
 use nbhd::providers::Error;
 use nbhd::queue::RefreshJob;
 
-use super::{Effect, Job, Site, container};
+use super::{Effect, Job, Site, container, keys};
 use crate::failure::Failure;
 
 /// How long to wait for the tokens to be removed before the job is queued anew.
 const CONNECTIONS_SECONDS: u64 = 30;
-const SKEW: Duration = Duration::from_secs(60 * 60);
 
 pub(crate) async fn remove<'a>(job: &Job<'a>, part: Part) -> Result<Effect<'a>, Failure> {
-    let name = &job.names.resource;
     let purged_by = match part {
-        Part::Connections => disconnected(job).await,
-        Part::ModelKeys => model_keys(job).await.map(|()| None),
         Part::App => return container::delete(job).await,
-        Part::Storage => {
-            let environment = &job.app.settings.environment;
-            Ok(job.app.arm.delete_storage(&job.site()?.group, environment, name).await.map(|()| None)?)
+        Part::Connections => disconnected(job).await?,
+        Part::Secret => secret(job).await?.purged_by,
+        Part::ModelKeys => {
+            model_keys(job).await?;
+            None
         }
-        Part::Share => {
-            let Site { shard, group } = job.site()?;
-            Ok(job.app.arm.delete_share(&group, &shard.account, name).await.map(|()| None)?)
+        Part::Storage | Part::Share | Part::Role | Part::Identity => {
+            remove_named(job, part).await?;
+            None
         }
-        Part::Role => {
-            let site = job.site()?;
-            let scope = site.group.vault_secret(&site.shard.vault, &job.names.secret);
-            Ok(job.app.arm.revoke(&scope, job.names.role).await.map(|()| None)?)
+        Part::Rows => {
+            job.app.store.remove_rows(job.tenant.tenant_id, job.tenant.version).await?;
+            None
         }
-        Part::Identity => Ok(job.app.arm.delete_identity(&job.site()?.group, name).await.map(|()| None)?),
-        Part::Secret => secret(job).await,
-        Part::Rows => Ok(job.app.store.remove_rows(job.tenant.tenant_id).await.map(|()| None)?),
-    }?;
+    };
     let now = job.app.clock.now();
     Ok(Effect::done(move |tenant| receipt(tenant, part, now, purged_by)))
+}
+
+/// Removes one part by its name, whether it is known to be there or not; whether it was. `since`: when the first
+/// request that may have made a model key can have been sent.
+pub(crate) async fn remove_by_name(job: &Job<'_>, part: Part, since: Timestamp) -> Result<bool, Failure> {
+    match part {
+        Part::App => container::delete_by_name(job).await,
+        Part::Secret => Ok(secret(job).await?.was_there),
+        Part::ModelKeys => keys::delete_strays(job, since).await.map(|deleted| deleted > 0),
+        Part::Storage | Part::Share | Part::Role | Part::Identity => remove_named(job, part).await,
+        Part::Connections => {
+            for provider in Provider::ALL {
+                let tenant_id = job.tenant.tenant_id;
+                job.app.refresh.send(&RefreshJob::Disconnect { tenant_id, provider }).await?;
+            }
+            Ok(false)
+        }
+        Part::Rows => {
+            job.app.store.remove_rows(job.tenant.tenant_id, job.tenant.version).await?;
+            Ok(false)
+        }
+    }
+}
+
+/// What the resource manager deletes within one call; whether it was there.
+async fn remove_named(job: &Job<'_>, part: Part) -> Result<bool, Failure> {
+    let (arm, name, Site { shard, group }) = (&job.app.arm, &job.names.resource, job.site()?);
+    Ok(match part {
+        Part::Storage => arm.delete_storage(&group, &job.app.settings.environment, name).await?,
+        Part::Share => arm.delete_share(&group, &shard.account, name).await?,
+        Part::Role => arm.revoke(&group.vault_secret(&shard.vault, &job.names.secret), job.names.role).await?,
+        Part::Identity => arm.delete_identity(&group, name).await?,
+        Part::Connections | Part::ModelKeys | Part::App | Part::Secret | Part::Rows => false,
+    })
 }
 
 /// Writes the line that says that a part is gone.
@@ -57,7 +83,7 @@ pub(super) fn receipt(tenant: &mut Tenant, part: Part, at: Timestamp, purged_by:
         Part::Identity => resources.identity = None,
         Part::Secret => tenant.key_hashes = Vec::new(),
     }
-    let line = Removed { what: part.as_str().to_owned(), at, purged_by };
+    let line = Removed { what: part.as_str().to_owned(), at, purged_by, late: false };
     if !tenant.work.receipt.iter().any(|known| known.what == line.what) {
         tenant.work.receipt.push(line);
     }
@@ -91,33 +117,33 @@ async fn disconnected(job: &Job<'_>) -> Result<Option<Timestamp>, Failure> {
 
 /// Those that are known, and any of a creation that was cut short.
 async fn model_keys(job: &Job<'_>) -> Result<(), Failure> {
-    let (tenant, gateway) = (job.tenant, &job.app.gateway);
-    let resources = &tenant.work.resources;
-    for keys in resources.keys.iter().chain(&resources.former_keys) {
-        gateway.delete(&keys.model_key).await?;
+    let work = &job.tenant.work;
+    for keys in work.resources.keys.iter().chain(&work.resources.former_keys) {
+        job.app.gateway.delete(&keys.model_key).await?;
     }
-    let generation = tenant.newest_generation();
+    let since = work.in_flight.as_ref().map(|requests| requests.since);
     // Keys on the row were made whole; before each was made, what an earlier try had lost was looked for.
-    if resources.keys.as_ref().is_some_and(|keys| keys.generation == generation) {
-        return Ok(());
-    }
-    let since = tenant.work.generation_since.unwrap_or_default() - SKEW;
-    for lost in gateway.find_since(&job.names.model_key(generation), since).await? {
-        gateway.delete(&lost.hash).await?;
-    }
-    Ok(())
+    let making = work.generation_since.filter(|_| work.resources.keys.is_none());
+    let since = since.into_iter().chain(making).min().unwrap_or_else(|| job.app.clock.now());
+    keys::delete_strays(job, since).await.map(drop)
 }
 
-/// When the vault destroys the last copy, where it does not let us.
-async fn secret(job: &Job<'_>) -> Result<Option<Timestamp>, Failure> {
+/// What became of the runtime's secret.
+struct Deleted {
+    was_there: bool,
+    /// When the vault destroys the last copy, where it does not let us.
+    purged_by: Option<Timestamp>,
+}
+
+async fn secret(job: &Job<'_>) -> Result<Deleted, Failure> {
     let (vault, name) = (job.vault()?, &job.names.secret);
-    vault.delete(name).await?;
+    let was_there = vault.delete(name).await?;
     match vault.purge(name).await {
-        Ok(()) => Ok(None),
+        Ok(_) => Ok(Deleted { was_there, purged_by: None }),
         Err(Error::Refused { status: 409, .. }) => Err(Failure::waits("secret_is_being_deleted", 2)),
         Err(Error::Refused { status: 403, .. }) => {
-            let date = vault.scheduled_purge(name).await?;
-            date.map(Some).ok_or_else(|| Failure::failed("no_purge_date"))
+            let date = vault.scheduled_purge(name).await?.ok_or_else(|| Failure::failed("no_purge_date"))?;
+            Ok(Deleted { was_there, purged_by: Some(date) })
         }
         Err(error) => Err(error.into()),
     }

@@ -83,10 +83,12 @@ pub fn plan(tenant: &Tenant, spec: &Spec, now: Timestamp) -> Plan {
     let mut steps = Vec::new();
     let mut lifecycle = arrow(tenant.lifecycle, tenant.entitlement(now));
     let is_needed = rests_on_old_word(tenant, lifecycle, now);
+    let mut waits_for_stripe = false;
     if unanswered(tenant).is_some_and(|until| until > now) {
-        // Stripe cannot be asked now. That ends nobody's assistant, and holds up nothing else.
+        // Stripe cannot be asked now. That ends nobody's assistant and begins nobody's, and holds up nothing else.
         if is_needed {
             lifecycle = tenant.lifecycle;
+            waits_for_stripe = lifecycle == Lifecycle::Provisioning;
         }
     } else if is_needed || is_sync_due(tenant, now) {
         steps.push(Step::Sync);
@@ -95,7 +97,10 @@ pub fn plan(tenant: &Tenant, spec: &Spec, now: Timestamp) -> Plan {
         steps.push(Step::Move(lifecycle));
     }
     match lifecycle {
-        Lifecycle::Pending => {}
+        _ if waits_for_stripe => steps.push(Step::Sync),
+        Lifecycle::Pending => leftovers(tenant, &mut steps),
+        // Their names are those of what is to be built.
+        Lifecycle::Provisioning if tenant.work.leftovers.is_some() => leftovers(tenant, &mut steps),
         Lifecycle::Provisioning | Lifecycle::Active => run(tenant, lifecycle, spec, now, &mut steps),
         Lifecycle::Suspended => rest(tenant, now, &mut steps),
         Lifecycle::Deprovisioning => remove(tenant, now, &mut steps),
@@ -146,7 +151,8 @@ fn run(tenant: &Tenant, lifecycle: Lifecycle, spec: &Spec, now: Timestamp, steps
     match work.told {
         None => steps.push(Step::Tell(Notice::Ready)),
         Some(Notice::Suspended) => steps.push(Step::Tell(Notice::Resumed)),
-        Some(Notice::Ready | Notice::Resumed | Notice::Removed) => {}
+        Some(Notice::Removed | Notice::SuspendedAnew) => steps.push(Step::Tell(Notice::ReadyAnew)),
+        Some(Notice::Ready | Notice::ReadyAnew | Notice::Resumed | Notice::Replaced) => {}
     }
     if is_observation_due(tenant, now) {
         steps.push(Step::Observe);
@@ -237,9 +243,14 @@ fn rest(tenant: &Tenant, now: Timestamp, steps: &mut Vec<Step>) {
     if work.has_turn {
         steps.push(Step::EndTurn { healthy: true });
     }
-    if work.told != Some(Notice::Suspended) {
-        steps.push(Step::Tell(Notice::Suspended));
+    match work.told {
+        Some(Notice::Suspended | Notice::SuspendedAnew) => {}
+        Some(Notice::Removed) => steps.push(Step::Tell(Notice::SuspendedAnew)),
+        None | Some(Notice::Ready | Notice::ReadyAnew | Notice::Resumed | Notice::Replaced) => {
+            steps.push(Step::Tell(Notice::Suspended));
+        }
     }
+    leftovers(tenant, steps);
     // Also right after the suspension: an app whose creation was cut short may run without our knowing.
     if is_observation_due(tenant, now) {
         steps.push(Step::Observe);
@@ -268,11 +279,23 @@ fn remove(tenant: &Tenant, now: Timestamp, steps: &mut Vec<Step>) {
     if began.is_some_and(|first| work.synced_at.is_none_or(|at| at < first.at)) {
         steps.push(Step::Sync);
     }
+    leftovers(tenant, steps);
     let is_the_end = matches!(tenant.entitlement(now), Entitlement::Remove);
-    if is_the_end && work.told.is_some() && work.told != Some(Notice::Removed) {
-        steps.push(Step::Tell(Notice::Removed));
+    match work.told {
+        None | Some(Notice::Removed) => {}
+        Some(_) if is_the_end => steps.push(Step::Tell(Notice::Removed)),
+        Some(Notice::Replaced) => {}
+        Some(Notice::Ready | Notice::ReadyAnew | Notice::Suspended | Notice::SuspendedAnew | Notice::Resumed) => {
+            steps.push(Step::Tell(Notice::Replaced));
+        }
     }
     steps.push(Step::Bury);
+}
+
+fn leftovers(tenant: &Tenant, steps: &mut Vec<Step>) {
+    if tenant.work.leftovers.is_some() {
+        steps.push(Step::RemoveLeftovers);
+    }
 }
 
 /// Of a tenant that is active, once the present keys are whole and the rotation before has left nothing behind.
@@ -294,7 +317,9 @@ fn is_in_doubt(tenant: &Tenant) -> bool {
 }
 
 fn is_observation_due(tenant: &Tenant, now: Timestamp) -> bool {
-    tenant.work.shard.is_some() && observation(tenant).is_none_or(|at| at <= now)
+    let work = &tenant.work;
+    let has_settled = work.in_flight.as_ref().is_some_and(|requests| requests.until <= now);
+    work.shard.is_some() && (has_settled || observation(tenant).is_none_or(|at| at <= now))
 }
 
 fn observation(tenant: &Tenant) -> Option<Timestamp> {
@@ -335,12 +360,17 @@ fn not_before(tenant: &Tenant, step: &Step) -> Option<Timestamp> {
     }
     let pause = tenant.work.pause.as_ref().filter(|pause| pause.step == step.name()).map(|pause| pause.until);
     let operation = tenant.work.resources.operation.as_ref().filter(|_| *step == Step::AwaitOperation);
-    pause.into_iter().chain(operation.map(|operation| operation.poll_at)).max()
+    let leftovers = tenant.work.leftovers.as_ref().filter(|_| *step == Step::RemoveLeftovers);
+    let leftovers = leftovers.map(|leftovers| leftovers.not_before);
+    pause.into_iter().chain(operation.map(|operation| operation.poll_at)).chain(leftovers).max()
 }
 
 fn look_again(tenant: &Tenant, lifecycle: Lifecycle, now: Timestamp) -> Option<Timestamp> {
     let observed = match lifecycle {
-        Lifecycle::Provisioning | Lifecycle::Active | Lifecycle::Suspended => observation(tenant),
+        Lifecycle::Provisioning | Lifecycle::Active | Lifecycle::Suspended => {
+            let in_flight = tenant.work.in_flight.as_ref().map(|requests| requests.until);
+            observation(tenant).into_iter().chain(in_flight).min()
+        }
         Lifecycle::Pending | Lifecycle::Deprovisioning => None,
     };
     let changes = tenant.entitlement(now).changes_at();

@@ -12,6 +12,8 @@ pub enum Step {
     Move(Lifecycle),
     /// Look whether the resources are as the row says.
     Observe,
+    /// Remove what the removal of an earlier life may have left.
+    RemoveLeftovers,
     /// Take a place in an Azure subscription.
     ChooseShard,
     /// Make the container's identity.
@@ -149,6 +151,38 @@ impl Part {
 }
 
 impl Step {
+    /// Whether it changes something at a vendor: when it gets no answer, that may happen yet.
+    pub const fn changes_resources(self) -> bool {
+        match self {
+            Self::MakeIdentity
+            | Self::WriteKeys { .. }
+            | Self::SetModelKey { .. }
+            | Self::GrantRole
+            | Self::MakeShare
+            | Self::MakeStorage
+            | Self::StopApp
+            | Self::PutApp
+            | Self::StartApp
+            | Self::DropFormerKeys
+            | Self::RemoveLeftovers
+            | Self::Remove(_) => true,
+            Self::Sync
+            | Self::Move(_)
+            | Self::Observe
+            | Self::ChooseShard
+            | Self::BeginRotation
+            | Self::ChooseRelease
+            | Self::AwaitOperation
+            | Self::AwaitNoReplica
+            | Self::CheckHealth
+            | Self::Activate
+            | Self::EndRotation
+            | Self::EndTurn { .. }
+            | Self::Tell(_)
+            | Self::Bury => false,
+        }
+    }
+
     /// The name in rows and log lines.
     pub const fn name(self) -> &'static str {
         match self {
@@ -159,6 +193,7 @@ impl Step {
             Self::Move(Lifecycle::Suspended) => "suspend",
             Self::Move(Lifecycle::Deprovisioning) => "deprovision",
             Self::Observe => "observe",
+            Self::RemoveLeftovers => "remove_leftovers",
             Self::ChooseShard => "choose_shard",
             Self::MakeIdentity => "make_identity",
             Self::BeginRotation => "begin_rotation",
@@ -183,6 +218,9 @@ impl Step {
             Self::Tell(Notice::Suspended) => "tell_suspended",
             Self::Tell(Notice::Resumed) => "tell_resumed",
             Self::Tell(Notice::Removed) => "tell_removed",
+            Self::Tell(Notice::Replaced) => "tell_replaced",
+            Self::Tell(Notice::ReadyAnew) => "tell_ready_anew",
+            Self::Tell(Notice::SuspendedAnew) => "tell_suspended_anew",
             Self::Remove(part) => part.step(),
             Self::Bury => "bury",
         }

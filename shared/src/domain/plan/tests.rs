@@ -2,9 +2,11 @@
 
 use super::*;
 use crate::domain::ids::{ChatId, TenantId};
+use crate::domain::late_effects::{IN_FLIGHT, Leftovers};
 use crate::domain::secrets::KeyHash;
+use crate::domain::shard::Shard;
 use crate::domain::subscription::{Subscription, Tier};
-use crate::domain::work::{App, Change, Identity, Keys, LastError, Operation, Pause, Shard, Unanswered};
+use crate::domain::work::{App, Change, Identity, Keys, LEASE, LastError, Lease, Operation, Pause, Unanswered};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 
@@ -171,6 +173,90 @@ fn while_stripe_cannot_be_asked_nobody_is_suspended_by_time_and_all_else_goes_on
     assert_eq!(plan.look_again, Some(late + Duration::from_secs(60)));
     tenant.work.synced_at = Some(late);
     assert_eq!(super::plan(&tenant, &spec(), late).steps.first(), Some(&Step::Move(Lifecycle::Suspended)));
+}
+
+#[test]
+fn while_stripe_cannot_be_asked_nobodys_assistant_is_begun_on_an_old_word() {
+    let late = NOW + GRACE;
+    let mut tenant = Tenant { lifecycle: Lifecycle::Provisioning, ..converged(Status::PastDue) };
+    let until = late + Duration::from_secs(60);
+    tenant.work.unanswered = Some(Unanswered { failures: 1, code: "unknown_unreadable".to_owned(), until });
+    let plan = super::plan(&tenant, &spec(), late);
+    assert_eq!((plan.steps.as_slice(), plan.due(late)), ([Step::Sync].as_slice(), Some(until)));
+    assert_eq!(super::plan(&tenant, &spec(), NOW).steps, [Step::Activate], "its grace goes on");
+}
+
+#[test]
+fn what_a_dead_worker_sent_is_looked_for_once_it_must_have_arrived() {
+    let mut tenant = converged(Status::Active);
+    let until = NOW - Duration::from_secs(1);
+    tenant.work.lease = Some(Lease { owner: "dead".to_owned(), until });
+    tenant.work.end_expired_lease("other", until - Duration::from_secs(1));
+    assert!(tenant.work.lease.is_some() && tenant.work.in_flight.is_none(), "it may be alive");
+    tenant.work.end_expired_lease("dead", NOW);
+    assert!(tenant.work.lease.is_some(), "it is our own");
+    tenant.work.end_expired_lease("other", NOW);
+    let requests = tenant.work.in_flight.clone().expect("noted");
+    assert!(tenant.work.lease.is_none() && requests.since < until - LEASE);
+    assert_eq!(requests.until, NOW + IN_FLIGHT);
+    let plan_at = |now| plan(&tenant, &spec(), now);
+    assert_eq!((plan_at(NOW).steps.len(), plan_at(NOW).look_again), (0, Some(NOW + IN_FLIGHT)));
+    assert_eq!(plan_at(NOW + IN_FLIGHT).steps, [Step::Observe]);
+    let mut unbuilt = subscribed(Status::Active);
+    unbuilt.work.lease = Some(Lease { owner: "dead".to_owned(), until });
+    unbuilt.work.end_expired_lease("other", NOW);
+    assert!(unbuilt.work.in_flight.is_none(), "before a shard is chosen nothing can be made");
+    unbuilt.work.leftovers = Some(Leftovers { shard: shard(), since: NOW, not_before: NOW });
+    unbuilt.work.note_in_flight(NOW, NOW);
+    let not_before = unbuilt.work.leftovers.map(|leftovers| leftovers.not_before);
+    assert_eq!(not_before, Some(NOW + IN_FLIGHT), "a delete that comes late must not meet what is built anew");
+}
+
+#[test]
+fn nothing_is_built_before_an_earlier_lifes_leftovers_are_gone() {
+    let not_before = NOW + Duration::from_secs(60);
+    let mut tenant = subscribed(Status::Active);
+    tenant.work.leftovers = Some(Leftovers { shard: shard(), since: NOW, not_before });
+    tenant.work.told = Some(Notice::Removed);
+    assert_eq!(steps(&tenant), ["provision", "remove_leftovers"]);
+    tenant.lifecycle = Lifecycle::Provisioning;
+    let waiting = plan(&tenant, &spec(), NOW);
+    assert_eq!((waiting.next(NOW), waiting.due(NOW)), (None, Some(not_before)));
+    assert_eq!(plan(&tenant, &spec(), not_before).next(not_before), Some(&Step::RemoveLeftovers));
+    tenant.work.leftovers = None;
+    assert_eq!(steps(&tenant).last(), Some(&"tell_ready_anew"));
+}
+
+#[test]
+fn a_removal_is_told_by_what_follows_it_and_a_new_life_by_what_went_before() {
+    let told = |status, lifecycle, told| {
+        let mut tenant = Tenant { lifecycle, ..converged(status) };
+        tenant.work.told = told;
+        let ended = if status == Status::Canceled { NOW + RETENTION } else { NOW };
+        let steps = plan(&tenant, &spec(), ended).steps;
+        steps.into_iter().find_map(|step| if let Step::Tell(notice) = step { Some(notice) } else { None })
+    };
+    use Lifecycle::{Active, Deprovisioning, Suspended};
+    use Notice::{Ready, ReadyAnew, Removed, Replaced, Resumed, SuspendedAnew};
+    let table = [
+        (Status::Canceled, Deprovisioning, Some(Ready), Some(Removed)),
+        (Status::Canceled, Deprovisioning, Some(Replaced), Some(Removed)),
+        (Status::Canceled, Deprovisioning, Some(Removed), None),
+        (Status::Canceled, Deprovisioning, None, None),
+        (Status::Active, Deprovisioning, Some(Ready), Some(Replaced)),
+        (Status::Active, Deprovisioning, Some(Replaced), None),
+        (Status::Active, Deprovisioning, Some(Removed), None),
+        (Status::Active, Active, Some(Removed), Some(ReadyAnew)),
+        (Status::Active, Active, Some(SuspendedAnew), Some(ReadyAnew)),
+        (Status::Active, Active, Some(ReadyAnew), None),
+        (Status::Active, Active, Some(Notice::Suspended), Some(Resumed)),
+        (Status::Unpaid, Suspended, Some(Removed), Some(SuspendedAnew)),
+        (Status::Unpaid, Suspended, Some(SuspendedAnew), None),
+        (Status::Unpaid, Suspended, Some(ReadyAnew), Some(Notice::Suspended)),
+    ];
+    for (status, lifecycle, before, expected) in table {
+        assert_eq!(told(status, lifecycle, before), expected, "{status}, {lifecycle:?}, {before:?}");
+    }
 }
 
 #[test]

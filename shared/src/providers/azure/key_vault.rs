@@ -168,21 +168,21 @@ impl Vault {
         }
     }
 
-    /// Deletes a secret with all its versions, softly; done as well when there is none.
+    /// Deletes a secret with all its versions, softly; whether there was one.
     ///
     /// # Errors
     /// The vault cannot serve now.
-    pub async fn delete(&self, name: &str) -> Result<(), Error> {
-        gone(self.call(self.secrets.delete_secret(name, None)).await.map(|_| ()))
+    pub async fn delete(&self, name: &str) -> Result<bool, Error> {
+        was_there(self.call(self.secrets.delete_secret(name, None)).await.map(|_| ()))
     }
 
-    /// Deletes for good what is softly deleted; done as well when nothing is.
+    /// Deletes for good what is softly deleted; whether something was.
     ///
     /// # Errors
     /// [`Error::Refused`] with status 409 while the deletion is still in progress; any other: the vault cannot serve
     /// now.
-    pub async fn purge(&self, name: &str) -> Result<(), Error> {
-        gone(self.call(self.secrets.purge_deleted_secret(name, None)).await.map(|_| ()))
+    pub async fn purge(&self, name: &str) -> Result<bool, Error> {
+        was_there(self.call(self.secrets.purge_deleted_secret(name, None)).await.map(|_| ()))
     }
 
     /// Awaits one operation of the SDK, within [`TIMEOUT`], unless the vault asked to be left alone.
@@ -265,10 +265,11 @@ fn named(version: &str) -> Result<(), Error> {
     if version.is_empty() { Err(Error::NotFound) } else { Ok(()) }
 }
 
-fn gone(result: Result<(), Error>) -> Result<(), Error> {
+fn was_there(result: Result<(), Error>) -> Result<bool, Error> {
     match result {
-        Err(Error::NotFound) => Ok(()),
-        result => result,
+        Ok(()) => Ok(true),
+        Err(Error::NotFound) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

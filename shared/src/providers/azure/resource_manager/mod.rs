@@ -98,10 +98,11 @@ impl Client {
         read(&self.send(Method::PUT, &address(id, api_version)?, Some(body)).await?.body)
     }
 
-    /// Deletes what is not worth waiting for; done as well when there is none.
-    async fn delete(&self, id: &ResourceId, api_version: &str) -> Result<(), Error> {
+    /// Deletes what is not worth waiting for; whether there was one. Azure answers 204 when there was none.
+    async fn delete(&self, id: &ResourceId, api_version: &str) -> Result<bool, Error> {
         match self.send(Method::DELETE, &address(id, api_version)?, None).await {
-            Ok(_) | Err(Error::NotFound) => Ok(()),
+            Ok(answer) => Ok(answer.status != StatusCode::NO_CONTENT),
+            Err(Error::NotFound) => Ok(false),
             Err(error) => Err(error),
         }
     }

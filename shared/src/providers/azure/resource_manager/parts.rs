@@ -119,11 +119,11 @@ impl Client {
         self.get::<wire::Identity>(&group.identity(name), IDENTITY).await.map(Into::into)
     }
 
-    /// Deletes an identity; done as well when there is none. Its role assignments stay behind.
+    /// Deletes an identity; whether there was one. Its role assignments stay behind.
     ///
     /// # Errors
     /// Azure cannot serve now.
-    pub async fn delete_identity(&self, group: &Group, name: &str) -> Result<(), Error> {
+    pub async fn delete_identity(&self, group: &Group, name: &str) -> Result<bool, Error> {
         self.delete(&group.identity(name), IDENTITY).await
     }
 
@@ -161,11 +161,11 @@ impl Client {
         self.get::<wire::RoleAssignment>(&scope.role_assignment(name), AUTHORIZATION).await.map(Into::into)
     }
 
-    /// Ends a role assignment; done as well when there is none of this name.
+    /// Ends a role assignment; whether there was one of this name.
     ///
     /// # Errors
     /// Azure cannot serve now.
-    pub async fn revoke(&self, scope: &ResourceId, name: Uuid) -> Result<(), Error> {
+    pub async fn revoke(&self, scope: &ResourceId, name: Uuid) -> Result<bool, Error> {
         self.delete(&scope.role_assignment(name), AUTHORIZATION).await
     }
 
@@ -198,12 +198,12 @@ impl Client {
         self.get::<wire::Share>(&group.share(account, name), STORAGE).await.map(Into::into)
     }
 
-    /// Deletes a share with all it holds; done as well when there is none. An account with soft delete for shares
+    /// Deletes a share with all it holds; whether there was one. An account with soft delete for shares
     /// keeps it for its retention.
     ///
     /// # Errors
     /// Azure cannot serve now.
-    pub async fn delete_share(&self, group: &Group, account: &str, name: &str) -> Result<(), Error> {
+    pub async fn delete_share(&self, group: &Group, account: &str, name: &str) -> Result<bool, Error> {
         self.delete(&group.share(account, name), STORAGE).await
     }
 
@@ -246,11 +246,11 @@ impl Client {
         self.get::<wire::Storage>(&group.storage(environment, name), APP).await.map(Into::into)
     }
 
-    /// Makes an environment forget a share; done as well when it knows none of this name.
+    /// Makes an environment forget a share; whether it knew one of this name.
     ///
     /// # Errors
     /// Azure cannot serve now.
-    pub async fn delete_storage(&self, group: &Group, environment: &str, name: &str) -> Result<(), Error> {
+    pub async fn delete_storage(&self, group: &Group, environment: &str, name: &str) -> Result<bool, Error> {
         self.delete(&group.storage(environment, name), APP).await
     }
 

@@ -1,0 +1,193 @@
+//! What fails while an invocation is at work, and how.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use nbhd_sim::arm::Failure as Arm;
+use nbhd_sim::interruption::Place;
+use nbhd_sim::key_vault::{self, Failure as Vault};
+use nbhd_sim::model_gateway::{self, Failure as Gateway};
+use nbhd_sim::stripe::Failure as Stripe;
+use nbhd_sim::telegram::Failure as Telegram;
+use serde::{Deserialize, Serialize};
+
+use super::world::{Chance, World};
+
+/// What fails.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Fault {
+    /// The resource manager, `times` times, beginning with this of its requests.
+    Arm { at: Place, times: usize, how: How },
+    /// The model gateway: each operation once, after `passing` others of its kind.
+    Gateway { passing: u32, how: How },
+    /// The vault: each operation once.
+    Vault { how: How },
+    /// Stripe: every call.
+    Stripe { how: How },
+    /// The table: every request from its request number `at` (from 1).
+    Table { at: usize },
+    /// The queues: nothing is taken.
+    Queue,
+    /// Telegram: one message.
+    Telegram { how: How },
+    /// The resource manager answers every DELETE as if there were nothing, and what it left is there afterwards.
+    StaleArm,
+    /// What the gateway made lately is in no list yet, and cannot be deleted.
+    StaleGateway,
+}
+
+/// How.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum How {
+    /// 429, for three seconds, without an effect.
+    Throttled,
+    /// 5xx, without an effect.
+    Down,
+    /// With its effect, and without an answer.
+    AnswerLost,
+    /// Without either.
+    Unheard,
+    /// A success whose body is no JSON, without an effect.
+    Nonsense,
+}
+
+const SECONDS: u32 = 3;
+/// How far behind the gateway may be: less than we wait before we look once more.
+const LAG: Duration = Duration::from_secs(5 * 60);
+
+impl Fault {
+    pub(super) fn draw(chance: &Chance) -> Self {
+        use How::{AnswerLost, Down, Nonsense, Throttled, Unheard};
+        let passing = u32::try_from(chance.below(3)).expect("few");
+        match chance.below(100) {
+            0..40 => {
+                let how = chance.choice(&[Throttled, Down, AnswerLost, AnswerLost, Unheard, Nonsense]);
+                let times = 1 + chance.below(2);
+                Self::Arm { at: Place::Number(1 + chance.below(10)), times, how }
+            }
+            40..60 => Self::Gateway { passing, how: chance.choice(&[Throttled, Down, AnswerLost, Unheard]) },
+            60..78 => Self::Vault { how: chance.choice(&[Throttled, Down, AnswerLost, Nonsense]) },
+            78..86 => Self::Stripe { how: chance.choice(&[Down, Throttled, AnswerLost, Nonsense]) },
+            86..92 => Self::Table { at: 1 + chance.below(12) },
+            92..93 => Self::Queue,
+            93..97 => chance.choice(&[Self::StaleArm, Self::StaleArm, Self::StaleGateway]),
+            _ => Self::Telegram { how: chance.choice(&[Throttled, Down, AnswerLost]) },
+        }
+    }
+
+    /// Its name in counts: what fails, and how.
+    pub(super) fn name(&self) -> String {
+        match *self {
+            Self::Arm { how, .. } => format!("arm: {how:?}"),
+            Self::Gateway { how, .. } => format!("gateway: {how:?}"),
+            Self::Vault { how } => format!("vault: {how:?}"),
+            Self::Stripe { how } => format!("stripe: {how:?}"),
+            Self::Table { .. } => "table: Down".to_owned(),
+            Self::Queue => "queue: Down".to_owned(),
+            Self::Telegram { how } => format!("telegram: {how:?}"),
+            Self::StaleArm => "arm: a delete finds nothing".to_owned(),
+            Self::StaleGateway => "gateway: what is new is in no list".to_owned(),
+        }
+    }
+}
+
+impl World {
+    /// Lets something fail for the next invocation.
+    pub(super) fn breaks(&self, fault: &Fault) {
+        match *fault {
+            Fault::Arm { ref at, times, how } => self.watch.lets_arm_fail(at.clone(), times, arm(how)),
+            Fault::Gateway { passing, how } => {
+                use model_gateway::Operation::{Create, Delete, Get, List, Update};
+                for operation in [List, Create, Get, Update, Delete] {
+                    self.gateway.fail_after(operation, passing, gateway(how));
+                }
+            }
+            Fault::Vault { how } => {
+                use key_vault::Operation::{Delete, Get, Purge, Set};
+                for operation in [Get, Set, Delete, Purge] {
+                    self.azure.vault.fail_next(operation, vault(how));
+                }
+            }
+            Fault::Stripe { how } => self.stripe.is_down(stripe(how)),
+            Fault::Table { at } => self.watch.lets_table_fail_after(at),
+            Fault::Queue => self.sqs.fail_operation("SendMessage", true),
+            Fault::Telegram { how } => self.telegram.fail_next("sendMessage", telegram(how)),
+            Fault::StaleArm => self.azure.arm.deletes_nothing(true),
+            Fault::StaleGateway => self.gateway.lags(LAG),
+        }
+        self.count(|counts| counts.fault(&fault.name()));
+    }
+
+    /// Ends every failure that was to come; what did fail.
+    pub(super) fn mends(&self, fault: Fault) -> Option<Fault> {
+        let failed = self.watch.mends();
+        self.table.fail(false);
+        self.gateway.recovers();
+        self.azure.vault.recovers();
+        self.stripe.recovers();
+        self.sqs.fail_operation("SendMessage", false);
+        self.telegram.recovers();
+        self.azure.arm.deletes_nothing(false);
+        match fault {
+            Fault::Arm { times, how, .. } => failed.map(|at| Fault::Arm { at: Place::Named(at), times, how }),
+            Fault::Gateway { .. }
+            | Fault::Vault { .. }
+            | Fault::Stripe { .. }
+            | Fault::Table { .. }
+            | Fault::Queue
+            | Fault::Telegram { .. }
+            | Fault::StaleArm
+            | Fault::StaleGateway => Some(fault),
+        }
+    }
+}
+
+const fn arm(how: How) -> Arm {
+    match how {
+        How::Throttled => Arm::Throttled(SECONDS),
+        How::Down => Arm::Status(StatusCode::SERVICE_UNAVAILABLE),
+        How::AnswerLost => Arm::AnswerLost,
+        How::Unheard => Arm::Unheard,
+        How::Nonsense => Arm::Nonsense,
+    }
+}
+
+const fn gateway(how: How) -> Gateway {
+    match how {
+        How::Throttled => Gateway::Throttled(Some(SECONDS)),
+        How::Down => Gateway::Status(502),
+        How::AnswerLost => Gateway::AnswerLost,
+        How::Unheard => Gateway::Broken,
+        How::Nonsense => Gateway::Nonsense,
+    }
+}
+
+/// A vault that is not heard answers as one that is down.
+const fn vault(how: How) -> Vault {
+    match how {
+        How::Throttled => Vault::Throttled(SECONDS),
+        How::Down | How::Unheard => Vault::Status(StatusCode::SERVICE_UNAVAILABLE),
+        How::AnswerLost => Vault::AnswerLost,
+        How::Nonsense => Vault::Nonsense,
+    }
+}
+
+const fn stripe(how: How) -> Stripe {
+    match how {
+        How::Throttled => Stripe::RateLimited,
+        How::Down | How::Unheard => Stripe::Down(500),
+        How::AnswerLost => Stripe::AnswerLost,
+        How::Nonsense => Stripe::Garbage,
+    }
+}
+
+const fn telegram(how: How) -> Telegram {
+    match how {
+        How::Throttled => Telegram::TooManyRequests(SECONDS),
+        How::Down | How::Unheard => Telegram::Status(StatusCode::BAD_GATEWAY),
+        How::AnswerLost => Telegram::AnswerLost,
+        How::Nonsense => Telegram::Nonsense,
+    }
+}

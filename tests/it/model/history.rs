@@ -1,0 +1,169 @@
+//! A history as a sequence of events that can be written down and played again: what happened to one person, when, and
+//! which fault each invocation met. It names no random choice, so a recording outlives changes of how they are made.
+
+use std::time::Duration;
+
+use nbhd::clock::Timestamp;
+use nbhd_sim::interruption::{Place, Sender};
+use serde::{Deserialize, Serialize};
+
+use super::faults::Fault;
+use super::world::START;
+
+/// A recorded history.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct History {
+    pub(super) setting: Setting,
+    pub(super) events: Vec<Event>,
+}
+
+/// What was decided before the first event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Setting {
+    /// Which person of their world it is: their tenant's id, and so every jitter, follows from it.
+    pub(super) person: usize,
+    /// What Stripe does when a payment fails for good.
+    pub(super) dunning: Dunning,
+    /// The promise that was broken when it was recorded.
+    pub(super) broke: String,
+}
+
+/// What Stripe makes of a subscription whose payment fails for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Dunning {
+    Unpaid,
+    Canceled,
+    PastDue,
+}
+
+/// One event, at a time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Event {
+    /// Milliseconds since the history began.
+    pub(super) at: u64,
+    #[serde(flatten)]
+    pub(super) what: What,
+}
+
+/// What can happen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum What {
+    /// The person does something at Stripe, or an operator for them.
+    Act(Act),
+    /// Stripe posts an event: the `nth` (from 0) of this kind about the person.
+    Post { kind: String, nth: usize, under: Weather },
+    /// A job about the tenant is taken off the queue.
+    Reconcile { under: Weather },
+    /// Another worker takes up the tenant while the one at work is held.
+    OtherWorker,
+    /// Jobs about tokens are worked off.
+    TokenJobs,
+}
+
+/// What a person does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Act {
+    /// Goes to the checkout, and turns back there.
+    TurnsBack {
+        card_works: bool,
+    },
+    /// Goes to the checkout and subscribes.
+    Subscribes {
+        plus: bool,
+        card_works: bool,
+        beginning: Beginning,
+    },
+    CardFails,
+    CardWorks,
+    Cancels,
+    CancelsAtPeriodEnd,
+    StaysAfterAll,
+    Pauses,
+    Resumes,
+    Disputes,
+    PaysWhatIsOpen,
+    KeysAreRotated,
+    HoldIsToggled,
+}
+
+/// How a subscription begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Beginning {
+    Paid,
+    TrialOfHours(u64),
+    Incomplete,
+}
+
+/// What becomes of one invocation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Weather {
+    Calm,
+    /// It is stopped dead after so many requests.
+    Crash(Place),
+    /// It is held after so many requests, while others go on.
+    Hold {
+        at: Place,
+        /// What happens meanwhile; `None` when that is still to be drawn, or when it ended before.
+        meanwhile: Option<Meanwhile>,
+    },
+    /// One of its requests is under way for a while before it takes effect.
+    Late {
+        at: Place,
+        sender: Sender,
+        /// Milliseconds after the sender was stopped, or went on.
+        lands_after: u64,
+    },
+    /// Something it calls fails.
+    Fault(Fault),
+}
+
+/// What happens while an invocation is held, and until when it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Meanwhile {
+    pub(super) events: Vec<Event>,
+    /// Milliseconds since the history began.
+    pub(super) until: u64,
+    /// Whether that outlives its lease.
+    #[serde(default)]
+    pub(super) is_frozen: bool,
+}
+
+impl Weather {
+    pub(super) fn is_calm(&self) -> bool {
+        *self == Self::Calm
+    }
+}
+
+impl Event {
+    pub(super) fn new(at: Timestamp, what: What) -> Self {
+        Self { at: since_start(at), what }
+    }
+}
+
+pub(super) fn since_start(at: Timestamp) -> u64 {
+    u64::try_from(at.since(START).as_millis()).expect("few")
+}
+
+pub(super) fn at(since_start: u64) -> Timestamp {
+    START + Duration::from_millis(since_start)
+}
+
+impl History {
+    /// As a file: the setting, then an event a line, each in JSON.
+    pub(super) fn to_lines(&self) -> String {
+        let events = self.events.iter().map(|event| serde_json::to_string(event).expect("JSON"));
+        let setting = serde_json::to_string(&self.setting).expect("JSON");
+        std::iter::once(setting).chain(events).map(|line| line + "\n").collect()
+    }
+
+    pub(super) fn parse(lines: &str) -> Self {
+        let mut lines = lines.lines();
+        let setting = serde_json::from_str(lines.next().expect("a setting")).expect("a setting");
+        Self { setting, events: lines.map(|line| serde_json::from_str(line).expect("an event")).collect() }
+    }
+}

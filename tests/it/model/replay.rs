@@ -1,0 +1,189 @@
+//! Plays recorded histories again, and makes them short.
+
+use nbhd::queue::LifecycleJob;
+use nbhd_sim::pump::{Limits, Pump};
+use nbhd_sim::sqs::REFRESH;
+use serde_json::json;
+
+use super::history::{Event, History, Meanwhile, Weather, What, at};
+use super::watch::Violation;
+use super::weather::Stopped;
+use super::world::World;
+
+/// What became of a history that was played again.
+pub(super) struct Played {
+    /// The promise that was broken.
+    pub(super) violation: Option<Violation>,
+    pub(super) story: String,
+    /// Faults that no invocation came to: what is asked has changed since they were recorded.
+    pub(super) unmet: Vec<Event>,
+}
+
+/// Plays a history alone, then lets its faults stop and time pass.
+pub(super) fn replay(history: &History) -> Played {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let _quiet = tracing::subscriber::set_default(tracing::subscriber::NoSubscriber::default());
+    runtime.block_on(async {
+        let person = history.setting.person;
+        let world = World::start(0, Some(history.setting.dunning), None).await;
+        world.is_replay.set(true);
+        for event in &history.events {
+            world.plays(person, event).await;
+            if world.violation().is_some() {
+                break;
+            }
+        }
+        world.ends_well().await;
+        let story = world.with(person, |person| person.story.join("\n  "));
+        Played { violation: world.violation(), story, unmet: world.unmet.take() }
+    })
+}
+
+/// Leaves out whatever can be left out while the same promise is broken.
+pub(super) fn shrink(history: &History) -> History {
+    let mut shortest = history.clone();
+    let still_breaks =
+        |shorter: &History| replay(shorter).violation.is_some_and(|found| found.broke == history.setting.broke);
+    if !still_breaks(&shortest) {
+        return shortest;
+    }
+    loop {
+        let Some(shorter) = shorter(&shortest).into_iter().find(|shorter| still_breaks(shorter)) else {
+            return shortest;
+        };
+        shortest = shorter;
+    }
+}
+
+/// Every history that is one event or one fault shorter, the last events first.
+fn shorter(history: &History) -> Vec<History> {
+    let with = |events: Vec<Event>| History { events, ..history.clone() };
+    let mut all = Vec::new();
+    for place in (0..history.events.len()).rev() {
+        let mut events = history.events.clone();
+        events.remove(place);
+        all.push(with(events));
+    }
+    for (place, event) in history.events.iter().enumerate() {
+        for what in simpler(&event.what) {
+            let mut events = history.events.clone();
+            events[place].what = what;
+            all.push(with(events));
+        }
+    }
+    all
+}
+
+fn simpler(what: &What) -> Vec<What> {
+    let (under, with): (&Weather, Box<dyn Fn(Weather) -> What>) = match what {
+        What::Post { kind, nth, under } => {
+            (under, Box::new(|under| What::Post { kind: kind.clone(), nth: *nth, under }))
+        }
+        What::Reconcile { under } => (under, Box::new(|under| What::Reconcile { under })),
+        What::Act(_) | What::OtherWorker | What::TokenJobs => return Vec::new(),
+    };
+    let mut all = Vec::new();
+    if !under.is_calm() {
+        all.push(with(Weather::Calm));
+    }
+    if let Weather::Hold { at, meanwhile: Some(meanwhile) } = under {
+        let Meanwhile { events, until, is_frozen } = meanwhile.clone();
+        for place in 0..events.len() {
+            let mut events = events.clone();
+            events.remove(place);
+            let meanwhile = Some(Meanwhile { events, until, is_frozen });
+            all.push(with(Weather::Hold { at: at.clone(), meanwhile }));
+        }
+    }
+    all
+}
+
+impl World {
+    async fn plays(&self, number: usize, event: &Event) {
+        self.comes_to(at(event.at)).await;
+        self.works_off_tokens(&self.refresh).await;
+        match &event.what {
+            What::Act(act) => self.performs(number, *act).await,
+            What::Post { kind, nth, under } => {
+                if let Some(letter) = self.finds(number, kind, *nth) {
+                    let (met, _) = self.is_posted_under(&letter, under.clone()).await;
+                    self.meets(event, under, &met);
+                }
+            }
+            What::Reconcile { under } => {
+                let tenant_id = self.with(number, |person| person.tenant);
+                let body = serde_json::to_string(&LifecycleJob::Reconcile { tenant_id }).expect("JSON");
+                let batch = json!({ "Records": [{ "messageId": "1", "body": body }] });
+                let batch = serde_json::from_value(batch).expect("a batch");
+                let (met, _) = Box::pin(self.reconciles_under(number, batch, under.clone())).await;
+                self.meets(event, under, &met);
+            }
+            What::OtherWorker => self.other_worker(number).await,
+            What::TokenJobs => {}
+        }
+        self.works_off_tokens(&self.refresh).await;
+    }
+
+    fn meets(&self, event: &Event, recorded: &Weather, met: &Weather) {
+        if met.is_calm() && !recorded.is_calm() {
+            self.unmet.borrow_mut().push(event.clone());
+        }
+    }
+
+    pub(super) async fn plays_meanwhile(&self, number: usize, what: &What) {
+        match what {
+            What::Act(act) => self.performs(number, *act).await,
+            What::Post { kind, nth, .. } => {
+                if let Some(letter) = self.finds(number, kind, *nth) {
+                    self.is_posted_meanwhile(&letter).await;
+                }
+            }
+            What::Reconcile { .. } | What::OtherWorker => self.other_worker(number).await,
+            What::TokenJobs => self.works_off_tokens(&self.elsewhere.1).await,
+        }
+    }
+
+    pub(super) async fn works_off_tokens(&self, app: &scheduled_refresh::App) {
+        let limits = Limits { concurrency: 1, timeout: std::time::Duration::from_secs(60) };
+        let refresh =
+            |event| async move { Ok::<_, Stopped>(Box::pin(scheduled_refresh::handle(app, event, "model")).await.1) };
+        Pump::new(&self.sqs, REFRESH, &self.clock, limits, refresh).drain().await;
+    }
+}
+
+/// Recorded histories that broke a promise once.
+macro_rules! recorded {
+    ($($name:ident)+) => {
+        $(
+            #[test]
+            fn $name() {
+                is_kept(&History::parse(include_str!(concat!("recorded/", stringify!($name), ".jsonl"))));
+            }
+        )+
+    };
+}
+
+recorded! {
+    active_unpaid_917
+    left_at_the_gateway_759
+    left_at_the_gateway_820
+    left_in_azure_308
+    left_in_azure_479
+    left_in_azure_856
+    ready_told_twice_129
+    ready_told_twice_145
+    ready_told_twice_255
+    ready_told_twice_366
+    ready_told_twice_424
+    ready_told_twice_559
+    ready_told_twice_619
+    ready_told_twice_639
+    ready_told_twice_708
+    under_way_100467
+}
+
+fn is_kept(history: &History) {
+    let Played { violation, story, unmet } = replay(history);
+    assert!(violation.is_none(), "broken again: {violation:?}\n  {story}");
+    assert!(unmet.is_empty(), "it no longer meets the faults that broke it, record it anew: {unmet:?}\n  {story}");
+}
