@@ -5,7 +5,7 @@ use nbhd::domain::tenant::Tenant;
 use nbhd::domain::work::{App, Identity};
 use nbhd::providers::Error;
 use nbhd::providers::azure::key_vault::is_unreadable;
-use nbhd::providers::azure::resource_manager::container_app::Running;
+use nbhd::providers::azure::resource_manager::container_app::{Provisioning, Running};
 use nbhd::telemetry::metric;
 
 use super::{Effect, Job, azure, container, keys};
@@ -28,6 +28,8 @@ struct SeenApp {
     running: bool,
     fqdn: Option<String>,
     departs: bool,
+    /// Whether an operation changes it now.
+    changes: bool,
 }
 
 pub(crate) async fn run<'a>(job: &Job<'a>) -> Result<Effect<'a>, Failure> {
@@ -85,6 +87,7 @@ async fn look(job: &Job<'_>) -> Result<Found, Failure> {
             running: seen.running != Running::Stopped,
             fqdn: seen.fqdn.clone(),
             departs: departs(job, &seen).await?,
+            changes: matches!(seen.provisioning, Provisioning::InProgress | Provisioning::Deleting),
         }),
     };
     Ok(Found {
@@ -146,8 +149,10 @@ fn apply(tenant: &mut Tenant, found: &Found, now: Timestamp) {
             changed_at: tenant.work.observed_at.unwrap_or_default(),
         }),
     };
-    if lost_keys {
-        let since = tenant.work.generation_since.unwrap_or(now);
+    // An operation that nobody here waits for: what it leads to is seen when it is over.
+    let changes = found.app.as_ref().is_some_and(|app| app.changes) && tenant.work.resources.operation.is_none();
+    if lost_keys || changes {
+        let since = tenant.work.generation_since.filter(|_| lost_keys).unwrap_or(now);
         tenant.work.note_in_flight(since, now);
     }
 }
