@@ -329,7 +329,7 @@ impl Worker<'_> {
         let record = StepRecord { at: now, step, outcome, detail: Some("a new life begins".to_owned()), duration_ms };
         let tombstone = tenant.buried(now);
         let due = Some(Due::new(Kind::Reconcile, tenant.tenant_id, now));
-        let anew = tombstone.revived(tenant.chat_id, tenant.subscription.clone());
+        let anew = tombstone.revived(tenant.chat_id, tenant.subscription.clone(), now);
         let anew = Tenant { held: tenant.held, version: tenant.version, due, ..anew };
         let tenant_id = tenant.tenant_id;
         match self.app.store.save_progress(Progress { tenant: anew, step: record, route: None, place }).await {

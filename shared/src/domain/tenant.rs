@@ -7,7 +7,7 @@ use super::ids::{ChatId, TenantId};
 use super::late_effects::{IN_FLIGHT, Leftovers, Recheck};
 use super::secrets::KeyHash;
 use super::subscription::{Entitlement, Subscription};
-use super::work::{Notice, Work};
+use super::work::{LEASE, Notice, Work};
 use crate::clock::Timestamp;
 
 /// Where a tenant's life stands; a removed tenant is a [`Tombstone`].
@@ -204,9 +204,11 @@ pub struct Tombstone {
 
 impl Tombstone {
     /// The tenant whose person pays again: a new life in `chat_id`, in which no key of the former one is valid.
-    pub fn revived(&self, chat_id: ChatId, subscription: Option<Subscription>) -> Tenant {
+    pub fn revived(&self, chat_id: ChatId, subscription: Option<Subscription>, now: Timestamp) -> Tenant {
         let leftovers = self.recheck.as_ref().and_then(|recheck| {
-            let not_before = if recheck.is_last { self.deleted_at } else { recheck.at };
+            // A recheck that has begun ends with its invocation, and must not meet what is built.
+            let is_checked = now + LEASE;
+            let not_before = if recheck.is_last { is_checked } else { is_checked.max(recheck.at) };
             Some(Leftovers { shard: recheck.shard.clone()?, since: recheck.since, not_before })
         });
         let told = self.person_notified.then_some(Notice::Removed);

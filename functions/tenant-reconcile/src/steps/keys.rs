@@ -25,7 +25,7 @@ pub(crate) async fn write<'a>(job: &Job<'a>, generation: u32, limit_cents: u32) 
         None => {
             let since = tenant.work.generation_since.unwrap_or_default() - SKEW;
             for lost in job.app.gateway.find_since(|found| found == name, since).await? {
-                job.app.gateway.delete(&lost.hash).await?;
+                delete_stray(job, &lost).await?;
             }
             let made = job.app.gateway.create(&name, limit_cents).await?;
             let model = ModelKey { key: made.key, hash: made.hash };
@@ -73,9 +73,17 @@ pub(super) async fn delete_strays(job: &Job<'_>, since: Timestamp) -> Result<usi
     let found = job.app.gateway.find_since(|name| job.names.is_model_key(name), since - SKEW).await?;
     let strays: Vec<_> = found.iter().filter(|key| !known.contains(&key.hash.as_str())).collect();
     for stray in &strays {
-        job.app.gateway.delete(&stray.hash).await?;
+        delete_stray(job, stray).await?;
     }
     Ok(strays.len())
+}
+
+/// Once the lease has ended, another worker may have made it, and the row may know it.
+async fn delete_stray(job: &Job<'_>, stray: &model_gateway::Key) -> Result<(), Failure> {
+    if !job.is_in_time() {
+        return Err(Failure::waits("lease_ended", 1));
+    }
+    Ok(job.app.gateway.delete(&stray.hash).await?)
 }
 
 fn keys(bundle: &Bundle, secret_version: String, limit_cents: u32, disabled: bool) -> Keys {

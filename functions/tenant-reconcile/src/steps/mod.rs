@@ -109,6 +109,12 @@ impl<'a> Job<'a> {
         }
     }
 
+    /// Whether what is known of the tenant still holds: the lease under which it was read has not ended. A removed
+    /// tenant has none.
+    pub(crate) fn is_in_time(&self) -> bool {
+        self.tenant.work.lease.as_ref().is_none_or(|lease| lease.until > self.app.clock.now())
+    }
+
     /// The vault with the runtime's secret.
     pub(crate) fn vault(&self) -> Result<&'a Vault, Failure> {
         let address = &self.site()?.shard.vault_url;
