@@ -165,6 +165,7 @@ macro_rules! recorded {
 
 recorded! {
     active_unpaid_917
+    former_key_on_410128
     left_at_the_gateway_759
     left_at_the_gateway_820
     left_in_azure_308

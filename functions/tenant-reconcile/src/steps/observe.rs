@@ -2,7 +2,7 @@
 
 use nbhd::clock::Timestamp;
 use nbhd::domain::tenant::Tenant;
-use nbhd::domain::work::{App, Identity};
+use nbhd::domain::work::{App, Identity, Keys};
 use nbhd::providers::Error;
 use nbhd::providers::azure::key_vault::is_unreadable;
 use nbhd::providers::azure::resource_manager::container_app::{Provisioning, Running};
@@ -20,6 +20,8 @@ struct Found {
     storage: bool,
     keys_intact: bool,
     model_key: Option<(Option<u32>, bool)>,
+    /// Of the generation before, while a rotation goes on.
+    former_model_key: Option<(Option<u32>, bool)>,
     app: Option<SeenApp>,
 }
 
@@ -78,9 +80,12 @@ async fn look(job: &Job<'_>) -> Result<Found, Failure> {
             Err(error) if is_unreadable(&error) => false,
             Err(error) => return Err(error.into()),
         };
-        let known = there(job.app.gateway.get(&keys.model_key).await)?;
-        model_key = known.map(|key| (key.limit_cents, key.disabled));
+        model_key = look_at_model_key(job, keys).await?;
     }
+    let former_model_key = match &resources.former_keys {
+        Some(keys) => look_at_model_key(job, keys).await?,
+        None => None,
+    };
     let app = match there(arm.app(group, name).await)? {
         None => None,
         Some(seen) => Some(SeenApp {
@@ -98,8 +103,15 @@ async fn look(job: &Job<'_>) -> Result<Found, Failure> {
         storage,
         keys_intact,
         model_key,
+        former_model_key,
         app,
     })
+}
+
+/// Its limit, and whether it is switched off.
+async fn look_at_model_key(job: &Job<'_>, keys: &Keys) -> Result<Option<(Option<u32>, bool)>, Failure> {
+    let known = there(job.app.gateway.get(&keys.model_key).await)?;
+    Ok(known.map(|key| (key.limit_cents, key.disabled)))
 }
 
 /// Only of a release that this code knows the form of.
@@ -127,6 +139,11 @@ fn apply(tenant: &mut Tenant, found: &Found, now: Timestamp) {
         }
         // Their model key may still be there: who makes keys anew deletes it, and otherwise the next look does.
         (keys, _) => lost_keys = keys.take().is_some(),
+    }
+    if let Some(former) = &mut resources.former_keys {
+        // One that is gone pays for nothing either.
+        let (limit_cents, disabled) = found.former_model_key.unwrap_or((Some(former.limit_cents), true));
+        (former.limit_cents, former.disabled) = (limit_cents.unwrap_or(u32::MAX), disabled);
     }
     resources.app = match (resources.app.take(), &found.app) {
         (_, None) => None,
@@ -165,7 +182,7 @@ fn differences(before: &Tenant, after: &Tenant) -> Vec<&'static str> {
         ("role", old.reader != new.reader),
         ("share", old.share != new.share),
         ("storage", old.storage != new.storage),
-        ("keys", old.keys != new.keys),
+        ("keys", old.keys != new.keys || old.former_keys != new.former_keys),
         ("app", old.app != new.app),
     ];
     checks.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()

@@ -237,7 +237,7 @@ fn rest(tenant: &Tenant, now: Timestamp, steps: &mut Vec<Step>) {
     if resources.app.as_ref().is_some_and(|app| app.running) {
         steps.push(Step::StopApp);
     }
-    if let Some(keys) = resources.keys.as_ref().filter(|keys| !keys.disabled) {
+    if let Some(keys) = resources.keys.iter().chain(&resources.former_keys).find(|keys| !keys.disabled) {
         steps.push(Step::SetModelKey { disabled: true, limit_cents: keys.limit_cents });
     }
     if work.has_turn {

@@ -335,6 +335,19 @@ fn a_rotation_keeps_both_generations_until_the_new_one_is_up() {
 }
 
 #[test]
+fn a_suspended_rotation_leaves_no_key_switched_on() {
+    let mut tenant = Tenant { held: true, ..converged(Status::Active) };
+    tenant.lifecycle = Lifecycle::Suspended;
+    tenant.work.told = Some(Notice::Suspended);
+    let resources = &mut tenant.work.resources;
+    resources.app = None;
+    resources.former_keys = resources.keys.replace(Keys { disabled: true, ..keys(2) });
+    assert_eq!(steps(&tenant), ["disable_model_key"], "the former one is on");
+    tenant.work.resources.former_keys = Some(Keys { disabled: true, ..keys(1) });
+    assert_eq!(steps(&tenant), [""; 0]);
+}
+
+#[test]
 fn a_newer_release_is_the_last_thing_a_running_tenant_waits_for() {
     let mut tenant = converged(Status::Active);
     let run = |tenant: &mut Tenant, release: &str| {
