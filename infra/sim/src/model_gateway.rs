@@ -188,7 +188,7 @@ impl ModelGateway {
     }
 
     /// Keys younger than `lag` are in no list and cannot be ended (404) until [`Self::recovers`], as where a list or a
-    /// replica is behind; OpenRouter promises nothing about that.
+    /// replica is behind. No document of OpenRouter's is known to us that says so or rules it out: it is our own.
     pub fn lags(&self, lag: Duration) {
         self.inner.lock().lag = Some(lag);
     }

@@ -93,8 +93,8 @@ impl Arm {
     }
 
     /// From now on a DELETE answers that there is nothing (204), without an effect, or no longer: as one that reaches a
-    /// replica of the manager that does not know the resource. Azure's documents speak of such answers to a GET.
-    /// <https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/error-not-found>
+    /// replica of the manager that does not know the resource. No document of Azure's is known to us that says so or
+    /// rules it out: it is our own, harsher than what was seen.
     pub fn deletes_nothing(&self, finds_nothing: bool) {
         self.inner.lock().deletes_nothing = finds_nothing;
     }
