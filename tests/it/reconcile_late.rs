@@ -51,13 +51,13 @@ async fn what_comes_late_is_removed_minutes_and_a_day_after_and_the_receipt_says
     world.assert_nothing_is_left();
     let expected = [Part::ModelKeys, Part::App, Part::Share, Part::Identity].map(Part::as_str);
     assert_eq!(late(&world).await, expected);
-    assert!(world.tombstone().await.recheck.is_some_and(|recheck| recheck.is_last));
+    assert!(world.tombstone().await.recheck.is_last);
 
     comes_late(&world);
     world.lives_on(DAY + 20 * MINUTE).await;
     world.assert_nothing_is_left();
     assert_eq!(late(&world).await, expected, "a line for each kind");
-    assert!(world.tombstone().await.recheck.is_none() && world.tombstone().await.due.is_none());
+    assert!(world.tombstone().await.recheck.at.is_none() && world.tombstone().await.due.is_none());
     assert!(nbhd::telemetry::capture().contains("\"LateEffectsRemoved\":1"));
 }
 
@@ -79,7 +79,7 @@ async fn a_recheck_that_azure_cannot_serve_is_tried_again() {
     world.azure.arm.goes_down(nbhd_sim::arm::Failure::Throttled(30));
     world.lives_on(30 * MINUTE).await;
     assert!(!world.azure.arm.resources().is_empty());
-    assert!(world.tombstone().await.recheck.is_some_and(|recheck| !recheck.is_last));
+    assert!(!world.tombstone().await.recheck.is_last);
     world.azure.arm.recovers();
     world.lives_on(20 * MINUTE).await;
     world.assert_nothing_is_left();
@@ -122,6 +122,24 @@ async fn who_comes_back_after_a_removal_is_told_once_that_what_the_earlier_one_k
     assert!(world.told().last().is_some_and(|told| told.contains("What the earlier one knew is gone")));
     world.lives_on(DAY).await;
     assert_eq!(world.told().iter().filter(|told| told.contains("is ready")).count(), 2, "{:#?}", world.told());
+}
+
+#[tokio::test]
+async fn who_comes_back_between_the_rechecks_waits_for_nothing() {
+    let world = removed().await;
+    world.lives_on(30 * MINUTE).await;
+    let left = world.tombstone().await;
+    assert!(left.recheck.is_last);
+    let ours = [("tenant_id", &*world.tenant.to_string()), ("chat_id", &*ANA.to_string())];
+    world.stripe.subscribes(&world.customer, BASIC, Beginning::Paid, &ours);
+    let version = left.version;
+    let asked = Tombstone { ask_stripe_at: Some(world.clock.now()), ..left };
+    world.store.save_tombstone(&asked, version).await.expect("unchanged");
+    let before = world.clock.now();
+    world.nudge().await;
+    world.settles().await;
+    world.assert_active().await;
+    assert!(world.clock.now() < before + LEASE, "{:#?}", world.steps().await);
 }
 
 #[tokio::test]

@@ -43,7 +43,7 @@ async fn run_due(app: &App, tombstone: Tombstone) -> Result<Option<Tenant>, stor
             TenantRecord::Deleted(tombstone) => *tombstone,
         };
     }
-    if tombstone.recheck.as_ref().is_some_and(|recheck| is_due(recheck.at)) {
+    if tombstone.recheck.at.is_some_and(is_due) {
         recheck(app, tombstone).await?;
     }
     Ok(None)
@@ -53,7 +53,7 @@ async fn run_due(app: &App, tombstone: Tombstone) -> Result<Option<Tenant>, stor
 /// that it was looked for is written when all of it was.
 async fn recheck(app: &App, tombstone: Tombstone) -> Result<(), store::Error> {
     let mut tombstone = tombstone;
-    let Some(Recheck { shard, since, .. }) = tombstone.recheck.clone() else { return Ok(()) };
+    let Recheck { shard, since, .. } = tombstone.recheck.clone();
     let work = Work { shard, ..Work::new() };
     // Not a tenant any more, but one whose parts have the same names in the same place.
     let mut removed = Tenant { work, ..Tenant::new(tombstone.tenant_id, ChatId(0)) };
@@ -65,7 +65,7 @@ async fn recheck(app: &App, tombstone: Tombstone) -> Result<(), store::Error> {
             Err(failure) => return postpone(app, tombstone, part, failure).await,
         }
     }
-    tombstone.rechecked(app.clock.now());
+    tombstone.recheck.done(app.clock.now());
     let version = tombstone.version;
     app.store.save_tombstone(&tombstone, version).await?;
     tracing::info!(code = "rechecked", "a removed tenant was looked for once more");
@@ -109,9 +109,7 @@ async fn postpone(app: &App, tombstone: Tombstone, part: Part, failure: Failure)
             RETRY_AFTER.max(delay.unwrap_or_default())
         }
     };
-    if let Some(recheck) = &mut tombstone.recheck {
-        recheck.at = now + wait;
-    }
+    tombstone.recheck.postpone(now, wait);
     app.store.save_tombstone(&tombstone, version).await.map(drop)
 }
 

@@ -101,9 +101,9 @@ fn receipt(tombstone: &Tombstone) -> Shown {
         let found = if line.late { "after the removal" } else { "in the removal" };
         vec![json!(line.what), json!(line.at.rfc3339()), json!(line.purged_by.map(|at| at.rfc3339())), json!(found)]
     };
-    let recheck = tombstone.recheck.as_ref().map_or_else(
+    let recheck = tombstone.recheck.at.map_or_else(
         || "was looked for once more, for the last time".to_owned(),
-        |recheck| format!("is looked for once more at {}", recheck.at),
+        |at| format!("is looked for once more at {at}"),
     );
     let rows = tombstone.receipt.iter().map(row).collect();
     Shown::Parts(vec![

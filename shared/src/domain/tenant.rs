@@ -7,7 +7,7 @@ use super::ids::{ChatId, TenantId};
 use super::late_effects::{IN_FLIGHT, Leftovers, Recheck};
 use super::secrets::KeyHash;
 use super::subscription::{Entitlement, Subscription};
-use super::work::{LEASE, Notice, Work};
+use super::work::{Notice, Work};
 use crate::clock::Timestamp;
 
 /// Where a tenant's life stands; a removed tenant is a [`Tombstone`].
@@ -149,7 +149,6 @@ impl Tenant {
     /// What is left of it once everything was removed.
     pub fn buried(&self, now: Timestamp) -> Tombstone {
         let since = self.work.in_flight.as_ref().map_or(now, |requests| requests.since);
-        let recheck = Recheck { shard: self.work.shard.clone(), since, at: now + IN_FLIGHT, is_last: false };
         Tombstone {
             tenant_id: self.tenant_id,
             customer: self.customer.clone(),
@@ -157,7 +156,7 @@ impl Tenant {
             deleted_at: now,
             receipt: self.work.receipt.clone(),
             person_notified: self.work.told == Some(Notice::Removed),
-            recheck: Some(recheck),
+            recheck: Recheck::first(self.work.shard.clone(), since, now),
             // Who paid after Stripe was last asked, and of whom nothing arrives, is found then.
             ask_stripe_at: self.customer.is_some().then_some(now + IN_FLIGHT),
             due: None,
@@ -189,9 +188,8 @@ pub struct Tombstone {
     /// Whether its person was told of the removal.
     #[serde(default)]
     pub person_notified: bool,
-    /// When what was removed is looked for once more; `None` once that was done for the last time.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub recheck: Option<Recheck>,
+    /// When what was removed is looked for once more.
+    pub recheck: Recheck,
     /// When Stripe is to be asked whether its person pays again: after the removal, and once they went to a checkout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ask_stripe_at: Option<Timestamp>,
@@ -205,12 +203,9 @@ pub struct Tombstone {
 impl Tombstone {
     /// The tenant whose person pays again: a new life in `chat_id`, in which no key of the former one is valid.
     pub fn revived(&self, chat_id: ChatId, subscription: Option<Subscription>, now: Timestamp) -> Tenant {
-        let leftovers = self.recheck.as_ref().and_then(|recheck| {
-            // A recheck that has begun ends with its invocation, and must not meet what is built.
-            let is_checked = now + LEASE;
-            let not_before = if recheck.is_last { is_checked } else { is_checked.max(recheck.at) };
-            Some(Leftovers { shard: recheck.shard.clone()?, since: recheck.since, not_before })
-        });
+        let shard_and_until = self.recheck.shard.clone().zip(self.recheck.blocks_until(now));
+        let leftovers =
+            shard_and_until.map(|(shard, not_before)| Leftovers { shard, since: self.recheck.since, not_before });
         let told = self.person_notified.then_some(Notice::Removed);
         Tenant {
             customer: self.customer.clone(),
@@ -230,15 +225,10 @@ impl Tombstone {
         }
     }
 
-    /// What was removed was looked for at `now`.
-    pub fn rechecked(&mut self, now: Timestamp) {
-        self.recheck = self.recheck.take().and_then(|recheck| recheck.next(now));
-    }
-
     /// With the due time that follows from what is left to do.
     #[must_use]
     pub fn scheduled(self) -> Self {
-        let at = self.recheck.iter().map(|recheck| recheck.at).chain(self.ask_stripe_at).min();
+        let at = self.recheck.at.into_iter().chain(self.ask_stripe_at).min();
         Self { due: at.map(|at| Due::new(Kind::Reconcile, self.tenant_id, at)), ..self }
     }
 }

@@ -128,7 +128,7 @@ impl World {
     fn waits_for_late_effects(&self) -> bool {
         let people = self.people.borrow();
         people.iter().any(|person| match self.watch.record(person.tenant) {
-            Record::Gone(left) => left.recheck.is_some(),
+            Record::Gone(left) => left.recheck.at.is_some(),
             Record::Live(row) => row.work.in_flight.is_some() || row.work.leftovers.is_some(),
             Record::Nothing => false,
         })
@@ -210,7 +210,7 @@ impl World {
         let runs = |known: &Subscription| matches!(known.entitlement(self.clock.now()), Entitlement::Run { .. });
         let is_over = !truth.as_ref().is_some_and(runs);
         ensure(is_over, "a tombstone of somebody who pays", || format!("{truth:?}"))?;
-        ensure(left.recheck.is_none(), "what was removed was not looked for once more", || format!("{left:?}"))?;
+        ensure(left.recheck.at.is_none(), "what was removed was not looked for once more", || format!("{left:?}"))?;
         let said = |part: Part| left.receipt.iter().any(|line| line.what == part.as_str());
         let was_built = said(Part::App);
         let is_whole = Part::ALL.into_iter().filter(|part| was_built || !part.is_in_shard()).all(said);

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use nbhd::clock::Timestamp;
 use nbhd::config::Env;
 use nbhd::domain::ids::TenantId;
+use nbhd::domain::late_effects::Recheck;
 use nbhd::domain::subscription::{Subscription, Tier};
 use nbhd::domain::tenant::{Lifecycle, Tenant, TenantRecord, Tombstone};
 use nbhd::providers::azure::credential;
@@ -176,9 +177,10 @@ impl Planted {
         let Some(plant) = self.plant else { return };
         let row = match world.watch.record(tenant) {
             Record::Live(row) => row,
-            Record::Gone(left) if plant == Plant::NeverRechecks && left.recheck.is_some() => {
+            Record::Gone(left) if plant == Plant::NeverRechecks && left.recheck.at.is_some() => {
                 let version = left.version;
-                let _ = world.store.save_tombstone(&Tombstone { recheck: None, ..*left }, version).await;
+                let recheck = Recheck { at: None, ..left.recheck.clone() };
+                let _ = world.store.save_tombstone(&Tombstone { recheck, ..*left }, version).await;
                 return;
             }
             Record::Gone(_) | Record::Nothing => return,
@@ -232,12 +234,12 @@ impl Planted {
         let (tenant, names) = world.with(number, |person| (person.tenant, person.names.clone()));
         let now = world.clock.now();
         let Record::Gone(left) = world.watch.record(tenant) else { return };
-        let is_due = left.recheck.as_ref().is_some_and(|recheck| recheck.at <= now);
+        let is_due = left.recheck.at.is_some_and(|at| at <= now);
         if self.plant != Some(Plant::WritesTheReceiptFirst) || !is_due {
             return;
         }
         let (mut written, version) = (left.clone(), left.version);
-        written.rechecked(now);
+        written.recheck.done(now);
         let _ = world.store.save_tombstone(&written, version).await;
         if !world.chance.percent(50) {
             let (group, arm) = (world.azure.arm.group(), self.arm.as_ref().expect("a client"));

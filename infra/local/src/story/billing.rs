@@ -106,9 +106,10 @@ pub(super) async fn removal(world: &World, subscriber: &Subscriber, show: &mut S
     show.says("bot", &since(chat, before));
     ensure!(lifecycle(world, subscriber).await? == Some(Lifecycle::Suspended), "a canceled assistant runs on");
 
-    show.step("The seven days pass; everything is removed, and a receipt says so");
+    show.step("The seven days pass; everything is removed and looked for again, and a receipt says so");
     let before = chat.answers().len();
-    world.passes(RETENTION + DAY).await;
+    // What was removed is looked for a last time a day later.
+    world.passes(RETENTION + 2 * DAY).await;
     show.functions();
     show.says("bot", &since(chat, before));
     let inventory = world.inventory();
@@ -116,6 +117,7 @@ pub(super) async fn removal(world: &World, subscriber: &Subscriber, show: &mut S
     ensure!(inventory.is_empty(), "something is left of her");
     let record = world.store()?.tenant_record(subscriber.tenant_id).await?;
     let Some(TenantRecord::Deleted(tombstone)) = record else { anyhow::bail!("there is no receipt") };
+    ensure!(tombstone.recheck.at.is_none(), "what was removed is not looked for again");
     let lines = tombstone.receipt.iter().map(|removed| match removed.purged_by {
         Some(at) => format!("{} ({}; destroyed by {at})", removed.what, removed.at),
         None => format!("{} ({})", removed.what, removed.at),
