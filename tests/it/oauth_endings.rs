@@ -47,7 +47,7 @@ async fn invalid_state_when_the_tenant_is_gone() {
         let back = world.way_back(&mut browser, Services::Gmail, &Scopes::All).await;
         let tenant = world.tenant().await;
         if tombstone {
-            let left = tenant.buried(world.clock.now());
+            let left = tenant.to_tombstone(world.clock.now());
             world.store.save_tombstone(&left, tenant.version).await.expect("unchanged meanwhile");
         } else {
             let gone = Tenant { lifecycle: Lifecycle::Deprovisioning, ..tenant.clone() };

@@ -242,7 +242,7 @@ async fn a_slow_operation_spends_no_retry() {
     world.pays(Status::Active).await;
     world.settles().await;
     world.assert_active().await;
-    assert_eq!((world.dead_letters(), world.row().await.work.failures), (0, 0));
+    assert_eq!((world.dead_letters(), world.row().await.reconcile.failures), (0, 0));
 }
 
 #[tokio::test]
@@ -324,6 +324,6 @@ async fn a_full_shard_refuses_a_tenant_before_it_breaks() {
     world.store.save_tenant(&tenant, None).await.expect("a table");
     assert!(matches!(reconcile(other).await, Outcome::Waiting { .. }));
     let row = world.store.tenant(other).await.expect("a table").expect("a tenant");
-    assert_eq!(row.work.last_error.expect("an error").code, "shards_full");
+    assert_eq!(row.reconcile.last_error.expect("an error").error.to_string(), "shards_full");
     assert_eq!(world.azure.arm.resources().len(), 5, "nothing was made for it");
 }

@@ -1,6 +1,8 @@
 //! What changes under a running tenant: Stripe's word without an event, keys, and releases.
 
 use nbhd::domain::ids::ChatId;
+use nbhd::domain::plan::StepName;
+use nbhd::domain::step_error::StepError;
 use nbhd::domain::subscription::{RETENTION, Status};
 use nbhd::domain::tenant::{Lifecycle, Tombstone};
 use nbhd_sim::arm::{Failure, Operation, Replica};
@@ -77,7 +79,7 @@ async fn a_new_release_replaces_the_container_without_an_overlap() {
     carries_on(&world, &next, 20).await;
     assert_eq!(world.container().image(), Some(image('b').as_str()), "{:#?}", world.steps().await);
     world.assert_active().await;
-    assert!(!world.row().await.work.has_turn);
+    assert!(!world.row().await.reconcile.holds_rollout_slot);
 }
 
 #[tokio::test]
@@ -154,8 +156,9 @@ async fn a_change_that_azure_refuses_again_and_again_is_made_less_and_less_often
         world.lives_on(10 * MINUTE).await;
     }
     let row = world.row().await;
-    let last = row.work.last_error.expect("a failure");
-    assert_eq!((last.step.as_str(), row.lifecycle), ("app_put", Lifecycle::Provisioning));
+    let last = row.reconcile.last_error.expect("a failure");
+    assert_eq!((last.step, row.lifecycle), (StepName::PutApp, Lifecycle::Provisioning));
+    assert!(matches!(last.error, StepError::OperationFailed { .. }));
     let tries = world.steps().await.iter().filter(|step| step.starts_with("put_app: done")).count();
     assert!((5..15).contains(&tries), "{tries} tries in {:?}", world.clock.now().since(began));
     assert!(nbhd::telemetry::capture().contains("\"TenantsStuck\":1"));

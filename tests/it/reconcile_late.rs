@@ -5,9 +5,9 @@ use std::time::Duration;
 use nbhd::domain::integration::{Integration, Provider};
 use nbhd::domain::late_effects::{IN_FLIGHT, LAST_RECHECK_AFTER};
 use nbhd::domain::plan::Part;
+use nbhd::domain::reconcile_status::{INVOCATION_LIMIT, LEASE};
 use nbhd::domain::subscription::{RETENTION, Status};
-use nbhd::domain::tenant::{Lifecycle, Removed, Tombstone};
-use nbhd::domain::work::{INVOCATION_LIMIT, LEASE};
+use nbhd::domain::tenant::{Lifecycle, Tombstone};
 use nbhd_sim::arm::ACCOUNT;
 use nbhd_sim::interruption::{Named, Place, Sender};
 use nbhd_sim::stripe::{BASIC, Beginning};
@@ -22,9 +22,9 @@ fn the_table_of_leases_and_timeouts_is_what_the_code_does() {
         ("`STEP_TIMEOUT`", tenant_reconcile::STEP_TIMEOUT, &[]),
         ("`BUDGET`", tenant_reconcile::BUDGET, &[]),
         ("`INVOCATION_LIMIT`", INVOCATION_LIMIT, &["`STEP_TIMEOUT`", "`BUDGET`"]),
-        ("`work::LEASE`", LEASE, &["`INVOCATION_LIMIT`"]),
-        ("`VisibilityTimeout` of the lifecycle queue", Duration::from_secs(360), &["`work::LEASE`"]),
-        ("`IN_FLIGHT`", IN_FLIGHT, &["`work::LEASE`"]),
+        ("`reconcile_status::LEASE`", LEASE, &["`INVOCATION_LIMIT`"]),
+        ("`VisibilityTimeout` of the lifecycle queue", Duration::from_secs(360), &["`reconcile_status::LEASE`"]),
+        ("`IN_FLIGHT`", IN_FLIGHT, &["`reconcile_status::LEASE`"]),
         ("`LAST_RECHECK_AFTER`", LAST_RECHECK_AFTER, &["`IN_FLIGHT`"]),
         ("`lease::LEASE`", nbhd::flows::lease::LEASE, &[]),
     ];
@@ -45,11 +45,11 @@ fn the_table_of_leases_and_timeouts_is_what_the_code_does() {
 #[tokio::test]
 async fn what_comes_late_is_removed_minutes_and_a_day_after_and_the_receipt_says_so() {
     let world = removed().await;
-    assert_eq!(late(&world).await, [""; 0]);
+    assert_eq!(late(&world).await, []);
     comes_late(&world);
     world.lives_on(20 * MINUTE).await;
     world.assert_nothing_is_left();
-    let expected = [Part::ModelKeys, Part::App, Part::Share, Part::Identity].map(Part::as_str);
+    let expected = [Part::ModelKeys, Part::App, Part::Share, Part::Identity];
     assert_eq!(late(&world).await, expected);
     assert!(world.tombstone().await.recheck.is_last);
 
@@ -69,7 +69,7 @@ async fn tokens_that_a_connect_wrote_late_are_removed_and_the_receipt_says_so() 
     world.azure.vault.put(&name, &tokens);
     world.lives_on(20 * MINUTE).await;
     assert_eq!(world.azure.vault.names(), [""; 0]);
-    assert_eq!(late(&world).await, [Part::Connections.as_str()]);
+    assert_eq!(late(&world).await, [Part::Integrations]);
 }
 
 #[tokio::test]
@@ -156,7 +156,7 @@ async fn a_model_key_that_is_made_after_its_worker_died_is_deleted_though_the_te
     assert_eq!(world.gateway.keys().len(), 1);
     world.lives_on(10 * MINUTE).await;
     assert_eq!(world.gateway.keys().len(), 0, "{:#?}", world.steps().await);
-    assert!(world.row().await.work.in_flight.is_none());
+    assert!(world.row().await.reconcile.in_flight.is_none());
 }
 
 /// Ana's tenant was active, and has just been removed.
@@ -183,7 +183,7 @@ fn comes_late(world: &World) {
 }
 
 /// What the receipt says was found after the removal.
-async fn late(world: &World) -> Vec<String> {
+async fn late(world: &World) -> Vec<Part> {
     let lines = world.tombstone().await.receipt;
-    lines.into_iter().filter(|line| line.late).map(|Removed { what, .. }| what).collect()
+    lines.into_iter().filter(|line| line.late).map(|line| line.part).collect()
 }

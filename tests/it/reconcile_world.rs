@@ -271,9 +271,9 @@ impl World {
         use nbhd::domain::route::RouteStatus;
         use nbhd::domain::tenant::Lifecycle;
         let row = self.row().await;
-        let why = || format!("{:#?} {:?}", row.work.resources, row.work.last_error);
+        let why = || format!("{:#?} {:?}", row.reconcile.resources, row.reconcile.last_error);
         assert_eq!(row.lifecycle, Lifecycle::Active, "{:#?} {}", self.steps().await, why());
-        assert_eq!(row.work.lease, None);
+        assert_eq!(row.reconcile.lease, None);
         let route = self.store.route(ChatId(ANA)).await.expect("a table").expect("a route");
         assert_eq!((route.status, route.tenant_id), (RouteStatus::Active, self.tenant));
         let apps = self.azure.arm.apps();
@@ -283,7 +283,7 @@ impl World {
         let keys: Vec<_> = self.gateway.keys();
         assert_eq!(keys.len(), 1, "{keys:?}");
         assert!(!keys[0].disabled);
-        let principal = row.work.resources.reader.expect("a role");
+        let principal = row.reconcile.resources.secret_reader.expect("a role");
         assert_eq!(self.azure.arm.readers(VAULT, &self.names().secret), [principal]);
         assert!(self.azure.arm.secret_value(&apps[0], "runtime").is_some(), "the container reads its secret");
         assert_eq!(self.azure.arm.overlaps(), 0);

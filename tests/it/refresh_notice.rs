@@ -141,7 +141,7 @@ async fn a_chat_that_is_not_known_has_nobody_to_tell() {
 async fn a_tenant_that_is_gone_leaves_nothing_due() {
     let world = ended().await;
     let tenant = world.store.tenant(world.tenant).await.expect("a table").expect("a tenant");
-    let left = tenant.buried(world.clock.now());
+    let left = tenant.to_tombstone(world.clock.now());
     world.store.save_tombstone(&left, tenant.version).await.expect("nobody else writes");
     round(&world).await;
     assert_eq!((world.row().await.status, world.row().await.due), (Status::Expired, None));

@@ -4,8 +4,10 @@ use nbhd::clock::Timestamp;
 use nbhd::config::Env;
 use nbhd::domain::due::{Due, Kind};
 use nbhd::domain::ids::{ChatId, TenantId};
+use nbhd::domain::plan::Part;
+use nbhd::domain::reconcile_status::RemovedPart;
 use nbhd::domain::subscription::{Status, Subscription, Tier};
-use nbhd::domain::tenant::{Removed, Tenant, TenantRecord, Tombstone};
+use nbhd::domain::tenant::{Tenant, TenantRecord, Tombstone};
 use nbhd::store::{Billing, Error, EventOutcome, Recorded, Store};
 use nbhd_sim::table::{self, Table};
 
@@ -97,9 +99,9 @@ async fn a_buried_tenant_leaves_a_receipt_and_is_no_tenant() {
     let world = World::start().await;
     let tenant = paying();
     world.save(&tenant, None, "evt_1").await.expect("written");
-    let receipt = vec![Removed { what: "container app".to_owned(), at: NOW, purged_by: None, late: false }];
+    let receipt = vec![RemovedPart { part: Part::App, at: NOW, purged_by: None, late: false }];
     let tenant_id = tenant.tenant_id;
-    let left = Tombstone { receipt, ..tenant.buried(NOW) };
+    let left = Tombstone { receipt, ..tenant.to_tombstone(NOW) };
     assert!(matches!(world.store.save_tombstone(&left, 7).await, Err(Error::Conflict)));
     let buried = world.store.save_tombstone(&left, 1).await.expect("buried");
     assert_eq!(world.store.tenant(tenant_id).await.expect("readable"), None);

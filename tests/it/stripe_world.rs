@@ -122,7 +122,7 @@ impl World {
     /// What the reconciler would leave behind of somebody whose retention has passed.
     pub(crate) async fn bury(&self, person: &Person) {
         let row = self.row(person).await;
-        let left = row.buried(self.clock.now());
+        let left = row.to_tombstone(self.clock.now());
         self.store.save_tombstone(&left, row.version).await.expect("buried");
     }
 

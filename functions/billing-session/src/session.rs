@@ -100,7 +100,7 @@ async fn customer(app: &App, stripe: &Client, tenant_id: TenantId, link: &Link) 
         let read_version = record.as_ref().map(TenantRecord::version);
         let row = match record {
             Some(TenantRecord::Live(row)) => *row,
-            Some(TenantRecord::Deleted(tombstone)) => tombstone.revived(link.chat_id, None, app.clock.now()),
+            Some(TenantRecord::Deleted(tombstone)) => tombstone.reactivate(link.chat_id, None, app.clock.now()),
             None => Tenant::new(tenant_id, link.chat_id),
         };
         // What Stripe tells of the payment may get lost on its way; then the reconciler asks.

@@ -105,7 +105,7 @@ async fn after_removal(app: &App, tombstone: Tombstone, provider: Provider) -> R
     metric("LateEffectsRemoved", 1);
     tracing::warn!(code = "late_effect", "tokens were found after the removal of their tenant, and are removed");
     let (mut amended, version) = (tombstone.clone(), tombstone.version);
-    amended.amend(Part::Connections.as_str(), app.clock.now());
+    amended.record_late(Part::Integrations, app.clock.now());
     app.store.save_tombstone(&amended, version).await?;
     remove(app, &row).await?;
     Ok(Outcome::Disconnected)

@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use nbhd::domain::ids::TenantId;
 use nbhd::domain::secrets::{KeyHash, MasterKey, same_secret};
+use nbhd::domain::step_error::StepError;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
@@ -22,7 +23,7 @@ pub(crate) struct Bundle {
     pub(crate) model_key_hash: String,
 }
 
-/// A model key, as the gateway told it once.
+/// A model key; the gateway shows the key itself only once, when it is made.
 pub(crate) struct ModelKey {
     pub(crate) key: SecretString,
     pub(crate) hash: String,
@@ -98,6 +99,6 @@ fn relay_token(platform: &MasterKey, bot_id: &str, tenant: TenantId, generation:
 
 fn random() -> Result<SecretString, Failure> {
     let mut bytes = [0; 32];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| Failure::failed("no_randomness"))?;
+    SystemRandom::new().fill(&mut bytes).map_err(|_| StepError::precondition("no_randomness"))?;
     Ok(URL_SAFE_NO_PAD.encode(bytes).into())
 }

@@ -1,13 +1,13 @@
 //! Makes a tenant's resources match what it is entitled to: the only place that touches Azure and the model gateway.
 //!
-//! A job on the `lifecycle` queue only nudges; what is to be done is planned from the tenant's row
+//! A job on the `lifecycle` queue only names a tenant; what is to be done is planned from the tenant's row
 //! ([`nbhd::domain::plan`]). A worker holds the tenant by a lease, does one step, saves what it learned under the row's
 //! version together with a record of the step, and plans anew. It may be stopped anywhere, come twice or at once: every
 //! step is safe to repeat, because what it makes is found by its name. The clock's sweep ([`sweep`]) queues whatever
 //! a lost message left due.
 
-mod body;
 mod bundle;
+mod container_spec;
 mod failure;
 mod recheck;
 mod settings;
@@ -30,7 +30,7 @@ use tracing::field::{Empty, display};
 
 use settings::Settings;
 
-pub use sweep::{Swept, sweep};
+pub use sweep::{SweepReport, sweep};
 pub use worker::{BUDGET, Error, Outcome, STEP_TIMEOUT, reconcile};
 
 /// What the function holds.
@@ -49,20 +49,20 @@ pub struct App {
     clock: Clock,
 }
 
-/// What became of a batch, by count; logged with each.
+/// How the jobs of a batch ended, by count; logged with each batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// Jobs in the batch.
     pub found: usize,
     /// Tenants that are as intended.
     pub converged: usize,
-    /// Tenants that come up again when something else has gone on.
+    /// Tenants that wait for something else.
     pub waiting: usize,
     /// Tenants left to the worker that holds them.
     pub leased: usize,
     /// Tenants that are gone.
     pub gone: usize,
-    /// Jobs that come up again because the table could not serve.
+    /// Jobs that are redelivered because the table could not serve.
     pub failed: usize,
 }
 
@@ -99,21 +99,21 @@ impl App {
 /// When the event claims to be a batch and is none.
 pub async fn run(app: &App, event: Value, request_id: &str) -> Result<Value, serde_json::Error> {
     if event.get("Records").is_none() {
-        let Swept { due, queued } = sweep(app).await;
-        tracing::info!(request_id, due, queued, "sweep done");
+        let SweepReport { due, queued } = sweep(app).await;
+        tracing::info!(request_id, due, queued, "swept the tenants that are due");
         return Ok(json!({ "due": due, "queued": queued }));
     }
     let batch: SqsEvent = serde_json::from_value(event)?;
     serde_json::to_value(handle(app, batch, request_id).await.1)
 }
 
-/// Handles a batch. What is reported as failed comes up again when its visibility timeout ends.
+/// Handles a batch. What is reported as failed is redelivered when its visibility timeout ends.
 pub async fn handle(app: &App, event: SqsEvent, request_id: &str) -> (Report, SqsBatchResponse) {
     let mut report = Report { found: event.records.len(), ..Report::default() };
     let mut response = SqsBatchResponse::default();
     for record in event.records {
         let span = tracing::info_span!("job", function = "tenant-reconcile", request_id, tenant_id = Empty);
-        match work_off(app, &record).instrument(span).await {
+        match process_job(app, &record).instrument(span).await {
             Some(Outcome::Converged) => report.converged += 1,
             Some(Outcome::Waiting { .. }) => report.waiting += 1,
             Some(Outcome::Leased { .. }) => report.leased += 1,
@@ -125,27 +125,39 @@ pub async fn handle(app: &App, event: SqsEvent, request_id: &str) -> (Report, Sq
         }
     }
     let Report { found, converged, waiting, leased, gone, failed } = report;
-    tracing::info!(request_id, found, converged, waiting, leased, gone, failed, "batch done");
+    tracing::info!(
+        request_id,
+        found,
+        converged,
+        waiting,
+        leased,
+        gone,
+        failed,
+        "a batch of lifecycle jobs is processed"
+    );
     (report, response)
 }
 
-/// What became of one job; `None` when it has to come up again.
-async fn work_off(app: &App, record: &SqsMessage) -> Option<Outcome> {
+/// How one job ended; `None` when it has to be redelivered.
+async fn process_job(app: &App, record: &SqsMessage) -> Option<Outcome> {
     let Ok(job) = serde_json::from_str(record.body.as_deref().unwrap_or_default()) else {
         metric("LifecycleJobsUnreadable", 1);
-        tracing::error!(code = "unreadable", "the queue holds a record that is no job");
+        tracing::error!(
+            code = "job_unreadable",
+            "the queue holds a record that is no lifecycle job; it is redelivered"
+        );
         return None;
     };
     let LifecycleJob::Reconcile { tenant_id } = job;
     tracing::Span::current().record("tenant_id", display(tenant_id));
     match reconcile(app, tenant_id).await {
         Ok(outcome) => {
-            tracing::info!(code = outcome.code(), "job done");
+            tracing::info!(code = outcome.code(), "a lifecycle job is processed");
             Some(outcome)
         }
         Err(error) => {
             let cause = std::error::Error::source(&error).map(display);
-            tracing::warn!(code = "failed", error = %error, cause, "comes up again");
+            tracing::warn!(code = "job_failed", %error, cause, "a lifecycle job failed; it is redelivered");
             None
         }
     }

@@ -1,4 +1,4 @@
-//! After a removal: what was removed is looked for once more by its name, minutes and a day later, because a request
+//! After a removal: what was removed is rechecked by its name, minutes and a day later, because a request
 //! that was under way can have made it anew; and Stripe is asked whether the person came back.
 //!
 //! A tombstone has no lease: everything here is safe to do twice and at once, and whoever writes second starts over.
@@ -8,32 +8,33 @@ use std::time::Duration;
 use nbhd::clock::Timestamp;
 use nbhd::domain::ids::ChatId;
 use nbhd::domain::late_effects::Recheck;
-use nbhd::domain::plan::{OBSERVED_EVERY, Part, SYNCED_EVERY};
+use nbhd::domain::plan::{Learned, OBSERVED_EVERY, Part, SYNCED_EVERY};
+use nbhd::domain::reconcile_status::ReconcileStatus;
+use nbhd::domain::step_error::StepError;
 use nbhd::domain::subscription::Subscription;
 use nbhd::domain::tenant::{Tenant, TenantRecord, Tombstone};
-use nbhd::domain::work::Work;
 use nbhd::flows::comeback::Comeback;
 use nbhd::store;
 use nbhd::telemetry::metric;
 
 use crate::App;
 use crate::failure::Failure;
-use crate::steps::{Effect, Job, remove_by_name};
+use crate::steps::{StepContext, StepResult, remove_by_name};
 use crate::worker::Error;
 
 /// When a recheck that a vendor could not serve is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
 
 /// Does what is due of a removed tenant; the tenant, when its person pays again.
-pub(crate) async fn run(app: &App, tombstone: Tombstone) -> Result<Option<Tenant>, Error> {
-    match run_due(app, tombstone).await {
+pub(crate) async fn recheck_if_due(app: &App, tombstone: Tombstone) -> Result<Option<Tenant>, Error> {
+    match do_what_is_due(app, tombstone).await {
         // Who changed it meanwhile began anew, or did the same.
         Err(store::Error::Conflict) => Ok(None),
         ended => Ok(ended?),
     }
 }
 
-async fn run_due(app: &App, tombstone: Tombstone) -> Result<Option<Tenant>, store::Error> {
+async fn do_what_is_due(app: &App, tombstone: Tombstone) -> Result<Option<Tenant>, store::Error> {
     let now = app.clock.now();
     let is_due = |at: Timestamp| at <= now;
     let mut tombstone = tombstone;
@@ -54,39 +55,43 @@ async fn run_due(app: &App, tombstone: Tombstone) -> Result<Option<Tenant>, stor
 async fn recheck(app: &App, tombstone: Tombstone) -> Result<(), store::Error> {
     let mut tombstone = tombstone;
     let Recheck { shard, since, .. } = tombstone.recheck.clone();
-    let work = Work { shard, ..Work::new() };
-    // Not a tenant any more, but one whose parts have the same names in the same place.
-    let mut removed = Tenant { work, ..Tenant::new(tombstone.tenant_id, ChatId(0)) };
-    for part in parts(&removed) {
+    let reconcile = ReconcileStatus { shard, ..ReconcileStatus::new() };
+    // It is not a tenant any more, but one whose parts have the same names in the same place.
+    let mut removed = Tenant { reconcile, ..Tenant::new(tombstone.tenant_id, ChatId(0)) };
+    for part in parts_to_recheck(&removed) {
         removed.version = tombstone.version;
-        match remove_by_name(&Job::new(app, &removed), part, since).await {
+        match remove_by_name(&StepContext::new(app, &removed), part, since).await {
             Ok(false) => {}
-            Ok(true) => tombstone = amend(app, tombstone, part).await?,
+            Ok(true) => tombstone = record_late(app, tombstone, part).await?,
             Err(failure) => return postpone(app, tombstone, part, failure).await,
         }
     }
     tombstone.recheck.done(app.clock.now());
     let version = tombstone.version;
     app.store.save_tombstone(&tombstone, version).await?;
-    tracing::info!(code = "rechecked", "a removed tenant was looked for once more");
+    tracing::info!(code = "rechecked", "a removed tenant was rechecked; nothing of it is left");
     Ok(())
 }
 
-fn parts(tenant: &Tenant) -> impl Iterator<Item = Part> + use<> {
-    let was_built = tenant.work.shard.is_some() || tenant.work.leftovers.is_some();
+fn parts_to_recheck(tenant: &Tenant) -> impl Iterator<Item = Part> + use<> {
+    let was_built = tenant.reconcile.shard.is_some() || tenant.reconcile.leftovers.is_some();
     Part::ALL.into_iter().filter(move |part| was_built || !part.is_in_shard())
 }
 
-async fn amend(app: &App, tombstone: Tombstone, part: Part) -> Result<Tombstone, store::Error> {
-    found(part);
+async fn record_late(app: &App, tombstone: Tombstone, part: Part) -> Result<Tombstone, store::Error> {
+    report_late_effect(part);
     let (mut amended, version) = (tombstone.clone(), tombstone.version);
-    amended.amend(part.as_str(), app.clock.now());
+    amended.record_late(part, app.clock.now());
     app.store.save_tombstone(&amended, version).await
 }
 
-fn found(part: Part) {
+fn report_late_effect(part: Part) {
     metric("LateEffectsRemoved", 1);
-    tracing::warn!(code = "late_effect", what = part.as_str(), "found after the removal of its tenant, and removed");
+    tracing::warn!(
+        code = "late_effect",
+        what = part.description(),
+        "a part of a removed tenant was found and removed; its receipt says so"
+    );
 }
 
 /// The recheck is tried again after a while, from the beginning.
@@ -94,19 +99,21 @@ async fn postpone(app: &App, tombstone: Tombstone, part: Part, failure: Failure)
     let (mut tombstone, version, now) = (tombstone.clone(), tombstone.version, app.clock.now());
     let wait = match failure {
         Failure::Store(error) => return Err(error),
-        Failure::Waits { code, delay } => {
+        Failure::Waiting { reason, delay } => {
             // An app and a secret take a while to go: they are found when they are seen, and not when they are gone.
             if matches!(part, Part::App | Part::Secret) {
-                found(part);
-                tombstone.amend(part.as_str(), now);
+                report_late_effect(part);
+                tombstone.record_late(part, now);
             }
-            tracing::info!(code, what = part.as_str(), "what was found after a removal is being deleted");
+            let (code, what) = (reason.as_str(), part.description());
+            tracing::info!(code, what, "what was found after a removal is being deleted; it is rechecked");
             delay
         }
-        Failure::Failed { code, delay, .. } => {
+        Failure::Failed { error, retry_after } => {
             metric("RechecksFailed", 1);
-            tracing::warn!(code, what = part.as_str(), "a removed tenant could not be looked for, and is again later");
-            RETRY_AFTER.max(delay.unwrap_or_default())
+            let what = part.description();
+            tracing::warn!(code = "recheck_failed", what, %error, "a removed tenant was not rechecked; it is retried");
+            RETRY_AFTER.max(retry_after.unwrap_or_default())
         }
     };
     tombstone.recheck.postpone(now, wait);
@@ -114,18 +121,18 @@ async fn postpone(app: &App, tombstone: Tombstone, part: Part, failure: Failure)
 }
 
 /// As [`recheck`], for a tenant whose person came back before it was done.
-pub(crate) async fn remove_leftovers<'a>(job: &Job<'a>) -> Result<Effect<'a>, Failure> {
-    let since = job.tenant.work.leftovers.as_ref().map(|leftovers| leftovers.since);
-    let since = since.ok_or_else(|| Failure::failed("no_leftovers"))?;
+pub(crate) async fn remove_leftovers<'a>(context: &StepContext<'a>) -> Result<StepResult<'a>, Failure> {
+    let since = context.tenant.reconcile.leftovers.as_ref().map(|leftovers| leftovers.since);
+    let since = since.ok_or_else(|| StepError::precondition("no_leftovers"))?;
     let mut what = Vec::new();
-    for part in parts(job.tenant).filter(|part| part.is_in_shard()) {
-        if remove_by_name(job, part, since).await? {
-            found(part);
-            what.push(part.as_str());
+    for part in parts_to_recheck(context.tenant).filter(|part| part.is_in_shard()) {
+        if remove_by_name(context, part, since).await? {
+            report_late_effect(part);
+            what.push(part.description());
         }
     }
-    let effect = Effect::done(|tenant| tenant.work.leftovers = None);
-    Ok(if what.is_empty() { effect } else { effect.found(what.join(", ")) })
+    let result = StepResult::new(Learned::LeftoversRemoved);
+    Ok(if what.is_empty() { result } else { result.with_detail(what.join(", ")) })
 }
 
 /// The person may have paid without our hearing of it: after Stripe was last asked, or at a checkout since then.
@@ -142,20 +149,26 @@ async fn ask_stripe(app: &App, tombstone: Tombstone, now: Timestamp) -> Result<T
             let waits = word.subscription.as_ref().is_some_and(|known| !has_ended(known));
             match Comeback::of(&tombstone, word, now) {
                 Comeback::As(tenant) => {
-                    tracing::warn!(code = "comeback_unheard", "every event of a new subscription was lost");
+                    tracing::warn!(
+                        code = "comeback_unheard",
+                        "every event of a new subscription was lost; the assistant is made now"
+                    );
                     let saved = app.store.save_tenant(&tenant, Some(version)).await?;
                     return Ok(TenantRecord::Live(Box::new(saved)));
                 }
                 Comeback::NotYet => waits.then_some(SYNCED_EVERY),
                 Comeback::AsNobody => {
                     metric("StripeEventsUnmatched", 1);
-                    tracing::error!(code = "unmatched", "a removed person pays for something that names no chat");
+                    tracing::error!(
+                        code = "unmatched",
+                        "a removed person pays for a subscription that names no chat; an operator decides"
+                    );
                     None
                 }
             }
         }
         Some(Err(error)) => {
-            tracing::warn!(code = "unanswered", %error, "Stripe is asked again");
+            tracing::warn!(code = "stripe_unanswered", %error, "Stripe did not answer about a removed tenant; asking later");
             Some(OBSERVED_EVERY)
         }
     };

@@ -8,7 +8,7 @@ use nbhd::domain::shard::Shard;
 use nbhd::domain::subscription::Tier;
 use nbhd::providers::azure::resource_manager::{Group, ResourceId};
 
-use crate::body;
+use crate::container_spec;
 
 /// The settings that are no client's.
 pub(crate) struct Settings {
@@ -79,9 +79,14 @@ impl Settings {
 
     fn newest(&self) -> &(Release, String) {
         self.newest.get_or_init(|| {
-            let config = |model: &String| body::config_of_release(model, &self.models, &self.public_base_url);
+            let config = |model: &String| container_spec::config_of_release(model, &self.models, &self.public_base_url);
             let [basic, plus] = self.tier_models.each_ref().map(config);
-            let release = Release { image: self.image.clone(), basic, plus, shape: body::shape(self) };
+            let release = Release {
+                image: self.image.clone(),
+                basic,
+                plus,
+                app_fingerprint: container_spec::app_fingerprint(self),
+            };
             let id = release.id();
             (release, id)
         })
@@ -97,7 +102,7 @@ impl Settings {
 
     /// The group of a tenant's resources.
     pub(crate) fn group(&self, shard: &Shard) -> Group {
-        Group { subscription_id: shard.subscription.clone(), name: self.group.clone() }
+        Group { subscription_id: shard.azure_subscription.clone(), name: self.group.clone() }
     }
 
     pub(crate) fn environment_identity(&self, group: &Group) -> ResourceId {
@@ -129,8 +134,8 @@ fn shards(env: &Env) -> Result<Vec<Shard>, ConfigError> {
     }
     let shard = |(place, vault_url): (&str, String)| {
         let names: Vec<_> = place.split('/').filter(|name| !name.is_empty()).map(str::to_owned).collect();
-        let [subscription, account, vault] = names.try_into().ok()?;
-        is_at(&vault, &vault_url).then_some(Shard { subscription, account, vault, vault_url })
+        let [azure_subscription, account, vault] = names.try_into().ok()?;
+        is_at(&vault, &vault_url).then_some(Shard { azure_subscription, account, vault, vault_url })
     };
     places.into_iter().zip(vaults).map(|pair| shard(pair).ok_or_else(invalid)).collect()
 }

@@ -1,4 +1,4 @@
-//! The clock's part: whatever is due is queued again, whoever lost its message.
+//! The clock's part: whatever is due is queued, so that a lost message is made good.
 
 use nbhd::domain::due::Kind;
 use nbhd::queue::LifecycleJob;
@@ -9,7 +9,7 @@ use crate::App;
 
 /// What a sweep found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Swept {
+pub struct SweepReport {
     /// Tenants that were due.
     pub due: usize,
     /// Those of them that are on the queue now.
@@ -17,26 +17,28 @@ pub struct Swept {
 }
 
 /// Queues every tenant that is due. What cannot be queued now stays due.
-pub async fn sweep(app: &App) -> Swept {
-    let mut swept = Swept::default();
+pub async fn sweep(app: &App) -> SweepReport {
+    let mut report = SweepReport::default();
     for shard in Kind::Reconcile.shards() {
-        if let Err(error) = sweep_shard(app, &shard, &mut swept).await {
+        if let Err(error) = sweep_shard(app, &shard, &mut report).await {
             metric("SweepsFailed", 1);
-            tracing::warn!(code = "shard_unread", shard, error = %error, "its tenants stay due");
+            tracing::warn!(code = "shard_unread", shard, %error, "the due index was not read; its tenants stay due");
         }
     }
-    swept
+    report
 }
 
-async fn sweep_shard(app: &App, shard: &str, swept: &mut Swept) -> Result<(), store::Error> {
+async fn sweep_shard(app: &App, shard: &str, report: &mut SweepReport) -> Result<(), store::Error> {
     let mut after = None;
     loop {
         let page = app.store.due(shard, app.clock.now(), after).await?;
         for DueRow { tenant_id, .. } in page.rows {
-            swept.due += 1;
+            report.due += 1;
             match app.lifecycle.send(&LifecycleJob::Reconcile { tenant_id }).await {
-                Ok(()) => swept.queued += 1,
-                Err(error) => tracing::warn!(code = "not_queued", %tenant_id, error = %error, "it stays due"),
+                Ok(()) => report.queued += 1,
+                Err(error) => {
+                    tracing::warn!(code = "job_not_queued", %tenant_id, %error, "a due tenant was not queued; it stays due");
+                }
             }
         }
         let Some(next) = page.next else { return Ok(()) };

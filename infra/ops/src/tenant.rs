@@ -3,8 +3,9 @@
 use anyhow::{Context as _, bail};
 use nbhd::domain::due::{Due, Kind};
 use nbhd::domain::ids::TenantId;
+use nbhd::domain::reconcile_status::{ReconcileStatus, RemovedPart, StepBackoff};
+use nbhd::domain::resources::Resources;
 use nbhd::domain::tenant::{Tenant, TenantRecord, Tombstone};
-use nbhd::domain::work::{Resources, Work};
 use nbhd::queue::LifecycleJob;
 use nbhd::store::{self, StepRecord};
 use serde_json::{Value, json};
@@ -39,19 +40,19 @@ async fn live(operator: &Operator, tenant: &Tenant) -> anyhow::Result<Shown> {
     };
     let head = vec!["at", "step", "outcome", "detail", "ms"];
     let steps = Shown::Rows { head, rows: steps.iter().map(step).collect() };
-    let (work, value) = (&tenant.work, |value: Value| Shown::Value(value));
-    let error = work.last_error.as_ref();
-    let error = error.map(|last| format!("{} at {}, {} in a row: {}", last.step, last.at, work.failures, last.code));
+    let (status, value) = (&tenant.reconcile, |value: Value| Shown::Value(value));
+    let error = status.last_error.as_ref();
+    let error = error.map(|last| format!("{} at {}, {} in a row: {}", last.step, last.at, status.failures, last.error));
     Ok(Shown::Parts(vec![
         ("state", value(json!(tenant.lifecycle))),
         ("entitled", Shown::sentence(tenants::entitlement(tenant.entitlement(operator.clock.now())))),
         ("held by an operator", value(json!(tenant.held))),
         ("customer", value(json!(tenant.customer))),
         ("subscription", value(json!(tenant.subscription))),
-        ("resources", resources(&work.resources)),
-        ("where", value(json!(work.shard))),
-        ("release", value(json!(work.release))),
-        ("waits for", value(json!(waits(work)))),
+        ("resources", resources(&status.resources)),
+        ("where", value(json!(status.shard))),
+        ("release", value(json!(status.release))),
+        ("waits for", value(json!(waits(status)))),
         ("last error", value(json!(error))),
         ("last steps", steps),
         ("secret generations", value(tenant.generations().collect())),
@@ -61,14 +62,15 @@ async fn live(operator: &Operator, tenant: &Tenant) -> anyhow::Result<Shown> {
 }
 
 /// What holds it up at present.
-fn waits(work: &Work) -> Vec<String> {
-    let pause = work
-        .pause
-        .as_ref()
-        .map(|pause| format!("{} until {}, since {}: {}", pause.step, pause.until, pause.since, pause.code));
-    let stripe =
-        work.unanswered.as_ref().map(|stripe| format!("Stripe's word until {}: {}", stripe.until, stripe.code));
-    pause.into_iter().chain(stripe).collect()
+fn waits(status: &ReconcileStatus) -> Vec<String> {
+    let step = status.step_backoff.as_ref();
+    let step = step.map(|backoff| {
+        let StepBackoff { step, reason, until, since } = backoff;
+        format!("{step} until {until}, since {since}: {reason}")
+    });
+    let stripe = status.stripe_backoff.as_ref();
+    let stripe = stripe.map(|stripe| format!("an answer of Stripe's until {}: {}", stripe.until, stripe.error));
+    step.into_iter().chain(stripe).collect()
 }
 
 /// What there is, without a name that opens anything.
@@ -87,7 +89,7 @@ fn resources(known: &Resources) -> Shown {
     let rows = vec![
         vec![json!("identity"), there(known.identity.is_some())],
         vec![json!("keys"), json!(keys)],
-        vec![json!("role on its secret"), there(known.reader.is_some())],
+        vec![json!("role on its secret"), there(known.secret_reader.is_some())],
         vec![json!("file share"), there(known.share)],
         vec![json!("environment storage"), there(known.storage)],
         vec![json!("container app"), json!(running)],
@@ -97,14 +99,19 @@ fn resources(known: &Resources) -> Shown {
 }
 
 fn receipt(tombstone: &Tombstone) -> Shown {
-    let row = |line: &nbhd::domain::tenant::Removed| {
+    let row = |line: &RemovedPart| {
         let found = if line.late { "after the removal" } else { "in the removal" };
-        vec![json!(line.what), json!(line.at.rfc3339()), json!(line.purged_by.map(|at| at.rfc3339())), json!(found)]
+        vec![
+            json!(line.part.description()),
+            json!(line.at.rfc3339()),
+            json!(line.purged_by.map(|at| at.rfc3339())),
+            json!(found),
+        ]
     };
-    let recheck = tombstone.recheck.at.map_or_else(
-        || "was looked for once more, for the last time".to_owned(),
-        |at| format!("is looked for once more at {at}"),
-    );
+    let recheck = tombstone
+        .recheck
+        .at
+        .map_or_else(|| "was rechecked for the last time".to_owned(), |at| format!("is rechecked at {at}"));
     let rows = tombstone.receipt.iter().map(row).collect();
     Shown::Parts(vec![
         ("state", Shown::sentence(format!("deleted at {}", tombstone.deleted_at))),

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::reconcile_status::LEASE;
 use super::shard::Shard;
-use super::work::LEASE;
 use crate::clock::Timestamp;
 
 /// For how long a request that was sent and never answered may still take effect. No vendor states a bound: this is

@@ -9,8 +9,8 @@ use super::ids::TenantId;
 use super::subscription::Tier;
 use crate::clock::Timestamp;
 
-/// A turn that its tenant does not end (because it was suspended meanwhile, say) is over after this long.
-const TURN: Duration = Duration::from_secs(60 * 60);
+/// A slot that its tenant does not free (because it was suspended meanwhile, say) is free after this long.
+const SLOT_HELD_FOR: Duration = Duration::from_secs(60 * 60);
 /// For so long a container that is made with a new release, and does not come up, speaks against it.
 const TRIAL: Duration = Duration::from_secs(24 * 60 * 60);
 /// So many tenants that did not become healthy halt a rollout.
@@ -28,14 +28,14 @@ pub struct Release {
     /// See [`Self::basic`].
     pub plus: String,
     /// What the app around the container looks like: a fingerprint.
-    pub shape: String,
+    pub app_fingerprint: String,
 }
 
 impl Release {
     /// What names it: the same for the same content.
     pub fn id(&self) -> String {
         let mut context = digest::Context::new(&digest::SHA256);
-        for part in [&self.image, &self.basic, &self.plus, &self.shape] {
+        for part in [&self.image, &self.basic, &self.plus, &self.app_fingerprint] {
             context.update(&(part.len() as u64).to_be_bytes());
             context.update(part.as_bytes());
         }
@@ -72,7 +72,7 @@ pub struct Rollout {
     pub since: Timestamp,
     /// Whose container is being changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub turn: Option<Turn>,
+    pub slot: Option<RolloutSlot>,
     /// Whose containers did not become healthy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<TenantId>,
@@ -82,7 +82,7 @@ pub struct Rollout {
 
 /// The right to change a running container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Turn {
+pub struct RolloutSlot {
     /// Whose.
     pub tenant_id: TenantId,
     /// Until when, unless it ends before.
@@ -96,19 +96,19 @@ pub enum Verdict {
     Run {
         /// Its id.
         release: String,
-        /// Whether the turn is the tenant's.
-        turn: bool,
+        /// Whether the tenant holds the rollout's slot for it.
+        holds_slot: bool,
     },
     /// What it runs; ask again later.
     Wait,
     /// What it runs: the newest release failed.
-    Stay,
+    Keep,
 }
 
 impl Rollout {
     /// The beginning of a rollout of `target`.
     pub const fn new(target: Release, now: Timestamp) -> Self {
-        Self { target, previous: None, since: now, turn: None, failed: Vec::new(), version: 0 }
+        Self { target, previous: None, since: now, slot: None, failed: Vec::new(), version: 0 }
     }
 
     /// Whether it goes no further.
@@ -117,7 +117,7 @@ impl Rollout {
     }
 
     /// What a container runs that nothing else is known of: the newest release, unless that was halted.
-    pub fn standing(&self) -> &Release {
+    pub fn stable_release(&self) -> &Release {
         self.previous.as_ref().filter(|_| self.is_halted()).unwrap_or(&self.target)
     }
 
@@ -129,7 +129,7 @@ impl Rollout {
     /// The same with `target` as the newest release; `None` when one that is newer than this caller's was begun just
     /// now.
     #[must_use]
-    pub fn to(self, target: &Release, now: Timestamp) -> Option<Self> {
+    pub fn retarget(self, target: &Release, now: Timestamp) -> Option<Self> {
         if self.target == *target {
             return Some(self);
         }
@@ -146,30 +146,30 @@ impl Rollout {
         if self.failed.contains(&tenant) || self.is_halted() {
             return match fallback() {
                 // A tenant without a container has to run something.
-                Some(release) if !running => Verdict::Run { release, turn: false },
-                Some(_) | None if running => Verdict::Stay,
-                Some(_) | None => Verdict::Run { release: self.target.id(), turn: false },
+                Some(release) if !running => Verdict::Run { release, holds_slot: false },
+                Some(_) | None if running => Verdict::Keep,
+                Some(_) | None => Verdict::Run { release: self.target.id(), holds_slot: false },
             };
         }
         if !running {
-            return Verdict::Run { release: self.target.id(), turn: false };
+            return Verdict::Run { release: self.target.id(), holds_slot: false };
         }
-        match &self.turn {
-            Some(turn) if turn.tenant_id != tenant && turn.until > now => Verdict::Wait,
+        match &self.slot {
+            Some(slot) if slot.tenant_id != tenant && slot.until > now => Verdict::Wait,
             Some(_) | None => {
-                self.turn = Some(Turn { tenant_id: tenant, until: now + TURN });
-                Verdict::Run { release: self.target.id(), turn: true }
+                self.slot = Some(RolloutSlot { tenant_id: tenant, until: now + SLOT_HELD_FOR });
+                Verdict::Run { release: self.target.id(), holds_slot: true }
             }
         }
     }
 
-    /// Ends the tenant's turn, if it has one; a failure counts against the release, unless that has stood its trial and
+    /// Frees the slot, if the tenant holds it; a failure counts against the release, unless that has stood its trial and
     /// the tenant is a new one. What the tenant shall run then.
-    pub fn end_turn(&mut self, tenant: TenantId, healthy: bool, now: Timestamp) -> String {
-        let turn = self.turn.take();
-        let had_turn = turn.as_ref().is_some_and(|turn| turn.tenant_id == tenant);
-        self.turn = turn.filter(|_| !had_turn);
-        if healthy || !(had_turn || now < self.since + TRIAL) {
+    pub fn free_slot(&mut self, tenant: TenantId, healthy: bool, now: Timestamp) -> String {
+        let slot = self.slot.take();
+        let had_slot = slot.as_ref().is_some_and(|slot| slot.tenant_id == tenant);
+        self.slot = slot.filter(|_| !had_slot);
+        if healthy || !(had_slot || now < self.since + TRIAL) {
             return self.target.id();
         }
         if !self.failed.contains(&tenant) {
@@ -186,12 +186,17 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 
     fn release(image: &str) -> Release {
-        Release { image: image.to_owned(), basic: "{}".to_owned(), plus: "{}".to_owned(), shape: String::new() }
+        Release {
+            image: image.to_owned(),
+            basic: "{}".to_owned(),
+            plus: "{}".to_owned(),
+            app_fingerprint: String::new(),
+        }
     }
 
     fn rollout() -> Rollout {
         let first = Rollout { version: 1, ..Rollout::new(release("one"), NOW - SETTLED_AFTER) };
-        first.to(&release("two"), NOW).expect("settled")
+        first.retarget(&release("two"), NOW).expect("settled")
     }
 
     #[test]
@@ -205,14 +210,14 @@ mod tests {
     #[test]
     fn one_running_tenant_has_the_turn_and_the_others_wait() {
         let (mut rollout, ana, ben) = (rollout(), TenantId::random(), TenantId::random());
-        let turn = Verdict::Run { release: release("two").id(), turn: true };
-        assert_eq!(rollout.admit(ana, true, NOW), turn);
-        assert_eq!(rollout.admit(ana, true, NOW), turn);
+        let slot = Verdict::Run { release: release("two").id(), holds_slot: true };
+        assert_eq!(rollout.admit(ana, true, NOW), slot);
+        assert_eq!(rollout.admit(ana, true, NOW), slot);
         assert_eq!(rollout.admit(ben, true, NOW), Verdict::Wait);
-        assert_eq!(rollout.admit(ben, false, NOW), Verdict::Run { release: release("two").id(), turn: false });
-        assert_eq!(rollout.end_turn(ana, true, NOW), release("two").id());
-        assert_eq!(rollout.admit(ben, true, NOW), turn);
-        assert_eq!(rollout.admit(ana, true, NOW + TURN), turn);
+        assert_eq!(rollout.admit(ben, false, NOW), Verdict::Run { release: release("two").id(), holds_slot: false });
+        assert_eq!(rollout.free_slot(ana, true, NOW), release("two").id());
+        assert_eq!(rollout.admit(ben, true, NOW), slot);
+        assert_eq!(rollout.admit(ana, true, NOW + SLOT_HELD_FOR), slot);
     }
 
     #[test]
@@ -220,33 +225,33 @@ mod tests {
         let (mut rollout, ana, ben, eve) = (rollout(), TenantId::random(), TenantId::random(), TenantId::random());
         for tenant in [ana, ben] {
             assert!(!rollout.is_halted());
-            assert!(matches!(rollout.admit(tenant, true, NOW), Verdict::Run { turn: true, .. }));
-            assert_eq!(rollout.end_turn(tenant, false, NOW), release("one").id());
-            assert_eq!(rollout.admit(tenant, true, NOW), Verdict::Stay);
+            assert!(matches!(rollout.admit(tenant, true, NOW), Verdict::Run { holds_slot: true, .. }));
+            assert_eq!(rollout.free_slot(tenant, false, NOW), release("one").id());
+            assert_eq!(rollout.admit(tenant, true, NOW), Verdict::Keep);
         }
         assert!(rollout.is_halted());
-        assert_eq!(rollout.admit(eve, true, NOW), Verdict::Stay);
-        assert_eq!(rollout.admit(eve, false, NOW), Verdict::Run { release: release("one").id(), turn: false });
-        let next = rollout.to(&release("three"), NOW + SETTLED_AFTER).expect("settled");
+        assert_eq!(rollout.admit(eve, true, NOW), Verdict::Keep);
+        assert_eq!(rollout.admit(eve, false, NOW), Verdict::Run { release: release("one").id(), holds_slot: false });
+        let next = rollout.retarget(&release("three"), NOW + SETTLED_AFTER).expect("settled");
         assert_eq!((next.previous, next.failed), (Some(release("one")), Vec::new()));
     }
 
     #[test]
     fn a_container_made_with_it_speaks_against_a_release_on_trial_and_not_against_a_proven_one() {
         let (mut rollout, ana) = (rollout(), TenantId::random());
-        assert_eq!(rollout.end_turn(ana, false, NOW + TRIAL), release("two").id());
+        assert_eq!(rollout.free_slot(ana, false, NOW + TRIAL), release("two").id());
         assert!(rollout.failed.is_empty());
-        assert_eq!(rollout.end_turn(ana, false, NOW), release("one").id());
+        assert_eq!(rollout.free_slot(ana, false, NOW), release("one").id());
         assert_eq!(rollout.failed, [ana]);
-        assert_eq!(rollout.standing(), &release("two"));
-        rollout.end_turn(TenantId::random(), false, NOW);
-        assert_eq!(rollout.standing(), &release("one"));
+        assert_eq!(rollout.stable_release(), &release("two"));
+        rollout.free_slot(TenantId::random(), false, NOW);
+        assert_eq!(rollout.stable_release(), &release("one"));
     }
 
     #[test]
     fn an_older_version_of_the_function_does_not_undo_what_a_newer_one_began() {
         let begun = Rollout { version: 2, ..rollout() };
-        assert_eq!(begun.clone().to(&release("one"), NOW + Duration::from_secs(1)), None);
-        assert!(begun.to(&release("one"), NOW + SETTLED_AFTER).is_some());
+        assert_eq!(begun.clone().retarget(&release("one"), NOW + Duration::from_secs(1)), None);
+        assert!(begun.retarget(&release("one"), NOW + SETTLED_AFTER).is_some());
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shard {
     /// The Azure subscription's id.
-    pub subscription: String,
+    pub azure_subscription: String,
     /// The storage account with its share.
     pub account: String,
     /// The vault with its runtime's secret: its name at Azure.

@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::due::{Due, Kind};
 use super::ids::{ChatId, TenantId};
 use super::late_effects::{IN_FLIGHT, Leftovers, Recheck};
+use super::plan::Part;
+use super::reconcile_status::{Notice, ReconcileStatus, RemovedPart};
 use super::secrets::KeyHash;
 use super::subscription::{Entitlement, Subscription};
-use super::work::{Notice, Work};
 use crate::clock::Timestamp;
 
 /// Where a tenant's life stands; a removed tenant is a [`Tombstone`].
@@ -63,7 +64,7 @@ pub struct Tenant {
     /// Its customer at Stripe, `cus_…`; made before its first checkout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customer: Option<String>,
-    /// The subscription that counts, as Stripe last told it.
+    /// The subscription that counts, as Stripe last had it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subscription: Option<Subscription>,
     /// Whether an operator suspended it, whatever Stripe says.
@@ -84,7 +85,7 @@ pub struct Tenant {
     pub time_zone: Option<TimeZone>,
     /// The reconciler's part, which only the worker that holds the tenant writes.
     #[serde(default)]
-    pub work: Work,
+    pub reconcile: ReconcileStatus,
     /// When the reconciler has to look at it, whatever anyone's queue says.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub due: Option<Due>,
@@ -107,13 +108,13 @@ impl Tenant {
             generation: 1,
             other_generation: None,
             time_zone: None,
-            work: Work::new(),
+            reconcile: ReconcileStatus::new(),
             due: None,
             version: 0,
         }
     }
 
-    /// What it may have at `now`: Stripe's word, and an operator's hold.
+    /// What it may have at `now`: by Stripe's subscription and an operator's hold.
     pub fn entitlement(&self, now: Timestamp) -> Entitlement {
         let stripes = self.subscription.as_ref().map_or(Entitlement::Pending, |known| known.entitlement(now));
         match stripes {
@@ -147,16 +148,16 @@ impl Tenant {
     }
 
     /// What is left of it once everything was removed.
-    pub fn buried(&self, now: Timestamp) -> Tombstone {
-        let since = self.work.in_flight.as_ref().map_or(now, |requests| requests.since);
+    pub fn to_tombstone(&self, now: Timestamp) -> Tombstone {
+        let since = self.reconcile.in_flight.as_ref().map_or(now, |requests| requests.since);
         Tombstone {
             tenant_id: self.tenant_id,
             customer: self.customer.clone(),
             generation: self.newest_generation(),
             deleted_at: now,
-            receipt: self.work.receipt.clone(),
-            person_notified: self.work.told == Some(Notice::Removed),
-            recheck: Recheck::first(self.work.shard.clone(), since, now),
+            receipt: self.reconcile.receipt.clone(),
+            person_notified: self.reconcile.last_notice == Some(Notice::Removed),
+            recheck: Recheck::first(self.reconcile.shard.clone(), since, now),
             // Who paid after Stripe was last asked, and of whom nothing arrives, is found then.
             ask_stripe_at: self.customer.is_some().then_some(now + IN_FLIGHT),
             due: None,
@@ -184,11 +185,11 @@ pub struct Tombstone {
     /// When the removal ended.
     pub deleted_at: Timestamp,
     /// What was removed, in the order of removal.
-    pub receipt: Vec<Removed>,
-    /// Whether its person was told of the removal.
+    pub receipt: Vec<RemovedPart>,
+    /// Whether its person was notified of the removal.
     #[serde(default)]
     pub person_notified: bool,
-    /// When what was removed is looked for once more.
+    /// When what was removed is rechecked.
     pub recheck: Recheck,
     /// When Stripe is to be asked whether its person pays again: after the removal, and once they went to a checkout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -202,26 +203,25 @@ pub struct Tombstone {
 
 impl Tombstone {
     /// The tenant whose person pays again: a new life in `chat_id`, in which no key of the former one is valid.
-    pub fn revived(&self, chat_id: ChatId, subscription: Option<Subscription>, now: Timestamp) -> Tenant {
+    pub fn reactivate(&self, chat_id: ChatId, subscription: Option<Subscription>, now: Timestamp) -> Tenant {
         let shard_and_until = self.recheck.shard.clone().zip(self.recheck.blocks_until(now));
         let leftovers =
             shard_and_until.map(|(shard, not_before)| Leftovers { shard, since: self.recheck.since, not_before });
-        let told = self.person_notified.then_some(Notice::Removed);
+        let last_notice = self.person_notified.then_some(Notice::Removed);
         Tenant {
             customer: self.customer.clone(),
             subscription,
             generation: self.generation + 1,
-            work: Work { leftovers, told, ..Work::new() },
+            reconcile: ReconcileStatus { leftovers, last_notice, ..ReconcileStatus::new() },
             ..Tenant::new(self.tenant_id, chat_id)
         }
     }
 
-    /// Writes into the receipt that something was found after the removal, and removed at `now`.
-    pub fn amend(&mut self, what: &str, now: Timestamp) {
-        let is_known = |line: &Removed| line.late && line.what == what;
-        match self.receipt.iter_mut().find(|line| is_known(line)) {
+    /// Writes into the receipt that a part was found after the removal, and removed at `now`.
+    pub fn record_late(&mut self, part: Part, now: Timestamp) {
+        match self.receipt.iter_mut().find(|line| line.late && line.part == part) {
             Some(line) => line.at = now,
-            None => self.receipt.push(Removed { what: what.to_owned(), at: now, purged_by: None, late: true }),
+            None => self.receipt.push(RemovedPart { part, at: now, purged_by: None, late: true }),
         }
     }
 
@@ -231,21 +231,6 @@ impl Tombstone {
         let at = self.recheck.at.into_iter().chain(self.ask_stripe_at).min();
         Self { due: at.map(|at| Due::new(Kind::Reconcile, self.tenant_id, at)), ..self }
     }
-}
-
-/// One line of a receipt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Removed {
-    /// The kind of thing, such as `container app`; never its content.
-    pub what: String,
-    /// When it was gone.
-    pub at: Timestamp,
-    /// When the vendor destroys its last copy, where that is later and not ours to hasten.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub purged_by: Option<Timestamp>,
-    /// Whether it came to light only after the removal, from a request that was still under way.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub late: bool,
 }
 
 /// What the tenant's key holds.
@@ -263,6 +248,23 @@ impl TenantRecord {
         match self {
             Self::Live(tenant) => tenant.version,
             Self::Deleted(tombstone) => tombstone.version,
+        }
+    }
+
+    /// The tenant.
+    pub fn tenant_id(&self) -> TenantId {
+        match self {
+            Self::Live(tenant) => tenant.tenant_id,
+            Self::Deleted(tombstone) => tombstone.tenant_id,
+        }
+    }
+
+    /// The same with another version; a tombstone with the due time that follows from what is left to do.
+    #[must_use]
+    pub fn with_version(self, version: u64) -> Self {
+        match self {
+            Self::Live(tenant) => Self::Live(Box::new(Tenant { version, ..*tenant })),
+            Self::Deleted(tombstone) => Self::Deleted(Box::new(Tombstone { version, ..*tombstone }.scheduled())),
         }
     }
 

@@ -24,7 +24,7 @@ impl Comeback {
         let runs = |entitlement| matches!(entitlement, Entitlement::Run { .. });
         let Some(subscription) = subscription.filter(|known| runs(known.entitlement(now))) else { return Self::NotYet };
         let Some(chat) = chat_id.filter(|_| tenant_id == Some(tombstone.tenant_id)) else { return Self::AsNobody };
-        let tenant = tombstone.revived(chat, Some(subscription), now);
+        let tenant = tombstone.reactivate(chat, Some(subscription), now);
         let due = Some(Due::new(Kind::Reconcile, tenant.tenant_id, now));
         Self::As(Box::new(Tenant { due, ..tenant }))
     }

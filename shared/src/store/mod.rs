@@ -21,7 +21,7 @@ pub use billing::{Billing, EventOutcome, Recorded};
 pub use connections::Connections;
 pub use due::{Cursor, DueRow, Page};
 pub use nonces::Nonce;
-pub use progress::{Place, Progress, Progressed, RouteChange, StepRecord};
+pub use progress::{Progress, RouteChange, SaveOutcome, ShardSlot, StepRecord};
 pub use relay::RelayLane;
 pub use routes::Admission;
 

@@ -1,5 +1,5 @@
-//! What the reconciler writes: a tenant's row together with the step that led to it, its route and its place in a
-//! shard, all or nothing.
+//! What the reconciler writes: a tenant's row together with the step that led to it, its route and its slot in a shard,
+//! all or nothing.
 
 use aws_sdk_dynamodb::operation::query::QueryInput;
 use aws_sdk_dynamodb::types::{Delete, ReturnConsumedCapacity, TransactWriteItem, Update};
@@ -9,8 +9,9 @@ use super::transaction::{Transacted, incomplete};
 use super::{Error, Item, Store, decode, encode, keys, number, text, unavailable};
 use crate::clock::Timestamp;
 use crate::domain::ids::TenantId;
+use crate::domain::plan::StepName;
 use crate::domain::route::RouteStatus;
-use crate::domain::tenant::{Tenant, Tombstone};
+use crate::domain::tenant::{Tenant, TenantRecord};
 
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html>
 const MOST_IN_TRANSACTION: i32 = 100;
@@ -23,8 +24,8 @@ pub struct StepRecord {
     /// When it ended.
     pub at: Timestamp,
     /// The step's name.
-    pub step: String,
-    /// A stable code: `done`, `waits`, or why it failed; never a vendor's text.
+    pub step: StepName,
+    /// A stable code: `done`, or why it did not end; never a vendor's text.
     pub outcome: String,
     /// What it found, in our words, where that is not plain from the step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -45,47 +46,47 @@ pub enum RouteChange {
         /// Since when, when it becomes active.
         activated_at: Option<Timestamp>,
     },
-    /// It goes.
+    /// There is no route any more.
     Remove,
 }
 
-/// What happens to a subscription's count of tenants.
+/// What happens to the count of tenants in an Azure subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place<'a> {
+pub enum ShardSlot<'a> {
     /// One more, unless there are `limit`.
-    Take {
-        /// The Azure subscription.
-        subscription: &'a str,
-        /// How many it takes.
+    Reserve {
+        /// The Azure subscription's id.
+        azure_subscription: &'a str,
+        /// How many tenants it takes.
         limit: u32,
     },
     /// One less.
-    Leave {
-        /// The Azure subscription.
-        subscription: &'a str,
+    Release {
+        /// The Azure subscription's id.
+        azure_subscription: &'a str,
     },
 }
 
-/// A tenant's row as it shall be, and what comes with it.
+/// A tenant's row as it shall be, and what is written with it.
 #[derive(Debug)]
 pub struct Progress<'a> {
-    /// The row; its `version` is the one it was read with.
-    pub tenant: Tenant,
-    /// The step that led to it.
-    pub step: StepRecord,
+    /// The row, or the receipt in its place; its `version` is the one it was read with.
+    pub record: TenantRecord,
+    /// The step that led to it; `None` where it is not worth a record.
+    pub step: Option<StepRecord>,
     /// What happens to its route.
     pub route: Option<RouteChange>,
     /// What happens to a shard's count.
-    pub place: Option<Place<'a>>,
+    pub shard_slot: Option<ShardSlot<'a>>,
 }
 
 /// How writing it ended.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Progressed {
-    /// It is written; the row with its new version.
-    Done(Box<Tenant>),
-    /// The subscription is full, and nothing was written.
-    Full,
+pub enum SaveOutcome {
+    /// It is written; the record has its new version.
+    Saved(TenantRecord),
+    /// The Azure subscription is full, and nothing was written.
+    ShardFull,
 }
 
 #[derive(Serialize)]
@@ -100,35 +101,40 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Conflict`] when the row is not as it was read, [`Error::Unavailable`].
-    pub async fn save_progress(&self, progress: Progress<'_>) -> Result<Progressed, Error> {
-        let Progress { tenant, step, route, place } = progress;
-        let read_version = tenant.version;
-        let saved = Tenant { version: read_version + 1, ..tenant };
-        let row = self.replacing(&keys::tenant(saved.tenant_id), encode("tenant", &saved)?, Some(read_version))?;
-        let mut items = vec![row, self.recording(saved.tenant_id, &step, saved.version)?];
-        items.extend(place.map(|place| self.counting(place)).transpose()?);
-        items.extend(route.map(|route| self.routing(&saved, route)).transpose()?);
+    pub async fn save_progress(&self, progress: Progress<'_>) -> Result<SaveOutcome, Error> {
+        let Progress { record, step, route, shard_slot } = progress;
+        if let (TenantRecord::Live(tenant), None, None, None) = (&record, &step, &route, &shard_slot) {
+            // Nothing is written with it: a transaction would cost twice as much.
+            let saved = self.save_tenant(tenant, Some(tenant.version)).await?;
+            return Ok(SaveOutcome::Saved(TenantRecord::Live(Box::new(saved))));
+        }
+        let (saved, row) = self.replace_record(record)?;
+        let mut items = vec![row];
+        let slot_position = shard_slot.map(|_| items.len());
+        items.extend(shard_slot.map(|slot| self.count_tenants(slot)).transpose()?);
+        items.extend(step.map(|step| self.put_step(saved.tenant_id(), &step, saved.version())).transpose()?);
+        if let (TenantRecord::Live(tenant), Some(route)) = (&saved, route) {
+            items.push(self.change_route(tenant, route)?);
+        }
         match self.transact(items).await? {
-            Transacted::Done => Ok(Progressed::Done(Box::new(saved))),
-            Transacted::Refused(failed) if place.is_some() && failed == [2] => Ok(Progressed::Full),
+            Transacted::Done => Ok(SaveOutcome::Saved(saved)),
+            Transacted::Refused(failed) if slot_position.is_some_and(|slot| failed == [slot]) => {
+                Ok(SaveOutcome::ShardFull)
+            }
             Transacted::Refused(_) => Err(Error::Conflict),
         }
     }
 
-    /// Replaces the tenant's row, as it was read, by what is left of it, and gives up its place.
-    ///
-    /// # Errors
-    /// [`Error::Conflict`] when it changed meanwhile, [`Error::Unavailable`].
-    pub async fn end_tenant(&self, tombstone: &Tombstone, place: Option<Place<'_>>) -> Result<(), Error> {
-        let read_version = tombstone.version;
-        let saved = Tombstone { version: read_version + 1, ..tombstone.clone() }.scheduled();
-        let row = self.replacing(&keys::tenant(saved.tenant_id), encode("tombstone", &saved)?, Some(read_version))?;
-        let mut items = vec![row];
-        items.extend(place.map(|place| self.counting(place)).transpose()?);
-        match self.transact(items).await? {
-            Transacted::Done => Ok(()),
-            Transacted::Refused(_) => Err(Error::Conflict),
-        }
+    /// The record with its next version, and the item that replaces the row as it was read.
+    fn replace_record(&self, record: TenantRecord) -> Result<(TenantRecord, TransactWriteItem), Error> {
+        let read_version = record.version();
+        let saved = record.with_version(read_version + 1);
+        let item = match &saved {
+            TenantRecord::Live(tenant) => encode("tenant", tenant)?,
+            TenantRecord::Deleted(tombstone) => encode("tombstone", tombstone)?,
+        };
+        let row = self.replacing(&keys::tenant(saved.tenant_id()), item, Some(read_version))?;
+        Ok((saved, row))
     }
 
     /// Removes what is known of a tenant's steps, as long as its row has this `version`: a new life has its own.
@@ -172,16 +178,16 @@ impl Store {
         answer.items.unwrap_or_default().into_iter().map(|item| decode("step", item)).collect()
     }
 
-    /// How many tenants a subscription holds; one read.
+    /// How many tenants an Azure subscription holds; one read.
     ///
     /// # Errors
     /// [`Error::Unavailable`] or [`Error::Corrupt`].
-    pub async fn tenants_in(&self, subscription: &str) -> Result<u32, Error> {
+    pub async fn tenants_in(&self, azure_subscription: &str) -> Result<u32, Error> {
         #[derive(Deserialize)]
         struct Count {
             tenants: u32,
         }
-        let count: Option<Count> = self.read("shard", &keys::shard(subscription)).await?;
+        let count: Option<Count> = self.read("shard", &keys::shard(azure_subscription)).await?;
         Ok(count.map_or(0, |count| count.tenants))
     }
 
@@ -197,7 +203,7 @@ impl Store {
     }
 
     async fn delete_fenced(&self, tenant: TenantId, version: u64, rows: Vec<Item>) -> Result<(), Error> {
-        let deletes = rows.into_iter().map(|key| self.deleting(key));
+        let deletes = rows.into_iter().map(|key| self.delete_item(key));
         let items = std::iter::once(self.unchanged(tenant, version)).chain(deletes).collect::<Result<_, _>>()?;
         match self.transact(items).await? {
             Transacted::Done => Ok(()),
@@ -205,34 +211,34 @@ impl Store {
         }
     }
 
-    fn recording(&self, tenant: TenantId, step: &StepRecord, version: u64) -> Result<TransactWriteItem, Error> {
+    fn put_step(&self, tenant: TenantId, step: &StepRecord, version: u64) -> Result<TransactWriteItem, Error> {
         let stored = Stored { step, ttl: (step.at + KEPT).seconds() };
         self.putting(&keys::step(tenant, step.at, version), encode("step", &stored)?)
     }
 
-    fn counting(&self, place: Place<'_>) -> Result<TransactWriteItem, Error> {
+    fn count_tenants(&self, slot: ShardSlot<'_>) -> Result<TransactWriteItem, Error> {
         let update = Update::builder().table_name(&self.table).update_expression("ADD tenants :one");
-        let update = match place {
-            Place::Take { subscription, limit } => update
-                .set_key(Some(keys::shard(subscription).attributes()))
+        let update = match slot {
+            ShardSlot::Reserve { azure_subscription, limit } => update
+                .set_key(Some(keys::shard(azure_subscription).attributes()))
                 .condition_expression("attribute_not_exists(tenants) OR tenants < :limit")
                 .expression_attribute_values(":limit", number(limit))
                 .expression_attribute_values(":one", number(1)),
-            Place::Leave { subscription } => update
-                .set_key(Some(keys::shard(subscription).attributes()))
+            ShardSlot::Release { azure_subscription } => update
+                .set_key(Some(keys::shard(azure_subscription).attributes()))
                 .expression_attribute_values(":one", number(-1)),
         };
         Ok(TransactWriteItem::builder().update(update.build().map_err(incomplete)?).build())
     }
 
-    fn deleting(&self, key: Item) -> Result<TransactWriteItem, Error> {
+    fn delete_item(&self, key: Item) -> Result<TransactWriteItem, Error> {
         let delete = Delete::builder().table_name(&self.table).set_key(Some(key)).build().map_err(incomplete)?;
         Ok(TransactWriteItem::builder().delete(delete).build())
     }
 
-    fn routing(&self, tenant: &Tenant, change: RouteChange) -> Result<TransactWriteItem, Error> {
+    fn change_route(&self, tenant: &Tenant, change: RouteChange) -> Result<TransactWriteItem, Error> {
         let key = keys::route(tenant.chat_id).attributes();
-        let RouteChange::Set { status, runtime_url, activated_at } = change else { return self.deleting(key) };
+        let RouteChange::Set { status, runtime_url, activated_at } = change else { return self.delete_item(key) };
         let mut set =
             "SET chat_id = :chat, tenant_id = :tenant, #status = :status, generation = :generation".to_owned();
         let mut update = Update::builder()

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use nbhd::domain::ids::TenantId;
 use nbhd::domain::plan::Part;
+use nbhd::domain::reconcile_status::Notice;
 use nbhd::domain::route::RouteStatus;
 use nbhd::domain::subscription::{Entitlement, Subscription};
 use nbhd::domain::tenant::{Lifecycle, Tenant, Tombstone};
-use nbhd::domain::work::Notice;
 use nbhd_sim::azure::VAULT;
 use nbhd_sim::sqs::LIFECYCLE;
 use serde_json::Value;
@@ -43,7 +43,7 @@ impl World {
 
     fn synced(&self, tenant: TenantId) -> Option<nbhd::clock::Timestamp> {
         match self.watch.record(tenant) {
-            Record::Live(tenant) => tenant.work.synced_at,
+            Record::Live(tenant) => tenant.reconcile.synced_at,
             Record::Gone(_) | Record::Nothing => None,
         }
     }
@@ -59,13 +59,13 @@ impl World {
             self.with(number, |person| person.excused += told - before.told);
         }
         let Record::Live(row) = self.watch.record(tenant) else { return };
-        if row.work.synced_at.is_some() && row.work.synced_at != before.synced {
+        if row.reconcile.synced_at.is_some() && row.reconcile.synced_at != before.synced {
             self.with(number, |person| person.floor = person.floor.max(before.truth));
         }
         self.with(number, |person| self.word_is_not_stale(person, &row));
         let now = self.clock.now();
         let is_open = self.watch.route(chat).is_some_and(|route| route["status"] == "active");
-        let asks_stripe = row.work.unanswered.as_ref().is_some_and(|unanswered| unanswered.until > now);
+        let asks_stripe = row.reconcile.stripe_backoff.as_ref().is_some_and(|unanswered| unanswered.until > now);
         let has_worked = report.is_some_and(|report| report.converged + report.waiting > 0);
         if has_worked && !is_disturbed && is_open && !runs(&row, now) && !asks_stripe {
             self.watch.breaks(tenant, "worked on, and still a route to a tenant not entitled", "");
@@ -129,7 +129,7 @@ impl World {
         let people = self.people.borrow();
         people.iter().any(|person| match self.watch.record(person.tenant) {
             Record::Gone(left) => left.recheck.at.is_some(),
-            Record::Live(row) => row.work.in_flight.is_some() || row.work.leftovers.is_some(),
+            Record::Live(row) => row.reconcile.in_flight.is_some() || row.reconcile.leftovers.is_some(),
             Record::Nothing => false,
         })
     }
@@ -166,7 +166,7 @@ impl World {
         let Record::Live(row) = self.watch.record(person.tenant) else { return BTreeSet::new() };
         let mut things: BTreeSet<Thing> = self.resources_of(person, &row).into_iter().map(|id| ("Azure", id)).collect();
         // Both generations stay while a rotation is interrupted by a suspension.
-        let known = &row.work.resources;
+        let known = &row.reconcile.resources;
         for keys in known.keys.iter().chain(&known.former_keys) {
             let disabled = row.lifecycle != Lifecycle::Active;
             things.insert(("the gateway", model_key(&person.names.model_key(keys.generation), disabled)));
@@ -181,7 +181,7 @@ impl World {
     /// What there is of a tenant: everything while it is active, and what was made by then when it was suspended.
     fn resources_of(&self, person: &Person, row: &Tenant) -> Vec<String> {
         use nbhd_sim::arm::{ACCOUNT, ENVIRONMENT};
-        let (group, name, known) = (self.azure.arm.group(), &person.names.resource, &row.work.resources);
+        let (group, name, known) = (self.azure.arm.group(), &person.names.resource, &row.reconcile.resources);
         let secret = group.vault_secret(VAULT, &person.names.secret);
         let role = format!("{secret}/providers/Microsoft.Authorization/roleAssignments/{}", person.names.role);
         let is_active = row.lifecycle == Lifecycle::Active;
@@ -190,7 +190,7 @@ impl World {
             (group.share(ACCOUNT, name).to_string(), known.share),
             (group.storage(ENVIRONMENT, name).to_string(), known.storage),
             (group.app(name).to_string(), known.app.is_some()),
-            (role, known.reader.is_some()),
+            (role, known.secret_reader.is_some()),
         ];
         all.into_iter().filter(|(_, is_made)| *is_made || is_active).map(|(id, _)| id.to_lowercase()).collect()
     }
@@ -211,7 +211,7 @@ impl World {
         let is_over = !truth.as_ref().is_some_and(runs);
         ensure(is_over, "a tombstone of somebody who pays", || format!("{truth:?}"))?;
         ensure(left.recheck.at.is_none(), "what was removed was not looked for once more", || format!("{left:?}"))?;
-        let said = |part: Part| left.receipt.iter().any(|line| line.what == part.as_str());
+        let said = |part: Part| left.receipt.iter().any(|line| line.part == part);
         let was_built = said(Part::App);
         let is_whole = Part::ALL.into_iter().filter(|part| was_built || !part.is_in_shard()).all(said);
         ensure(is_whole, "the receipt is not whole", || format!("{:?}", left.receipt))?;
@@ -220,7 +220,7 @@ impl World {
     }
 
     fn is_as_entitled(&self, person: &Person, row: &Tenant, items: &[Value]) -> Result<(), Broken> {
-        let (now, work) = (self.clock.now(), &row.work);
+        let (now, work) = (self.clock.now(), &row.reconcile);
         let truth = expected(person);
         let is_known = truth.is_none() || truth == row.subscription;
         ensure(is_known, "the row holds what Stripe no longer says", || {
@@ -235,7 +235,7 @@ impl World {
             Entitlement::Remove => return Err(("it was to be removed", format!("{:?}", row.lifecycle))),
         };
         ensure(row.lifecycle == expected, "the lifecycle is not what it ought to be", || {
-            format!("{:?} and ought to be {expected:?}: {:#?}", row.lifecycle, row.work)
+            format!("{:?} and ought to be {expected:?}: {:#?}", row.lifecycle, row.reconcile)
         })?;
         ensure(work.last_error.is_none(), "a failure is left", || format!("{:?}", work.last_error))?;
         ensure(work.lease.is_none(), "a worker holds it", || format!("{:?}", work.lease))?;
@@ -326,7 +326,7 @@ fn lives_are_told_apart(told: &[String]) -> bool {
 }
 
 fn is_told_of_this_life(row: &Tenant) -> bool {
-    row.work.told.is_some_and(|told| told != Notice::Removed)
+    row.reconcile.last_notice.is_some_and(|told| told != Notice::Removed)
 }
 
 /// What Stripe says now; a customer without a subscription keeps what was known.

@@ -215,7 +215,9 @@ impl World {
                 Record::Gone(left) => Some(left.receipt),
                 Record::Live(_) | Record::Nothing => None,
             })
-            .map(|lines| lines.into_iter().filter(|line| line.late).map(|line| line.what).collect())
+            .map(|lines| {
+                lines.into_iter().filter(|line| line.late).map(|line| line.part.description().to_owned()).collect()
+            })
             .collect();
         self.count(|counts| {
             counts.histories += people.len();

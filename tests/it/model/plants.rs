@@ -186,7 +186,7 @@ impl Planted {
             Record::Gone(_) | Record::Nothing => return,
         };
         let is_open = world.watch.route(chat).is_some_and(|route| route["status"] == "active");
-        let resources = &row.work.resources;
+        let resources = &row.reconcile.resources;
         match plant {
             Plant::ForgetsThePurge => world.azure.vault.fail_next(Operation::Purge, Failure::Pretended),
             Plant::ActivatesBeforeHealth if row.lifecycle == Lifecycle::Provisioning => {

@@ -217,10 +217,10 @@ impl Watch {
         if matches!(tenant.lifecycle, Lifecycle::Provisioning | Lifecycle::Active) && !runs(&tenant, now) {
             self.breaks(tenant_id, "begun or active without Stripe's word", tenant.lifecycle.as_str());
         }
-        let resources = &tenant.work.resources;
+        let resources = &tenant.reconcile.resources;
         let is_up = resources.app.as_ref().is_some_and(|app| app.healthy && app.running);
-        let reads = resources.reader.is_some()
-            && resources.reader == resources.identity.as_ref().map(|of| of.principal_id.clone());
+        let reads = resources.secret_reader.is_some()
+            && resources.secret_reader == resources.identity.as_ref().map(|of| of.principal_id.clone());
         if tenant.lifecycle == Lifecycle::Active && !(is_up && reads) {
             self.breaks(tenant_id, "activated before its container was healthy", "");
         }

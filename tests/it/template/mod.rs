@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
-use nbhd::domain::work::INVOCATION_LIMIT;
+use nbhd::domain::reconcile_status::INVOCATION_LIMIT;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 

@@ -1,236 +1,185 @@
 //! The container app: changed by operations that outlast their call.
 
-use nbhd::domain::plan::{Part, Step};
+use nbhd::domain::plan::{HEALTHY_WITHIN, Learned, Part};
 use nbhd::domain::release::Release;
-use nbhd::domain::tenant::Tenant;
-use nbhd::domain::work::{App, Change, Operation, Resources};
+use nbhd::domain::resources::{AppChange, Operation};
+use nbhd::domain::step_error::{StepError, WaitReason};
 use nbhd::providers::Error;
 use nbhd::providers::azure::resource_manager::container_app::{Provisioning, Running};
 use nbhd::providers::azure::resource_manager::{self as arm, ContainerApp, Polled, Started};
 
-use super::{Effect, Job, Site};
-use crate::body::{self, Own};
-use crate::failure::{self, Failure};
+use super::{Site, StepContext, StepResult};
+use crate::container_spec::{self, TenantParameters};
+use crate::failure::{Failure, report_failure};
 
 /// How long to leave an app alone that is busy with another operation.
 const BUSY_SECONDS: u64 = 10;
 /// How often a container is asked whether it is up, and an app for its replicas.
 const POLL_SECONDS: u64 = 5;
 
-pub(crate) async fn put<'a>(job: &Job<'a>) -> Result<Effect<'a>, Failure> {
-    let (release, own, site) = (super::release::content(job).await?, own(job)?, job.site()?);
-    let app = intended(job, &release, &own);
-    let (wanted, id) = (job.tenant.work.release.clone(), release.id());
-    let change = Change::Put { fingerprint: own.fingerprint(), release: id.clone() };
-    let started = job.app.arm.put_app(&site.group, &job.names.resource, &app).await?;
-    let effect = begun(job, started, change).await?;
-    if wanted.as_ref() == Some(&id) {
-        return Ok(effect);
+pub(crate) async fn put_app<'a>(context: &StepContext<'a>) -> Result<StepResult<'a>, Failure> {
+    let (release, parameters, site) =
+        (super::release::chosen_release(context).await?, tenant_parameters(context)?, context.site()?);
+    let id = release.id();
+    if context.tenant.reconcile.release.as_ref() != Some(&id) {
+        return Ok(StepResult::new(Learned::ReleaseReplaced { release: id }));
     }
-    // The release that was wanted is known to nobody any more, and another one took its place.
-    let Effect { change, .. } = effect;
-    let change = Box::new(move |tenant: &mut Tenant| {
-        change(tenant);
-        tenant.work.release = Some(id.clone());
-    });
-    Ok(Effect { change, ..effect })
+    let app = intended_app(context, &release, &parameters);
+    let change = AppChange::Put { fingerprint: parameters.fingerprint(), release: id };
+    let started = context.app.arm.put_app(&site.group, &context.names.resource, &app).await?;
+    track_operation(context, started, change).await
 }
 
-pub(crate) async fn start<'a>(job: &Job<'a>) -> Result<Effect<'a>, Failure> {
-    let started = job.app.arm.start_app(&job.site()?.group, &job.names.resource).await;
-    begun_on_existing(job, started, Change::Start).await
+pub(crate) async fn start_app<'a>(context: &StepContext<'a>) -> Result<StepResult<'a>, Failure> {
+    let started = context.app.arm.start_app(&context.site()?.group, &context.names.resource).await;
+    track_if_found(context, started, AppChange::Start).await
 }
 
-pub(crate) async fn stop<'a>(job: &Job<'a>) -> Result<Effect<'a>, Failure> {
-    let started = job.app.arm.stop_app(&job.site()?.group, &job.names.resource).await;
-    begun_on_existing(job, started, Change::Stop).await
+pub(crate) async fn stop_app<'a>(context: &StepContext<'a>) -> Result<StepResult<'a>, Failure> {
+    let started = context.app.arm.stop_app(&context.site()?.group, &context.names.resource).await;
+    track_if_found(context, started, AppChange::Stop).await
 }
 
-pub(crate) async fn delete<'a>(job: &Job<'a>) -> Result<Effect<'a>, Failure> {
-    let started = job.app.arm.delete_app(&job.site()?.group, &job.names.resource).await?;
-    begun(job, started, Change::Delete).await
+pub(crate) async fn delete_app<'a>(context: &StepContext<'a>) -> Result<StepResult<'a>, Failure> {
+    let started = context.app.arm.delete_app(&context.site()?.group, &context.names.resource).await?;
+    track_operation(context, started, AppChange::Delete).await
 }
 
 /// Deletes whatever app bears the tenant's name; whether there was one. Until it is gone, this waits.
-pub(super) async fn delete_by_name(job: &Job<'_>) -> Result<bool, Failure> {
-    let (group, name) = (job.site()?.group, &job.names.resource);
-    let is_there = match job.app.arm.app(&group, name).await {
+pub(super) async fn delete_app_by_name(context: &StepContext<'_>) -> Result<bool, Failure> {
+    let (group, name) = (context.site()?.group, &context.names.resource);
+    let exists = match context.app.arm.app(&group, name).await {
         // Whatever form it has.
         Ok(_) | Err(Error::Malformed { .. }) => true,
         Err(Error::NotFound) => false,
         Err(error) => return Err(error.into()),
     };
-    match job.app.arm.delete_app(&group, name).await? {
-        Started::Done => Ok(is_there),
-        Started::Pending(_) | Started::Busy => Err(Failure::waits("app_is_being_deleted", BUSY_SECONDS)),
+    match context.app.arm.delete_app(&group, name).await? {
+        Started::Done => Ok(exists),
+        Started::Pending(_) | Started::Busy => Err(Failure::waiting(WaitReason::AppBeingDeleted, BUSY_SECONDS)),
     }
 }
 
 /// Asks once what became of the operation under way.
-pub(crate) async fn await_operation<'a>(job: &Job<'a>) -> Result<Effect<'a>, Failure> {
-    let under_way = job.tenant.work.resources.operation.as_ref().ok_or_else(|| Failure::failed("no_operation"))?;
-    let ended = |then: Change| finish(job, then);
-    let Ok(operation) = serde_json::from_str(&under_way.handle) else { return ended(under_way.change.clone()).await };
-    match job.app.arm.poll(&operation).await? {
-        Polled::Done => ended(under_way.change.clone()).await,
+pub(crate) async fn await_operation<'a>(context: &StepContext<'a>) -> Result<StepResult<'a>, Failure> {
+    let under_way = context.tenant.reconcile.resources.operation.as_ref();
+    let under_way = under_way.ok_or_else(|| StepError::precondition("no_operation"))?;
+    let change = under_way.change.clone();
+    let Ok(operation) = serde_json::from_str(&under_way.handle) else { return read_result(context, change).await };
+    match context.app.arm.poll(&operation).await? {
+        Polled::Done => read_result(context, change).await,
         Polled::Pending(operation) => {
-            Ok(Effect { is_quiet: true, ..pending(job, &operation, under_way.change.clone()) })
+            Ok(StepResult { skip_record: true, ..operation_started(context, &operation, change) })
         }
         // Only the app itself can say what became of it; the change is made again where it is still needed.
         Polled::Unknown => {
-            Ok(Effect::done(|tenant| forget(&mut tenant.work.resources)).found("azure no longer knows the operation"))
+            Ok(StepResult::new(Learned::OperationForgotten).with_detail("azure no longer knows the operation"))
         }
         Polled::Failed { code } => {
-            let fails = fails(job, &under_way.change, &code);
-            Ok(Effect::done(move |tenant| {
-                forget(&mut tenant.work.resources);
-                fails(tenant);
-            })
-            .found(format!("failed: {code}")))
+            report_operation_failure(context, &change, &code);
+            let detail = format!("failed: {code}");
+            Ok(StepResult::new(Learned::OperationFailed { code }).with_detail(detail))
         }
     }
 }
 
-pub(crate) async fn await_no_replica<'a>(job: &Job<'a>) -> Result<Effect<'a>, Failure> {
-    match job.app.arm.replicas(&job.site()?.group, &job.names.resource).await {
-        Ok(0) => Ok(Effect::done(|tenant| on_app(tenant, |app| app.drained = true))),
-        Ok(_) => Err(Failure::waits("a_replica_is_left", POLL_SECONDS)),
-        Err(Error::NotFound) => Ok(gone()),
+pub(crate) async fn await_no_replica<'a>(context: &StepContext<'a>) -> Result<StepResult<'a>, Failure> {
+    match context.app.arm.replicas(&context.site()?.group, &context.names.resource).await {
+        Ok(0) => Ok(StepResult::new(Learned::AppDrained)),
+        Ok(_) => Err(Failure::waiting(WaitReason::ReplicaLeft, POLL_SECONDS)),
+        Err(Error::NotFound) => Ok(app_missing()),
         Err(error) => Err(error.into()),
     }
 }
 
 /// Through the ingress, over https, as messages come.
-pub(crate) async fn check_health<'a>(job: &Job<'a>) -> Result<Effect<'a>, Failure> {
-    let app = job.tenant.work.resources.app.as_ref();
-    let (app, fqdn) =
-        app.and_then(|app| Some((app, app.fqdn.as_ref()?))).ok_or_else(|| Failure::failed("no_address"))?;
-    let is_late = job.app.clock.now() >= app.changed_at + nbhd::domain::plan::HEALTHY_WITHIN;
-    match job.app.runtime.health(&format!("https://{fqdn}")).await {
-        Ok(()) => Ok(Effect::done(|tenant| on_app(tenant, |app| app.healthy = true))),
-        Err(cause) if is_late => Err(Failure::failed(format!("unhealthy_{}", cause.to_string().replace(' ', "_")))),
-        Err(_) => Err(Failure::waits("not_up_yet", POLL_SECONDS)),
+pub(crate) async fn check_health<'a>(context: &StepContext<'a>) -> Result<StepResult<'a>, Failure> {
+    let app = context.tenant.reconcile.resources.app.as_ref();
+    let app_and_host = app.and_then(|app| Some((app, app.fqdn.as_ref()?)));
+    let (app, fqdn) = app_and_host.ok_or_else(|| StepError::precondition("no_address"))?;
+    let is_late = context.app.clock.now() >= app.changed_at + HEALTHY_WITHIN;
+    match context.app.runtime.health(&format!("https://{fqdn}")).await {
+        Ok(()) => Ok(StepResult::new(Learned::AppHealthy)),
+        Err(cause) if is_late => Err(StepError::Unhealthy { cause: cause.to_string() }.into()),
+        Err(_) => Err(Failure::waiting(WaitReason::NotUpYet, POLL_SECONDS)),
     }
 }
 
 /// The app as it shall be.
-pub(super) fn intended(job: &Job<'_>, release: &Release, own: &Own) -> ContainerApp {
-    body::app(&job.app.settings, release, &job.names, job.tenant, own)
+pub(super) fn intended_app(
+    context: &StepContext<'_>,
+    release: &Release,
+    parameters: &TenantParameters,
+) -> ContainerApp {
+    container_spec::container_app(&context.app.settings, release, &context.names, context.tenant, parameters)
 }
 
-pub(super) fn own(job: &Job<'_>) -> Result<Own, Failure> {
-    Own::of(job.tenant).ok_or_else(|| Failure::failed("no_keys"))
+pub(super) fn tenant_parameters(context: &StepContext<'_>) -> Result<TenantParameters, Failure> {
+    Ok(TenantParameters::of(context.tenant).ok_or_else(|| StepError::precondition("no_keys"))?)
 }
 
-async fn begun<'a>(job: &Job<'a>, started: Started, change: Change) -> Result<Effect<'a>, Failure> {
+async fn track_operation<'a>(
+    context: &StepContext<'a>,
+    started: Started,
+    change: AppChange,
+) -> Result<StepResult<'a>, Failure> {
     match started {
-        Started::Done => finish(job, change).await,
-        Started::Pending(operation) => Ok(pending(job, &operation, change).found("begun")),
-        Started::Busy => Err(Failure::waits("app_busy", BUSY_SECONDS)),
+        Started::Done => read_result(context, change).await,
+        Started::Pending(operation) => Ok(operation_started(context, &operation, change).with_detail("begun")),
+        Started::Busy => Err(Failure::waiting(WaitReason::AppBusy, BUSY_SECONDS)),
     }
 }
 
-/// Starting or stopping what somebody deleted finds it gone.
-async fn begun_on_existing<'a>(
-    job: &Job<'a>,
+/// Starting or stopping an app that somebody deleted finds it missing.
+async fn track_if_found<'a>(
+    context: &StepContext<'a>,
     started: Result<Started, Error>,
-    change: Change,
-) -> Result<Effect<'a>, Failure> {
+    change: AppChange,
+) -> Result<StepResult<'a>, Failure> {
     match started {
-        Ok(started) => begun(job, started, change).await,
-        Err(Error::NotFound) => Ok(gone()),
+        Ok(started) => track_operation(context, started, change).await,
+        Err(Error::NotFound) => Ok(app_missing()),
         Err(error) => Err(error.into()),
     }
 }
 
-fn pending<'a>(job: &Job<'a>, operation: &arm::Operation, change: Change) -> Effect<'a> {
-    let poll_at = job.app.clock.now() + operation.retry_after();
+fn operation_started<'a>(context: &StepContext<'a>, operation: &arm::Operation, change: AppChange) -> StepResult<'a> {
+    let poll_at = context.app.clock.now() + operation.retry_after();
     let handle = serde_json::to_string(operation).unwrap_or_default();
-    let operation = Operation { change, handle, poll_at };
-    Effect::done(move |tenant| tenant.work.resources.operation = Some(operation.clone()))
+    StepResult::new(Learned::OperationStarted(Operation { change, handle, poll_at }))
 }
 
 /// The change is in effect: what it led to is read from the app itself.
-async fn finish<'a>(job: &Job<'a>, change: Change) -> Result<Effect<'a>, Failure> {
-    let Site { group, .. } = job.site()?;
-    let now = job.app.clock.now();
-    let seen = match job.app.arm.app(&group, &job.names.resource).await {
-        Ok(seen) => seen,
-        Err(Error::NotFound) => {
-            let is_deletion = change == Change::Delete;
-            return Ok(Effect::done(move |tenant| {
-                tenant.work.resources.operation = None;
-                tenant.work.resources.app = None;
-                if is_deletion {
-                    super::removal::receipt(tenant, Part::App, now, None);
-                }
-            })
-            .found(if is_deletion { "gone" } else { "not there" }));
+async fn read_result<'a>(context: &StepContext<'a>, change: AppChange) -> Result<StepResult<'a>, Failure> {
+    let Site { group, .. } = context.site()?;
+    let is_deletion = change == AppChange::Delete;
+    let seen = match context.app.arm.app(&group, &context.names.resource).await {
+        Ok(_) if is_deletion => {
+            // A deletion that ended and left an app begins again.
+            return Ok(StepResult::new(Learned::OperationForgotten).with_detail("the app still exists"));
         }
+        Ok(seen) => seen,
+        Err(Error::NotFound) if is_deletion => {
+            let removed = Learned::PartRemoved { part: Part::App, purged_by: None };
+            return Ok(StepResult::new(removed).with_detail("the app is gone"));
+        }
+        Err(Error::NotFound) => return Ok(app_missing()),
         Err(error) => return Err(error.into()),
     };
-    let what = change.name();
-    let failed = seen.provisioning == Provisioning::Failed;
-    let fails = failed.then(|| fails(job, &change, "provisioning_failed"));
-    let (fingerprint, release) = match change {
-        // A deletion that ended and left an app begins again.
-        Change::Delete => return Ok(Effect::done(|tenant| tenant.work.resources.operation = None).found("still there")),
-        Change::Put { fingerprint, release } if !failed => (Some(fingerprint), Some(release)),
-        Change::Put { .. } => (Some(String::new()), None),
-        Change::Start | Change::Stop => (None, None),
-    };
-    let stopped = seen.running == Running::Stopped;
-    let (fqdn, detail) = (seen.fqdn, if failed { "provisioning failed" } else { "done" });
-    Ok(Effect::done(move |tenant| {
-        let work = &mut tenant.work;
-        work.resources.operation = None;
-        let known = work.resources.app.take();
-        let before = known.as_ref();
-        work.resources.app = Some(App {
-            fingerprint: fingerprint.clone().or_else(|| before.map(|app| app.fingerprint.clone())).unwrap_or_default(),
-            release: release.clone().or_else(|| before.map(|app| app.release.clone())).unwrap_or_default(),
-            fqdn: fqdn.clone(),
-            running: !stopped,
-            drained: false,
-            healthy: false,
-            changed_at: now,
-        });
-        if let Some(fails) = &fails {
-            fails(tenant);
-        } else if work.last_error.as_ref().is_some_and(|last| last.step == what) {
-            (work.failures, work.last_error) = (0, None);
-        }
-    })
-    .found(detail))
-}
-
-/// Azure's final word is that a change failed: it is made again after a while, later each time.
-fn fails(job: &Job<'_>, change: &Change, code: &str) -> impl Fn(&mut Tenant) + Send + Sync + 'static {
-    let (what, step) = match change {
-        Change::Put { .. } => (change.name(), Step::PutApp),
-        Change::Start => (change.name(), Step::StartApp),
-        Change::Stop => (change.name(), Step::StopApp),
-        Change::Delete => (change.name(), Step::Remove(Part::App)),
-    };
-    let (code, now) = (format!("azure_{code}"), job.app.clock.now());
-    failure::count(&code, what, job.tenant.work.failures + 1);
-    move |tenant| failure::failed(tenant, (what, step.name()), &code, now, None)
-}
-
-fn gone<'a>() -> Effect<'a> {
-    Effect::done(|tenant| tenant.work.resources.app = None).found("the app is gone")
-}
-
-/// An operation that ended without a result: the app is not believed to be what it was.
-fn forget(resources: &mut Resources) {
-    let change = resources.operation.take().map(|operation| operation.change);
-    if let (Some(Change::Put { .. }), Some(app)) = (change, &mut resources.app) {
-        app.fingerprint = String::new();
+    let failure = (seen.provisioning == Provisioning::Failed).then(|| "provisioning_failed".to_owned());
+    if let Some(code) = &failure {
+        report_operation_failure(context, &change, code);
     }
+    let detail = if failure.is_some() { "provisioning failed" } else { "done" };
+    let running = seen.running != Running::Stopped;
+    Ok(StepResult::new(Learned::AppChanged { change, running, fqdn: seen.fqdn, failure }).with_detail(detail))
 }
 
-pub(super) fn on_app(tenant: &mut Tenant, change: impl Fn(&mut App)) {
-    if let Some(app) = &mut tenant.work.resources.app {
-        change(app);
-    }
+fn report_operation_failure(context: &StepContext<'_>, change: &AppChange, code: &str) {
+    let error = StepError::OperationFailed { code: code.to_owned() };
+    report_failure(&error, change.step(), context.tenant.reconcile.failures + 1);
+}
+
+fn app_missing<'a>() -> StepResult<'a> {
+    StepResult::new(Learned::AppMissing).with_detail("there is no app")
 }

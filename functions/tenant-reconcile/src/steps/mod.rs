@@ -1,65 +1,57 @@
 //! Doing a step. Each may be cut short anywhere and done again.
 
-mod azure;
 mod container;
+mod infrastructure;
 mod keys;
-mod life;
+mod lifecycle;
 mod observe;
 mod release;
 mod removal;
 
-pub(crate) use removal::remove_by_name;
-
-pub(crate) use life::only_writes;
 use nbhd::domain::names::Names;
-use nbhd::domain::plan::Step;
+use nbhd::domain::plan::{Learned, Outcome, Step};
 use nbhd::domain::shard::Shard;
+use nbhd::domain::step_error::{StepError, WaitReason};
 use nbhd::domain::tenant::Tenant;
 use nbhd::providers::azure::key_vault::Vault;
 use nbhd::providers::azure::resource_manager::Group;
-use nbhd::store::{Place, RouteChange};
+use nbhd::store::{RouteChange, ShardSlot};
 
 use crate::App;
 use crate::failure::Failure;
 
-/// What was learned, as a change of the row; on a row that others changed meanwhile it is made again.
-type Change = Box<dyn Fn(&mut Tenant) + Send + Sync>;
+pub(crate) use removal::remove_by_name;
 
 /// A step's result, to be saved.
-pub(crate) struct Effect<'a> {
+pub(crate) struct StepResult<'a> {
     /// What the row learns.
-    pub(crate) change: Change,
+    pub(crate) outcome: Outcome,
     /// What was found, where the step alone does not say it.
     pub(crate) detail: Option<String>,
     /// What happens to the route, in the same write.
     pub(crate) route: Option<RouteChange>,
     /// What happens to a shard's count, in the same write.
-    pub(crate) place: Option<Place<'a>>,
+    pub(crate) shard_slot: Option<ShardSlot<'a>>,
     /// Whether it is not worth a record: nothing has changed since the one before.
-    pub(crate) is_quiet: bool,
-    /// Whether nothing was done but what the write itself does: then it is no use on a row that changed meanwhile.
-    pub(crate) is_write: bool,
+    pub(crate) skip_record: bool,
 }
 
-impl Effect<'_> {
-    /// Something was done elsewhere.
-    pub(crate) fn done(change: impl Fn(&mut Tenant) + Send + Sync + 'static) -> Self {
-        Self { change: Box::new(change), detail: None, route: None, place: None, is_quiet: false, is_write: false }
+impl StepResult<'_> {
+    pub(crate) const fn new(learned: Learned) -> Self {
+        Self::of(Outcome::Done(learned))
     }
 
-    /// The row alone changes, and what is written with it.
-    pub(crate) fn write(change: impl Fn(&mut Tenant) + Send + Sync + 'static) -> Self {
-        Self { is_write: true, ..Self::done(change) }
+    pub(crate) const fn of(outcome: Outcome) -> Self {
+        Self { outcome, detail: None, route: None, shard_slot: None, skip_record: false }
     }
 
-    pub(crate) fn found(mut self, detail: impl Into<String>) -> Self {
-        self.detail = Some(detail.into());
-        self
+    pub(crate) fn with_detail(self, detail: impl Into<String>) -> Self {
+        Self { detail: Some(detail.into()), ..self }
     }
 }
 
-/// A tenant being worked on.
-pub(crate) struct Job<'a> {
+/// A tenant that a step is done for.
+pub(crate) struct StepContext<'a> {
     pub(crate) app: &'a App,
     pub(crate) tenant: &'a Tenant,
     pub(crate) names: Names,
@@ -71,61 +63,66 @@ pub(crate) struct Site<'a> {
     pub(crate) group: Group,
 }
 
-impl<'a> Job<'a> {
+impl<'a> StepContext<'a> {
     pub(crate) fn new(app: &'a App, tenant: &'a Tenant) -> Self {
         Self { app, tenant, names: Names::of(&app.key, tenant.tenant_id) }
     }
 
     /// Does one step.
-    pub(crate) async fn run(&self, step: Step) -> Result<Effect<'a>, Failure> {
+    pub(crate) async fn run(&self, step: Step) -> Result<StepResult<'a>, Failure> {
         match step {
-            Step::Sync => life::sync(self).await,
-            Step::Move(to) => Ok(life::move_to(self, to)),
+            Step::Sync => lifecycle::sync(self).await,
+            Step::ChangeLifecycle(to) => Ok(lifecycle::change_lifecycle(to)),
             Step::RemoveLeftovers => crate::recheck::remove_leftovers(self).await,
-            Step::ChooseShard => life::choose_shard(self).await,
-            Step::BeginRotation => Ok(life::begin_rotation(self)),
-            Step::EndRotation => Ok(life::end_rotation(self)),
-            Step::Activate => life::activate(self),
-            Step::Tell(notice) => life::tell(self, notice).await,
-            Step::Observe => observe::run(self).await,
-            Step::MakeIdentity => azure::make_identity(self).await,
-            Step::GrantRole => azure::grant_role(self).await,
-            Step::MakeShare => azure::make_share(self).await,
-            Step::MakeStorage => azure::make_storage(self).await,
-            Step::WriteKeys { generation, limit_cents } => keys::write(self, generation, limit_cents).await,
-            Step::SetModelKey { disabled, limit_cents } => keys::set_model_key(self, disabled, limit_cents).await,
-            Step::DropFormerKeys => keys::drop_former(self).await,
-            Step::ChooseRelease => release::choose(self).await,
-            Step::EndTurn { healthy } => release::end_turn(self, healthy).await,
-            Step::PutApp => container::put(self).await,
-            Step::StartApp => container::start(self).await,
-            Step::StopApp => container::stop(self).await,
+            Step::ChooseShard => lifecycle::choose_shard(self).await,
+            Step::BeginRotation => Ok(lifecycle::change_generations(self, Learned::RotationBegun)),
+            Step::EndRotation => Ok(lifecycle::change_generations(self, Learned::RotationEnded)),
+            Step::Activate => lifecycle::activate(self),
+            Step::Notify(notice) => lifecycle::notify(self, notice).await,
+            Step::Observe => observe::observe(self).await,
+            Step::MakeIdentity => infrastructure::make_identity(self).await,
+            Step::GrantRole => infrastructure::grant_role(self).await,
+            Step::MakeShare => infrastructure::make_share(self).await,
+            Step::MakeStorage => infrastructure::make_storage(self).await,
+            Step::WriteKeys { generation, limit_cents } => keys::write_keys(self, generation, limit_cents).await,
+            Step::SetModelKey { disabled, limit_cents } => keys::set_model_keys(self, disabled, limit_cents).await,
+            Step::DropFormerKeys => keys::drop_former_keys(self).await,
+            Step::ChooseRelease => release::choose_release(self).await,
+            Step::FreeRolloutSlot { healthy } => release::free_rollout_slot(self, healthy).await,
+            Step::PutApp => container::put_app(self).await,
+            Step::StartApp => container::start_app(self).await,
+            Step::StopApp => container::stop_app(self).await,
             Step::AwaitOperation => container::await_operation(self).await,
             Step::AwaitNoReplica => container::await_no_replica(self).await,
             Step::CheckHealth => container::check_health(self).await,
-            Step::Remove(part) => removal::remove(self, part).await,
-            // Ends the row: the worker's own.
-            Step::Bury => Err(Failure::failed("not_a_step")),
+            Step::Remove(part) => removal::remove_part(self, part).await,
+            Step::Finalize => removal::finalize(self).await,
         }
     }
 
     /// Whether what is known of the tenant still holds: the lease under which it was read has not ended. A removed
     /// tenant has none.
-    pub(crate) fn is_in_time(&self) -> bool {
-        self.tenant.work.lease.as_ref().is_none_or(|lease| lease.until > self.app.clock.now())
+    pub(crate) fn holds_lease(&self) -> bool {
+        self.tenant.reconcile.lease.as_ref().is_none_or(|lease| lease.until > self.app.clock.now())
+    }
+
+    /// Fails the step with [`WaitReason::LeaseEnded`] once another worker may be at work.
+    pub(crate) fn require_lease(&self) -> Result<(), Failure> {
+        if self.holds_lease() { Ok(()) } else { Err(Failure::waiting(WaitReason::LeaseEnded, 1)) }
     }
 
     /// The vault with the runtime's secret.
     pub(crate) fn vault(&self) -> Result<&'a Vault, Failure> {
         let address = &self.site()?.shard.vault_url;
-        self.app.vaults.recorded(Some(address)).ok_or_else(|| Failure::failed("vault_not_in_settings"))
+        let missing = || StepError::precondition("vault_not_in_settings");
+        Ok(self.app.vaults.recorded(Some(address)).ok_or_else(missing)?)
     }
 
     pub(crate) fn site(&self) -> Result<Site<'a>, Failure> {
         // Before a shard is chosen, what there may be is what an earlier life has left.
-        let work = &self.tenant.work;
-        let shard = work.shard.as_ref().or_else(|| work.leftovers.as_ref().map(|left| &left.shard));
-        let shard = shard.ok_or_else(|| Failure::failed("no_shard"))?;
+        let status = &self.tenant.reconcile;
+        let shard = status.shard.as_ref().or_else(|| status.leftovers.as_ref().map(|left| &left.shard));
+        let shard = shard.ok_or_else(|| StepError::precondition("no_shard"))?;
         Ok(Site { shard, group: self.app.settings.group(shard) })
     }
 }

@@ -1,92 +1,86 @@
 //! Which release a tenant's container runs.
 
+use nbhd::domain::plan::Learned;
 use nbhd::domain::release::{Release, Rollout, Verdict};
+use nbhd::domain::step_error::{StepError, WaitReason};
 
-use super::{Effect, Job};
+use super::{StepContext, StepResult};
 use crate::failure::Failure;
 
-/// How long a running container waits before it asks for its turn again.
-const TURN_SECONDS: u64 = 120;
+/// How long a running container waits before it asks for the rollout's slot again.
+const SLOT_SECONDS: u64 = 120;
 
 /// What the tenant's container shall run, in full.
-pub(super) async fn content(job: &Job<'_>) -> Result<Release, Failure> {
-    let wanted = job.tenant.work.release.as_ref().ok_or_else(|| Failure::failed("no_release"))?;
-    let settings = &job.app.settings;
+pub(super) async fn chosen_release(context: &StepContext<'_>) -> Result<Release, Failure> {
+    let wanted = context.tenant.reconcile.release.as_ref().ok_or_else(|| StepError::precondition("no_release"))?;
+    let settings = &context.app.settings;
     if *wanted == settings.release_id() {
         return Ok(settings.release().clone());
     }
-    let rollout = job.app.store.rollout().await?;
+    let rollout = context.app.store.rollout().await?;
     // Nobody knows a release that is two behind any more.
     Ok(rollout.map_or_else(
         || settings.release().clone(),
-        |rollout| rollout.release(wanted).unwrap_or_else(|| rollout.standing()).clone(),
+        |rollout| rollout.release(wanted).unwrap_or_else(|| rollout.stable_release()).clone(),
     ))
 }
 
 /// The release `id`, if it is known and this code makes the same form of app of it.
-pub(super) async fn comparable(job: &Job<'_>, id: &str) -> Result<Option<Release>, Failure> {
-    let settings = &job.app.settings;
+pub(super) async fn comparable(context: &StepContext<'_>, id: &str) -> Result<Option<Release>, Failure> {
+    let settings = &context.app.settings;
     if id == settings.release_id() {
         return Ok(Some(settings.release().clone()));
     }
-    let rollout = job.app.store.rollout().await?;
+    let rollout = context.app.store.rollout().await?;
     let known = rollout.as_ref().and_then(|rollout| rollout.release(id));
-    Ok(known.filter(|known| known.shape == settings.release().shape).cloned())
+    Ok(known.filter(|known| known.app_fingerprint == settings.release().app_fingerprint).cloned())
 }
 
-pub(crate) async fn choose<'a>(job: &Job<'a>) -> Result<Effect<'a>, Failure> {
-    let (settings, now, tenant) = (&job.app.settings, job.app.clock.now(), job.tenant);
-    let known = job.app.store.rollout().await?;
+pub(crate) async fn choose_release<'a>(context: &StepContext<'a>) -> Result<StepResult<'a>, Failure> {
+    let (settings, now, tenant) = (&context.app.settings, context.app.clock.now(), context.tenant);
+    let known = context.app.store.rollout().await?;
     let before = known.clone();
     let rollout = match known {
         None => Some(Rollout::new(settings.release().clone(), now)),
-        Some(rollout) => rollout.to(settings.release(), now),
+        Some(rollout) => rollout.retarget(settings.release(), now),
     };
-    let Some(mut rollout) = rollout else { return Err(Failure::waits("a_newer_release_began", TURN_SECONDS)) };
-    let running = tenant.work.resources.app.as_ref().is_some_and(|app| app.running);
+    let Some(mut rollout) = rollout else { return Err(Failure::waiting(WaitReason::NewerRolloutBegan, SLOT_SECONDS)) };
+    let running = tenant.reconcile.resources.app.as_ref().is_some_and(|app| app.running);
     let verdict = rollout.admit(tenant.tenant_id, running, now);
     if before.as_ref() != Some(&rollout) {
-        job.app.store.save_rollout(&rollout).await?;
+        context.app.store.save_rollout(&rollout).await?;
     }
     let newest = settings.release_id().to_owned();
     match verdict {
-        Verdict::Run { release, turn } => Ok(Effect::done(move |tenant| {
-            tenant.work.release = Some(release.clone());
-            tenant.work.decided_at_release = Some(newest.clone());
-            tenant.work.has_turn = turn;
-        })
-        .found(if turn { "its turn" } else { "nothing runs" })),
-        Verdict::Wait => Err(Failure::waits("another_has_the_turn", TURN_SECONDS)),
-        // For good: only another release begins a rollout anew.
-        Verdict::Stay => {
-            Ok(Effect::done(move |tenant| tenant.work.decided_at_release = Some(newest.clone())).found("it stays"))
+        Verdict::Run { release, holds_slot } => {
+            let detail = if holds_slot { "it holds the slot" } else { "nothing runs" };
+            Ok(StepResult::new(Learned::ReleaseChosen { release, newest, holds_slot }).with_detail(detail))
         }
+        Verdict::Wait => Err(Failure::waiting(WaitReason::RolloutSlotTaken, SLOT_SECONDS)),
+        // For good: only another release begins a rollout anew.
+        Verdict::Keep => Ok(StepResult::new(Learned::ReleaseKept { newest }).with_detail("it keeps its release")),
     }
 }
 
-pub(crate) async fn end_turn<'a>(job: &Job<'a>, healthy: bool) -> Result<Effect<'a>, Failure> {
-    let newest = Some(job.app.settings.release_id().to_owned()).filter(|_| !healthy);
-    let Some(mut rollout) = job.app.store.rollout().await? else {
-        return Ok(Effect::done(move |tenant| {
-            tenant.work.has_turn = false;
-            tenant.work.gave_up.clone_from(&newest);
-        }));
+pub(crate) async fn free_rollout_slot<'a>(context: &StepContext<'a>, healthy: bool) -> Result<StepResult<'a>, Failure> {
+    let newest = context.app.settings.release_id().to_owned();
+    let result = |release| {
+        let learned = if healthy { Learned::RolloutSlotFreed } else { Learned::RolledBack { failed: newest, release } };
+        StepResult::new(learned)
     };
+    let Some(mut rollout) = context.app.store.rollout().await? else { return Ok(result(None)) };
     let before = rollout.clone();
     let was_halted = rollout.is_halted();
-    let release = rollout.end_turn(job.tenant.tenant_id, healthy, job.app.clock.now());
+    let release = rollout.free_slot(context.tenant.tenant_id, healthy, context.app.clock.now());
     if rollout != before {
-        job.app.store.save_rollout(&rollout).await?;
+        context.app.store.save_rollout(&rollout).await?;
     }
     if rollout.is_halted() && !was_halted {
         nbhd::telemetry::metric("RolloutsHalted", 1);
-        tracing::error!(code = "rollout_halted", "two tenants did not become healthy with the newest release");
+        tracing::error!(
+            code = "rollout_halted",
+            "two tenants did not become healthy with the newest release; the rollout stops, and they are rolled back"
+        );
     }
-    Ok(Effect::done(move |tenant| {
-        tenant.work.has_turn = false;
-        if newest.is_some() {
-            tenant.work.release = Some(release.clone());
-            tenant.work.gave_up.clone_from(&newest);
-        }
-    }))
+    Ok(result(Some(release)))
 }

@@ -119,8 +119,8 @@ pub(super) async fn removal(world: &World, subscriber: &Subscriber, show: &mut S
     let Some(TenantRecord::Deleted(tombstone)) = record else { anyhow::bail!("there is no receipt") };
     ensure!(tombstone.recheck.at.is_none(), "what was removed is not looked for again");
     let lines = tombstone.receipt.iter().map(|removed| match removed.purged_by {
-        Some(at) => format!("{} ({}; destroyed by {at})", removed.what, removed.at),
-        None => format!("{} ({})", removed.what, removed.at),
+        Some(at) => format!("{} ({}; destroyed by {at})", removed.part.description(), removed.at),
+        None => format!("{} ({})", removed.part.description(), removed.at),
     });
     show.inventory("the receipt", &lines.collect::<Vec<_>>());
     Ok(())

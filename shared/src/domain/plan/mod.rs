@@ -3,18 +3,27 @@
 //! The row is what was last observed. A worker does the first step, saves what it learned, and plans anew; so the plan
 //! never holds a step that depends on something only its own earlier steps will find out.
 
+mod apply;
+mod finding;
+mod learned;
+#[cfg(test)]
+mod life;
 mod step;
 #[cfg(test)]
 mod tests;
 
 use std::time::Duration;
 
+use super::reconcile_status::{LastError, Notice, ReconcileStatus, jitter};
+use super::resources::{ContainerApp, Resources};
 use super::subscription::{Entitlement, GRACE, RETENTION, Status};
 use super::tenant::{Lifecycle, Tenant};
-use super::work::{App, LastError, Notice, Resources, Work, jitter};
 use crate::clock::Timestamp;
 
-pub use step::{Part, Step};
+pub use apply::{apply, record_outcome};
+pub use finding::{Finding, ModelKeyState, ObservedApp};
+pub use learned::{Learned, Outcome};
+pub use step::{Part, Reach, Step, StepName};
 
 /// How often a tenant's resources are looked at, give or take an eighth.
 pub const OBSERVED_EVERY: Duration = Duration::from_secs(60 * 60);
@@ -44,7 +53,7 @@ pub struct Plan {
     /// Before when the first step makes no sense.
     pub not_before: Option<Timestamp>,
     /// When to look again although nothing happened.
-    pub look_again: Option<Timestamp>,
+    pub next_check_at: Option<Timestamp>,
 }
 
 impl Plan {
@@ -56,12 +65,12 @@ impl Plan {
     /// When the tenant is due, if nothing happens.
     pub fn due(&self, now: Timestamp) -> Option<Timestamp> {
         let next_step = self.steps.first().map(|_| self.not_before.unwrap_or(now));
-        next_step.into_iter().chain(self.look_again).min()
+        next_step.into_iter().chain(self.next_check_at).min()
     }
 }
 
-/// The lifecycle that an entitlement leads to: one arrow at a time.
-pub const fn arrow(lifecycle: Lifecycle, entitlement: Entitlement) -> Lifecycle {
+/// The lifecycle that an entitlement leads to, one transition at a time.
+pub const fn next_lifecycle(lifecycle: Lifecycle, entitlement: Entitlement) -> Lifecycle {
     match (lifecycle, entitlement) {
         // A removal that has begun ends, whatever was paid meanwhile; a new life begins after it.
         (Lifecycle::Deprovisioning, _) | (_, Entitlement::Remove) => Lifecycle::Deprovisioning,
@@ -81,38 +90,38 @@ pub const fn arrow(lifecycle: Lifecycle, entitlement: Entitlement) -> Lifecycle 
 /// What is next for `tenant` at `now`.
 pub fn plan(tenant: &Tenant, spec: &Spec, now: Timestamp) -> Plan {
     let mut steps = Vec::new();
-    let mut lifecycle = arrow(tenant.lifecycle, tenant.entitlement(now));
-    let is_needed = rests_on_old_word(tenant, lifecycle, now);
+    let mut lifecycle = next_lifecycle(tenant.lifecycle, tenant.entitlement(now));
+    let is_needed = needs_fresh_subscription(tenant, lifecycle, now);
     let mut waits_for_stripe = false;
-    if unanswered(tenant).is_some_and(|until| until > now) {
+    if stripe_retry_at(tenant).is_some_and(|until| until > now) {
         // Stripe cannot be asked now. That ends nobody's assistant and begins nobody's, and holds up nothing else.
         if is_needed {
             lifecycle = tenant.lifecycle;
             waits_for_stripe = lifecycle == Lifecycle::Provisioning;
         }
-    } else if is_needed || is_sync_due(tenant, now) {
+    } else if is_needed || next_sync_at(tenant).is_some_and(|at| at <= now) {
         steps.push(Step::Sync);
     }
     if lifecycle != tenant.lifecycle {
-        steps.push(Step::Move(lifecycle));
+        steps.push(Step::ChangeLifecycle(lifecycle));
     }
     match lifecycle {
         _ if waits_for_stripe => steps.push(Step::Sync),
-        Lifecycle::Pending => leftovers(tenant, &mut steps),
+        Lifecycle::Pending => plan_leftovers(tenant, &mut steps),
         // Their names are those of what is to be built.
-        Lifecycle::Provisioning if tenant.work.leftovers.is_some() => leftovers(tenant, &mut steps),
-        Lifecycle::Provisioning | Lifecycle::Active => run(tenant, lifecycle, spec, now, &mut steps),
-        Lifecycle::Suspended => rest(tenant, now, &mut steps),
-        Lifecycle::Deprovisioning => remove(tenant, now, &mut steps),
+        Lifecycle::Provisioning if tenant.reconcile.leftovers.is_some() => plan_leftovers(tenant, &mut steps),
+        Lifecycle::Provisioning | Lifecycle::Active => plan_running(tenant, lifecycle, spec, now, &mut steps),
+        Lifecycle::Suspended => plan_suspended(tenant, now, &mut steps),
+        Lifecycle::Deprovisioning => plan_removal(tenant, now, &mut steps),
     }
-    let not_before = steps.first().and_then(|step| not_before(tenant, step));
-    Plan { steps, not_before, look_again: look_again(tenant, lifecycle, now) }
+    let not_before = steps.first().and_then(|step| earliest(tenant, step));
+    Plan { steps, not_before, next_check_at: next_check_at(tenant, lifecycle, now) }
 }
 
 /// Everything a running assistant needs, in the order in which one thing needs another.
-fn run(tenant: &Tenant, lifecycle: Lifecycle, spec: &Spec, now: Timestamp, steps: &mut Vec<Step>) {
-    let (work, resources) = (&tenant.work, &tenant.work.resources);
-    if work.shard.is_none() {
+fn plan_running(tenant: &Tenant, lifecycle: Lifecycle, spec: &Spec, now: Timestamp, steps: &mut Vec<Step>) {
+    let (status, resources) = (&tenant.reconcile, &tenant.reconcile.resources);
+    if status.shard.is_none() {
         steps.push(Step::ChooseShard);
     }
     if is_in_doubt(tenant) {
@@ -131,12 +140,12 @@ fn run(tenant: &Tenant, lifecycle: Lifecycle, spec: &Spec, now: Timestamp, steps
     if !resources.storage {
         steps.push(Step::MakeStorage);
     }
-    keys(tenant, spec, steps);
+    plan_keys(tenant, spec, steps);
     let principal = resources.identity.as_ref().map(|identity| &identity.principal_id);
-    if resources.reader.is_none() || resources.reader.as_ref() != principal {
+    if resources.secret_reader.is_none() || resources.secret_reader.as_ref() != principal {
         steps.push(Step::GrantRole);
     }
-    app(tenant, spec, now, steps);
+    plan_app(tenant, spec, now, steps);
     if lifecycle == Lifecycle::Provisioning {
         steps.push(Step::Activate);
     }
@@ -145,27 +154,27 @@ fn run(tenant: &Tenant, lifecycle: Lifecycle, spec: &Spec, now: Timestamp, steps
     } else if resources.former_keys.is_some() {
         steps.push(Step::DropFormerKeys);
     }
-    if work.has_turn {
-        steps.push(Step::EndTurn { healthy: true });
+    if status.holds_rollout_slot {
+        steps.push(Step::FreeRolloutSlot { healthy: true });
     }
-    match work.told {
-        None => steps.push(Step::Tell(Notice::Ready)),
-        Some(Notice::Suspended) => steps.push(Step::Tell(Notice::Resumed)),
-        Some(Notice::Removed | Notice::SuspendedAnew) => steps.push(Step::Tell(Notice::ReadyAnew)),
+    match status.last_notice {
+        None => steps.push(Step::Notify(Notice::Ready)),
+        Some(Notice::Suspended) => steps.push(Step::Notify(Notice::Resumed)),
+        Some(Notice::Removed | Notice::SuspendedAnew) => steps.push(Step::Notify(Notice::ReadyAnew)),
         Some(Notice::Ready | Notice::ReadyAnew | Notice::Resumed | Notice::Replaced) => {}
     }
     if is_observation_due(tenant, now) {
         steps.push(Step::Observe);
     }
     // A running container waits for its turn, and nothing else waits for that.
-    if work.decided_at_release.as_ref() != Some(&spec.release) && is_running(resources) {
+    if status.evaluated_release.as_ref() != Some(&spec.release) && is_running(resources) {
         steps.push(Step::ChooseRelease);
     }
 }
 
-fn keys(tenant: &Tenant, spec: &Spec, steps: &mut Vec<Step>) {
+fn plan_keys(tenant: &Tenant, spec: &Spec, steps: &mut Vec<Step>) {
     let generation = tenant.newest_generation();
-    match &tenant.work.resources.keys {
+    match &tenant.reconcile.resources.keys {
         Some(keys) if keys.generation == generation => {
             if keys.disabled || keys.limit_cents != spec.limit_cents {
                 steps.push(Step::SetModelKey { disabled: false, limit_cents: spec.limit_cents });
@@ -176,9 +185,9 @@ fn keys(tenant: &Tenant, spec: &Spec, steps: &mut Vec<Step>) {
 }
 
 /// Two replicas must never overlap: a container that runs is stopped, and has no replica left, before it changes.
-fn app(tenant: &Tenant, spec: &Spec, now: Timestamp, steps: &mut Vec<Step>) {
-    let (work, resources) = (&tenant.work, &tenant.work.resources);
-    if work.decided_at_release.as_ref() != Some(&spec.release) && !is_running(resources) {
+fn plan_app(tenant: &Tenant, spec: &Spec, now: Timestamp, steps: &mut Vec<Step>) {
+    let (status, resources) = (&tenant.reconcile, &tenant.reconcile.resources);
+    if status.evaluated_release.as_ref() != Some(&spec.release) && !is_running(resources) {
         steps.push(Step::ChooseRelease);
     }
     if resources.operation.is_some() {
@@ -192,12 +201,13 @@ fn app(tenant: &Tenant, spec: &Spec, now: Timestamp, steps: &mut Vec<Step>) {
         return;
     };
     // Also of a container that was made or started with the newest release: it has no turn, and is tried for longer.
-    let is_on_trial = work.release.as_ref() == Some(&spec.release) && work.gave_up.as_ref() != Some(&spec.release);
-    let patience = if work.has_turn { DOUBTED_AFTER } else { 2 * DOUBTED_AFTER };
-    if (work.has_turn || is_on_trial) && has_failed(work, app, patience, now) {
-        steps.push(Step::EndTurn { healthy: false });
+    let is_on_trial =
+        status.release.as_ref() == Some(&spec.release) && status.failed_release.as_ref() != Some(&spec.release);
+    let patience = if status.holds_rollout_slot { DOUBTED_AFTER } else { 2 * DOUBTED_AFTER };
+    if (status.holds_rollout_slot || is_on_trial) && has_failed(status, app, patience, now) {
+        steps.push(Step::FreeRolloutSlot { healthy: false });
     }
-    let is_changed = app.fingerprint != spec.fingerprint || work.release.as_ref() != Some(&app.release);
+    let is_changed = app.fingerprint != spec.fingerprint || status.release.as_ref() != Some(&app.release);
     if is_changed {
         if app.running {
             steps.push(Step::StopApp);
@@ -217,16 +227,16 @@ fn app(tenant: &Tenant, spec: &Spec, now: Timestamp, steps: &mut Vec<Step>) {
 
 /// Whether a container does not come up with the release it is meant to run. An outage of Azure's, in which that was
 /// not even tried, is no such failure.
-fn has_failed(work: &Work, app: &App, patience: u32, now: Timestamp) -> bool {
-    let is_tried = app.running && work.release.as_ref() == Some(&app.release);
+fn has_failed(status: &ReconcileStatus, app: &ContainerApp, patience: u32, now: Timestamp) -> bool {
+    let is_tried = app.running && status.release.as_ref() == Some(&app.release);
     let is_late = is_tried && now >= app.changed_at + HEALTHY_WITHIN;
-    let is_refused = work.last_error.as_ref().is_some_and(LastError::speaks_against_release);
-    !app.healthy && (is_late || (is_refused && work.failures >= patience))
+    let is_refused = status.last_error.as_ref().is_some_and(LastError::counts_against_release);
+    !app.healthy && (is_late || (is_refused && status.failures >= patience))
 }
 
 /// A stopped assistant keeps everything, and its model key pays for nothing.
-fn rest(tenant: &Tenant, now: Timestamp, steps: &mut Vec<Step>) {
-    let (work, resources) = (&tenant.work, &tenant.work.resources);
+fn plan_suspended(tenant: &Tenant, now: Timestamp, steps: &mut Vec<Step>) {
+    let (status, resources) = (&tenant.reconcile, &tenant.reconcile.resources);
     if is_in_doubt(tenant) {
         steps.push(Step::Observe);
     }
@@ -240,17 +250,17 @@ fn rest(tenant: &Tenant, now: Timestamp, steps: &mut Vec<Step>) {
     if let Some(keys) = resources.keys.iter().chain(&resources.former_keys).find(|keys| !keys.disabled) {
         steps.push(Step::SetModelKey { disabled: true, limit_cents: keys.limit_cents });
     }
-    if work.has_turn {
-        steps.push(Step::EndTurn { healthy: true });
+    if status.holds_rollout_slot {
+        steps.push(Step::FreeRolloutSlot { healthy: true });
     }
-    match work.told {
+    match status.last_notice {
         Some(Notice::Suspended | Notice::SuspendedAnew) => {}
-        Some(Notice::Removed) => steps.push(Step::Tell(Notice::SuspendedAnew)),
+        Some(Notice::Removed) => steps.push(Step::Notify(Notice::SuspendedAnew)),
         None | Some(Notice::Ready | Notice::ReadyAnew | Notice::Resumed | Notice::Replaced) => {
-            steps.push(Step::Tell(Notice::Suspended));
+            steps.push(Step::Notify(Notice::Suspended));
         }
     }
-    leftovers(tenant, steps);
+    plan_leftovers(tenant, steps);
     // Also right after the suspension: an app whose creation was cut short may run without our knowing.
     if is_observation_due(tenant, now) {
         steps.push(Step::Observe);
@@ -258,12 +268,12 @@ fn rest(tenant: &Tenant, now: Timestamp, steps: &mut Vec<Step>) {
 }
 
 /// Every part by its name, known to be there or not: a call that was cut short may have made it.
-fn remove(tenant: &Tenant, now: Timestamp, steps: &mut Vec<Step>) {
-    let work = &tenant.work;
-    let operation = work.resources.operation.as_ref();
-    let is_left = |part: Part| !work.receipt.iter().any(|removed| removed.what == part.as_str());
+fn plan_removal(tenant: &Tenant, now: Timestamp, steps: &mut Vec<Step>) {
+    let status = &tenant.reconcile;
+    let operation = status.resources.operation.as_ref();
+    let is_left = |part: Part| !status.receipt.iter().any(|removed| removed.part == part);
     for part in Part::ALL.into_iter().filter(|part| is_left(*part)) {
-        if part.is_in_shard() && work.shard.is_none() {
+        if part.is_in_shard() && status.shard.is_none() {
             continue;
         }
         if part == Part::App && operation.is_some() {
@@ -271,36 +281,36 @@ fn remove(tenant: &Tenant, now: Timestamp, steps: &mut Vec<Step>) {
         }
         steps.push(Step::Remove(part));
     }
-    if work.has_turn {
-        steps.push(Step::EndTurn { healthy: true });
+    if status.holds_rollout_slot {
+        steps.push(Step::FreeRolloutSlot { healthy: true });
     }
-    // Whoever paid while the removal went on gets a new life, whether we were told of it or not.
-    let began = work.receipt.first().filter(|_| tenant.customer.is_some());
-    if began.is_some_and(|first| work.synced_at.is_none_or(|at| at < first.at)) {
+    // Whoever paid while the removal went on gets a new life, whether Stripe's event reached us or not.
+    let removal_began = status.receipt.first().filter(|_| tenant.customer.is_some());
+    if removal_began.is_some_and(|first| status.synced_at.is_none_or(|at| at < first.at)) {
         steps.push(Step::Sync);
     }
-    leftovers(tenant, steps);
+    plan_leftovers(tenant, steps);
     let is_the_end = matches!(tenant.entitlement(now), Entitlement::Remove);
-    match work.told {
+    match status.last_notice {
         None | Some(Notice::Removed) => {}
-        Some(_) if is_the_end => steps.push(Step::Tell(Notice::Removed)),
+        Some(_) if is_the_end => steps.push(Step::Notify(Notice::Removed)),
         Some(Notice::Replaced) => {}
         Some(Notice::Ready | Notice::ReadyAnew | Notice::Suspended | Notice::SuspendedAnew | Notice::Resumed) => {
-            steps.push(Step::Tell(Notice::Replaced));
+            steps.push(Step::Notify(Notice::Replaced));
         }
     }
-    steps.push(Step::Bury);
+    steps.push(Step::Finalize);
 }
 
-fn leftovers(tenant: &Tenant, steps: &mut Vec<Step>) {
-    if tenant.work.leftovers.is_some() {
+fn plan_leftovers(tenant: &Tenant, steps: &mut Vec<Step>) {
+    if tenant.reconcile.leftovers.is_some() {
         steps.push(Step::RemoveLeftovers);
     }
 }
 
 /// Of a tenant that is active, once the present keys are whole and the rotation before has left nothing behind.
 fn may_rotate(tenant: &Tenant) -> bool {
-    let resources = &tenant.work.resources;
+    let resources = &tenant.reconcile.resources;
     let is_free = tenant.other_generation.is_none() && resources.former_keys.is_none() && resources.keys.is_some();
     tenant.rotation_requested && is_free && tenant.lifecycle == Lifecycle::Active
 }
@@ -311,35 +321,31 @@ fn is_running(resources: &Resources) -> bool {
 
 /// Failures that repeat may come from a row that is wrong.
 fn is_in_doubt(tenant: &Tenant) -> bool {
-    let work = &tenant.work;
-    let failed_since = work.last_error.as_ref().is_some_and(|last| work.observed_at.is_none_or(|at| at < last.at));
-    work.shard.is_some() && failed_since && work.failures > 0 && work.failures.is_multiple_of(DOUBTED_AFTER)
+    let status = &tenant.reconcile;
+    let failed_since = status.last_error.as_ref().is_some_and(|last| status.observed_at.is_none_or(|at| at < last.at));
+    status.shard.is_some() && failed_since && status.failures > 0 && status.failures.is_multiple_of(DOUBTED_AFTER)
 }
 
 fn is_observation_due(tenant: &Tenant, now: Timestamp) -> bool {
-    let work = &tenant.work;
-    let has_settled = work.in_flight.as_ref().is_some_and(|requests| requests.until <= now);
-    work.shard.is_some() && (has_settled || observation(tenant).is_none_or(|at| at <= now))
+    let status = &tenant.reconcile;
+    let has_settled = status.in_flight.as_ref().is_some_and(|requests| requests.until <= now);
+    status.shard.is_some() && (has_settled || next_observation_at(tenant).is_none_or(|at| at <= now))
 }
 
-fn observation(tenant: &Tenant) -> Option<Timestamp> {
-    tenant.work.observed_at.map(|at| at + OBSERVED_EVERY + jitter(tenant.tenant_id, OBSERVED_EVERY))
-}
-
-fn is_sync_due(tenant: &Tenant, now: Timestamp) -> bool {
-    synchronisation(tenant).is_some_and(|at| at <= now)
+fn next_observation_at(tenant: &Tenant) -> Option<Timestamp> {
+    tenant.reconcile.observed_at.map(|at| at + OBSERVED_EVERY + jitter(tenant.tenant_id, OBSERVED_EVERY))
 }
 
 /// When Stripe is to be asked again; `None` for a tenant it does not know.
-fn synchronisation(tenant: &Tenant) -> Option<Timestamp> {
+fn next_sync_at(tenant: &Tenant) -> Option<Timestamp> {
     tenant.customer.as_ref()?;
     let early = jitter(tenant.tenant_id, SYNCED_EVERY);
-    Some(tenant.work.synced_at.map_or_else(Timestamp::default, |at| at + SYNCED_EVERY - early))
+    Some(tenant.reconcile.synced_at.map_or_else(Timestamp::default, |at| at + SYNCED_EVERY - early))
 }
 
-/// Whether a lifecycle that time alone leads to rests on a word of Stripe's that is older than that: what was paid in
+/// Whether time alone leads to the lifecycle, and Stripe was last asked before that time: what was paid in
 /// the meantime may have been lost on its way.
-fn rests_on_old_word(tenant: &Tenant, lifecycle: Lifecycle, now: Timestamp) -> bool {
+fn needs_fresh_subscription(tenant: &Tenant, lifecycle: Lifecycle, now: Timestamp) -> bool {
     let (Some(subscription), Some(_)) = (&tenant.subscription, &tenant.customer) else { return false };
     let since = match subscription.status {
         Status::PastDue => subscription.unpaid_since.map(|since| since + GRACE),
@@ -347,40 +353,45 @@ fn rests_on_old_word(tenant: &Tenant, lifecycle: Lifecycle, now: Timestamp) -> b
         Status::Incomplete | Status::Trialing | Status::Active | Status::Unpaid | Status::Paused => None,
     };
     let by_time = since.filter(|since| *since <= now);
-    lifecycle != tenant.lifecycle && by_time.is_some_and(|since| tenant.work.synced_at.is_none_or(|at| at < since))
+    lifecycle != tenant.lifecycle && by_time.is_some_and(|since| tenant.reconcile.synced_at.is_none_or(|at| at < since))
 }
 
-fn unanswered(tenant: &Tenant) -> Option<Timestamp> {
-    tenant.work.unanswered.as_ref().map(|unanswered| unanswered.until)
+fn stripe_retry_at(tenant: &Tenant) -> Option<Timestamp> {
+    tenant.reconcile.stripe_backoff.as_ref().map(|backoff| backoff.until)
 }
 
-fn not_before(tenant: &Tenant, step: &Step) -> Option<Timestamp> {
+fn earliest(tenant: &Tenant, step: &Step) -> Option<Timestamp> {
     if *step == Step::Sync {
-        return unanswered(tenant);
+        return stripe_retry_at(tenant);
     }
-    let pause = tenant.work.pause.as_ref().filter(|pause| pause.step == step.name()).map(|pause| pause.until);
-    let operation = tenant.work.resources.operation.as_ref().filter(|_| *step == Step::AwaitOperation);
-    let leftovers = tenant.work.leftovers.as_ref().filter(|_| *step == Step::RemoveLeftovers);
+    let backoff = tenant
+        .reconcile
+        .step_backoff
+        .as_ref()
+        .filter(|backoff| backoff.step == step.name())
+        .map(|backoff| backoff.until);
+    let operation = tenant.reconcile.resources.operation.as_ref().filter(|_| *step == Step::AwaitOperation);
+    let leftovers = tenant.reconcile.leftovers.as_ref().filter(|_| *step == Step::RemoveLeftovers);
     let leftovers = leftovers.map(|leftovers| leftovers.not_before);
-    pause.into_iter().chain(operation.map(|operation| operation.poll_at)).chain(leftovers).max()
+    backoff.into_iter().chain(operation.map(|operation| operation.poll_at)).chain(leftovers).max()
 }
 
-fn look_again(tenant: &Tenant, lifecycle: Lifecycle, now: Timestamp) -> Option<Timestamp> {
+fn next_check_at(tenant: &Tenant, lifecycle: Lifecycle, now: Timestamp) -> Option<Timestamp> {
     let observed = match lifecycle {
         Lifecycle::Provisioning | Lifecycle::Active | Lifecycle::Suspended => {
-            let in_flight = tenant.work.in_flight.as_ref().map(|requests| requests.until);
-            observation(tenant).into_iter().chain(in_flight).min()
+            let in_flight = tenant.reconcile.in_flight.as_ref().map(|requests| requests.until);
+            next_observation_at(tenant).into_iter().chain(in_flight).min()
         }
         Lifecycle::Pending | Lifecycle::Deprovisioning => None,
     };
     let changes = tenant.entitlement(now).changes_at();
-    let pause = tenant.work.pause.as_ref().map(|pause| pause.until);
+    let backoff = tenant.reconcile.step_backoff.as_ref().map(|backoff| backoff.until);
     changes
         .into_iter()
-        .chain(pause)
-        .chain(unanswered(tenant))
+        .chain(backoff)
+        .chain(stripe_retry_at(tenant))
         .chain(observed)
-        .chain(synchronisation(tenant))
+        .chain(next_sync_at(tenant))
         .filter(|at| *at > now)
         .min()
 }

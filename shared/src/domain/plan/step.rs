@@ -1,28 +1,30 @@
 //! The steps there are.
 
-use crate::domain::tenant::Lifecycle;
-use crate::domain::work::Notice;
+use serde::{Deserialize, Serialize};
 
-/// One thing to do, safe to do again.
+use crate::domain::reconcile_status::Notice;
+use crate::domain::tenant::Lifecycle;
+
+/// One thing to do, safe to repeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Ask Stripe what it says now.
+    /// Ask Stripe about the customer.
     Sync,
     /// Change the lifecycle, and the route with it.
-    Move(Lifecycle),
-    /// Look whether the resources are as the row says.
+    ChangeLifecycle(Lifecycle),
+    /// Compare the resources with the row.
     Observe,
     /// Remove what the removal of an earlier life may have left.
     RemoveLeftovers,
-    /// Take a place in an Azure subscription.
+    /// Reserve a slot in an Azure subscription.
     ChooseShard,
-    /// Make the container's identity.
+    /// Create the container's identity.
     MakeIdentity,
     /// Let a second generation of keys be valid.
     BeginRotation,
-    /// Make a generation's keys and write them into the vault.
+    /// Create a generation's keys and write them into the vault.
     WriteKeys {
-        /// Which one.
+        /// The generation, from 1.
         generation: u32,
         /// What its model key may cost a month, in USD cents.
         limit_cents: u32,
@@ -36,19 +38,19 @@ pub enum Step {
     },
     /// Let the identity read the secret.
     GrantRole,
-    /// Make the share.
+    /// Create the file share.
     MakeShare,
-    /// Make the share known to the environment.
+    /// Make the share known to the container environment.
     MakeStorage,
-    /// Find out which release the container shall run.
+    /// Decide which release the container shall run.
     ChooseRelease,
-    /// Ask what became of a change to the app.
+    /// Ask Azure how a change to the app has ended.
     AwaitOperation,
     /// Stop the app.
     StopApp,
     /// Wait until no replica is left.
     AwaitNoReplica,
-    /// Make the app, or change it.
+    /// Create the app, or update it.
     PutApp,
     /// Start the app.
     StartApp,
@@ -60,46 +62,47 @@ pub enum Step {
     EndRotation,
     /// Remove the keys of the generation before.
     DropFormerKeys,
-    /// Let the next tenant have its turn in the rollout.
-    EndTurn {
-        /// Whether the release did well here.
+    /// Let the rollout go on to the next tenant.
+    FreeRolloutSlot {
+        /// Whether the container is up with the release; otherwise it is rolled back.
         healthy: bool,
     },
-    /// Tell the person.
-    Tell(Notice),
+    /// Write to the person.
+    Notify(Notice),
     /// Remove one part.
     Remove(Part),
-    /// Leave a receipt in place of the row.
-    Bury,
+    /// Put a receipt in place of the row, or begin a new life for a person who paid again.
+    Finalize,
 }
 
 /// A part of a tenant that is removed at the end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Part {
-    /// The connections to Google, with their tokens.
-    Connections,
+    /// The integrations with Google, with their tokens.
+    Integrations,
     /// The keys at the model gateway.
     ModelKeys,
     /// The container app.
     App,
-    /// What the environment knows of the share.
+    /// What the container environment knows of the share.
     Storage,
-    /// The share with all it holds.
+    /// The file share with all it holds.
     Share,
-    /// The role assignment.
+    /// The role assignment on the runtime's secret.
     Role,
-    /// The identity.
+    /// The container's identity.
     Identity,
     /// The runtime's secret, all versions.
     Secret,
-    /// The rows about it in our table.
+    /// Its further rows in our table.
     Rows,
 }
 
 impl Part {
     /// Every part, in the order of removal: first what can act, then what it acted with.
     pub const ALL: [Self; 9] = [
-        Self::Connections,
+        Self::Integrations,
         Self::ModelKeys,
         Self::App,
         Self::Storage,
@@ -110,10 +113,10 @@ impl Part {
         Self::Rows,
     ];
 
-    /// The name in receipts.
-    pub const fn as_str(self) -> &'static str {
+    /// What a receipt calls it, for people to read.
+    pub const fn description(self) -> &'static str {
         match self {
-            Self::Connections => "connections to Google and their tokens",
+            Self::Integrations => "connections to Google and their tokens",
             Self::ModelKeys => "model keys",
             Self::App => "container app",
             Self::Storage => "storage of the environment",
@@ -128,32 +131,110 @@ impl Part {
     /// Whether it exists only once a shard was chosen.
     pub const fn is_in_shard(self) -> bool {
         match self {
-            Self::Connections | Self::Rows => false,
+            Self::Integrations | Self::Rows => false,
             Self::ModelKeys | Self::App | Self::Storage | Self::Share | Self::Role | Self::Identity | Self::Secret => {
                 true
             }
         }
     }
 
-    const fn step(self) -> &'static str {
+    const fn step_name(self) -> StepName {
         match self {
-            Self::Connections => "remove_connections",
-            Self::ModelKeys => "remove_model_keys",
-            Self::App => "remove_app",
-            Self::Storage => "remove_storage",
-            Self::Share => "remove_share",
-            Self::Role => "remove_role",
-            Self::Identity => "remove_identity",
-            Self::Secret => "remove_secret",
-            Self::Rows => "remove_rows",
+            Self::Integrations => StepName::RemoveIntegrations,
+            Self::ModelKeys => StepName::RemoveModelKeys,
+            Self::App => StepName::RemoveApp,
+            Self::Storage => StepName::RemoveStorage,
+            Self::Share => StepName::RemoveShare,
+            Self::Role => StepName::RemoveRole,
+            Self::Identity => StepName::RemoveIdentity,
+            Self::Secret => StepName::RemoveSecret,
+            Self::Rows => StepName::RemoveRows,
         }
     }
 }
 
+named_enum! {
+    /// A step's name in rows and log lines; what differs only in numbers has the same name.
+    #[allow(missing_docs, reason = "each is named as its step")]
+    pub enum StepName {
+        Sync = "sync",
+        WaitForPayment = "wait_for_payment",
+        Provision = "provision",
+        Activate = "activate",
+        Suspend = "suspend",
+        Deprovision = "deprovision",
+        Observe = "observe",
+        RemoveLeftovers = "remove_leftovers",
+        ChooseShard = "choose_shard",
+        MakeIdentity = "make_identity",
+        BeginRotation = "begin_rotation",
+        WriteKeys = "write_keys",
+        DisableModelKey = "disable_model_key",
+        SetModelKey = "set_model_key",
+        GrantRole = "grant_role",
+        MakeShare = "make_share",
+        MakeStorage = "make_storage",
+        ChooseRelease = "choose_release",
+        AwaitOperation = "await_operation",
+        StopApp = "stop_app",
+        AwaitNoReplica = "await_no_replica",
+        PutApp = "put_app",
+        StartApp = "start_app",
+        CheckHealth = "check_health",
+        EndRotation = "end_rotation",
+        DropFormerKeys = "drop_former_keys",
+        FreeRolloutSlot = "free_rollout_slot",
+        RollBack = "roll_back",
+        NotifyReady = "notify_ready",
+        NotifySuspended = "notify_suspended",
+        NotifyResumed = "notify_resumed",
+        NotifyRemoved = "notify_removed",
+        NotifyReplaced = "notify_replaced",
+        NotifyReadyAnew = "notify_ready_anew",
+        NotifySuspendedAnew = "notify_suspended_anew",
+        RemoveIntegrations = "remove_integrations",
+        RemoveModelKeys = "remove_model_keys",
+        RemoveApp = "remove_app",
+        RemoveStorage = "remove_storage",
+        RemoveShare = "remove_share",
+        RemoveRole = "remove_role",
+        RemoveIdentity = "remove_identity",
+        RemoveSecret = "remove_secret",
+        RemoveRows = "remove_rows",
+        Finalize = "finalize",
+    }
+}
+
+/// What a step touches, and so what has to be known of it when it is repeated or cut short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// It changes nothing but our table: no other worker has to be kept out, and on a row that changed meanwhile it is
+    /// planned anew.
+    OurTable,
+    /// It works under the lease, and changes no resource.
+    UnderLease,
+    /// It changes something at a vendor: without an answer, that may yet happen.
+    Resources,
+}
+
 impl Step {
-    /// Whether it changes something at a vendor: when it gets no answer, that may happen yet.
-    pub const fn changes_resources(self) -> bool {
+    /// What it touches.
+    pub const fn reach(self) -> Reach {
         match self {
+            Self::Sync
+            | Self::ChangeLifecycle(_)
+            | Self::ChooseShard
+            | Self::BeginRotation
+            | Self::EndRotation
+            | Self::Activate => Reach::OurTable,
+            Self::Observe
+            | Self::ChooseRelease
+            | Self::AwaitOperation
+            | Self::AwaitNoReplica
+            | Self::CheckHealth
+            | Self::FreeRolloutSlot { .. }
+            | Self::Notify(_)
+            | Self::Finalize => Reach::UnderLease,
             Self::MakeIdentity
             | Self::WriteKeys { .. }
             | Self::SetModelKey { .. }
@@ -165,64 +246,50 @@ impl Step {
             | Self::StartApp
             | Self::DropFormerKeys
             | Self::RemoveLeftovers
-            | Self::Remove(_) => true,
-            Self::Sync
-            | Self::Move(_)
-            | Self::Observe
-            | Self::ChooseShard
-            | Self::BeginRotation
-            | Self::ChooseRelease
-            | Self::AwaitOperation
-            | Self::AwaitNoReplica
-            | Self::CheckHealth
-            | Self::Activate
-            | Self::EndRotation
-            | Self::EndTurn { .. }
-            | Self::Tell(_)
-            | Self::Bury => false,
+            | Self::Remove(_) => Reach::Resources,
         }
     }
 
     /// The name in rows and log lines.
-    pub const fn name(self) -> &'static str {
+    pub const fn name(self) -> StepName {
         match self {
-            Self::Sync => "sync",
-            Self::Move(Lifecycle::Pending) => "wait_for_payment",
-            Self::Move(Lifecycle::Provisioning) => "provision",
-            Self::Move(Lifecycle::Active) | Self::Activate => "activate",
-            Self::Move(Lifecycle::Suspended) => "suspend",
-            Self::Move(Lifecycle::Deprovisioning) => "deprovision",
-            Self::Observe => "observe",
-            Self::RemoveLeftovers => "remove_leftovers",
-            Self::ChooseShard => "choose_shard",
-            Self::MakeIdentity => "make_identity",
-            Self::BeginRotation => "begin_rotation",
-            Self::WriteKeys { .. } => "write_keys",
-            Self::SetModelKey { disabled: true, .. } => "disable_model_key",
-            Self::SetModelKey { disabled: false, .. } => "set_model_key",
-            Self::GrantRole => "grant_role",
-            Self::MakeShare => "make_share",
-            Self::MakeStorage => "make_storage",
-            Self::ChooseRelease => "choose_release",
-            Self::AwaitOperation => "await_operation",
-            Self::StopApp => "stop_app",
-            Self::AwaitNoReplica => "await_no_replica",
-            Self::PutApp => "put_app",
-            Self::StartApp => "start_app",
-            Self::CheckHealth => "check_health",
-            Self::EndRotation => "end_rotation",
-            Self::DropFormerKeys => "drop_former_keys",
-            Self::EndTurn { healthy: true } => "end_turn",
-            Self::EndTurn { healthy: false } => "roll_back",
-            Self::Tell(Notice::Ready) => "tell_ready",
-            Self::Tell(Notice::Suspended) => "tell_suspended",
-            Self::Tell(Notice::Resumed) => "tell_resumed",
-            Self::Tell(Notice::Removed) => "tell_removed",
-            Self::Tell(Notice::Replaced) => "tell_replaced",
-            Self::Tell(Notice::ReadyAnew) => "tell_ready_anew",
-            Self::Tell(Notice::SuspendedAnew) => "tell_suspended_anew",
-            Self::Remove(part) => part.step(),
-            Self::Bury => "bury",
+            Self::Sync => StepName::Sync,
+            Self::ChangeLifecycle(Lifecycle::Pending) => StepName::WaitForPayment,
+            Self::ChangeLifecycle(Lifecycle::Provisioning) => StepName::Provision,
+            Self::ChangeLifecycle(Lifecycle::Active) | Self::Activate => StepName::Activate,
+            Self::ChangeLifecycle(Lifecycle::Suspended) => StepName::Suspend,
+            Self::ChangeLifecycle(Lifecycle::Deprovisioning) => StepName::Deprovision,
+            Self::Observe => StepName::Observe,
+            Self::RemoveLeftovers => StepName::RemoveLeftovers,
+            Self::ChooseShard => StepName::ChooseShard,
+            Self::MakeIdentity => StepName::MakeIdentity,
+            Self::BeginRotation => StepName::BeginRotation,
+            Self::WriteKeys { .. } => StepName::WriteKeys,
+            Self::SetModelKey { disabled: true, .. } => StepName::DisableModelKey,
+            Self::SetModelKey { disabled: false, .. } => StepName::SetModelKey,
+            Self::GrantRole => StepName::GrantRole,
+            Self::MakeShare => StepName::MakeShare,
+            Self::MakeStorage => StepName::MakeStorage,
+            Self::ChooseRelease => StepName::ChooseRelease,
+            Self::AwaitOperation => StepName::AwaitOperation,
+            Self::StopApp => StepName::StopApp,
+            Self::AwaitNoReplica => StepName::AwaitNoReplica,
+            Self::PutApp => StepName::PutApp,
+            Self::StartApp => StepName::StartApp,
+            Self::CheckHealth => StepName::CheckHealth,
+            Self::EndRotation => StepName::EndRotation,
+            Self::DropFormerKeys => StepName::DropFormerKeys,
+            Self::FreeRolloutSlot { healthy: true } => StepName::FreeRolloutSlot,
+            Self::FreeRolloutSlot { healthy: false } => StepName::RollBack,
+            Self::Notify(Notice::Ready) => StepName::NotifyReady,
+            Self::Notify(Notice::Suspended) => StepName::NotifySuspended,
+            Self::Notify(Notice::Resumed) => StepName::NotifyResumed,
+            Self::Notify(Notice::Removed) => StepName::NotifyRemoved,
+            Self::Notify(Notice::Replaced) => StepName::NotifyReplaced,
+            Self::Notify(Notice::ReadyAnew) => StepName::NotifyReadyAnew,
+            Self::Notify(Notice::SuspendedAnew) => StepName::NotifySuspendedAnew,
+            Self::Remove(part) => part.step_name(),
+            Self::Finalize => StepName::Finalize,
         }
     }
 }

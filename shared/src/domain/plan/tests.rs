@@ -3,10 +3,12 @@
 use super::*;
 use crate::domain::ids::{ChatId, TenantId};
 use crate::domain::late_effects::{IN_FLIGHT, Leftovers};
+use crate::domain::reconcile_status::{BackoffReason, LEASE, LastError, Lease, StepBackoff, StripeBackoff};
+use crate::domain::resources::{AppChange, ContainerApp, Identity, Keys, Operation};
 use crate::domain::secrets::KeyHash;
 use crate::domain::shard::Shard;
+use crate::domain::step_error::{StepError, WaitReason};
 use crate::domain::subscription::{Subscription, Tier};
-use crate::domain::work::{App, Change, Identity, Keys, LEASE, LastError, Lease, Operation, Pause, Unanswered};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 
@@ -27,7 +29,7 @@ fn subscribed(status: Status) -> Tenant {
     let mut tenant = Tenant::new(TenantId::random(), ChatId(1001));
     tenant.subscription = Some(subscription);
     tenant.customer = Some("cus_1".to_owned());
-    tenant.work.synced_at = Some(NOW);
+    tenant.reconcile.synced_at = Some(NOW);
     tenant
 }
 
@@ -35,20 +37,20 @@ fn subscribed(status: Status) -> Tenant {
 fn converged(status: Status) -> Tenant {
     let mut tenant = subscribed(status);
     tenant.lifecycle = Lifecycle::Active;
-    let work = &mut tenant.work;
-    work.shard = Some(shard());
-    work.observed_at = Some(NOW);
-    work.release = Some("new".to_owned());
-    work.decided_at_release = Some("new".to_owned());
-    work.told = Some(Notice::Ready);
-    work.resources = Resources {
+    let status = &mut tenant.reconcile;
+    status.shard = Some(shard());
+    status.observed_at = Some(NOW);
+    status.release = Some("new".to_owned());
+    status.evaluated_release = Some("new".to_owned());
+    status.last_notice = Some(Notice::Ready);
+    status.resources = Resources {
         identity: Some(Identity { principal_id: "p".to_owned() }),
         keys: Some(keys(1)),
         former_keys: None,
-        reader: Some("p".to_owned()),
+        secret_reader: Some("p".to_owned()),
         share: true,
         storage: true,
-        app: Some(App {
+        app: Some(ContainerApp {
             fingerprint: "body".to_owned(),
             release: "new".to_owned(),
             fqdn: Some("host".to_owned()),
@@ -63,8 +65,8 @@ fn converged(status: Status) -> Tenant {
 }
 
 fn shard() -> Shard {
-    let [subscription, account, vault, vault_url] = ["s", "a", "v", "https://v"].map(str::to_owned);
-    Shard { subscription, account, vault, vault_url }
+    let [azure_subscription, account, vault, vault_url] = ["s", "a", "v", "https://v"].map(str::to_owned);
+    Shard { azure_subscription, account, vault, vault_url }
 }
 
 fn keys(generation: u32) -> Keys {
@@ -79,13 +81,17 @@ fn keys(generation: u32) -> Keys {
 }
 
 /// For a minute.
-fn pause(step: &str, since: Timestamp) -> Pause {
+fn backoff(step: StepName, since: Timestamp) -> StepBackoff {
     let until = since + Duration::from_secs(60);
-    Pause { step: step.to_owned(), code: "waits".to_owned(), until, since }
+    StepBackoff { step, reason: BackoffReason::Waiting(WaitReason::RowChanged), until, since }
 }
 
 fn steps(tenant: &Tenant) -> Vec<&'static str> {
-    plan(tenant, &spec(), NOW).steps.into_iter().map(Step::name).collect()
+    names(plan(tenant, &spec(), NOW))
+}
+
+fn names(plan: Plan) -> Vec<&'static str> {
+    plan.steps.into_iter().map(|step| step.name().as_str()).collect()
 }
 
 #[test]
@@ -112,10 +118,10 @@ fn every_status_leads_every_lifecycle_to_its_next() {
         for (place, lifecycle) in Lifecycle::ALL.into_iter().enumerate() {
             for (now, expected) in [(NOW, at_first[place]), (NOW + LATE, in_the_end[place])] {
                 let tenant = Tenant { lifecycle, ..subscribed(status) };
-                assert_eq!(arrow(lifecycle, tenant.entitlement(now)), expected, "{status}, {lifecycle:?}");
+                assert_eq!(next_lifecycle(lifecycle, tenant.entitlement(now)), expected, "{status}, {lifecycle:?}");
                 let steps = plan(&tenant, &spec(), now).steps;
-                let moves = steps.iter().find(|step| matches!(step, Step::Move(_)));
-                let expected = (expected != lifecycle).then_some(Step::Move(expected));
+                let moves = steps.iter().find(|step| matches!(step, Step::ChangeLifecycle(_)));
+                let expected = (expected != lifecycle).then_some(Step::ChangeLifecycle(expected));
                 assert_eq!(moves.copied(), expected, "{status}, {lifecycle:?}");
             }
         }
@@ -125,7 +131,7 @@ fn every_status_leads_every_lifecycle_to_its_next() {
 #[test]
 fn an_operators_hold_suspends_whatever_was_paid() {
     let held = Tenant { held: true, ..converged(Status::Active) };
-    assert_eq!(steps(&held), ["suspend", "stop_app", "disable_model_key", "tell_suspended"]);
+    assert_eq!(steps(&held), ["suspend", "stop_app", "disable_model_key", "notify_suspended"]);
 }
 
 #[test]
@@ -142,7 +148,7 @@ fn a_first_payment_builds_everything_in_order() {
         "put_app",
         "check_health",
         "activate",
-        "tell_ready",
+        "notify_ready",
     ];
     assert_eq!(steps(&subscribed(Status::Active)), built);
     assert_eq!(steps(&subscribed(Status::Incomplete)), [""; 0]);
@@ -157,30 +163,30 @@ fn a_converged_tenant_rests_until_the_first_of_its_times() {
     assert!(due >= NOW + OBSERVED_EVERY && due < NOW + OBSERVED_EVERY * 9 / 8);
     let past_due = converged(Status::PastDue);
     let late = NOW + GRACE;
-    let names: Vec<_> = super::plan(&past_due, &spec(), late).steps.into_iter().map(Step::name).collect();
-    assert_eq!(names[..2], ["sync", "suspend"], "no suspension on an old word");
+    let names = names(super::plan(&past_due, &spec(), late));
+    assert_eq!(names[..2], ["sync", "suspend"], "nobody is suspended on an old snapshot");
 }
 
 #[test]
 fn while_stripe_cannot_be_asked_nobody_is_suspended_by_time_and_all_else_goes_on() {
     let mut tenant = converged(Status::PastDue);
     let late = NOW + GRACE;
-    tenant.work.resources.share = false;
+    tenant.reconcile.resources.share = false;
     let until = late + Duration::from_secs(60);
-    tenant.work.unanswered = Some(Unanswered { failures: 1, code: "throttled".to_owned(), until });
+    tenant.reconcile.stripe_backoff = Some(StripeBackoff { failures: 1, error: StepError::Throttled, until });
     let plan = super::plan(&tenant, &spec(), late);
     assert_eq!(plan.steps.first(), Some(&Step::MakeShare));
-    assert_eq!(plan.look_again, Some(late + Duration::from_secs(60)));
-    tenant.work.synced_at = Some(late);
-    assert_eq!(super::plan(&tenant, &spec(), late).steps.first(), Some(&Step::Move(Lifecycle::Suspended)));
+    assert_eq!(plan.next_check_at, Some(late + Duration::from_secs(60)));
+    tenant.reconcile.synced_at = Some(late);
+    assert_eq!(super::plan(&tenant, &spec(), late).steps.first(), Some(&Step::ChangeLifecycle(Lifecycle::Suspended)));
 }
 
 #[test]
-fn while_stripe_cannot_be_asked_nobodys_assistant_is_begun_on_an_old_word() {
+fn while_stripe_cannot_be_asked_nobodys_assistant_is_begun_on_an_old_snapshot() {
     let late = NOW + GRACE;
     let mut tenant = Tenant { lifecycle: Lifecycle::Provisioning, ..converged(Status::PastDue) };
     let until = late + Duration::from_secs(60);
-    tenant.work.unanswered = Some(Unanswered { failures: 1, code: "unknown_unreadable".to_owned(), until });
+    tenant.reconcile.stripe_backoff = Some(StripeBackoff { failures: 1, error: StepError::Unreadable, until });
     let plan = super::plan(&tenant, &spec(), late);
     assert_eq!((plan.steps.as_slice(), plan.due(late)), ([Step::Sync].as_slice(), Some(until)));
     assert_eq!(super::plan(&tenant, &spec(), NOW).steps, [Step::Activate], "its grace goes on");
@@ -190,25 +196,25 @@ fn while_stripe_cannot_be_asked_nobodys_assistant_is_begun_on_an_old_word() {
 fn what_a_dead_worker_sent_is_looked_for_once_it_must_have_arrived() {
     let mut tenant = converged(Status::Active);
     let until = NOW - Duration::from_secs(1);
-    tenant.work.lease = Some(Lease { owner: "dead".to_owned(), until });
-    tenant.work.end_expired_lease("other", until - Duration::from_secs(1));
-    assert!(tenant.work.lease.is_some() && tenant.work.in_flight.is_none(), "it may be alive");
-    tenant.work.end_expired_lease("dead", NOW);
-    assert!(tenant.work.lease.is_some(), "it is our own");
-    tenant.work.end_expired_lease("other", NOW);
-    let requests = tenant.work.in_flight.clone().expect("noted");
-    assert!(tenant.work.lease.is_none() && requests.since < until - LEASE);
+    tenant.reconcile.lease = Some(Lease { owner: "dead".to_owned(), until });
+    tenant.reconcile.end_expired_lease("other", until - Duration::from_secs(1));
+    assert!(tenant.reconcile.lease.is_some() && tenant.reconcile.in_flight.is_none(), "it may be alive");
+    tenant.reconcile.end_expired_lease("dead", NOW);
+    assert!(tenant.reconcile.lease.is_some(), "it is our own");
+    tenant.reconcile.end_expired_lease("other", NOW);
+    let requests = tenant.reconcile.in_flight.clone().expect("noted");
+    assert!(tenant.reconcile.lease.is_none() && requests.since < until - LEASE);
     assert_eq!(requests.until, NOW + IN_FLIGHT);
     let plan_at = |now| plan(&tenant, &spec(), now);
-    assert_eq!((plan_at(NOW).steps.len(), plan_at(NOW).look_again), (0, Some(NOW + IN_FLIGHT)));
+    assert_eq!((plan_at(NOW).steps.len(), plan_at(NOW).next_check_at), (0, Some(NOW + IN_FLIGHT)));
     assert_eq!(plan_at(NOW + IN_FLIGHT).steps, [Step::Observe]);
     let mut unbuilt = subscribed(Status::Active);
-    unbuilt.work.lease = Some(Lease { owner: "dead".to_owned(), until });
-    unbuilt.work.end_expired_lease("other", NOW);
-    assert!(unbuilt.work.in_flight.is_none(), "before a shard is chosen nothing can be made");
-    unbuilt.work.leftovers = Some(Leftovers { shard: shard(), since: NOW, not_before: NOW });
-    unbuilt.work.note_in_flight(NOW, NOW);
-    let not_before = unbuilt.work.leftovers.map(|leftovers| leftovers.not_before);
+    unbuilt.reconcile.lease = Some(Lease { owner: "dead".to_owned(), until });
+    unbuilt.reconcile.end_expired_lease("other", NOW);
+    assert!(unbuilt.reconcile.in_flight.is_none(), "before a shard is chosen nothing can be made");
+    unbuilt.reconcile.leftovers = Some(Leftovers { shard: shard(), since: NOW, not_before: NOW });
+    unbuilt.reconcile.note_in_flight(NOW, NOW);
+    let not_before = unbuilt.reconcile.leftovers.map(|leftovers| leftovers.not_before);
     assert_eq!(not_before, Some(NOW + IN_FLIGHT), "a delete that comes late must not meet what is built anew");
 }
 
@@ -216,25 +222,25 @@ fn what_a_dead_worker_sent_is_looked_for_once_it_must_have_arrived() {
 fn nothing_is_built_before_an_earlier_lifes_leftovers_are_gone() {
     let not_before = NOW + Duration::from_secs(60);
     let mut tenant = subscribed(Status::Active);
-    tenant.work.leftovers = Some(Leftovers { shard: shard(), since: NOW, not_before });
-    tenant.work.told = Some(Notice::Removed);
+    tenant.reconcile.leftovers = Some(Leftovers { shard: shard(), since: NOW, not_before });
+    tenant.reconcile.last_notice = Some(Notice::Removed);
     assert_eq!(steps(&tenant), ["provision", "remove_leftovers"]);
     tenant.lifecycle = Lifecycle::Provisioning;
     let waiting = plan(&tenant, &spec(), NOW);
     assert_eq!((waiting.next(NOW), waiting.due(NOW)), (None, Some(not_before)));
     assert_eq!(plan(&tenant, &spec(), not_before).next(not_before), Some(&Step::RemoveLeftovers));
-    tenant.work.leftovers = None;
-    assert_eq!(steps(&tenant).last(), Some(&"tell_ready_anew"));
+    tenant.reconcile.leftovers = None;
+    assert_eq!(steps(&tenant).last(), Some(&"notify_ready_anew"));
 }
 
 #[test]
-fn a_removal_is_told_by_what_follows_it_and_a_new_life_by_what_went_before() {
-    let told = |status, lifecycle, told| {
+fn the_notice_of_a_removal_depends_on_what_follows_it_and_that_of_a_new_life_on_what_went_before() {
+    let notice = |status, lifecycle, last_notice| {
         let mut tenant = Tenant { lifecycle, ..converged(status) };
-        tenant.work.told = told;
+        tenant.reconcile.last_notice = last_notice;
         let ended = if status == Status::Canceled { NOW + RETENTION } else { NOW };
         let steps = plan(&tenant, &spec(), ended).steps;
-        steps.into_iter().find_map(|step| if let Step::Tell(notice) = step { Some(notice) } else { None })
+        steps.into_iter().find_map(|step| if let Step::Notify(notice) = step { Some(notice) } else { None })
     };
     use Lifecycle::{Active, Deprovisioning, Suspended};
     use Notice::{Ready, ReadyAnew, Removed, Replaced, Resumed, SuspendedAnew};
@@ -255,7 +261,7 @@ fn a_removal_is_told_by_what_follows_it_and_a_new_life_by_what_went_before() {
         (Status::Unpaid, Suspended, Some(ReadyAnew), Some(Notice::Suspended)),
     ];
     for (status, lifecycle, before, expected) in table {
-        assert_eq!(told(status, lifecycle, before), expected, "{status}, {lifecycle:?}, {before:?}");
+        assert_eq!(notice(status, lifecycle, before), expected, "{status}, {lifecycle:?}, {before:?}");
     }
 }
 
@@ -263,11 +269,11 @@ fn a_removal_is_told_by_what_follows_it_and_a_new_life_by_what_went_before() {
 fn a_resumption_starts_what_is_there() {
     let mut tenant = converged(Status::Active);
     tenant.lifecycle = Lifecycle::Suspended;
-    tenant.work.told = Some(Notice::Suspended);
-    if let (Some(app), Some(keys)) = (&mut tenant.work.resources.app, &mut tenant.work.resources.keys) {
+    tenant.reconcile.last_notice = Some(Notice::Suspended);
+    if let (Some(app), Some(keys)) = (&mut tenant.reconcile.resources.app, &mut tenant.reconcile.resources.keys) {
         (app.running, app.healthy, keys.disabled) = (false, false, true);
     }
-    let resumed = ["provision", "set_model_key", "start_app", "check_health", "activate", "tell_resumed"];
+    let resumed = ["provision", "set_model_key", "start_app", "check_health", "activate", "notify_resumed"];
     assert_eq!(steps(&tenant), resumed);
 }
 
@@ -275,14 +281,14 @@ fn a_resumption_starts_what_is_there() {
 fn a_running_container_never_overlaps_with_its_successor() {
     let mut tenant = converged(Status::Active);
     let changed = Spec { fingerprint: "another".to_owned(), ..spec() };
-    let names = |tenant: &Tenant| -> Vec<_> { plan(tenant, &changed, NOW).steps.into_iter().map(Step::name).collect() };
+    let names = |tenant: &Tenant| names(plan(tenant, &changed, NOW));
     let all = ["stop_app", "await_no_replica", "put_app", "start_app", "check_health"];
     assert_eq!(names(&tenant), all);
-    if let Some(app) = &mut tenant.work.resources.app {
+    if let Some(app) = &mut tenant.reconcile.resources.app {
         app.running = false;
     }
     assert_eq!(names(&tenant), all[1..]);
-    if let Some(app) = &mut tenant.work.resources.app {
+    if let Some(app) = &mut tenant.reconcile.resources.app {
         app.drained = true;
     }
     assert_eq!(names(&tenant), all[2..]);
@@ -291,20 +297,21 @@ fn a_running_container_never_overlaps_with_its_successor() {
 #[test]
 fn an_operation_is_asked_about_when_azure_said_and_suspends_nothing_else() {
     let mut tenant = converged(Status::Active);
-    let operation = Operation { change: Change::Start, handle: "h".to_owned(), poll_at: NOW + Duration::from_secs(5) };
-    tenant.work.resources.operation = Some(operation);
+    let operation =
+        Operation { change: AppChange::Start, handle: "h".to_owned(), poll_at: NOW + Duration::from_secs(5) };
+    tenant.reconcile.resources.operation = Some(operation);
     let plan = plan(&tenant, &spec(), NOW);
     assert_eq!((plan.next(NOW), plan.due(NOW)), (None, Some(NOW + Duration::from_secs(5))));
     assert_eq!(plan.next(NOW + Duration::from_secs(5)), Some(&Step::AwaitOperation));
     tenant.held = true;
-    assert_eq!(super::plan(&tenant, &spec(), NOW).next(NOW), Some(&Step::Move(Lifecycle::Suspended)));
+    assert_eq!(super::plan(&tenant, &spec(), NOW).next(NOW), Some(&Step::ChangeLifecycle(Lifecycle::Suspended)));
 }
 
 #[test]
-fn a_pause_holds_up_its_own_step_alone() {
+fn a_backoff_holds_up_its_own_step_alone() {
     let mut tenant = converged(Status::Active);
-    tenant.work.resources.share = false;
-    tenant.work.pause = Some(pause("make_share", NOW));
+    tenant.reconcile.resources.share = false;
+    tenant.reconcile.step_backoff = Some(backoff(StepName::MakeShare, NOW));
     assert_eq!(plan(&tenant, &spec(), NOW).next(NOW), None);
     tenant.held = true;
     assert!(plan(&tenant, &spec(), NOW).next(NOW).is_some());
@@ -313,12 +320,12 @@ fn a_pause_holds_up_its_own_step_alone() {
 #[test]
 fn what_fails_again_and_again_is_looked_at() {
     let mut tenant = converged(Status::Active);
-    tenant.work.resources.reader = None;
-    tenant.work.failures = DOUBTED_AFTER;
+    tenant.reconcile.resources.secret_reader = None;
+    tenant.reconcile.failures = DOUBTED_AFTER;
     let at = NOW + Duration::from_secs(1);
-    tenant.work.last_error = Some(LastError { step: "grant_role".to_owned(), code: "x".to_owned(), at });
+    tenant.reconcile.last_error = Some(LastError { step: StepName::GrantRole, error: StepError::NotFound, at });
     assert_eq!(steps(&tenant), ["observe", "grant_role"]);
-    tenant.work.observed_at = Some(at);
+    tenant.reconcile.observed_at = Some(at);
     assert_eq!(steps(&tenant), ["grant_role"]);
 }
 
@@ -328,7 +335,7 @@ fn a_rotation_keeps_both_generations_until_the_new_one_is_up() {
     assert_eq!(steps(&tenant), ["begin_rotation"]);
     (tenant.rotation_requested, tenant.other_generation) = (false, Some(2));
     assert_eq!(steps(&tenant)[..2], ["write_keys", "end_rotation"]);
-    tenant.work.resources.former_keys = tenant.work.resources.keys.replace(keys(2));
+    tenant.reconcile.resources.former_keys = tenant.reconcile.resources.keys.replace(keys(2));
     assert_eq!(steps(&tenant), ["end_rotation"]);
     (tenant.generation, tenant.other_generation) = (2, None);
     assert_eq!(steps(&tenant), ["drop_former_keys"]);
@@ -338,12 +345,12 @@ fn a_rotation_keeps_both_generations_until_the_new_one_is_up() {
 fn a_suspended_rotation_leaves_no_key_switched_on() {
     let mut tenant = Tenant { held: true, ..converged(Status::Active) };
     tenant.lifecycle = Lifecycle::Suspended;
-    tenant.work.told = Some(Notice::Suspended);
-    let resources = &mut tenant.work.resources;
+    tenant.reconcile.last_notice = Some(Notice::Suspended);
+    let resources = &mut tenant.reconcile.resources;
     resources.app = None;
     resources.former_keys = resources.keys.replace(Keys { disabled: true, ..keys(2) });
     assert_eq!(steps(&tenant), ["disable_model_key"], "the former one is on");
-    tenant.work.resources.former_keys = Some(Keys { disabled: true, ..keys(1) });
+    tenant.reconcile.resources.former_keys = Some(Keys { disabled: true, ..keys(1) });
     assert_eq!(steps(&tenant), [""; 0]);
 }
 
@@ -351,21 +358,21 @@ fn a_suspended_rotation_leaves_no_key_switched_on() {
 fn a_newer_release_is_the_last_thing_a_running_tenant_waits_for() {
     let mut tenant = converged(Status::Active);
     let run = |tenant: &mut Tenant, release: &str| {
-        tenant.work.release = Some(release.to_owned());
-        tenant.work.decided_at_release = Some(release.to_owned());
-        if let Some(app) = &mut tenant.work.resources.app {
+        tenant.reconcile.release = Some(release.to_owned());
+        tenant.reconcile.evaluated_release = Some(release.to_owned());
+        if let Some(app) = &mut tenant.reconcile.resources.app {
             app.release = release.to_owned();
         }
     };
     run(&mut tenant, "old");
     assert_eq!(steps(&tenant), ["choose_release"]);
-    tenant.work.has_turn = true;
-    tenant.work.release = Some("new".to_owned());
-    tenant.work.decided_at_release = Some("new".to_owned());
+    tenant.reconcile.holds_rollout_slot = true;
+    tenant.reconcile.release = Some("new".to_owned());
+    tenant.reconcile.evaluated_release = Some("new".to_owned());
     assert_eq!(steps(&tenant)[..3], ["stop_app", "await_no_replica", "put_app"]);
     run(&mut tenant, "new");
-    assert_eq!(steps(&tenant), ["end_turn"]);
-    if let Some(app) = &mut tenant.work.resources.app {
+    assert_eq!(steps(&tenant), ["free_rollout_slot"]);
+    if let Some(app) = &mut tenant.reconcile.resources.app {
         (app.healthy, app.changed_at) = (false, NOW - HEALTHY_WITHIN);
     }
     assert_eq!(steps(&tenant)[0], "roll_back");
@@ -375,9 +382,9 @@ fn a_newer_release_is_the_last_thing_a_running_tenant_waits_for() {
 fn a_removal_goes_through_every_part_known_to_be_there_or_not() {
     let mut tenant = subscribed(Status::Canceled);
     tenant.lifecycle = Lifecycle::Deprovisioning;
-    assert_eq!(steps(&tenant), ["remove_connections", "remove_rows", "bury"], "nothing was built");
-    tenant.work.shard = Some(shard());
+    assert_eq!(steps(&tenant), ["remove_integrations", "remove_rows", "finalize"], "nothing was built");
+    tenant.reconcile.shard = Some(shard());
     let all = steps(&tenant);
     assert_eq!(all.len(), Part::ALL.len() + 1);
-    assert_eq!(all[..3], ["remove_connections", "remove_model_keys", "remove_app"]);
+    assert_eq!(all[..3], ["remove_integrations", "remove_model_keys", "remove_app"]);
 }

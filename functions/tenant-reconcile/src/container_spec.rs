@@ -20,7 +20,7 @@ use crate::settings::Settings;
 const CONFIG: &str = include_str!("openclaw.json");
 /// The port of the container's front, the only one that anything outside reaches.
 const PORT: u16 = 8787;
-/// OpenClaw ends within 330 s of being told to; its front takes its last snapshot after that.
+/// OpenClaw ends within 330 s of a `SIGTERM`; its front takes its last snapshot after that.
 const GRACE_SECONDS: u32 = 420;
 /// The name under which the app knows the tenant's secret.
 const RUNTIME_SECRET: &str = "runtime";
@@ -29,7 +29,7 @@ const RUNTIME_SECRET: &str = "runtime";
 pub(crate) const TENANT_TAG: &str = "nbhd_tenant";
 
 /// What is the tenant's own in its app; `None` before its keys are made.
-pub(crate) struct Own {
+pub(crate) struct TenantParameters {
     tenant_id: String,
     chat_id: String,
     time_zone: String,
@@ -38,23 +38,24 @@ pub(crate) struct Own {
     secret_version: String,
 }
 
-impl Own {
+impl TenantParameters {
     pub(crate) fn of(tenant: &Tenant) -> Option<Self> {
-        let work = &tenant.work;
+        let status = &tenant.reconcile;
         Some(Self {
             tenant_id: tenant.tenant_id.to_string(),
             chat_id: tenant.chat_id.to_string(),
             time_zone: tenant.time_zone.as_ref().map_or_else(|| "UTC".to_owned(), |zone| zone.name.clone()),
             tier: tier(tenant),
-            shard: work.shard.clone()?,
-            secret_version: work.resources.keys.as_ref()?.secret_version.clone(),
+            shard: status.shard.clone()?,
+            secret_version: status.resources.keys.as_ref()?.secret_version.clone(),
         })
     }
 
     pub(crate) fn fingerprint(&self) -> String {
         let Self { tenant_id, chat_id, time_zone, tier, shard, secret_version } = self;
-        let Shard { subscription, account, vault: _, vault_url } = shard;
-        let parts = [tenant_id, chat_id, time_zone, tier.as_str(), subscription, account, vault_url, secret_version];
+        let Shard { azure_subscription, account, vault: _, vault_url } = shard;
+        let parts =
+            [tenant_id, chat_id, time_zone, tier.as_str(), azure_subscription, account, vault_url, secret_version];
         fingerprint(&parts.join("\n"))
     }
 }
@@ -74,29 +75,39 @@ pub(crate) fn config_of_release(model: &str, models: &str, base_url: &str) -> St
     filled(CONFIG, &[("{model}", model), ("{models}", models), ("{base_url}", base_url)])
 }
 
-/// A fingerprint of what [`app`] makes of the settings for a tenant that there is not: whatever changes it, be it a
-/// setting or this file, is a release too, and reaches tenants one by one.
-pub(crate) fn shape(settings: &Settings) -> String {
+/// A fingerprint of what [`container_app`] makes of the settings for a tenant that does not exist: whatever changes it,
+/// be it a setting or this file, is a release too, and reaches tenants one by one.
+pub(crate) fn app_fingerprint(settings: &Settings) -> String {
     let place = || "x".to_owned();
     let names = Names { resource: place(), secret: place(), role: Uuid::nil() };
-    let own = Own {
+    let parameters = TenantParameters {
         tenant_id: place(),
         chat_id: place(),
         time_zone: place(),
         tier: Tier::Basic,
-        shard: Shard { subscription: place(), account: place(), vault: place(), vault_url: place() },
+        shard: Shard { azure_subscription: place(), account: place(), vault: place(), vault_url: place() },
         secret_version: place(),
     };
     let nobody = Tenant::new(TenantId::from(Uuid::nil()), ChatId(0));
-    fingerprint(&app(settings, &Release::default(), &names, &nobody, &own).body().to_string())
+    fingerprint(&container_app(settings, &Release::default(), &names, &nobody, &parameters).body().to_string())
 }
 
 /// The app of a tenant that runs `release`.
-pub(crate) fn app(settings: &Settings, release: &Release, names: &Names, tenant: &Tenant, own: &Own) -> ContainerApp {
-    let group = settings.group(&own.shard);
+pub(crate) fn container_app(
+    settings: &Settings,
+    release: &Release,
+    names: &Names,
+    tenant: &Tenant,
+    parameters: &TenantParameters,
+) -> ContainerApp {
+    let group = settings.group(&parameters.shard);
     let config = filled(
-        release.config(own.tier),
-        &[("{tenant_id}", &own.tenant_id), ("{chat_id}", &own.chat_id), ("{time_zone}", &own.time_zone)],
+        release.config(parameters.tier),
+        &[
+            ("{tenant_id}", &parameters.tenant_id),
+            ("{chat_id}", &parameters.chat_id),
+            ("{time_zone}", &parameters.time_zone),
+        ],
     );
     let identity = group.identity(&names.resource);
     let pull_identity = settings.pull_identity.clone();
@@ -109,8 +120,11 @@ pub(crate) fn app(settings: &Settings, release: &Release, names: &Names, tenant:
         registry: (settings.registry.clone(), pull_identity),
         secrets: vec![Secret {
             name: RUNTIME_SECRET.to_owned(),
-            // By version: a container starts with the keys it was told to, and not with those of a half-made rotation.
-            key_vault_url: format!("{}/secrets/{}/{}", own.shard.vault_url, names.secret, own.secret_version),
+            // By version: a container starts with the keys that it was defined with, not with a half-made rotation's.
+            key_vault_url: format!(
+                "{}/secrets/{}/{}",
+                parameters.shard.vault_url, names.secret, parameters.secret_version
+            ),
             identity,
         }],
         port: PORT,
@@ -119,7 +133,7 @@ pub(crate) fn app(settings: &Settings, release: &Release, names: &Names, tenant:
         cpu: 1.0,
         memory_gib: 2.0,
         env: vec![
-            plain("NBHD_TENANT_ID", &own.tenant_id),
+            plain("NBHD_TENANT_ID", &parameters.tenant_id),
             plain("NBHD_API_BASE_URL", &settings.public_base_url),
             plain("NBHD_OPENCLAW_CONFIG", &config),
             ("NBHD_RUNTIME_SECRET".to_owned(), EnvValue::Secret(RUNTIME_SECRET.to_owned())),
