@@ -1,10 +1,17 @@
 //! Calls to AWS's own services.
 //!
-//! The SDK knows how a request is written and an answer read; the way between is ours: signature, HTTP, no retries.
-//! The SDK's clients are not used, because each parses the table of all AWS partitions when it is made (a tenth of a
-//! cold start), carries a second HTTP stack with HTTP/2 into every function, and takes twice the CPU time for a call.
-//! What they also do is not wanted here: retries (they live with the trigger), correction of a wrong clock (Lambda's is
-//! right), endpoints other than the region's own, and Lambda's trace header on what is sent.
+//! The SDK serializes requests and deserializes responses; the transport between is written here: it signs a request,
+//! sends it over the process's HTTP client, and does not retry. The SDK's clients are not used: each parses the table
+//! of all AWS partitions when it is made (a tenth of a cold start), brings a second HTTP stack with HTTP/2 into every
+//! function, and takes twice the CPU time for a call. The clients' other services are not needed here: retries (the
+//! trigger retries), correction of a wrong clock (Lambda's is right), endpoints other than the region's own, and
+//! Lambda's trace header on requests.
+//!
+//! The way back to the SDK's clients is short: hold a client of each crate in place of a [`Service`], send an input's
+//! builder by its `send_with(&client)` in place of [`Service::send`], and delete this module and `impl_requests!`.
+//! Inputs, outputs and errors are the SDK's already. `operation.rs` uses smithy's plugin types (`RuntimePlugin`,
+//! `SharedRequestSerializer`), which are public but may change in a minor version: `Cargo.toml` pins that of
+//! `aws-smithy-runtime-api`. Go back rather than adapt to a change of them, or write another operation's JSON by hand.
 
 #[cfg(any(feature = "store", feature = "queue", feature = "azure"))]
 mod operation;
@@ -28,44 +35,43 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::{ConfigError, Env};
 
 #[cfg(any(feature = "store", feature = "queue", feature = "azure"))]
-pub(crate) use operation::{Request, code, requests};
+pub(crate) use operation::{Request, error_code, impl_requests};
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// A call is tried once, because retries live with the trigger; this bound keeps one hung call from eating the
-/// invocation.
+/// A call is sent once, because the trigger retries; this bound keeps one hung call from using up the invocation.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// One TLS client a process: all services share its connections.
+/// The process's one TLS client for AWS: all services share its connections.
 static HTTPS: OnceLock<reqwest::Client> = OnceLock::new();
 
-/// How a service refuses, in the protocols with JSON.
+/// The body of an error response in AWS's JSON protocols.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Refusal {
+struct JsonError {
     #[serde(rename = "__type")]
     code: String,
 }
 
-/// A service of the region.
+/// An AWS service in the function's region: its endpoint and what signs requests to it.
 #[derive(Clone, Debug)]
 pub(crate) struct Service {
     http: reqwest::Client,
     endpoint: Url,
-    /// As signatures name it.
+    /// The service's name in signatures, such as `sqs`.
     name: &'static str,
     region: String,
     identity: Identity,
 }
 
 impl Service {
-    /// The service that signatures and addresses call `name`, such as `sqs`. Its endpoint is the region's (of the
-    /// partition `aws`), or the setting `AWS_ENDPOINT_URL_<NAME>`, which only tests and the local world set; all else
-    /// comes as Lambda sets it.
+    /// The service that signatures and addresses call `name`, such as `sqs`. The endpoint is the region's (in the
+    /// partition `aws`), or the setting `AWS_ENDPOINT_URL_<NAME>`, which only tests and the local world set. Lambda
+    /// sets the region and the credentials.
     ///
     /// # Errors
     /// [`ConfigError`] when a setting is missing or unusable.
-    pub(crate) fn new(env: &Env, name: &'static str) -> Result<Self, ConfigError> {
+    pub(crate) fn from_env(env: &Env, name: &'static str) -> Result<Self, ConfigError> {
         const HINT: &str = "Lambda sets it; outside, export it as for any AWS tool";
         let region = env.required("AWS_REGION", HINT)?.to_owned();
         let setting = format!("AWS_ENDPOINT_URL_{}", name.to_ascii_uppercase());
@@ -78,32 +84,36 @@ impl Service {
             None,
             "lambda-environment",
         );
-        Ok(Self { http: client(&endpoint)?, endpoint, name, region, identity: credentials.into() })
+        Ok(Self { http: http_client(&endpoint)?, endpoint, name, region, identity: credentials.into() })
     }
 
-    /// Calls an operation by its JSON, once: for a service whose crate would cost every start more than it is worth.
+    /// Calls an operation once, with its JSON written by hand: for SSM, whose crate would slow every start.
     /// <https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html>
     ///
     /// # Errors
-    /// Why, in a word or two that can be logged: the service's error code, or the stage that failed.
-    pub(crate) async fn call<A: DeserializeOwned>(&self, operation: &str, input: &impl Serialize) -> Result<A, String> {
-        let request = said(operation, input).and_then(|request| self.signed(request));
+    /// A short, loggable reason: the service's error code, or the stage that failed.
+    pub(crate) async fn call_json<A: DeserializeOwned>(
+        &self,
+        operation: &str,
+        input: &impl Serialize,
+    ) -> Result<A, String> {
+        let request = json_request(operation, input).and_then(|request| self.sign(request));
         let request = request.map_err(|_| "request not built".to_owned())?;
-        let answer = self.exchange(request).await;
-        let answer = answer.map_err(|error| if timed_out(&error) { "timeout" } else { "unreachable" })?;
+        let answer = self.execute(request).await;
+        let answer = answer.map_err(|error| if is_timeout(&error) { "timeout" } else { "unreachable" })?;
         let body = answer.body().bytes().unwrap_or_default();
         if answer.status().is_success() {
             return serde_json::from_slice(body).map_err(|_| "unreadable answer".to_owned());
         }
-        let refusal = serde_json::from_slice::<Refusal>(body).unwrap_or_default();
-        // It may come with the name of its shape's home before it.
-        let code = refusal.code.rsplit('#').next().filter(|code| !code.is_empty());
+        let error = serde_json::from_slice::<JsonError>(body).unwrap_or_default();
+        // The code may follow a namespace, as in `com.amazonaws.ssm#InvalidKeyId`.
+        let code = error.code.rsplit('#').next().filter(|code| !code.is_empty());
         Err(code.unwrap_or("refused").to_owned())
     }
 
-    /// Signs a request by its headers and its body.
+    /// Signs the headers and the body of a request, and makes it one for the HTTP client.
     /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html>
-    fn signed(&self, request: HttpRequest) -> Result<reqwest::Request, BoxError> {
+    fn sign(&self, request: HttpRequest) -> Result<reqwest::Request, BoxError> {
         let body = Bytes::copy_from_slice(request.body().bytes().ok_or("a request with a stream")?);
         let url = self.endpoint.join(request.uri())?;
         let now = Clock::System.now().since(Timestamp::from_millis(0));
@@ -117,7 +127,7 @@ impl Service {
         let signable =
             SignableRequest::new(request.method(), url.as_str(), request.headers().iter(), SignableBody::Bytes(&body))?;
         let (signature, _) = http_request::sign(signable, &settings.into())?.into_parts();
-        // The header map goes on as it is: writing each name and value anew is a twentieth of a call's instructions.
+        // The header map is reused: copying each name and value takes a twentieth of a call's instructions.
         let mut request = request.try_into_http1x()?;
         signature.apply_to_request_http1x(&mut request);
         let (parts, _) = request.into_parts();
@@ -128,7 +138,7 @@ impl Service {
         Ok(signed)
     }
 
-    async fn exchange(&self, request: reqwest::Request) -> Result<HttpResponse, BoxError> {
+    async fn execute(&self, request: reqwest::Request) -> Result<HttpResponse, BoxError> {
         let mut answer = self.http.execute(request).await?;
         let mut response = http::Response::new(());
         *response.status_mut() = answer.status();
@@ -138,9 +148,9 @@ impl Service {
     }
 }
 
-fn client(endpoint: &Url) -> Result<reqwest::Client, ConfigError> {
+fn http_client(endpoint: &Url) -> Result<reqwest::Client, ConfigError> {
     if endpoint.scheme() == "http" {
-        // One of its own: a shared one would keep connections of another test's runtime.
+        // Tests get a client each: a shared one would keep connections of another test's async runtime.
         return crate::http::amazon_client();
     }
     if let Some(client) = HTTPS.get() {
@@ -150,7 +160,7 @@ fn client(endpoint: &Url) -> Result<reqwest::Client, ConfigError> {
     Ok(HTTPS.get_or_init(|| client).clone())
 }
 
-fn said(operation: &str, input: &impl Serialize) -> Result<HttpRequest, BoxError> {
+fn json_request(operation: &str, input: &impl Serialize) -> Result<HttpRequest, BoxError> {
     let mut request = HttpRequest::new(SdkBody::from(serde_json::to_vec(input)?));
     request.set_method("POST")?;
     request.set_uri("/")?;
@@ -159,7 +169,7 @@ fn said(operation: &str, input: &impl Serialize) -> Result<HttpRequest, BoxError
     Ok(request)
 }
 
-fn timed_out(error: &BoxError) -> bool {
+fn is_timeout(error: &BoxError) -> bool {
     error.downcast_ref().is_some_and(reqwest::Error::is_timeout)
 }
 
@@ -173,7 +183,7 @@ mod tests {
         bytes.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// The signature worked out anew from what goes over the wire, by the steps of AWS's documentation.
+    /// Computes the signature from the request that is sent, by the steps of AWS's documentation.
     fn expected_signature(request: &reqwest::Request, names: &str, date: &str) -> String {
         let host = request.url().host_str().expect("an absolute address");
         let header = |name| match request.headers().get(name) {
@@ -193,14 +203,14 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_over_the_wire_is_what_was_signed() {
+    fn the_request_that_is_sent_is_the_one_that_was_signed() {
         let env = Env::from_pairs([
             ("AWS_REGION", "eu-central-1"),
             ("AWS_ACCESS_KEY_ID", "the-id"),
             ("AWS_SECRET_ACCESS_KEY", "the-secret"),
             ("AWS_SESSION_TOKEN", "the-token"),
         ]);
-        let service = Service::new(&env, "sqs").expect("complete settings");
+        let service = Service::from_env(&env, "sqs").expect("complete settings");
         let mut request = HttpRequest::new(SdkBody::from("{\"QueueUrl\":\"q\"}"));
         request.set_method("POST").expect("a method");
         request.set_uri("/").expect("a path");
@@ -209,13 +219,13 @@ mod tests {
             request.headers_mut().insert(name, value);
         }
 
-        let signed = service.signed(request).expect("signed");
+        let signed = service.sign(request).expect("signed");
 
         assert_eq!(signed.url().as_str(), "https://sqs.eu-central-1.amazonaws.com/");
         let header = |name: &str| signed.headers().get(name).and_then(|value| value.to_str().ok()).expect("a header");
         assert_eq!(header("x-amz-security-token"), "the-token");
-        let (said, signature) = header("authorization").split_once(", Signature=").expect("a signature");
-        let (_, names) = said.split_once("SignedHeaders=").expect("signed headers");
+        let (before, signature) = header("authorization").split_once(", Signature=").expect("a signature");
+        let (_, names) = before.split_once("SignedHeaders=").expect("signed headers");
         assert_eq!(names, "content-type;host;x-amz-date;x-amz-security-token;x-amz-target");
         assert_eq!(signature, expected_signature(&signed, names, header("x-amz-date")));
     }

@@ -1,48 +1,17 @@
-//! The settings of a function: the only place that reads the environment.
+//! The settings of a function, and the only place that reads the environment.
 //!
-//! A value `ssm:/name` stands for the SSM parameter of that name; all of them are read in one batched call at init, so
-//! a secret never lies in a function's plain configuration. A setting whose parameter does not exist is not set.
+//! A value `ssm:/name` stands for an SSM parameter; [`Env::load`] in `parameters.rs` replaces it with the parameter's
+//! value when the function starts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::aws::Service;
 use crate::domain::secrets::MasterKey;
 
-/// The one call of SSM there is. Its crate of the SDK describes each of the service's hundred and forty errors in
-/// statics, which the loader relocates at every start of every function: a third of all there is to relocate.
-/// <https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameters.html>
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct GetParameters<'a> {
-    names: &'a [String],
-    with_decryption: bool,
-}
-
-/// What SSM knows of the names; those it does not know are absent.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Parameters {
-    #[serde(default)]
-    parameters: Vec<Parameter>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Parameter {
-    name: String,
-    value: String,
-}
-
-/// `GetParameters` takes at most ten names a call.
-const PARAMETERS_PER_CALL: usize = 10;
-const SSM_PREFIX: &str = "ssm:";
-
-/// Why the settings cannot be used; the message names the variable and what it should hold.
+/// Why the settings cannot be used. The message names the variable and what it should hold.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A variable without a default is not set.
@@ -53,7 +22,7 @@ pub enum ConfigError {
         /// What it should hold.
         hint: &'static str,
     },
-    /// A variable holds something that cannot be used. The value is not shown: it may be a secret.
+    /// A variable holds a value that cannot be used. The value is not shown: it may be a secret.
     #[error("`{name}` cannot be used: {hint}")]
     Invalid {
         /// The variable.
@@ -64,64 +33,62 @@ pub enum ConfigError {
     /// The parameter store did not answer, or refused.
     #[error("the SSM parameters behind {names} could not be read: {reason}")]
     Parameters {
-        /// The variables concerned.
+        /// The variables whose values are SSM parameters.
         names: String,
         /// The parameter store's error code.
         reason: String,
     },
 }
 
-/// The settings a function was started with, with every `ssm:` value resolved.
+/// The settings of a function by name.
 #[derive(Clone)]
 pub struct Env {
     values: BTreeMap<String, SecretString>,
-    asked: Option<Arc<Mutex<BTreeSet<String>>>>,
+    names_read: Option<Arc<Mutex<BTreeSet<String>>>>,
 }
 
 impl Env {
-    /// Reads the process environment and resolves all `ssm:` values in one call for every ten of them.
-    ///
-    /// # Errors
-    /// [`ConfigError::Parameters`] when the parameter store fails.
+    /// The settings as the process environment holds them, with `ssm:` values as they are.
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
-    pub async fn load() -> Result<Self, ConfigError> {
-        Self::from_pairs(std::env::vars()).resolve().await
+    pub(crate) fn from_process() -> Self {
+        Self::from_pairs(std::env::vars())
     }
 
-    /// Settings from pairs instead of the process environment, for tests and the local world.
+    /// Settings from pairs of name and value, for tests and the local world.
     pub fn from_pairs<K: Into<String>, V: Into<String>>(pairs: impl IntoIterator<Item = (K, V)>) -> Self {
         let values = pairs.into_iter().map(|(name, value)| (name.into(), SecretString::from(value.into()))).collect();
-        Self { values, asked: None }
+        Self { values, names_read: None }
     }
 
-    /// These settings, keeping the names of those that are asked for: a test compares them with the template.
+    /// Records the names of the settings that are read from now on; a test compares them with the template.
     #[must_use]
-    pub fn recording(mut self) -> Self {
-        self.asked = Some(Arc::default());
+    pub fn record_reads(mut self) -> Self {
+        self.names_read = Some(Arc::default());
         self
     }
 
-    /// The names asked for since [`Env::recording`].
-    pub fn asked(&self) -> BTreeSet<String> {
-        let names = |asked: &Arc<Mutex<BTreeSet<String>>>| asked.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        self.asked.as_ref().map(names).unwrap_or_default()
+    /// The names of the settings that were read since [`Env::record_reads`].
+    pub fn names_read(&self) -> BTreeSet<String> {
+        let names = |read: &Arc<Mutex<BTreeSet<String>>>| read.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.names_read.as_ref().map(names).unwrap_or_default()
     }
 
-    /// These settings with one of them set anew.
+    /// Sets one of the settings.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
         self.values.insert(name.to_owned(), SecretString::from(value.into()));
         self
     }
 
-    /// These settings without one of them.
+    /// Removes one of the settings.
     #[must_use]
     pub fn without(mut self, name: &str) -> Self {
         self.values.remove(name);
         self
     }
 
-    /// Settings out of a file of `NAME=value` lines, for tools; lines without a name are passed over.
+    /// Settings from a file of `NAME=value` lines, for tools. Lines without `=` and lines that begin with `#` are
+    /// ignored.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -129,6 +96,12 @@ impl Env {
         let text = std::fs::read_to_string(path)?;
         let pairs = text.lines().filter_map(|line| line.split_once('=')).filter(|(name, _)| !name.starts_with('#'));
         Ok(Self::from_pairs(pairs.map(|(name, value)| (name.trim(), value))))
+    }
+
+    /// The settings whose value begins with `prefix`: each one's name, and what follows the prefix.
+    pub(crate) fn with_prefix(&self, prefix: &str) -> Vec<(String, String)> {
+        let suffix = |name: &String| Some((name.clone(), self.optional(name)?.strip_prefix(prefix)?.to_owned()));
+        self.values.keys().filter_map(suffix).collect()
     }
 
     /// A setting without a default.
@@ -142,8 +115,8 @@ impl Env {
     /// A setting that may be absent; an empty value counts as absent.
     pub fn optional(&self, name: &str) -> Option<&str> {
         use secrecy::ExposeSecret as _;
-        if let Some(asked) = &self.asked {
-            asked.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
+        if let Some(names_read) = &self.names_read {
+            names_read.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
         }
         self.values.get(name).map(SecretString::expose_secret).map(str::trim).filter(|value| !value.is_empty())
     }
@@ -171,12 +144,12 @@ impl Env {
         MasterKey::new(&key).map_err(|_| ConfigError::Invalid { name: name.to_owned(), hint: HINT })
     }
 
-    /// The address of a service, without a trailing slash: the setting, or the vendor's own.
+    /// The address of a service without a trailing slash: the setting, or else `default`.
     ///
     /// # Errors
     /// [`ConfigError::Invalid`] when the setting is not an absolute http(s) address.
     pub fn url(&self, name: &str, default: &str) -> Result<String, ConfigError> {
-        address(self.optional(name).unwrap_or(default)).ok_or_else(|| ConfigError::Invalid {
+        parse_address(self.optional(name).unwrap_or(default)).ok_or_else(|| ConfigError::Invalid {
             name: name.to_owned(),
             hint: "an address such as https://api.example.com",
         })
@@ -187,7 +160,7 @@ impl Env {
     /// # Errors
     /// [`ConfigError`] when there is none, or one is not an absolute http(s) address.
     pub fn urls(&self, name: &str, hint: &'static str) -> Result<Vec<String>, ConfigError> {
-        let addresses = self.required(name, hint)?.split(',').map(|text| address(text.trim()));
+        let addresses = self.required(name, hint)?.split(',').map(|text| parse_address(text.trim()));
         addresses.collect::<Option<_>>().ok_or_else(|| ConfigError::Invalid { name: name.to_owned(), hint })
     }
 
@@ -202,55 +175,10 @@ impl Env {
             hint: "a whole number within the bounds README gives",
         })
     }
-
-    /// These settings with every `ssm:` value resolved, in one call for every ten of them.
-    ///
-    /// Whoever cannot do without one whose parameter does not exist fails by its name; whoever can has an answer for
-    /// when it is not set.
-    ///
-    /// # Errors
-    /// [`ConfigError::Parameters`] when the parameter store fails.
-    pub async fn resolve(mut self) -> Result<Self, ConfigError> {
-        let wanted: Vec<(String, String)> = self
-            .values
-            .keys()
-            .filter_map(|name| Some((name.clone(), self.optional(name)?.strip_prefix(SSM_PREFIX)?.to_owned())))
-            .collect();
-        if wanted.is_empty() {
-            return Ok(self);
-        }
-        let found = self.parameters(&wanted).await?;
-        for (name, parameter) in wanted {
-            if let Some(value) = found.get(&parameter) {
-                self.values.insert(name, value.clone());
-            } else {
-                tracing::error!(code = "parameter_missing", setting = name, "counts as not set");
-                self.values.remove(&name);
-            }
-        }
-        Ok(self)
-    }
-
-    async fn parameters(&self, wanted: &[(String, String)]) -> Result<BTreeMap<String, SecretString>, ConfigError> {
-        let names = || wanted.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-        let failed = |reason: String| ConfigError::Parameters { names: names(), reason };
-        let service = Service::new(self, "ssm")?;
-        let mut parameters: Vec<String> = wanted.iter().map(|(_, parameter)| parameter.clone()).collect();
-        parameters.sort();
-        parameters.dedup();
-        let mut found = BTreeMap::new();
-        for batch in parameters.chunks(PARAMETERS_PER_CALL) {
-            let request = GetParameters { names: batch, with_decryption: true };
-            let answer: Parameters = service.call("AmazonSSM.GetParameters", &request).await.map_err(failed)?;
-            let known = answer.parameters.into_iter().map(|known| (known.name, SecretString::from(known.value)));
-            found.extend(known);
-        }
-        Ok(found)
-    }
 }
 
 /// An absolute http(s) address, without a trailing slash.
-fn address(text: &str) -> Option<String> {
+fn parse_address(text: &str) -> Option<String> {
     let text = text.trim_end_matches('/');
     let url = Url::parse(text).ok()?;
     (matches!(url.scheme(), "http" | "https") && url.has_host()).then(|| text.to_owned())

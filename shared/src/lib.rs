@@ -9,6 +9,7 @@ pub mod config;
 pub mod domain;
 pub mod flows;
 pub mod http;
+mod parameters;
 pub mod providers;
 #[cfg(feature = "queue")]
 pub mod queue;

@@ -25,7 +25,7 @@ use crate::domain::integration::Provider;
 
 pub use dead_letters::{DeadLetter, DeadLetters};
 
-crate::aws::requests! {
+crate::aws::impl_requests! {
     ChangeMessageVisibilityInput: ChangeMessageVisibility =>
         ChangeMessageVisibilityOutput, ChangeMessageVisibilityError;
     SendMessageBatchInput: SendMessageBatch => SendMessageBatchOutput, SendMessageBatchError;
@@ -72,7 +72,7 @@ impl Queues {
     /// # Errors
     /// [`ConfigError`] when a setting is missing.
     pub fn new(env: &Env) -> Result<Self, ConfigError> {
-        Ok(Self { service: Service::new(env, "sqs")? })
+        Ok(Self { service: Service::from_env(env, "sqs")? })
     }
 
     /// A FIFO queue of Telegram updates, by its address.
@@ -238,7 +238,7 @@ fn body<J: Serialize>(job: &J) -> Result<String, Error> {
 }
 
 fn unavailable<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> Error {
-    Error { reason: crate::aws::code(error) }
+    Error { reason: crate::aws::error_code(error) }
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ impl<'w> Browser<'w> {
 
     /// The link that the bot sends to `chat`.
     fn link(&self, destination: Destination, chat: ChatId, tenant: Option<TenantId>) -> String {
-        self.links.url(destination, chat, tenant, NAME, self.world.clock.now())
+        self.links.link_url(destination, chat, tenant, NAME, self.world.clock.now())
     }
 
     async fn send(&self, request: Request<Body>) -> Seen {

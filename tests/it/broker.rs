@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use nbhd::domain::integration::{Provider, Status};
 use nbhd::domain::scope::Granted;
-use nbhd::flows::access_token::Denied;
+use nbhd::flows::access_token::Denial;
 use nbhd_sim::google::{Endpoint, Failure};
 use nbhd_sim::key_vault::{self, KEY_VAULT, Operation};
 use secrecy::ExposeSecret as _;
@@ -38,7 +38,7 @@ async fn a_reconnect_ends_what_a_process_remembers() {
 #[tokio::test]
 async fn not_connected() {
     let world = World::start().await;
-    assert_eq!(world.broker().access_token(None).await.err(), Some(Denied::NotConnected));
+    assert_eq!(world.broker().access_token(None).await.err(), Some(Denial::NotConnected));
 }
 
 #[tokio::test]
@@ -46,7 +46,7 @@ async fn inactive() {
     let world = World::connected().await;
     for status in [Status::Expired, Status::Revoked] {
         let row = world.change(|row| row.status = status).await;
-        assert_eq!(world.broker().access_token(Some(&row)).await.err(), Some(Denied::Inactive { status }));
+        assert_eq!(world.broker().access_token(Some(&row)).await.err(), Some(Denial::Inactive { status }));
     }
 }
 
@@ -57,14 +57,14 @@ async fn a_disconnect_counts_at_once_even_where_a_token_is_remembered() {
     broker.access_token(Some(&world.row().await)).await.expect("valid");
     let row = world.change(|row| row.status = Status::Revoked).await;
     let denied = broker.access_token(Some(&row)).await.err();
-    assert_eq!(denied, Some(Denied::Inactive { status: Status::Revoked }));
+    assert_eq!(denied, Some(Denial::Inactive { status: Status::Revoked }));
 }
 
 #[tokio::test]
 async fn scope_insufficient() {
     let world = World::connected().await;
     let row = world.change(|row| row.granted = Granted::parse("openid email")).await;
-    assert_eq!(world.broker().access_token(Some(&row)).await.err(), Some(Denied::ScopeInsufficient));
+    assert_eq!(world.broker().access_token(Some(&row)).await.err(), Some(Denial::ScopeInsufficient));
 }
 
 #[tokio::test]
@@ -73,7 +73,7 @@ async fn not_configured() {
         let mut world = World::connected().await;
         world.env = world.env.clone().without(missing);
         let row = world.row().await;
-        assert_eq!(world.broker().access_token(Some(&row)).await.err(), Some(Denied::NotConfigured));
+        assert_eq!(world.broker().access_token(Some(&row)).await.err(), Some(Denial::NotConfigured));
     }
 }
 
@@ -83,7 +83,7 @@ async fn a_client_that_google_refuses_is_not_configured_and_ends_nothing() {
     world.env = world.env.clone().with("GOOGLE_CLIENT_SECRET", "wrong");
     world.later(HOUR);
     let row = world.row().await;
-    assert_eq!(world.broker().access_token(Some(&row)).await.err(), Some(Denied::NotConfigured));
+    assert_eq!(world.broker().access_token(Some(&row)).await.err(), Some(Denial::NotConfigured));
     assert_eq!((world.row().await.status, world.row().await.lease_until), (Status::Active, None));
 }
 
@@ -103,7 +103,7 @@ async fn refresh_failed_and_ends_nothing() {
         world.google.fail_next(Endpoint::Token, failure.clone());
         let row = world.row().await;
         let denied = world.broker().access_token(Some(&row)).await.err();
-        assert_eq!(denied, Some(Denied::RefreshFailed { retry_after }), "{failure:?}");
+        assert_eq!(denied, Some(Denial::RefreshFailed { retry_after }), "{failure:?}");
         let row = world.row().await;
         assert_eq!((row.status, row.lease_until, row.failures), (Status::Active, None, 1), "{failure:?}");
 
@@ -135,7 +135,7 @@ async fn store_unavailable_when_the_vault_fails_and_ends_nothing() {
             }
             let row = world.row().await;
             let denied = world.broker().access_token(Some(&row)).await.err();
-            assert_eq!(denied, Some(Denied::StoreUnavailable { retry_after }), "{failure:?}");
+            assert_eq!(denied, Some(Denial::StoreUnavailable { retry_after }), "{failure:?}");
             let row = world.row().await;
             assert_eq!(row.status, Status::Active, "{failure:?} after {reads_before}");
             assert!(!row.is_leased(world.clock.now()), "{failure:?} after {reads_before}");
@@ -149,7 +149,7 @@ async fn store_unavailable_when_the_sign_in_fails() {
     world.azure.entra.fail_next(StatusCode::SERVICE_UNAVAILABLE);
     let row = world.row().await;
     let denied = world.broker().access_token(Some(&row)).await.err();
-    assert_eq!(denied, Some(Denied::StoreUnavailable { retry_after: None }));
+    assert_eq!(denied, Some(Denial::StoreUnavailable { retry_after: None }));
 }
 
 #[tokio::test]
@@ -159,7 +159,7 @@ async fn store_unavailable_when_the_table_fails() {
     world.later(HOUR);
     world.table.fail(true);
     let denied = world.broker().access_token(Some(&row)).await.err();
-    assert_eq!(denied, Some(Denied::StoreUnavailable { retry_after: None }));
+    assert_eq!(denied, Some(Denial::StoreUnavailable { retry_after: None }));
     assert_eq!(world.google.calls(Endpoint::Token), 0, "no lease, no refresh");
 }
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use nbhd::clock::Waiter;
 use nbhd::domain::integration::{Provider, Status};
-use nbhd::flows::access_token::Denied;
+use nbhd::flows::access_token::Denial;
 use nbhd::flows::lease;
-use nbhd::flows::stored_token::Readable;
+use nbhd::flows::stored_token::StoredFields;
 use nbhd_sim::google::{Endpoint, Rotation};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::watch;
@@ -96,7 +96,7 @@ async fn googles_final_word_expires_the_connection() {
     world.later(HOUR);
     world.google.person_revokes(ADA);
     let row = world.row().await;
-    let expired = Some(Denied::Inactive { status: Status::Expired });
+    let expired = Some(Denial::Inactive { status: Status::Expired });
     assert_eq!(world.broker().access_token(Some(&row)).await.err(), expired);
     assert_eq!((world.row().await.status, world.row().await.lease_until), (Status::Expired, None));
 }
@@ -106,7 +106,7 @@ async fn a_secret_without_a_refresh_token_expires_the_connection() {
     let world = World::connected().await;
     let secret_version = world.azure.vault.put(&world.secret_name(), r#"{"access_token":"a","expires_at":1}"#);
     let row = world.change(|row| row.secret_version = secret_version).await;
-    let expired = Some(Denied::Inactive { status: Status::Expired });
+    let expired = Some(Denial::Inactive { status: Status::Expired });
     assert_eq!(world.broker().access_token(Some(&row)).await.err(), expired);
     assert_eq!(world.row().await.status, Status::Expired);
     assert_eq!(world.google.calls(Endpoint::Token), 0);
@@ -150,7 +150,7 @@ async fn a_vault_without_the_secret_asks_the_person_to_reconnect_and_leaves_the_
         world.env = world.env.with(name, value);
     }
     let row = world.row().await;
-    let reconnect = Some(Denied::Inactive { status: Status::Expired });
+    let reconnect = Some(Denial::Inactive { status: Status::Expired });
     assert_eq!(world.broker().access_token(Some(&row)).await.err(), reconnect);
     assert_eq!((world.row().await.status, world.row().await.lease_until), (Status::Active, None));
 }
@@ -190,11 +190,11 @@ async fn of_many_callers_one_refreshes_and_all_are_answered() {
 async fn a_caller_does_not_wait_for_ever() {
     let world = World::connected().await;
     world.later(HOUR);
-    lease::try_take(&world.store, &world.row().await, world.clock.now()).await.expect("a table").expect("free");
+    lease::try_acquire(&world.store, &world.row().await, world.clock.now()).await.expect("a table").expect("free");
     let start = world.clock.now();
     let row = world.row().await;
     let denied = world.broker().access_token(Some(&row)).await.err();
-    assert_eq!(denied, Some(Denied::RefreshFailed { retry_after: None }));
+    assert_eq!(denied, Some(Denial::RefreshFailed { retry_after: None }));
     assert_eq!(world.clock.now().since(start), Duration::from_secs(10));
     assert_eq!(world.google.calls(Endpoint::Token), 0);
 }
@@ -203,7 +203,7 @@ async fn a_caller_does_not_wait_for_ever() {
 async fn a_lease_whose_holder_died_runs_out() {
     let world = World::connected().await;
     world.later(HOUR);
-    lease::try_take(&world.store, &world.row().await, world.clock.now()).await.expect("a table").expect("free");
+    lease::try_acquire(&world.store, &world.row().await, world.clock.now()).await.expect("a table").expect("free");
     world.later(lease::LEASE);
     world.broker().access_token(Some(&world.row().await)).await.expect("refreshed");
 }
@@ -221,7 +221,7 @@ async fn a_disconnect_after_a_refresh_died_under_its_lease_wins() {
     let row = world.change(|row| row.status = Status::Revoked).await;
     world.later(lease::LEASE);
     let denied = world.broker().access_token(Some(&row)).await.err();
-    assert_eq!(denied, Some(Denied::Inactive { status: Status::Revoked }));
+    assert_eq!(denied, Some(Denial::Inactive { status: Status::Revoked }));
     assert_eq!(world.row().await.status, Status::Revoked);
 }
 
@@ -256,7 +256,7 @@ async fn a_refused_token_is_renewed() {
     let broker = world.broker();
     let row = world.row().await;
     let refused = broker.access_token(Some(&row)).await.expect("valid by its end");
-    let renewed = broker.renewed(Some(&row), &refused).await.expect("refreshed");
+    let renewed = broker.replace_token(Some(&row), &refused).await.expect("refreshed");
     assert_ne!(refused.expose_secret(), renewed.expose_secret());
     let next = broker.access_token(Some(&world.row().await)).await.expect("valid");
     assert_eq!(next.expose_secret(), renewed.expose_secret());
@@ -270,8 +270,8 @@ async fn a_refused_token_that_another_process_renewed_is_not_renewed_again() {
     let row = world.row().await;
     let refused = one.access_token(Some(&row)).await.expect("valid by its end");
     other.access_token(Some(&row)).await.expect("remembered");
-    let first = one.renewed(Some(&row), &refused).await.expect("refreshed");
-    let second = other.renewed(Some(&row), &refused).await.expect("found");
+    let first = one.replace_token(Some(&row), &refused).await.expect("refreshed");
+    let second = other.replace_token(Some(&row), &refused).await.expect("found");
     assert_eq!(first.expose_secret(), second.expose_secret());
     assert_eq!(world.google.calls(Endpoint::Token), 1);
 }
@@ -283,13 +283,13 @@ async fn a_refused_token_of_an_ended_grant_expires_the_connection() {
     let row = world.row().await;
     let refused = broker.access_token(Some(&row)).await.expect("valid by its end");
     world.google.person_revokes(ADA);
-    let denied = broker.renewed(Some(&row), &refused).await.err();
-    assert_eq!(denied, Some(Denied::Inactive { status: Status::Expired }));
+    let denied = broker.replace_token(Some(&row), &refused).await.err();
+    assert_eq!(denied, Some(Denial::Inactive { status: Status::Expired }));
 }
 
 /// What the vault holds for Ada's Gmail.
-fn stored(world: &World) -> Readable {
-    Readable::read(&world.azure.vault.value(&world.secret_name()).expect("a secret").into())
+fn stored(world: &World) -> StoredFields {
+    StoredFields::parse(&world.azure.vault.value(&world.secret_name()).expect("a secret").into())
 }
 
 fn is_same(one: Option<SecretString>, other: Option<SecretString>) -> bool {

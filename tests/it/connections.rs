@@ -95,7 +95,7 @@ impl World {
             secret_version,
             ..Integration::new(self.tenant, provider, now)
         };
-        self.save(&refresh::scheduled(row, now), read.map(|row| row.version)).await
+        self.save(&refresh::with_next_renewal(row, now), read.map(|row| row.version)).await
     }
 
     /// The row of Ada's Gmail.
@@ -134,13 +134,13 @@ impl World {
 
     pub(crate) fn broker_waiting_by(&self, waiter: Waiter) -> Broker {
         let http = nbhd::http::client(&self.env).expect("a client");
-        let broker = Broker::new(&self.env, &http, self.store.clone(), self.clock.clone());
-        broker.expect("complete settings").waiting_by(waiter)
+        let broker = Broker::from_env(&self.env, &http, self.store.clone(), self.clock.clone());
+        broker.expect("complete settings").with_waiter(waiter)
     }
 
     /// The clock strikes: what is due is put on the queue, by a process of its own.
     pub(crate) async fn tick(&self) -> Report {
-        scheduled_refresh::tick(&self.app(), "tick").await
+        scheduled_refresh::enqueue_due(&self.app(), "tick").await
     }
 
     /// What the queue holds is worked off, each job by a process of its own, as often as it can be received now.
@@ -154,7 +154,7 @@ impl World {
         let pump = Pump::new(&self.sqs, REFRESH, &self.clock, Limits::default(), |event| {
             let (app, total) = (process(), &total);
             async move {
-                let (report, response) = scheduled_refresh::handle(&app, event, "work").await;
+                let (report, response) = scheduled_refresh::process_batch(&app, event, "work").await;
                 total.lock().expect("no panic").add(report);
                 Ok::<_, Infallible>(response)
             }
@@ -165,7 +165,7 @@ impl World {
 
     /// A process of `scheduled-refresh`.
     pub(crate) fn app(&self) -> App {
-        App::new(&self.env, self.clock.clone()).expect("complete settings")
+        App::from_env(&self.env, self.clock.clone()).expect("complete settings")
     }
 
     pub(crate) fn later(&self, by: Duration) {

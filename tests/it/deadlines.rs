@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, StatusCode};
 use nbhd::config::Env;
 use nbhd::domain::integration::Provider;
 use nbhd::flows::connect_link::Services;
-use nbhd::flows::runtime_request::{Caller, Claim, Gate, Problem};
+use nbhd::flows::runtime_request::{Caller, Credentials, Gate, Problem};
 use nbhd_sim::google::{Endpoint, Scopes};
 
 use crate::{oauth_world, runtime_world};
@@ -30,14 +30,14 @@ async fn a_token_that_takes_too_long_is_a_refresh_that_failed() {
     let (world, gate, caller) = admitted().await;
     world.clock.advance(runtime_world::HOUR);
     world.google.answers_after(Endpoint::Token, LONG);
-    let asked = gate.ask(&caller, "q", async |_| Ok::<_, nbhd::providers::Error>(())).await;
+    let asked = gate.call_google(&caller, "q", async |_| Ok::<_, nbhd::providers::Error>(())).await;
     assert!(matches!(asked, Err(Problem::RefreshFailed { .. })), "{asked:?}");
 }
 
 #[tokio::test]
 async fn a_call_of_google_that_takes_too_long_is_one_that_failed() {
     let (_world, gate, caller) = admitted().await;
-    let asked = gate.ask(&caller, "q", |_| std::future::pending::<Result<(), nbhd::providers::Error>>()).await;
+    let asked = gate.call_google(&caller, "q", |_| std::future::pending::<Result<(), nbhd::providers::Error>>()).await;
     assert!(matches!(asked, Err(Problem::ProviderFailed { status: None })), "{asked:?}");
 }
 
@@ -50,12 +50,12 @@ async fn admitted() -> (runtime_world::World, Gate, Caller) {
     })
     .await;
     let http = nbhd::http::client(&settings).expect("a client");
-    let gate = Gate::new(&settings, &http, Provider::Gmail, world.clock.clone()).expect("complete settings");
-    let gate = gate.answering_within(PATIENCE);
+    let gate = Gate::from_env(&settings, &http, Provider::Gmail, world.clock.clone()).expect("complete settings");
+    let gate = gate.with_timeout(PATIENCE);
     let tenant = world.ana.tenant.to_string();
     let mut headers = HeaderMap::new();
     headers.insert("x-nbhd-internal-key", world.ana.key.parse().expect("ASCII"));
     headers.insert("x-nbhd-tenant-id", tenant.parse().expect("ASCII"));
-    let caller = gate.admit(Claim::of(&tenant, &headers)).await.expect("her key");
+    let caller = gate.authenticate(Credentials::from_headers(&tenant, &headers)).await.expect("her key");
     (world, gate, caller)
 }

@@ -10,7 +10,7 @@ use nbhd::queue::{Queues, RefreshJob};
 use nbhd_sim::google::{Endpoint, Failure};
 use nbhd_sim::key_vault::{self, Operation};
 use nbhd_sim::sqs::REFRESH;
-use scheduled_refresh::{App, Report, handle};
+use scheduled_refresh::{App, Report, process_batch};
 
 use crate::connections::{ADA, WORK, World};
 
@@ -22,12 +22,12 @@ const NONE: Report = Report {
     failed: 0,
     skipped_leased: 0,
     oldest_overdue_s: 0,
-    told: 0,
+    notified: 0,
     disconnected: 0,
-    left_alone: 0,
+    unchanged: 0,
 };
 const DONE: Report = Report { disconnected: 1, ..NONE };
-const LEFT_ALONE: Report = Report { left_alone: 1, ..NONE };
+const UNCHANGED: Report = Report { unchanged: 1, ..NONE };
 const LEASED: Report = Report { skipped_leased: 1, ..NONE };
 const FAILED: Report = Report { failed: 1, ..NONE };
 
@@ -50,7 +50,7 @@ async fn what_was_never_connected_is_not_queued() {
 #[tokio::test]
 async fn a_disconnect_leaves_a_worker_its_lease() {
     let world = World::connected().await;
-    let leased = lease::try_take(&world.store, &world.row().await, world.clock.now()).await.expect("a table");
+    let leased = lease::try_acquire(&world.store, &world.row().await, world.clock.now()).await.expect("a table");
     request(&world).await;
     assert_eq!(world.row().await.lease_until, leased.expect("free").lease_until);
     assert_eq!(job(&world).await, LEASED);
@@ -111,7 +111,7 @@ async fn a_connection_made_anew_is_left_alone() {
     let world = World::connected().await;
     request(&world).await;
     world.connects(Provider::Gmail, ADA).await;
-    assert_eq!(job(&world).await, LEFT_ALONE);
+    assert_eq!(job(&world).await, UNCHANGED);
     assert_eq!(world.row().await.status, Status::Active);
     assert!(world.azure.vault.value(&world.secret_name()).is_some());
     assert_eq!(world.google.calls(Endpoint::Revoke), 0);
@@ -236,7 +236,7 @@ async fn tokens_that_no_row_speaks_of_are_removed_with_their_tenant_alone() {
     let other = World::start().await;
     other.google.has_consented(ADA, &[Provider::Gmail.scope()]);
     other.azure.vault.put(&other.secret_name(), &secret);
-    assert_eq!(job(&other).await, LEFT_ALONE, "a connect may be at it");
+    assert_eq!(job(&other).await, UNCHANGED, "a connect may be at it");
     assert!(other.azure.vault.value(&other.secret_name()).is_some());
 
     let tenant = other.store.tenant(other.tenant).await.expect("a table").expect("a tenant");
@@ -291,7 +291,7 @@ async fn only_the_jobs_that_failed_come_up_again() {
         r#"{"job":"unheard-of"}"#.to_owned(),
     ];
     let (report, response) = run_batch(&world, &bodies).await;
-    assert_eq!(report, Report { due: 4, disconnected: 1, left_alone: 1, failed: 2, ..NONE });
+    assert_eq!(report, Report { due: 4, disconnected: 1, unchanged: 1, failed: 2, ..NONE });
     let failed: Vec<String> = response.batch_item_failures.into_iter().map(|item| item.item_identifier).collect();
     assert_eq!(failed, ["0", "3"]);
 }
@@ -327,7 +327,7 @@ async fn run(world: &World, body: &str) -> (Report, SqsBatchResponse) {
 }
 
 async fn run_batch(world: &World, bodies: &[String]) -> (Report, SqsBatchResponse) {
-    let app = App::new(&world.env, world.clock.clone()).expect("complete settings");
+    let app = App::from_env(&world.env, world.clock.clone()).expect("complete settings");
     let mut event = SqsEvent::default();
     for (place, body) in bodies.iter().enumerate() {
         let mut record = SqsMessage::default();
@@ -335,5 +335,5 @@ async fn run_batch(world: &World, bodies: &[String]) -> (Report, SqsBatchRespons
         record.body = Some(body.clone());
         event.records.push(record);
     }
-    handle(&app, event, "request").await
+    process_batch(&app, event, "request").await
 }

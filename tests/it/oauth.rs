@@ -74,7 +74,10 @@ async fn without_a_valid_link_there_is_nothing_to_press() {
     let state = {
         let (_, token) = link.split_once("link=").expect("a link");
         let read = world.links.read_link(token, world.clock.now()).expect("fresh");
-        format!("{BASE}/oauth/gmail/authorize?link={}", world.links.state(&read, Services::Gmail, world.clock.now()))
+        format!(
+            "{BASE}/oauth/gmail/authorize?link={}",
+            world.links.sign_state(&read, Services::Gmail, world.clock.now())
+        )
     };
     let mut refused =
         vec![format!("{BASE}/oauth/gmail/authorize"), format!("{BASE}/oauth/gmail/authorize?link="), state];

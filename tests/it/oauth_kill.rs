@@ -136,7 +136,7 @@ async fn a_disconnect_job_at_work_is_waited_for() {
     let version = row.version;
     row.status = Status::Revoked;
     let row = world.store.save_integration(&row, Some(version)).await.expect("unchanged meanwhile");
-    let leased = lease::try_take(&world.store, &row, world.clock.now()).await.expect("a table").expect("free");
+    let leased = lease::try_acquire(&world.store, &row, world.clock.now()).await.expect("a table").expect("free");
 
     // The job deletes the secret while the callback waits, and then gives the lease back.
     let http = nbhd::http::client(&world.env).expect("a client");

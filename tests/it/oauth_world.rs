@@ -12,7 +12,7 @@ use nbhd::domain::ids::{ChatId, TenantId};
 use nbhd::domain::integration::{Integration, Provider};
 use nbhd::domain::tenant::{Lifecycle, Tenant};
 use nbhd::flows::connect_link::{Links, Services};
-use nbhd::flows::stored_token::Readable;
+use nbhd::flows::stored_token::StoredFields;
 use nbhd::store::Store;
 use nbhd_sim::azure::Azure;
 use nbhd_sim::gateway;
@@ -161,9 +161,9 @@ impl World {
     }
 
     /// What the vault holds for a connection of Ada.
-    pub(crate) fn secret(&self, provider: Provider) -> Option<Readable> {
+    pub(crate) fn secret(&self, provider: Provider) -> Option<StoredFields> {
         let value = self.azure.vault.value(&Integration::secret_name(self.ada, provider))?;
-        Some(Readable::read(&value.into()))
+        Some(StoredFields::parse(&value.into()))
     }
 
     pub(crate) async fn tenant(&self) -> Tenant {

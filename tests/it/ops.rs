@@ -126,10 +126,10 @@ async fn connections_are_listed_by_state_with_what_fails_and_when_it_is_tried_ag
     let vault = Some("https://first.vault.azure.net".to_owned());
     let account = Some("ann@example.com".to_owned());
     let gmail = Integration { vault, account, ..Integration::new(office.ann.tenant_id, Provider::Gmail, now) };
-    let failing = refresh::failed(&gmail, Failure::RateLimited, Some(Duration::from_secs(600)), now);
+    let failing = refresh::with_failure(&gmail, Failure::RateLimited, Some(Duration::from_secs(600)), now);
     store.save_integration(&failing, None).await.expect("a new row");
     let calendar = Integration::new(office.ann.tenant_id, Provider::GoogleCalendar, now);
-    let ended = refresh::failed(&calendar, Failure::GrantEnded, None, now);
+    let ended = refresh::with_failure(&calendar, Failure::GrantEnded, None, now);
     store.save_integration(&ended, None).await.expect("a new row");
 
     let active = office.json(&["integrations", "--state", "active"]).await;

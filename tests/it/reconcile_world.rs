@@ -99,7 +99,7 @@ impl World {
         settings.extend(stripe.settings());
         let env = Env::from_pairs(settings);
         let app = App::new(&env, clock.clone()).expect("complete settings");
-        let refresh = scheduled_refresh::App::new(&env, clock.clone()).expect("complete settings");
+        let refresh = scheduled_refresh::App::from_env(&env, clock.clone()).expect("complete settings");
         let queue = Queues::new(&env).expect("complete settings").lifecycle(&sqs.url(LIFECYCLE));
         let store = Store::new(&env).expect("complete settings");
         let tenant = key().tenant_id(ChatId(ANA));
@@ -202,7 +202,9 @@ impl World {
                 Ok::<SqsBatchResponse, Infallible>(tenant_reconcile::handle(&self.app, event, "a-request").await.1)
             };
             let refresh = |event: SqsEvent| async move {
-                Ok::<SqsBatchResponse, Infallible>(scheduled_refresh::handle(&self.refresh, event, "a-request").await.1)
+                Ok::<SqsBatchResponse, Infallible>(
+                    scheduled_refresh::process_batch(&self.refresh, event, "a-request").await.1,
+                )
             };
             Pump::new(&self.sqs, LIFECYCLE, &self.clock, limits, lifecycle).drain().await;
             Pump::new(&self.sqs, REFRESH, &self.clock, limits, refresh).drain().await;

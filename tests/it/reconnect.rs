@@ -149,7 +149,7 @@ async fn due(is_in_doubt: bool) -> World {
     world.later(HOUR);
     let read = row(&world).await;
     let lease_until = is_in_doubt.then(|| world.clock.now());
-    let changed = Integration { lease_until, due: Some(refresh::due(&read, world.clock.now())), ..read.clone() };
+    let changed = Integration { lease_until, due: Some(refresh::due_entry(&read, world.clock.now())), ..read.clone() };
     world.store.save_integration(&changed, Some(read.version)).await.expect("nobody else writes");
     world
 }
@@ -179,10 +179,10 @@ async fn row(world: &World) -> Integration {
 
 /// A job of the clock's comes up in a process of its own.
 async fn refreshes(world: &World) {
-    let app = App::new(&world.env, world.clock.clone()).expect("complete settings");
+    let app = App::from_env(&world.env, world.clock.clone()).expect("complete settings");
     let job = RefreshJob::Due { connections: vec![(world.ada, Provider::Gmail)] };
     let event = json!({ "Records": [{ "messageId": "1", "body": serde_json::to_string(&job).expect("JSON") }] });
-    scheduled_refresh::handle(&app, serde_json::from_value(event).expect("a batch"), "id").await;
+    scheduled_refresh::process_batch(&app, serde_json::from_value(event).expect("a batch"), "id").await;
 }
 
 fn readable(world: &World) -> Vec<String> {

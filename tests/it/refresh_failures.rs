@@ -165,7 +165,7 @@ async fn expires(failure: Failure, end: impl Fn(&mut World)) {
         }
         world.tick().await;
         let report = world.work().await;
-        assert_eq!((report.expired, report.told), (usize::from(by_clock), 1));
+        assert_eq!((report.expired, report.notified), (usize::from(by_clock), 1));
         let row = world.row().await;
         assert_eq!((row.status, row.failure, row.lease_until, &row.due), (Status::Expired, Some(failure), None, &None));
         for _ in 0..3 {

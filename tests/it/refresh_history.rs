@@ -15,7 +15,7 @@ use nbhd::domain::ids::{ChatId, TenantId};
 use nbhd::domain::integration::{Integration, Provider, Status};
 use nbhd::domain::refresh;
 use nbhd::domain::tenant::{Lifecycle, Tenant};
-use nbhd::flows::stored_token::Readable;
+use nbhd::flows::stored_token::StoredFields;
 use nbhd_sim::google::{self, Endpoint, Rotation};
 use nbhd_sim::key_vault::{self, Operation};
 use nbhd_sim::telegram;
@@ -94,7 +94,7 @@ impl History {
             if place >= IN_USE {
                 // Long idle: its turn comes some time this week.
                 let at = world.clock.now() + WEEK * random.u32(..1000) / 1000;
-                (row.used_at, row.due) = (None, Some(refresh::due(&row, at)));
+                (row.used_at, row.due) = (None, Some(refresh::due_entry(&row, at)));
             }
             put(&world, "INTEGRATION#gmail", &row, person.tenant);
             people.push(person);
@@ -231,7 +231,7 @@ impl History {
         let kill = if self.random.u8(..8) == 0 { self.random.usize(1..18) } else { usize::MAX };
         let stops = self.world.journal.interruption().clone();
         let app = Arc::clone(&self.app);
-        let tick = async || scheduled_refresh::tick(&app, "tick").await;
+        let tick = async || scheduled_refresh::enqueue_due(&app, "tick").await;
         if self.random.u8(..6) == 0 {
             self.count("ticks that overlapped");
             stops.stop_after(kill, async { tokio::join!(tick(), tick()) }).await;
@@ -261,7 +261,7 @@ impl History {
         self.world.table.fail_after(usize::MAX, false);
         for _ in 0..24 {
             self.world.later(TICK);
-            scheduled_refresh::tick(&self.app, "tick").await;
+            scheduled_refresh::enqueue_due(&self.app, "tick").await;
             let report = self.world.work_in(|| Arc::clone(&self.app)).await;
             self.add(report);
         }
@@ -296,7 +296,7 @@ impl History {
             let named = versions.iter().find(|(version, _)| *version == row.secret_version);
             assert!(named.is_some_and(|(_, enabled)| *enabled), "{row:?}");
             let value = self.world.azure.vault.value_of(&row.secret_name, &row.secret_version).expect("a version");
-            let kept = Readable::read(&value.into()).refresh_token.expect("a refresh token");
+            let kept = StoredFields::parse(&value.into()).refresh_token.expect("a refresh token");
             assert!(self.world.google.honours(kept.expose_secret()), "a refresh token was lost");
         }
         let killed = self.counts.get("batches killed").copied().unwrap_or_default();
@@ -330,8 +330,8 @@ impl History {
             ("deferred", report.deferred),
             ("failed", report.failed),
             ("skipped, leased", report.skipped_leased),
-            ("left alone", report.left_alone),
-            ("told", report.told),
+            ("unchanged", report.unchanged),
+            ("notified", report.notified),
         ] {
             *self.counts.entry(what).or_default() += count;
         }

@@ -39,7 +39,7 @@ async fn services_of_one_account_are_told_of_together() {
     // One of them is used, and the other would be looked at in a week only.
     let later = world.clock.now() + 7 * DAY;
     let calendar = world.row_of(Provider::GoogleCalendar).await;
-    let due = Some(nbhd::domain::refresh::due(&calendar, later));
+    let due = Some(nbhd::domain::refresh::due_entry(&calendar, later));
     let idle = nbhd::domain::integration::Integration { due, used_at: None, ..calendar.clone() };
     world.store.save_integration(&idle, Some(calendar.version)).await.expect("nobody else writes");
     world.google.person_revokes(ADA);
@@ -103,7 +103,7 @@ async fn telegrams_refusal_is_not_the_end_of_it() {
         world.telegram.fail_next(method, failure.clone());
         world.tick().await;
         let report = world.work().await;
-        assert_eq!((report.told, report.failed), (0, 1), "{method} {failure:?}");
+        assert_eq!((report.notified, report.failed), (0, 1), "{method} {failure:?}");
         assert!(world.telegram.sent_to(CHAT).is_empty());
         for _ in 0..3 {
             world.later(5 * MINUTE);

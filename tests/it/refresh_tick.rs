@@ -109,7 +109,7 @@ async fn an_unknown_end_is_due_at_once() {
     let world = World::connected().await;
     world.change(|row| row.expires_at = None).await;
     let row = world.row().await;
-    let due = nbhd::domain::refresh::scheduled(row, world.clock.now()).due;
+    let due = nbhd::domain::refresh::with_next_renewal(row, world.clock.now()).due;
     world.change(|row| row.due = due).await;
     world.tick().await;
     assert_eq!(world.work().await.refreshed, 1);
@@ -123,7 +123,7 @@ async fn of_ticks_that_overlap_one_refreshes() {
     assert_eq!((one.due, other.due), (1, 1));
     assert_eq!(world.sqs.messages(REFRESH).len(), 2);
     let report = world.work().await;
-    assert_eq!((report.due, report.refreshed, report.skipped_leased + report.left_alone), (2, 1, 1));
+    assert_eq!((report.due, report.refreshed, report.skipped_leased + report.unchanged), (2, 1, 1));
     assert_eq!(world.google.calls(Endpoint::Token), 1);
 }
 
@@ -276,20 +276,21 @@ async fn the_two_events_of_the_function_are_told_apart() {
     let world = World::connected().await;
     world.later(46 * MINUTE);
     let app = world.app();
-    let tick = scheduled_refresh::run(&app, json!({ "time": "2027-01-15T08:00:00Z" }), "id").await.expect("a report");
+    let tick =
+        scheduled_refresh::handle_event(&app, json!({ "time": "2027-01-15T08:00:00Z" }), "id").await.expect("a report");
     assert_eq!((&tick["due"], &tick["failed"]), (&json!(1), &json!(0)));
     let message = world.sqs.messages(REFRESH).pop().expect("a job");
     let record = json!({ "messageId": "1", "body": message.sent.body });
-    let worked = scheduled_refresh::run(&app, json!({ "Records": [record] }), "id").await.expect("a response");
+    let worked = scheduled_refresh::handle_event(&app, json!({ "Records": [record] }), "id").await.expect("a response");
     assert_eq!(worked["batchItemFailures"], json!([]));
     assert_eq!(world.google.calls(Endpoint::Token), 1);
     world.table.fail(true);
     let record = json!({ "messageId": "2", "body": message.sent.body });
-    let failed = scheduled_refresh::run(&app, json!({ "Records": [record] }), "id").await.expect("a response");
+    let failed = scheduled_refresh::handle_event(&app, json!({ "Records": [record] }), "id").await.expect("a response");
     assert_eq!(failed["batchItemFailures"][0]["itemIdentifier"], "2");
 }
 
 async fn handled(app: &scheduled_refresh::App, job: &str) -> Report {
     let event = json!({ "Records": [{ "messageId": "1", "body": job }] });
-    scheduled_refresh::handle(app, serde_json::from_value(event).expect("a batch"), "id").await.0
+    scheduled_refresh::process_batch(app, serde_json::from_value(event).expect("a batch"), "id").await.0
 }

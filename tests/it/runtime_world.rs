@@ -194,8 +194,8 @@ impl World {
 
 /// Both functions behind one router, as API Gateway has them.
 fn functions(env: &Env, clock: &Clock) -> Router {
-    let gmail = runtime_gmail::App::new(env, clock.clone()).expect("complete settings");
-    let calendar = runtime_calendar::App::new(env, clock.clone()).expect("complete settings");
+    let gmail = runtime_gmail::App::from_env(env, clock.clone()).expect("complete settings");
+    let calendar = runtime_calendar::App::from_env(env, clock.clone()).expect("complete settings");
     runtime_gmail::router(gmail).merge(runtime_calendar::router(calendar))
 }
 

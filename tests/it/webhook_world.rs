@@ -9,7 +9,7 @@ use nbhd::domain::integration::{Integration, Provider, Status};
 use nbhd::domain::route::{Route, RouteStatus};
 use nbhd::domain::scope::Granted;
 use nbhd::domain::tenant::{Lifecycle, Tenant};
-use nbhd::flows::billing_link::{self, Billing};
+use nbhd::flows::billing_link::{self, BillingLink};
 use nbhd::store::Store;
 use nbhd_sim::gateway;
 use nbhd_sim::journal::Journal;
@@ -93,7 +93,7 @@ impl World {
     }
 
     /// What the link says that the last message to `chat` carries on its button, which leads to `page`.
-    pub(crate) fn billing_link(&self, chat: i64, page: &str) -> Billing {
+    pub(crate) fn billing_link(&self, chat: i64, page: &str) -> BillingLink {
         let sent = self.telegram.sent_to(chat).pop().expect("a message");
         let url = sent.message["reply_markup"]["inline_keyboard"][0][0]["url"].as_str().expect("a button").to_owned();
         let token = url.strip_prefix(&format!("https://bot.nbhd.example/billing/{page}?link=")).expect("that page");

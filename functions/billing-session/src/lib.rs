@@ -22,7 +22,7 @@ use nbhd::config::{ConfigError, Env};
 use nbhd::domain::ids::TenantId;
 use nbhd::domain::secrets::MasterKey;
 use nbhd::domain::subscription::Tier;
-use nbhd::flows::billing_link::{Billing, Destination, Links};
+use nbhd::flows::billing_link::{BillingLink, Destination, Links};
 use nbhd::providers::stripe::Client;
 use nbhd::store::Store;
 use nbhd::tokens::Claims;
@@ -72,7 +72,7 @@ impl App {
     }
 
     /// The tenant of a link: the one that its chat has, or the one that it will have.
-    fn tenant_of(&self, link: &Billing) -> TenantId {
+    fn tenant_of(&self, link: &BillingLink) -> TenantId {
         link.tenant_id.unwrap_or_else(|| self.platform.tenant_id(link.chat_id))
     }
 }
@@ -157,7 +157,7 @@ async fn done(State(app): State<Arc<App>>, query: Result<Query<Outcome>, QueryRe
 }
 
 /// What page and button need alike: configured billing and a valid link.
-fn admit<'a>(app: &'a App, token: &str) -> Result<(&'a Client, Claims<Billing>), Refusal> {
+fn admit<'a>(app: &'a App, token: &str) -> Result<(&'a Client, Claims<BillingLink>), Refusal> {
     let stripe = app.stripe.as_ref().ok_or(Refusal::NotConfigured)?;
     let link = app.links.read(token, app.clock.now()).map_err(|_| Refusal::InvalidLink)?;
     web::record_tenant(app.tenant_of(&link.content));
@@ -169,7 +169,7 @@ fn pressed<'a>(
     app: &'a App,
     headers: &HeaderMap,
     form: Result<Form<Parameters>, FormRejection>,
-) -> Result<(&'a Client, Claims<Billing>, Parameters), Refusal> {
+) -> Result<(&'a Client, Claims<BillingLink>, Parameters), Refusal> {
     if !web::is_same_origin(headers, &app.links.base().origin()) {
         return Err(Refusal::CrossSite);
     }

@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use nbhd::domain::subscription::Tier;
-use nbhd::flows::billing_link::{Billing, Destination};
+use nbhd::flows::billing_link::{BillingLink, Destination};
 use nbhd::tokens::Claims;
 use nbhd::web::{Button, Page};
 use qrcode::{Color, QrCode};
@@ -10,7 +10,7 @@ use qrcode::{Color, QrCode};
 use crate::App;
 
 /// Whose assistant, and which tier.
-pub(crate) fn choose(app: &App, link: &Claims<Billing>, token: &str) -> Page {
+pub(crate) fn choose(app: &App, link: &Claims<BillingLink>, token: &str) -> Page {
     let action = app.links.form_url(Destination::Checkout);
     let mut page = Page::new(StatusCode::OK, "Your own assistant")
         .facts(&[("Assistant of", &link.content.name), ("It answers", "in Telegram, to this person alone")])
@@ -30,7 +30,7 @@ pub(crate) fn choose(app: &App, link: &Claims<Billing>, token: &str) -> Page {
 }
 
 /// Whose subscription.
-pub(crate) fn manage(app: &App, link: &Claims<Billing>, token: &str) -> Page {
+pub(crate) fn manage(app: &App, link: &Claims<BillingLink>, token: &str) -> Page {
     Page::new(StatusCode::OK, "Your subscription")
         .facts(&[("Assistant of", &link.content.name)])
         .text("On Stripe’s page you can pay what is open, change your card, see your invoices, or cancel.")

@@ -6,7 +6,7 @@ use nbhd::domain::due::{Due, Kind};
 use nbhd::domain::ids::TenantId;
 use nbhd::domain::subscription::Tier;
 use nbhd::domain::tenant::{Tenant, TenantRecord, Tombstone};
-use nbhd::flows::billing_link::Billing as Link;
+use nbhd::flows::billing_link::BillingLink as Link;
 use nbhd::providers;
 use nbhd::providers::stripe::{Client, Created, Session};
 use nbhd::store::{self, Billing};

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use nbhd::clock::Timestamp;
 use nbhd::config::{ConfigError, Env};
 use nbhd::domain::scope;
-use nbhd::flows::connect_link::{Connect, Links, Services};
+use nbhd::flows::connect_link::{ConnectLink, Links, Services};
 use nbhd::tokens::Claims;
 use oauth2::basic::BasicClient;
 use oauth2::{
@@ -43,7 +43,7 @@ impl Consent {
     pub(crate) fn url(
         &self,
         links: &Links,
-        link: &Claims<Connect>,
+        link: &Claims<ConnectLink>,
         services: Services,
         now: Timestamp,
     ) -> Result<String, ParseError> {
@@ -52,7 +52,7 @@ impl Consent {
         let scopes = scope::IDENTITY.into_iter().chain(services.providers().iter().map(|provider| provider.scope()));
         let (url, _) = self
             .client
-            .authorize_url(|| CsrfToken::new(links.state(link, services, now)))
+            .authorize_url(|| CsrfToken::new(links.sign_state(link, services, now)))
             .set_redirect_uri(Cow::Owned(redirect))
             .set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&verifier))
             .add_scopes(scopes.map(|scope| Scope::new(scope.to_owned())))

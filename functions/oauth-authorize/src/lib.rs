@@ -16,7 +16,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use nbhd::clock::{Clock, Timestamp};
 use nbhd::config::{ConfigError, Env};
-use nbhd::flows::connect_link::{Connect, Links, Services};
+use nbhd::flows::connect_link::{ConnectLink, Links, Services};
 use nbhd::tokens::Claims;
 use nbhd::web::{self, Button, Page};
 use serde::Deserialize;
@@ -104,7 +104,7 @@ async fn go_on(
     let Ok(address) = consent.url(&app.links, &link, services, now) else { return Refusal::NotConfigured.page() };
     tracing::info!(code = "consent_asked", services = services.as_str(), "sent to Google");
     let headers = [
-        (header::SET_COOKIE, app.links.set_cookie(&link.jti)),
+        (header::SET_COOKIE, app.links.set_cookie_header(&link.jti)),
         (header::LOCATION, address),
         (header::CACHE_CONTROL, "no-store".to_owned()),
         (header::REFERRER_POLICY, "no-referrer".to_owned()),
@@ -118,7 +118,7 @@ fn admit<'a>(
     services: &str,
     token: &str,
     now: Timestamp,
-) -> Result<(Services, &'a Consent, Claims<Connect>), Refusal> {
+) -> Result<(Services, &'a Consent, Claims<ConnectLink>), Refusal> {
     let services = services.parse().map_err(|_| Refusal::UnknownProvider)?;
     let consent = app.consent.as_ref().ok_or(Refusal::NotConfigured)?;
     let link = app.links.read_link(token, now).map_err(|_| Refusal::InvalidLink)?;

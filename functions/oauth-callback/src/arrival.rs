@@ -31,7 +31,7 @@ pub(crate) struct Answer {
 pub(crate) struct Arrival {
     pub(crate) google: oauth::Client,
     pub(crate) services: Services,
-    pub(crate) state: Claims<connect_link::State>,
+    pub(crate) state: Claims<connect_link::OauthState>,
     pub(crate) code: SecretString,
 }
 

@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use nbhd::clock::Timestamp;
 use nbhd::domain::integration::Provider;
-use nbhd::flows::connect_link::{Services, Undo};
+use nbhd::flows::connect_link::{Services, UndoRequest};
 use nbhd::web::{Button, Page};
 
 use crate::App;
@@ -22,7 +22,8 @@ impl Connected {
     pub(crate) fn page(&self, app: &App, arrival: &Arrival, now: Timestamp) -> Page {
         let connect = &arrival.state.content.connect;
         tracing::info!(code = "connected", services = arrival.services.as_str(), "connected");
-        let undo = Undo { tenant_id: connect.tenant_id, providers: self.providers.clone(), connected_at: self.at };
+        let undo =
+            UndoRequest { tenant_id: connect.tenant_id, providers: self.providers.clone(), connected_at: self.at };
         let account = self.account.as_deref().unwrap_or("the account you chose");
         let mut page = Page::new(StatusCode::OK, "Connected").facts(&[
             ("Assistant of", &connect.name),
@@ -34,7 +35,7 @@ impl Connected {
         }
         page.text("You can close this page and go back to Telegram.").text("Not you, or the wrong account?").form(
             &app.links.undo_url(arrival.services),
-            &[("undo", &app.links.undo(&undo, now))],
+            &[("undo", &app.links.sign_undo(&undo, now))],
             Button::Quiet,
             "Undo",
         )

@@ -110,7 +110,7 @@ async fn once_nobody_is_at_work(
     progress: &Progress,
 ) -> Result<View, Failure> {
     let mut read = read;
-    for poll in 0..lease::POLLS {
+    for poll in 0..lease::MAX_POLLS {
         let (tenant, rows) = read?;
         let now = app.clock.now();
         let is_awaited = |row: &Integration| {
@@ -119,7 +119,7 @@ async fn once_nobody_is_at_work(
         if !consent.rows(&rows).any(is_awaited) {
             return Ok((tenant, rows));
         }
-        app.waiter.wait(lease::POLL).await;
+        app.waiter.wait(lease::POLL_INTERVAL).await;
         read = view(app, tenant.tenant_id).await;
     }
     Err(unavailable(store::Error::Conflict))
@@ -227,7 +227,7 @@ impl Consent<'_> {
             secret_version: secret.id.clone(),
             ..Integration::new(tenant_id, secret.provider, self.at)
         };
-        refresh::scheduled(row, self.at)
+        refresh::with_next_renewal(row, self.at)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nbhd::domain::integration::{Integration, Status};
-use nbhd::flows::stored_token::Readable;
+use nbhd::flows::stored_token::StoredFields;
 
 use crate::App;
 use crate::save::{Consent, Version};
@@ -44,7 +44,7 @@ fn is_abandoned(consent: &Consent<'_>, rows: &[Integration], former: &Integratio
 async fn end_grant(app: &App, consent: &Consent<'_>, former: &Integration) {
     let Some(vault) = app.vaults.recorded(former.vault.as_deref()) else { return };
     let Ok(secret) = vault.version(&former.secret_name, &former.secret_version).await else { return };
-    let tokens = Readable::read(&secret.value);
+    let tokens = StoredFields::parse(&secret.value);
     let Some(token) = tokens.refresh_token.or(tokens.access_token) else { return };
     if let Err(error) = consent.google.revoke(&token).await {
         tracing::warn!(error = %error, "the grant of a former account was not ended");

@@ -6,7 +6,7 @@ use axum::extract::rejection::FormRejection;
 use axum::extract::{Form, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use nbhd::flows::connect_link::Undo;
+use nbhd::flows::connect_link::UndoRequest;
 use nbhd::flows::disconnect;
 use nbhd::web::{self, Page};
 use serde::Deserialize;
@@ -59,7 +59,7 @@ async fn take_back(app: &App, headers: &HeaderMap, token: &str) -> Result<(), Fa
     })
 }
 
-async fn end(app: &App, undo: &Undo) -> Result<(), disconnect::Error> {
+async fn end(app: &App, undo: &UndoRequest) -> Result<(), disconnect::Error> {
     for provider in &undo.providers {
         let row = app.store.integration(undo.tenant_id, *provider).await?;
         if row.is_some_and(|row| row.connected_at == undo.connected_at) {

@@ -1,4 +1,4 @@
-//! The function `runtime-calendar`: a tenant's calendar, read for its runtime, which never holds a Google token.
+//! The function `runtime-calendar`: reads a tenant's calendar for its runtime, which never gets a Google token.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,33 +12,35 @@ use futures::future::try_join;
 use nbhd::clock::{Clock, Timestamp};
 use nbhd::config::{ConfigError, Env};
 use nbhd::domain::integration::Provider;
-use nbhd::flows::runtime_request::{Caller, Claim, Gate, Parameters, Problem, answer, place, route};
+use nbhd::flows::runtime_request::{
+    Caller, Credentials, Gate, Problem, QueryParameters, parse_path, respond, route_path,
+};
 use nbhd::providers::google::calendar::{self, Busy, EventTime, Range};
 use nbhd::web::logged;
 use serde::Serialize;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Google's page tokens are far shorter, in characters.
+/// The longest page token, in characters; Google's are far shorter.
 const MAX_PAGE_TOKEN: usize = 1_000;
 
-/// What this function uses.
+/// The clients of this function.
 pub struct App {
     gate: Gate,
     calendar: calendar::Client,
     clock: Clock,
 }
 
-/// A page of events, by start.
+/// A page of events, ordered by start.
 #[derive(Debug, Serialize)]
 struct Events {
     events: Vec<Event>,
-    /// The calendar's, an IANA name.
+    /// The calendar's time zone, an IANA name.
     time_zone: Option<String>,
     next_page_token: Option<String>,
 }
 
-/// One event. `start` and `end` are days (`2026-11-21`, the end exclusive) of an all-day event, else RFC 3339 moments.
+/// One event. `start` and `end` are days (`2026-11-21`, the end exclusive) of an all-day event, else RFC 3339 times.
 #[derive(Debug, Serialize)]
 struct Event {
     id: String,
@@ -56,39 +58,45 @@ struct Event {
 struct FreeBusy {
     time_min: String,
     time_max: String,
-    /// The calendar's, an IANA name.
+    /// The calendar's time zone, an IANA name.
     time_zone: String,
     busy: Vec<Busy>,
 }
 
 impl App {
-    /// From the settings that `template.yaml` gives this function.
+    /// Builds the clients from the settings that `template.yaml` gives this function.
     ///
     /// # Errors
-    /// When one is missing or unusable; without a Google client it starts, and answers `provider_not_configured`.
-    pub fn new(env: &Env, clock: Clock) -> Result<Self, ConfigError> {
+    /// [`ConfigError`] when a setting is missing or unusable. Without a Google client it starts, and responds with
+    /// `provider_not_configured`.
+    pub fn from_env(env: &Env, clock: Clock) -> Result<Self, ConfigError> {
         let http = nbhd::http::client(env)?;
-        let gate = Gate::new(env, &http, Provider::GoogleCalendar, clock.clone())?;
+        let gate = Gate::from_env(env, &http, Provider::GoogleCalendar, clock.clone())?;
         Ok(Self { gate, calendar: calendar::Client::new(env, http)?, clock })
     }
 }
 
 /// `GET …/google-calendar/events/` and `GET …/google-calendar/freebusy/`.
 pub fn router(app: App) -> Router {
-    let route = route(Provider::GoogleCalendar);
-    logged("runtime-calendar", Router::new().route(&route, get(serve)).with_state(Arc::new(app)))
+    let path = route_path(Provider::GoogleCalendar);
+    logged("runtime-calendar", Router::new().route(&path, get(handle_request)).with_state(Arc::new(app)))
 }
 
-async fn serve(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Response {
-    let (tenant, below) = place(uri.path());
-    answer(app.read(Claim::of(tenant, &headers), &below, uri.query()).await)
+async fn handle_request(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Response {
+    let (tenant, segments) = parse_path(uri.path());
+    respond(app.serve(Credentials::from_headers(tenant, &headers), &segments, uri.query()).await)
 }
 
 impl App {
-    async fn read(&self, claim: Option<Claim>, below: &[&str], query: Option<&str>) -> Result<Response, Problem> {
-        let caller = self.gate.admit(claim).await?;
+    async fn serve(
+        &self,
+        credentials: Option<Credentials>,
+        path: &[&str],
+        query: Option<&str>,
+    ) -> Result<Response, Problem> {
+        let caller = self.gate.authenticate(credentials).await?;
         let now = self.clock.now();
-        match below {
+        match path {
             ["events"] => Ok(Json(self.events(&caller, query, now).await?).into_response()),
             ["freebusy"] => Ok(Json(self.free_busy(&caller, query, now).await?).into_response()),
             _ => Err(Problem::invalid("path", "must be `events/` or `freebusy/`")),
@@ -96,43 +104,43 @@ impl App {
     }
 
     async fn events(&self, caller: &Caller, query: Option<&str>, now: Timestamp) -> Result<Events, Problem> {
-        let parameters = Parameters::read(query, &["time_min", "time_max", "max_results", "page_token"])?;
-        let from = parameters.moment("time_min")?.unwrap_or(now);
-        let to = parameters.moment("time_max")?;
+        let parameters = QueryParameters::parse(query, &["time_min", "time_max", "max_results", "page_token"])?;
+        let from = parameters.timestamp("time_min")?.unwrap_or(now);
+        let to = parameters.timestamp("time_max")?;
         if let Some(to) = to {
-            in_order(from, to)?;
+            check_order(from, to)?;
         }
         let max_results = parameters.number("max_results", 10, 1..=20)?;
         let page_token = parameters.text("page_token", MAX_PAGE_TOKEN)?;
         let range = Range { from, to, max_results, page_token };
-        let blamed = if page_token.is_some() { "page_token" } else { "time_max" };
+        let blamed_parameter = if page_token.is_some() { "page_token" } else { "time_max" };
         let events = |token| async move { self.calendar.events(&token, &range).await };
-        let page = self.gate.ask(caller, blamed, events).await?;
+        let page = self.gate.call_google(caller, blamed_parameter, events).await?;
         Ok(Events {
-            events: page.items.into_iter().map(Event::of).collect(),
+            events: page.items.into_iter().map(Event::from_google).collect(),
             time_zone: page.time_zone,
             next_page_token: page.next_page_token,
         })
     }
 
     async fn free_busy(&self, caller: &Caller, query: Option<&str>, now: Timestamp) -> Result<FreeBusy, Problem> {
-        let parameters = Parameters::read(query, &["time_min", "time_max"])?;
-        let from = parameters.moment("time_min")?.unwrap_or(now);
-        let to = parameters.moment("time_max")?.unwrap_or(from + DAY);
-        in_order(from, to)?;
+        let parameters = QueryParameters::parse(query, &["time_min", "time_max"])?;
+        let from = parameters.timestamp("time_min")?.unwrap_or(now);
+        let to = parameters.timestamp("time_max")?.unwrap_or(from + DAY);
+        check_order(from, to)?;
         let both =
             async |token| try_join(self.calendar.free_busy(&token, from, to), self.calendar.time_zone(&token)).await;
-        let (busy, time_zone) = self.gate.ask(caller, "time_max", both).await?;
+        let (busy, time_zone) = self.gate.call_google(caller, "time_max", both).await?;
         Ok(FreeBusy { time_min: from.rfc3339(), time_max: to.rfc3339(), time_zone, busy })
     }
 }
 
-fn in_order(from: Timestamp, to: Timestamp) -> Result<(), Problem> {
+fn check_order(from: Timestamp, to: Timestamp) -> Result<(), Problem> {
     if from < to { Ok(()) } else { Err(Problem::invalid("time_max", "must be later than `time_min`")) }
 }
 
 impl Event {
-    fn of(event: calendar::Event) -> Self {
+    fn from_google(event: calendar::Event) -> Self {
         let text = |time: Option<EventTime>| time.and_then(|time| time.text().map(str::to_owned));
         Self {
             id: event.id,

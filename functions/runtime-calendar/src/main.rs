@@ -7,6 +7,6 @@ use nbhd::config::Env;
 async fn main() -> Result<(), lambda_http::Error> {
     nbhd::telemetry::init("runtime-calendar");
     let env = Env::load().await?;
-    let app = runtime_calendar::App::new(&env, Clock::System)?;
+    let app = runtime_calendar::App::from_env(&env, Clock::System)?;
     lambda_http::run(runtime_calendar::router(app)).await
 }

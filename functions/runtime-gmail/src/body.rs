@@ -1,4 +1,4 @@
-//! From Gmail's tree of message parts to the text and the list of attachments that a runtime gets.
+//! Reads Gmail's tree of message parts into the text and the list of attachments that a runtime gets.
 //!
 //! <https://developers.google.com/workspace/gmail/api/reference/rest/v1/users.messages#MessagePart>
 
@@ -12,24 +12,24 @@ use serde_json::value::RawValue;
 
 use crate::{charset, html};
 
-/// How much of a message's text is given, in characters (Unicode scalar values).
+/// The most text of a message that is returned, in characters (Unicode scalar values).
 pub const MAX_CHARS: usize = 20_000;
 
-/// Parts nested deeper than this are passed over; mail programs stop at five or so.
+/// Parts nested deeper than this are ignored; mail programs stop at five or so.
 const MAX_DEPTH: usize = 30;
 
-/// No more than this many parts of one message are looked at.
+/// The most parts of one message that are read.
 const MAX_PARTS: usize = 1_000;
 
-/// No more than this many bytes of a part are decoded: in no character set do [`MAX_CHARS`] take more.
+/// The most bytes of a part that are decoded; [`MAX_CHARS`] characters take fewer in every character set.
 const MAX_TEXT_BYTES: usize = 1024 * 1024;
 
-/// What a person would read of a message, and what hangs on it.
+/// The text that a person would read of a message, and its attachments.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Body {
     /// At most [`MAX_CHARS`] characters of plain text; empty when the message has none.
     pub body_text: String,
-    /// Whether the message has more text than that.
+    /// Whether the message has more text than `body_text`.
     pub body_truncated: bool,
     /// Every part that is not the text.
     pub attachments: Vec<Attachment>,
@@ -38,24 +38,25 @@ pub struct Body {
 /// A part that is listed and never fetched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Attachment {
-    /// As the sender named it; empty when it has no name.
+    /// The name that the sender gave; empty if there is none.
     pub filename: String,
-    /// Such as `application/pdf`.
+    /// The media type, such as `application/pdf`.
     pub mime_type: String,
-    /// In bytes.
+    /// The size in bytes.
     pub size: u64,
 }
 
-/// Reads the `payload` of a message in format `full`. What is not of Gmail's form is passed over, never an error.
-pub fn read(payload: &RawValue) -> Body {
-    let mut reader = Reader { parts_left: MAX_PARTS, html_left: html::MAX_BYTES, cut: false, attachments: Vec::new() };
-    let text = reader.part(payload, 0, true).map(|text| text.content).unwrap_or_default();
-    let (body_text, cut) = shorten(&tidy(&text));
-    Body { body_text, body_truncated: cut || reader.cut, attachments: reader.attachments }
+/// Parses the `payload` of a message in format `full`. Parts that do not have Gmail's form are ignored.
+pub fn parse(payload: &RawValue) -> Body {
+    let mut reader =
+        Reader { parts_left: MAX_PARTS, html_left: html::MAX_BYTES, is_truncated: false, attachments: Vec::new() };
+    let text = reader.read_part(payload, 0, true).map(|text| text.content).unwrap_or_default();
+    let (body_text, is_cut) = truncate(&normalize(&text));
+    Body { body_text, body_truncated: is_cut || reader.is_truncated, attachments: reader.attachments }
 }
 
-/// A part as Gmail writes it. Children stay unread text until their turn comes, so that no depth of nesting, however
-/// hostile, is walked by a recursive parser.
+/// A part as Gmail gives it. Its children stay raw JSON until they are read, so that no JSON parser recurses into a
+/// hostile depth of nesting.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Part<'a> {
@@ -96,7 +97,7 @@ struct Text {
     content: String,
 }
 
-enum Kind {
+enum PartKind {
     Plain,
     Html,
     Alternative,
@@ -105,17 +106,18 @@ enum Kind {
 }
 
 impl Part<'_> {
-    fn kind(&self) -> Kind {
+    fn kind(&self) -> PartKind {
         let mime_type = self.mime_type.to_ascii_lowercase();
-        let is_attached = !self.filename.is_empty() || self.body.attachment_id.is_some() || self.says_attachment();
+        let is_attached =
+            !self.filename.is_empty() || self.body.attachment_id.is_some() || self.has_attachment_disposition();
         match mime_type.as_str() {
-            "multipart/alternative" => Kind::Alternative,
-            multipart if multipart.starts_with("multipart/") => Kind::Multipart,
-            _ if is_attached => Kind::Attached,
+            "multipart/alternative" => PartKind::Alternative,
+            multipart if multipart.starts_with("multipart/") => PartKind::Multipart,
+            _ if is_attached => PartKind::Attached,
             // RFC 2045, 5.2: a part that names no type is plain text.
-            "text/plain" | "text" | "" => Kind::Plain,
-            "text/html" => Kind::Html,
-            _ => Kind::Attached,
+            "text/plain" | "text" | "" => PartKind::Plain,
+            "text/html" => PartKind::Html,
+            _ => PartKind::Attached,
         }
     }
 
@@ -123,7 +125,7 @@ impl Part<'_> {
         self.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name)).map(|header| &*header.value)
     }
 
-    fn says_attachment(&self) -> bool {
+    fn has_attachment_disposition(&self) -> bool {
         let disposition = self.header("Content-Disposition").unwrap_or_default().trim_start();
         disposition.get(..10).is_some_and(|start| start.eq_ignore_ascii_case("attachment"))
     }
@@ -132,80 +134,80 @@ impl Part<'_> {
 struct Reader {
     parts_left: usize,
     html_left: usize,
-    cut: bool,
+    is_truncated: bool,
     attachments: Vec<Attachment>,
 }
 
 impl Reader {
-    /// The text of a part and of those below it, if `wanted`; attachments are noted either way.
-    fn part(&mut self, raw: &RawValue, depth: usize, wanted: bool) -> Option<Text> {
+    /// Reads the text of a part and of those below it if `needs_text`; attachments are listed either way.
+    fn read_part(&mut self, raw: &RawValue, depth: usize, needs_text: bool) -> Option<Text> {
         if depth > MAX_DEPTH || self.parts_left == 0 {
             return None;
         }
         self.parts_left -= 1;
         let part: Part<'_> = serde_json::from_str(raw.get()).ok()?;
         match part.kind() {
-            Kind::Alternative => self.best_of(&part.parts, depth, wanted),
-            Kind::Multipart => self.all_of(&part.parts, depth, wanted),
-            Kind::Plain => wanted.then(|| self.plain(&part)).flatten(),
-            Kind::Html => wanted.then(|| self.html(&part)).flatten(),
-            Kind::Attached => {
-                self.attach(&part);
+            PartKind::Alternative => self.read_alternative(&part.parts, depth, needs_text),
+            PartKind::Multipart => self.read_sequence(&part.parts, depth, needs_text),
+            PartKind::Plain => needs_text.then(|| self.read_plain(&part)).flatten(),
+            PartKind::Html => needs_text.then(|| self.read_html(&part)).flatten(),
+            PartKind::Attached => {
+                self.add_attachment(&part);
                 None
             }
         }
     }
 
-    /// The first plain text among versions of the same content, else the last HTML: the sender's best.
-    fn best_of(&mut self, versions: &[&RawValue], depth: usize, wanted: bool) -> Option<Text> {
+    /// Reads versions of the same content: the first plain text, else the last HTML, which the sender prefers.
+    fn read_alternative(&mut self, versions: &[&RawValue], depth: usize, needs_text: bool) -> Option<Text> {
         versions.iter().fold(None, |best: Option<Text>, version| {
             let has_plain = best.as_ref().is_some_and(|text| text.is_plain);
-            self.part(version, depth + 1, wanted && !has_plain).or(best)
+            self.read_part(version, depth + 1, needs_text && !has_plain).or(best)
         })
     }
 
-    /// All texts of a sequence of parts, in order.
-    fn all_of(&mut self, parts: &[&RawValue], depth: usize, wanted: bool) -> Option<Text> {
+    /// Reads the texts of a sequence of parts in order.
+    fn read_sequence(&mut self, parts: &[&RawValue], depth: usize, needs_text: bool) -> Option<Text> {
         let mut texts = Vec::new();
         for part in parts {
-            texts.extend(self.part(part, depth + 1, wanted));
+            texts.extend(self.read_part(part, depth + 1, needs_text));
         }
         let is_plain = texts.iter().all(|text| text.is_plain);
         let contents: Vec<_> = texts.iter().map(|text| text.content.trim_end()).collect();
         (!texts.is_empty()).then(|| Text { is_plain, content: contents.join("\n\n") })
     }
 
-    fn plain(&mut self, part: &Part<'_>) -> Option<Text> {
-        let label = part.header("Content-Type").and_then(charset::of_content_type);
-        let content = charset::decode(&self.bytes(part, MAX_TEXT_BYTES), label.as_deref());
+    fn read_plain(&mut self, part: &Part<'_>) -> Option<Text> {
+        let label = part.header("Content-Type").and_then(charset::from_content_type);
+        let content = charset::decode(&self.decode_data(part, MAX_TEXT_BYTES), label.as_deref());
         (!content.trim().is_empty()).then_some(Text { is_plain: true, content })
     }
 
-    fn html(&mut self, part: &Part<'_>) -> Option<Text> {
-        let bytes = self.bytes(part, self.html_left);
+    fn read_html(&mut self, part: &Part<'_>) -> Option<Text> {
+        let bytes = self.decode_data(part, self.html_left);
         self.html_left -= bytes.len();
-        let label = part.header("Content-Type").and_then(charset::of_content_type).or_else(|| meta_charset(&bytes));
+        let label = part.header("Content-Type").and_then(charset::from_content_type).or_else(|| meta_charset(&bytes));
         let content = html::to_text(&charset::decode(&bytes, label.as_deref()));
         (!content.trim().is_empty()).then_some(Text { is_plain: false, content })
     }
 
-    fn bytes(&mut self, part: &Part<'_>, limit: usize) -> Vec<u8> {
+    fn decode_data(&mut self, part: &Part<'_>, limit: usize) -> Vec<u8> {
         let mut bytes = part.body.data.as_deref().map(decode_base64).unwrap_or_default();
-        self.cut |= bytes.len() > limit;
+        self.is_truncated |= bytes.len() > limit;
         bytes.truncate(limit);
         bytes
     }
 
-    fn attach(&mut self, part: &Part<'_>) {
+    fn add_attachment(&mut self, part: &Part<'_>) {
         self.attachments.push(Attachment {
-            filename: charset::header(&part.filename),
+            filename: charset::decode_header(&part.filename),
             mime_type: part.mime_type.clone().into_owned(),
             size: part.body.size,
         });
     }
 }
 
-/// Decodes base64 of either alphabet, padded or not, passing over what is not of it.
+/// Decodes base64 of either alphabet, padded or not; other characters are ignored.
 fn decode_base64(data: &str) -> Vec<u8> {
     const LENIENT: GeneralPurpose = GeneralPurpose::new(
         &STANDARD,
@@ -237,15 +239,15 @@ fn meta_charset(html: &[u8]) -> Option<String> {
     (end > 0).then(|| label[..end].to_owned())
 }
 
-/// Lines end in `\n`, and control characters, which no reader should obey, are gone.
-fn tidy(text: &str) -> String {
+/// Makes line ends `\n` and removes control characters, which a terminal might obey.
+fn normalize(text: &str) -> String {
     let lines = text.replace("\r\n", "\n").replace('\r', "\n");
     let visible: String = lines.chars().filter(|c| matches!(c, '\n' | '\t') || !c.is_control()).collect();
     visible.trim_end().trim_start_matches('\n').to_owned()
 }
 
-/// At most [`MAX_CHARS`] characters of `text`, and whether any were cut off.
-fn shorten(text: &str) -> (String, bool) {
+/// The first [`MAX_CHARS`] characters of `text`, and whether it has more.
+fn truncate(text: &str) -> (String, bool) {
     match text.char_indices().nth(MAX_CHARS) {
         Some((end, _)) => (text[..end].to_owned(), true),
         None => (text.to_owned(), false),

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 
 fn read_json(payload: &Value) -> Body {
-    read(&serde_json::value::to_raw_value(payload).expect("serializable"))
+    parse(&serde_json::value::to_raw_value(payload).expect("serializable"))
 }
 
 fn leaf(content_type: &str, bytes: &[u8]) -> Value {
@@ -108,7 +108,7 @@ fn no_depth_of_nesting_and_no_number_of_parts_is_too_much() {
     let text = r#"{"mimeType":"text/plain","body":{"data":"aGk="}}"#;
     for depth in [5, MAX_DEPTH, 20_000] {
         let payload = format!("{open}{text},{}{text}{}{close}", open.repeat(depth - 1), close.repeat(depth - 1));
-        let body = read(&RawValue::from_string(payload).expect("JSON"));
+        let body = parse(&RawValue::from_string(payload).expect("JSON"));
         assert_eq!(body.body_text, if depth > MAX_DEPTH { "hi" } else { "hi\n\nhi" }, "{depth}");
     }
     let many = vec![file("f", "image/png", 1); 5 * MAX_PARTS];

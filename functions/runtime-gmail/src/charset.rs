@@ -1,17 +1,17 @@
-//! Text out of bytes and headers, whatever character set they name or fail to name.
+//! Decodes bytes and headers into text, whether or not they name their character set.
 
 use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
 use mail_parser::HeaderValue;
 use mail_parser::decoders::charsets::map::charset_decoder;
 use mail_parser::parsers::MessageStream;
 
-/// Decodes `bytes` by their byte order mark, else by the character set `label` names, else as UTF-8 when they are that
-/// and as Windows-1252 when they are not. Never fails: what cannot be read becomes U+FFFD.
+/// Decodes `bytes` by their byte order mark, else by the character set that `label` names, else as UTF-8 if they are
+/// valid UTF-8, else as Windows-1252. Bytes that cannot be decoded become U+FFFD.
 pub(crate) fn decode(bytes: &[u8], label: Option<&str>) -> String {
     if let Some((encoding, mark)) = Encoding::for_bom(bytes) {
         return encoding.decode_without_bom_handling(&bytes[mark..]).0.into_owned();
     }
-    let label = label.map(str::trim).filter(|label| !says_nothing(label)).unwrap_or_default();
+    let label = label.map(str::trim).filter(|label| !is_uninformative(label)).unwrap_or_default();
     if let Some(encoding) = Encoding::for_label_no_replacement(label.as_bytes()) {
         return encoding.decode_without_bom_handling(bytes).0.into_owned();
     }
@@ -24,15 +24,15 @@ pub(crate) fn decode(bytes: &[u8], label: Option<&str>) -> String {
     encoding.decode_without_bom_handling(bytes).0.into_owned()
 }
 
-/// Whether a label is what programs write that never thought about it: then the bytes are the better witness.
-fn says_nothing(label: &str) -> bool {
+/// Whether a label is one that programs write by default; the bytes then say more about the character set.
+fn is_uninformative(label: &str) -> bool {
     ["us-ascii", "ascii", "ansi_x3.4-1968", "unknown-8bit", "x-unknown", "8bit", "binary"]
         .iter()
         .any(|known| label.eq_ignore_ascii_case(known))
 }
 
 /// The `charset` parameter of a `Content-Type` header, quoted, commented or split as RFC 2231 allows.
-pub(crate) fn of_content_type(header: &str) -> Option<String> {
+pub(crate) fn from_content_type(header: &str) -> Option<String> {
     let line = format!("{header}\n");
     match MessageStream::new(line.as_bytes()).parse_content_type() {
         HeaderValue::ContentType(content_type) => content_type.attribute("charset").map(str::to_owned),
@@ -45,8 +45,8 @@ pub(crate) fn of_content_type(header: &str) -> Option<String> {
     }
 }
 
-/// A header's text. Gmail decodes encoded words (RFC 2047) itself but leaves those it finds malformed.
-pub(crate) fn header(raw: &str) -> String {
+/// Decodes a header. Gmail decodes encoded words (RFC 2047) itself, but leaves those that it finds malformed.
+pub(crate) fn decode_header(raw: &str) -> String {
     if !raw.contains("=?") {
         return raw.to_owned();
     }
@@ -110,25 +110,25 @@ mod tests {
             "text/plain; charset*=us-ascii'en'koi8-r",
             "text/plain; charset=koi8-r (Russian)",
         ] {
-            assert_eq!(of_content_type(header).map(|l| l.to_lowercase()).as_deref(), Some("koi8-r"), "{header}");
+            assert_eq!(from_content_type(header).map(|l| l.to_lowercase()).as_deref(), Some("koi8-r"), "{header}");
         }
-        assert_eq!(of_content_type("text/plain"), None);
-        assert_eq!(of_content_type(""), None);
+        assert_eq!(from_content_type("text/plain"), None);
+        assert_eq!(from_content_type(""), None);
     }
 
     #[test]
     fn encoded_words_that_gmail_left_are_read() {
-        assert_eq!(header("=?iso-8859-1?Q?Gr=FC=DFe?= an =?utf-8?b?w4RsbGU=?="), "Grüße an Älle");
-        assert_eq!(header("Straße, 5 =? 6"), "Straße, 5 =? 6");
+        assert_eq!(decode_header("=?iso-8859-1?Q?Gr=FC=DFe?= an =?utf-8?b?w4RsbGU=?="), "Grüße an Älle");
+        assert_eq!(decode_header("Straße, 5 =? 6"), "Straße, 5 =? 6");
     }
 
     proptest! {
         #[test]
         fn nothing_panics(bytes: Vec<u8>, label: Option<String>, line: String) {
             decode(&bytes, label.as_deref());
-            of_content_type(&line);
-            header(&format!("=?{line}"));
-            header(&format!("=?utf-8?q?{line}?="));
+            from_content_type(&line);
+            decode_header(&format!("=?{line}"));
+            decode_header(&format!("=?utf-8?q?{line}?="));
         }
     }
 }

@@ -1,9 +1,10 @@
-//! Text out of a mail's HTML, within bounds that hold whoever wrote it.
+//! Converts a mail's HTML to text, in time and memory that are linear in its length, whoever wrote it.
 //!
-//! The HTML standard's tree construction takes quadratic time and worse for nested or unclosed tags: 300 kB of mail can
-//! hold a function for half a minute. So there is no tree. The few tags that shape a text are taken as they come, and
-//! the text is written while they are read, in time and room that follow from the document's length alone. A panic
-//! would end the sandbox, and with it what others wait for: a renderer that might panic has no place here.
+//! This renderer is written by hand for two reasons. First, release builds have `panic = "abort"`: a panic ends the
+//! sandbox, and with it the requests that wait for it, so a mail must not be able to make a renderer panic, and no one
+//! can catch a panic of a library. Second, the libraries build the tree that the HTML standard describes, which takes
+//! quadratic time or worse for nested or unclosed tags: 300 kB of mail can keep a function busy for half a minute. So
+//! there is no tree here. The tokenizer's tags are handled as they come, and the text is written at once.
 
 mod lines;
 
@@ -13,28 +14,28 @@ use html5gum::{HtmlString, StartTag, State, Token, Tokenizer};
 
 use lines::{Block, Lines};
 
-/// HTML past this many bytes is not looked at. Gmail's own page cuts a message at 102 kB.
+/// HTML past this many bytes is ignored. Gmail's own page cuts a message at 102 kB.
 pub(crate) const MAX_BYTES: usize = 256 * 1024;
 
-/// Longer addresses are for counting clicks, not for reading.
+/// Links with longer addresses are written as plain text: such addresses track clicks.
 const MAX_HREF: usize = 500;
 
-/// The text of a document: lists, quotes and links (as footnotes) kept, tables read cell by cell; also of a single line
-/// whose special characters are written as HTML's entities, such as Gmail's snippets.
+/// The text of a document, with lists, quotes and links (as footnotes); tables are read cell by cell. It also decodes a
+/// single line with HTML entities, such as Gmail's snippets.
 pub(crate) fn to_text(html: &str) -> String {
     let mut document = Document::default();
     let mut tokenizer = Tokenizer::new(&html[..html.floor_char_boundary(MAX_BYTES)]);
     while let Some(Ok(token)) = tokenizer.next() {
         match token {
-            Token::String(text) => document.write(&readable(&text)),
+            Token::String(text) => document.write(&to_text_lossy(&text)),
             Token::StartTag(tag) => {
-                document.tag(&readable(&tag.name), Some(&tag));
+                document.handle_tag(&to_text_lossy(&tag.name), Some(&tag));
                 if document.in_hidden {
-                    // What is in there is no text, whatever it looks like, until its own tag ends it.
+                    // The content is not markup until the element's own end tag.
                     tokenizer.set_state(State::RawText);
                 }
             }
-            Token::EndTag(tag) => document.tag(&readable(&tag.name), None),
+            Token::EndTag(tag) => document.handle_tag(&to_text_lossy(&tag.name), None),
             Token::Comment(_) | Token::Doctype(_) | Token::Error(_) => {}
         }
     }
@@ -54,44 +55,44 @@ impl Document {
         }
     }
 
-    /// `start` is there for a tag that begins an element.
-    fn tag(&mut self, name: &str, start: Option<&StartTag<()>>) {
+    /// Handles a tag; `start` is `None` for an end tag.
+    fn handle_tag(&mut self, name: &str, start: Option<&StartTag<()>>) {
         let opens = start.is_some();
         match name {
             "style" | "script" | "title" => self.in_hidden = opens,
             "p" => self.lines.begin_paragraph(),
             "br" => self.lines.end_line(),
-            "hr" if opens => self.rule(),
+            "hr" if opens => self.write_rule(),
             "li" if opens => self.lines.begin_item(),
             "li" | "tr" | "td" | "th" | "dt" | "dd" | "option" => self.lines.begin_line(),
-            "h1" | "h2" | "h3" | "h4" | "h5" | "h6" => self.heading(name, opens),
+            "h1" | "h2" | "h3" | "h4" | "h5" | "h6" => self.handle_heading(name, opens),
             "div" | "table" | "center" | "section" | "article" | "header" | "footer" | "dl" => {
                 self.lines.begin_line();
-                self.block(Block::Plain, opens);
+                self.handle_block(Block::Plain, opens);
             }
-            "blockquote" => self.paragraphs(Block::Quote, opens),
-            "pre" => self.paragraphs(Block::Verbatim, opens),
-            "ul" => self.paragraphs(Block::list(), opens),
-            "ol" => self.paragraphs(Block::ordered_list(), opens),
-            "a" => self.link(start),
+            "blockquote" => self.handle_paragraph(Block::Quote, opens),
+            "pre" => self.handle_paragraph(Block::Verbatim, opens),
+            "ul" => self.handle_paragraph(Block::list(), opens),
+            "ol" => self.handle_paragraph(Block::ordered_list(), opens),
+            "a" => self.handle_link(start),
             "img" => self.write(&start.and_then(|tag| attribute(tag, "alt")).unwrap_or_default()),
             _ => {}
         }
     }
 
-    fn block(&mut self, block: Block, opens: bool) {
+    fn handle_block(&mut self, block: Block, opens: bool) {
         match opens {
-            true => self.lines.open(block),
-            false => self.lines.close(&block),
+            true => self.lines.open_block(block),
+            false => self.lines.close_block(&block),
         }
     }
 
-    fn paragraphs(&mut self, block: Block, opens: bool) {
+    fn handle_paragraph(&mut self, block: Block, opens: bool) {
         self.lines.begin_paragraph();
-        self.block(block, opens);
+        self.handle_block(block, opens);
     }
 
-    fn heading(&mut self, name: &str, opens: bool) {
+    fn handle_heading(&mut self, name: &str, opens: bool) {
         let level = name.bytes().last().map_or(1, |digit| usize::from(digit.saturating_sub(b'0')));
         match opens {
             true => self.lines.begin_heading(level),
@@ -99,13 +100,13 @@ impl Document {
         }
     }
 
-    fn rule(&mut self) {
+    fn write_rule(&mut self) {
         self.lines.begin_line();
         self.write("---");
         self.lines.begin_line();
     }
 
-    fn link(&mut self, start: Option<&StartTag<()>>) {
+    fn handle_link(&mut self, start: Option<&StartTag<()>>) {
         let is_shown =
             |href: &Cow<'_, str>| href.len() <= MAX_HREF && (href.starts_with("http") || href.starts_with("mailto:"));
         self.lines.close_link();
@@ -116,11 +117,11 @@ impl Document {
 }
 
 fn attribute<'t>(tag: &'t StartTag<()>, name: &str) -> Option<Cow<'t, str>> {
-    tag.attributes.get(name.as_bytes()).map(|value| readable(value))
+    tag.attributes.get(name.as_bytes()).map(|value| to_text_lossy(value))
 }
 
-/// The tokenizer hands out bytes, which are UTF-8 where what it was given is.
-fn readable(text: &HtmlString) -> Cow<'_, str> {
+/// The tokenizer returns bytes, which are UTF-8 because its input is.
+fn to_text_lossy(text: &HtmlString) -> Cow<'_, str> {
     String::from_utf8_lossy(text)
 }
 

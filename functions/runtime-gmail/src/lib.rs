@@ -1,4 +1,4 @@
-//! The function `runtime-gmail`: a tenant's mail, read for its runtime, which never holds a Google token.
+//! The function `runtime-gmail`: reads a tenant's mail for its runtime, which never gets a Google token.
 
 use std::sync::Arc;
 
@@ -11,7 +11,9 @@ use futures::future::try_join_all;
 use nbhd::clock::Clock;
 use nbhd::config::{ConfigError, Env};
 use nbhd::domain::integration::Provider;
-use nbhd::flows::runtime_request::{Caller, Claim, Gate, Parameters, Problem, answer, place, route};
+use nbhd::flows::runtime_request::{
+    Caller, Credentials, Gate, Problem, QueryParameters, parse_path, respond, route_path,
+};
 use nbhd::providers::Error;
 use nbhd::providers::google::gmail;
 use nbhd::web::logged;
@@ -20,14 +22,14 @@ use secrecy::SecretString;
 pub mod body;
 mod charset;
 mod html;
-mod shapes;
+mod response;
 
-use shapes::{Detail, List, Summary};
+use response::{MessageDetail, MessageList, MessageSummary};
 
 /// The longest search, in characters.
 const MAX_QUERY: usize = 1_000;
 
-/// What this function uses.
+/// The clients of this function.
 pub struct App {
     gate: Gate,
     gmail: gmail::Client,
@@ -37,47 +39,54 @@ pub struct App {
 type WithThread = (gmail::Message, Vec<gmail::Message>);
 
 impl App {
-    /// From the settings that `template.yaml` gives this function.
+    /// Builds the clients from the settings that `template.yaml` gives this function.
     ///
     /// # Errors
-    /// When one is missing or unusable; without a Google client it starts, and answers `provider_not_configured`.
-    pub fn new(env: &Env, clock: Clock) -> Result<Self, ConfigError> {
+    /// [`ConfigError`] when a setting is missing or unusable. Without a Google client it starts, and responds with
+    /// `provider_not_configured`.
+    pub fn from_env(env: &Env, clock: Clock) -> Result<Self, ConfigError> {
         let http = nbhd::http::client(env)?;
-        Ok(Self { gate: Gate::new(env, &http, Provider::Gmail, clock)?, gmail: gmail::Client::new(env, http)? })
+        Ok(Self { gate: Gate::from_env(env, &http, Provider::Gmail, clock)?, gmail: gmail::Client::new(env, http)? })
     }
 }
 
 /// `GET …/gmail/messages/` and `GET …/gmail/messages/{id}/`.
 pub fn router(app: App) -> Router {
-    logged("runtime-gmail", Router::new().route(&route(Provider::Gmail), get(serve)).with_state(Arc::new(app)))
+    let path = route_path(Provider::Gmail);
+    logged("runtime-gmail", Router::new().route(&path, get(handle_request)).with_state(Arc::new(app)))
 }
 
-async fn serve(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Response {
-    let (tenant, below) = place(uri.path());
-    answer(app.read(Claim::of(tenant, &headers), &below, uri.query()).await)
+async fn handle_request(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Response {
+    let (tenant, segments) = parse_path(uri.path());
+    respond(app.serve(Credentials::from_headers(tenant, &headers), &segments, uri.query()).await)
 }
 
 impl App {
-    async fn read(&self, claim: Option<Claim>, below: &[&str], query: Option<&str>) -> Result<Response, Problem> {
-        let caller = self.gate.admit(claim).await?;
-        match below {
+    async fn serve(
+        &self,
+        credentials: Option<Credentials>,
+        path: &[&str],
+        query: Option<&str>,
+    ) -> Result<Response, Problem> {
+        let caller = self.gate.authenticate(credentials).await?;
+        match path {
             ["messages"] => Ok(Json(self.list(&caller, query).await?).into_response()),
             ["messages", id] => Ok(Json(self.detail(&caller, id, query).await?).into_response()),
             _ => Err(Problem::invalid("path", "must be `messages/` or `messages/{id}/`")),
         }
     }
 
-    async fn list(&self, caller: &Caller, query: Option<&str>) -> Result<List, Problem> {
-        let parameters = Parameters::read(query, &["q", "max_results"])?;
+    async fn list(&self, caller: &Caller, query: Option<&str>) -> Result<MessageList, Problem> {
+        let parameters = QueryParameters::parse(query, &["q", "max_results"])?;
         let search = parameters.text("q", MAX_QUERY)?.unwrap_or_default();
         let max_results = parameters.number("max_results", 5, 1..=10)?;
         let (messages, result_size_estimate) =
-            self.gate.ask(caller, "q", |token| self.search(token, search, max_results)).await?;
-        let messages = messages.iter().map(Summary::of).collect();
-        Ok(List { provider: Provider::Gmail, tenant_id: caller.tenant_id, messages, result_size_estimate })
+            self.gate.call_google(caller, "q", |token| self.search(token, search, max_results)).await?;
+        let messages = messages.iter().map(MessageSummary::from_message).collect();
+        Ok(MessageList { provider: Provider::Gmail, tenant_id: caller.tenant_id, messages, result_size_estimate })
     }
 
-    /// Two round trips: who was found, then what each looks like, all at once.
+    /// Two round trips to Gmail: the ids that match, then the summary of each, all at once.
     async fn search(
         &self,
         token: SecretString,
@@ -89,7 +98,7 @@ impl App {
         Ok((messages.into_iter().flatten().collect(), found.result_size_estimate))
     }
 
-    /// A message that was deleted since it was found is no reason to show none of the others.
+    /// Returns `None` for a message that was deleted since the search, so that the others are still listed.
     async fn summary(&self, token: &SecretString, id: &str) -> Result<Option<gmail::Message>, Error> {
         match self.gmail.summary(token, id).await {
             Err(Error::NotFound) => Ok(None),
@@ -97,26 +106,26 @@ impl App {
         }
     }
 
-    async fn detail(&self, caller: &Caller, id: &str, query: Option<&str>) -> Result<Detail, Problem> {
-        let parameters = Parameters::read(query, &["include_thread", "thread_limit"])?;
+    async fn detail(&self, caller: &Caller, id: &str, query: Option<&str>) -> Result<MessageDetail, Problem> {
+        let parameters = QueryParameters::parse(query, &["include_thread", "thread_limit"])?;
         let include_thread = parameters.flag("include_thread", true)?;
         let thread_limit = parameters.number("thread_limit", 5, 1..=10)? as usize;
         if !is_message_id(id) {
             return Err(Problem::invalid("id", "must be a message's id, as a list gives it"));
         }
-        let found = self.gate.ask(caller, "id", |token| self.message(token, id, include_thread)).await?;
+        let found = self.gate.call_google(caller, "id", |token| self.message(token, id, include_thread)).await?;
         let (message, thread) = found.ok_or(Problem::MessageNotFound)?;
-        Ok(Detail::of(caller.tenant_id, &message, &thread, thread_limit))
+        Ok(MessageDetail::from_message(caller.tenant_id, &message, &thread, thread_limit))
     }
 
-    async fn message(&self, token: SecretString, id: &str, with_thread: bool) -> Result<Option<WithThread>, Error> {
+    async fn message(&self, token: SecretString, id: &str, include_thread: bool) -> Result<Option<WithThread>, Error> {
         let message = match self.gmail.message(&token, id).await {
-            // Gmail calls an id it never gave out invalid, and one it forgot not found: it is the same to a reader.
+            // Gmail answers 400 for an id that it never gave out, and 404 for a deleted message.
             Err(Error::NotFound) => return Ok(None),
             Err(Error::Refused { status: 400, reason }) if reason == "invalidArgument" => return Ok(None),
             answer => answer?,
         };
-        let thread = if with_thread { self.thread(&token, &message.thread_id).await? } else { Vec::new() };
+        let thread = if include_thread { self.thread(&token, &message.thread_id).await? } else { Vec::new() };
         Ok(Some((message, thread)))
     }
 
@@ -128,7 +137,8 @@ impl App {
     }
 }
 
-/// Gmail's are 16 hexadecimal digits; anything in the way of an address is refused here, not only escaped later.
+/// Gmail's ids are 16 hexadecimal digits. An id with a character that has a meaning in a URL is refused here, although
+/// it would be escaped later.
 fn is_message_id(id: &str) -> bool {
     (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }

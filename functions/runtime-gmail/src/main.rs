@@ -7,6 +7,6 @@ use nbhd::config::Env;
 async fn main() -> Result<(), lambda_http::Error> {
     nbhd::telemetry::init("runtime-gmail");
     let env = Env::load().await?;
-    let app = runtime_gmail::App::new(&env, Clock::System)?;
+    let app = runtime_gmail::App::from_env(&env, Clock::System)?;
     lambda_http::run(runtime_gmail::router(app)).await
 }

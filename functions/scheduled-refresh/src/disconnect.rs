@@ -1,4 +1,4 @@
-//! Removes the tokens of a revoked connection: at Google if nothing else needs the grant, and in the vault.
+//! Removes the tokens of a Revoked integration: from the vault and, if no other integration needs the grant, at Google.
 
 use nbhd::clock::Timestamp;
 use nbhd::domain::ids::TenantId;
@@ -6,7 +6,7 @@ use nbhd::domain::integration::{Integration, Provider, Status};
 use nbhd::domain::plan::Part;
 use nbhd::domain::tenant::{TenantRecord, Tombstone};
 use nbhd::flows::lease;
-use nbhd::flows::stored_token::Readable;
+use nbhd::flows::stored_token::StoredFields;
 use nbhd::providers;
 use nbhd::providers::azure::key_vault::{self, Vault};
 use nbhd::store;
@@ -15,14 +15,14 @@ use secrecy::SecretString;
 
 use crate::App;
 
-/// What became of a job.
+/// The outcome of a disconnect job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// The tokens are gone.
+    /// The tokens were removed.
     Disconnected,
-    /// There is no such connection, or the person connected again: it is theirs to keep.
-    LeftAlone,
-    /// Another worker holds the lease, and may be writing to the vault.
+    /// There is no such integration, or the person connected it again.
+    Unchanged,
+    /// Another worker holds the lease and may be writing to the vault.
     Leased,
 }
 
@@ -30,13 +30,13 @@ impl Outcome {
     pub(crate) const fn code(self) -> &'static str {
         match self {
             Self::Disconnected => "disconnected",
-            Self::LeftAlone => "left_alone",
+            Self::Unchanged => "unchanged",
             Self::Leased => "leased",
         }
     }
 }
 
-/// Why a job could not be done yet; it is safe to start over.
+/// Why a job failed. It is safe to run it again.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("the table could not serve")]
@@ -51,22 +51,24 @@ pub(crate) enum Error {
     VaultUnknown,
 }
 
-/// Does the job under the connection's lease, which keeps out a refresh and a reconnect: both would write the very
-/// secret that is deleted here.
-pub(crate) async fn run(app: &App, tenant: TenantId, provider: Provider) -> Result<Outcome, Error> {
+/// Removes the tokens under the integration's lease, because a refresh or a reconnect would write the secret that is
+/// deleted here.
+pub(crate) async fn remove_tokens(app: &App, tenant: TenantId, provider: Provider) -> Result<Outcome, Error> {
     let row = match app.store.integration(tenant, provider).await? {
         Some(row) => row,
         None => match app.store.tenant_record(tenant).await? {
-            Some(TenantRecord::Live(live)) if !live.may_connect() => without_a_row(app, tenant, provider).await?,
-            Some(TenantRecord::Deleted(tombstone)) => return after_removal(app, *tombstone, provider).await,
-            Some(TenantRecord::Live(_)) | None => return Ok(Outcome::LeftAlone),
+            Some(TenantRecord::Live(live)) if !live.may_connect() => create_row(app, tenant, provider).await?,
+            Some(TenantRecord::Deleted(tombstone)) => return remove_late_tokens(app, *tombstone, provider).await,
+            Some(TenantRecord::Live(_)) | None => return Ok(Outcome::Unchanged),
         },
     };
     if row.status != Status::Revoked {
-        return Ok(Outcome::LeftAlone);
+        return Ok(Outcome::Unchanged);
     }
-    let Some(leased) = lease::try_take(&app.store, &row, app.clock.now()).await? else { return Ok(Outcome::Leased) };
-    let removed = remove(app, &leased).await;
+    let Some(leased) = lease::try_acquire(&app.store, &row, app.clock.now()).await? else {
+        return Ok(Outcome::Leased);
+    };
+    let removed = delete_tokens(app, &leased).await;
     let released = match &removed {
         Ok(purged_by) => Integration {
             secret_version: String::new(),
@@ -86,33 +88,38 @@ pub(crate) async fn run(app: &App, tenant: TenantId, provider: Provider) -> Resu
     Ok(Outcome::Disconnected)
 }
 
-/// A first connect that is killed between vault and row leaves tokens that no row speaks of. Once their tenant is being
-/// removed nobody comes for them any more, so that the job takes the row's place, and with it the lease, and finds the
-/// secret by its name. Before that the next connect finds it.
-async fn without_a_row(app: &App, tenant: TenantId, provider: Provider) -> Result<Integration, Error> {
-    Ok(app.store.save_integration(&nameless(app, tenant, provider), None).await?)
+/// Creates the row for tokens that may be in the vault without one, because a first connect was killed between vault
+/// and row. While the tenant lives, its next connect finds them; for a tenant that is being removed, this job takes the
+/// lease on the new row and finds the secret by its name.
+async fn create_row(app: &App, tenant: TenantId, provider: Provider) -> Result<Integration, Error> {
+    Ok(app.store.save_integration(&default_row(app, tenant, provider), None).await?)
 }
 
-/// What a connect that was under way can have written after its tenant was removed. Nobody can connect now, so that
-/// there is nobody to keep out by a lease. The receipt says so before the tokens go.
-async fn after_removal(app: &App, tombstone: Tombstone, provider: Provider) -> Result<Outcome, Error> {
-    let row = nameless(app, tombstone.tenant_id, provider);
-    match vault(app, &row)?.latest(&row.secret_name).await {
-        Err(providers::Error::NotFound) => return Ok(Outcome::LeftAlone),
+/// Removes tokens that a connect wrote after its tenant was removed. No lease is needed, because nobody can connect a
+/// removed tenant. The receipt is amended before the tokens are deleted.
+async fn remove_late_tokens(app: &App, tombstone: Tombstone, provider: Provider) -> Result<Outcome, Error> {
+    let row = default_row(app, tombstone.tenant_id, provider);
+    match find_vault(app, &row)?.latest(&row.secret_name).await {
+        Err(providers::Error::NotFound) => return Ok(Outcome::Unchanged),
         Err(error) if !key_vault::is_unreadable(&error) => return Err(Error::Vault(error)),
         Ok(_) | Err(_) => {}
     }
     metric("LateEffectsRemoved", 1);
-    tracing::warn!(code = "late_effect", "tokens were found after the removal of their tenant, and are removed");
+    tracing::warn!(
+        code = "late_effect",
+        tenant_id = %row.tenant_id,
+        provider = %row.provider,
+        "Tokens were found after the removal of their tenant; they are being removed"
+    );
     let (mut amended, version) = (tombstone.clone(), tombstone.version);
     amended.record_late(Part::Integrations, app.clock.now());
     app.store.save_tombstone(&amended, version).await?;
-    remove(app, &row).await?;
+    delete_tokens(app, &row).await?;
     Ok(Outcome::Disconnected)
 }
 
-/// The row that a connection would have, by the names that follow from its tenant.
-fn nameless(app: &App, tenant: TenantId, provider: Provider) -> Integration {
+/// A Revoked row with the vault and the secret's name that follow from the tenant.
+fn default_row(app: &App, tenant: TenantId, provider: Provider) -> Integration {
     Integration {
         status: Status::Revoked,
         vault: Some(app.refresher.vaults().choose(tenant).address().to_owned()),
@@ -121,19 +128,19 @@ fn nameless(app: &App, tenant: TenantId, provider: Provider) -> Integration {
     }
 }
 
-/// Google first: once the secret is gone, nothing is left to end the grant with. Returns when the vault destroys it,
-/// where it does not let us.
-async fn remove(app: &App, row: &Integration) -> Result<Option<Timestamp>, Error> {
-    if let Some(token) = what_opens_the_grant(app, row).await?
-        && !is_needed_elsewhere(app, row).await?
+/// Deletes the tokens, first at Google: without the secret nothing could revoke the grant. Returns when the vault will
+/// purge the secret, if it does not let us purge it.
+async fn delete_tokens(app: &App, row: &Integration) -> Result<Option<Timestamp>, Error> {
+    if let Some(token) = read_grant_token(app, row).await?
+        && !is_grant_shared(app, row).await?
     {
-        end_grant(app, &token).await?;
+        revoke_grant(app, &token).await?;
     }
-    let vault = vault(app, row)?;
+    let vault = find_vault(app, row)?;
     vault.delete(&row.secret_name).await.map_err(Error::Vault)?;
     match vault.purge(&row.secret_name).await {
         Ok(_) => Ok(None),
-        // The vault is protected from purging, or from us: what it keeps is unreadable, and ends by itself.
+        // The vault has purge protection, or we lack the permission. The deleted secret is unreadable and purged later.
         Err(providers::Error::Refused { status: 403, reason }) => {
             let date = vault.scheduled_purge(&row.secret_name).await.map_err(Error::Vault)?;
             let refused = || Error::Vault(providers::Error::Refused { status: 403, reason });
@@ -143,21 +150,21 @@ async fn remove(app: &App, row: &Integration) -> Result<Option<Timestamp>, Error
     }
 }
 
-fn vault<'a>(app: &'a App, row: &Integration) -> Result<&'a Vault, Error> {
+fn find_vault<'a>(app: &'a App, row: &Integration) -> Result<&'a Vault, Error> {
     app.refresher.vaults().recorded(row.vault.as_deref()).ok_or(Error::VaultUnknown)
 }
 
-/// A token of the connection; none when an earlier run deleted the secret, and so had ended the grant before.
-async fn what_opens_the_grant(app: &App, row: &Integration) -> Result<Option<SecretString>, Error> {
-    let vault = vault(app, row)?;
+/// Reads a token that revokes the grant; `None` when an earlier run deleted the secret, after it revoked the grant.
+async fn read_grant_token(app: &App, row: &Integration) -> Result<Option<SecretString>, Error> {
+    let vault = find_vault(app, row)?;
     let read = match vault.latest(&row.secret_name).await {
-        // It was taken back by whoever wrote it too late: the row's own is the latest that counts.
+        // Its writer disabled it because its lease had ended: the version that the row names is valid.
         Err(error) if key_vault::is_disabled(&error) => vault.version(&row.secret_name, &row.secret_version).await,
         read => read,
     };
     match read {
         Ok(secret) => {
-            let tokens = Readable::read(&secret.value);
+            let tokens = StoredFields::parse(&secret.value);
             Ok(tokens.refresh_token.or(tokens.access_token))
         }
         Err(error) if key_vault::is_unreadable(&error) => Ok(None),
@@ -165,9 +172,9 @@ async fn what_opens_the_grant(app: &App, row: &Integration) -> Result<Option<Sec
     }
 }
 
-/// Google ends a whole grant, so another connection of this tenant to the same account would end with this one. An
-/// account we do not know may be the same.
-async fn is_needed_elsewhere(app: &App, row: &Integration) -> Result<bool, Error> {
+/// Whether another Active integration of the tenant may use the same Google account: revoking the grant would end it
+/// too. An unknown account counts as the same.
+async fn is_grant_shared(app: &App, row: &Integration) -> Result<bool, Error> {
     for provider in Provider::ALL.into_iter().filter(|provider| *provider != row.provider) {
         let other = app.store.integration(row.tenant_id, provider).await?;
         if other.is_some_and(|other| other.status == Status::Active && other.may_share_account(row)) {
@@ -177,14 +184,18 @@ async fn is_needed_elsewhere(app: &App, row: &Integration) -> Result<bool, Error
     Ok(false)
 }
 
-/// Google's refusal is its final word: there is nothing to end. Anything else is no word, and the job comes up again.
-async fn end_grant(app: &App, token: &SecretString) -> Result<(), Error> {
+/// Revokes the grant at Google. A refusal means that there is nothing to revoke; any other error is retried.
+async fn revoke_grant(app: &App, token: &SecretString) -> Result<(), Error> {
     let google = app.refresher.google().ok_or(Error::NotConfigured)?;
     match google.revoke(token).await {
         Ok(()) => Ok(()),
         Err(error) if error.is_retryable() => Err(Error::Google(error)),
         Err(error) => {
-            tracing::warn!(code = "revocation_refused", error = %error, "the grant is left to Google");
+            tracing::warn!(
+                code = "revocation_refused",
+                error = %error,
+                "Google refused to revoke a grant; its tokens are deleted from the vault all the same"
+            );
             Ok(())
         }
     }

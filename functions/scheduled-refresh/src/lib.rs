@@ -1,9 +1,11 @@
-//! Keeps connections fresh, tells people when one ended, and removes what is left of those they ended.
+//! The function `scheduled-refresh`: refreshes tokens before they end, notifies people whose integration ended, and
+//! removes the tokens of integrations that people disconnected.
 //!
-//! The clock ([`tick`]) finds what is due and fans it out to the `refresh` queue; the queue ([`handle`]) works it off.
-//! A tick writes nothing to the table: a row's due time is moved only by the work done on it. So a tick that is killed
-//! forgets nothing, and of two that overlap the second finds rows that are leased, or no longer due. What each row
-//! needs, its status says: Active, a refresh; Expired, a message to its person; Revoked, the removal of its tokens.
+//! A tick of the schedule ([`enqueue_due`]) reads the rows that are due and queues jobs for them on the `refresh`
+//! queue; [`process_batch`] processes the jobs. A tick does not write to the table: only a job moves a row's due time.
+//! So a tick that is killed loses nothing, and the second of two jobs for a row finds it leased or no longer due. A job
+//! does what the row's status asks for: Active, a refresh; Expired, a notice to its person; Revoked, the removal of its
+//! tokens.
 
 mod disconnect;
 mod notice;
@@ -21,10 +23,10 @@ use nbhd::store::Store;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-pub use tick::tick;
-pub use work::handle;
+pub use tick::enqueue_due;
+pub use work::process_batch;
 
-/// What the function holds.
+/// The clients of this function.
 pub struct App {
     store: Store,
     queue: Jobs<RefreshJob>,
@@ -34,29 +36,29 @@ pub struct App {
     clock: Clock,
 }
 
-/// What became of a tick or of a batch, by count; logged and emitted with each.
+/// What a tick or a batch did, in counts. It is logged at the end of each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// Connections that a tick found due, or that a batch named.
+    /// Integrations that a tick found due, or that a batch named.
     pub due: usize,
-    /// Connections whose grant Google confirmed, as a rule with a fresh token.
+    /// Integrations whose grant Google confirmed, as a rule with a fresh token.
     pub refreshed: usize,
-    /// Connections that Google's last word ended.
+    /// Integrations that a permanent failure ended.
     pub expired: usize,
-    /// Connections left for later: their vault asked to wait, or the time was up.
+    /// Integrations deferred because their vault is throttled or the time was up.
     pub deferred: usize,
-    /// Connections that come up again because something failed.
+    /// Integrations that are retried because something failed.
     pub failed: usize,
-    /// Connections that another worker is at.
+    /// Integrations that another worker leases.
     pub skipped_leased: usize,
-    /// How long the most overdue connection that a tick found has been due, in seconds.
+    /// How long the most overdue integration that a tick found has been due, in seconds.
     pub oldest_overdue_s: u32,
-    /// People who were told that a connection ended.
-    pub told: usize,
-    /// Connections whose tokens are gone now.
+    /// People who were notified that an integration ended.
+    pub notified: usize,
+    /// Integrations whose tokens were removed.
     pub disconnected: usize,
-    /// Connections that needed nothing (any more).
-    pub left_alone: usize,
+    /// Integrations that needed nothing, or no longer did.
+    pub unchanged: usize,
 }
 
 impl App {
@@ -64,13 +66,13 @@ impl App {
     ///
     /// # Errors
     /// [`ConfigError`] names the setting that is missing or unusable.
-    pub fn new(env: &Env, clock: Clock) -> Result<Self, ConfigError> {
+    pub fn from_env(env: &Env, clock: Clock) -> Result<Self, ConfigError> {
         let http = nbhd::http::client(env)?;
         let store = Store::new(env)?;
         let queue = env.required("REFRESH_QUEUE_URL", "the address of the queue of refresh jobs")?;
         Ok(Self {
             queue: Queues::new(env)?.refresh(queue),
-            refresher: Refresher::new(env, &http, store.clone(), clock.clone())?,
+            refresher: Refresher::from_env(env, &http, store.clone(), clock.clone())?,
             links: Links::from_env(env)?,
             bot: Bot::new(env, http)?,
             store,
@@ -79,24 +81,25 @@ impl App {
     }
 }
 
-/// Takes an event: a batch of the queue's, or else the clock's.
+/// Handles an event of the function: a batch of the queue if it has `Records`, else a tick of the schedule.
 ///
 /// # Errors
-/// When the event claims to be a batch and is none.
-pub async fn run(app: &App, event: Value, request_id: &str) -> Result<Value, serde_json::Error> {
+/// When an event with `Records` is not a batch.
+pub async fn handle_event(app: &App, event: Value, request_id: &str) -> Result<Value, serde_json::Error> {
     if event.get("Records").is_none() {
-        return Ok(json!(tick(app, request_id).await));
+        return Ok(json!(enqueue_due(app, request_id).await));
     }
     let batch: SqsEvent = serde_json::from_value(event)?;
-    serde_json::to_value(handle(app, batch, request_id).await.1)
+    serde_json::to_value(process_batch(app, batch, request_id).await.1)
 }
 
 impl Report {
-    fn log(&self, request_id: &str, what: &str) {
+    fn log(&self, request_id: &str, run: &str) {
         let Self { due, refreshed, expired, deferred, failed, skipped_leased, oldest_overdue_s, .. } = *self;
-        let Self { told, disconnected, left_alone, .. } = *self;
+        let Self { notified, disconnected, unchanged, .. } = *self;
         tracing::info!(
             request_id,
+            run,
             due,
             refreshed,
             expired,
@@ -104,14 +107,14 @@ impl Report {
             failed,
             skipped_leased,
             oldest_overdue_s,
-            told,
+            notified,
             disconnected,
-            left_alone,
-            "{what} done"
+            unchanged,
+            "Scheduled refresh finished a run; the counts say what it did"
         );
     }
 
-    /// Adds what another part of the work found.
+    /// Adds the counts of another part of the work.
     pub fn add(&mut self, other: Self) {
         self.due += other.due;
         self.refreshed += other.refreshed;
@@ -120,13 +123,13 @@ impl Report {
         self.failed += other.failed;
         self.skipped_leased += other.skipped_leased;
         self.oldest_overdue_s = self.oldest_overdue_s.max(other.oldest_overdue_s);
-        self.told += other.told;
+        self.notified += other.notified;
         self.disconnected += other.disconnected;
-        self.left_alone += other.left_alone;
+        self.unchanged += other.unchanged;
     }
 }
 
-/// A count as a metric takes it.
-fn count(count: usize) -> u32 {
+/// Converts a count to a metric's value.
+fn to_metric(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }

@@ -1,9 +1,9 @@
-//! Telling a person, once, that a connection ended, with a link that renews it.
+//! Notifies a person, once, that an integration ended, with a link to connect it again.
 //!
-//! An Expired row is due while its person was not told: the last word and this mark are one write, so nothing that
-//! dies in between loses the message. The mark is taken off before the message is sent, so none is sent twice: a worker
-//! that dies at that very point leaves a person untold, who then hears it from their assistant. A refusal of Telegram's
-//! that is not its last word puts the mark back.
+//! An Expired row is due until its person was notified. The same write makes the row Expired and due, so a worker that
+//! dies does not lose the notice. The due time is cleared before the message is sent, so no notice is sent twice; a
+//! worker that dies in between leaves a person without a notice, who then hears it from their assistant. If Telegram
+//! refuses the message and may accept it later, the row is made due again.
 
 use nbhd::clock::Timestamp;
 use nbhd::domain::ids::TenantId;
@@ -12,51 +12,51 @@ use nbhd::domain::refresh::{self, Class};
 use nbhd::domain::tenant::Tenant;
 use nbhd::domain::update::display_name;
 use nbhd::flows::connect_link::Services;
-use nbhd::flows::refresh::{By, Refreshed};
+use nbhd::flows::refresh::{RefreshOutcome, Trigger};
 use nbhd::providers;
-use nbhd::providers::telegram::{Button, MessageOptions};
+use nbhd::providers::telegram::{self, Button, MessageOptions};
 use nbhd::store;
 use nbhd::telemetry::metric;
 use serde_json::{Value, json};
 
 use crate::{App, Report};
 
-/// Tells the person of `tenant` what ended, in one message.
-pub(crate) async fn tell(app: &App, tenant: TenantId) -> Result<Report, store::Error> {
+/// Notifies the person of `tenant` of all integrations that ended, in one message.
+pub(crate) async fn notify_person(app: &App, tenant: TenantId) -> Result<Report, store::Error> {
     let mut report = Report::default();
-    let Some((_, rows)) = app.store.runtime_view(tenant).await? else { return forget(app, tenant).await };
-    report.add(ask_about_others(app, &rows).await);
+    let Some((_, rows)) = app.store.runtime_view(tenant).await? else { return clear_orphaned_rows(app, tenant).await };
+    report.add(refresh_shared_accounts(app, &rows).await);
     let Some((tenant, rows)) = app.store.runtime_view(tenant).await? else { return Ok(report) };
-    let untold: Vec<Integration> = untold(&rows, app.clock.now()).into_iter().cloned().collect();
-    if untold.is_empty() {
+    let pending: Vec<Integration> = pending_notice(&rows, app.clock.now()).into_iter().cloned().collect();
+    if pending.is_empty() {
         return Ok(report);
     }
     if tenant.may_connect() {
-        report.add(send(app, &tenant, untold).await?);
+        report.add(send_notice(app, &tenant, pending).await?);
     } else {
-        marks_off(app, &untold).await?;
+        clear_due(app, &pending).await?;
     }
     Ok(report)
 }
 
-/// A tenant that is gone has nobody to tell: its rows are due no more.
-async fn forget(app: &App, tenant: TenantId) -> Result<Report, store::Error> {
+/// Clears the due rows of a tenant that no longer exists: there is nobody to notify.
+async fn clear_orphaned_rows(app: &App, tenant: TenantId) -> Result<Report, store::Error> {
     for provider in Provider::ALL {
         let row = app.store.integration(tenant, provider).await?;
         if let Some(row) = row.filter(|row| row.status == Status::Expired && row.due.is_some()) {
-            marks_off(app, &[row]).await?;
+            clear_due(app, &[row]).await?;
         }
     }
     Ok(Report::default())
 }
 
-/// Takes the marks off; `None` when another worker is telling, or the person has connected again.
-async fn marks_off(app: &App, rows: &[Integration]) -> Result<Option<Vec<Integration>>, store::Error> {
-    let told: Vec<Integration> = rows.iter().map(|row| Integration { due: None, ..row.clone() }).collect();
-    save(app, &told).await
+/// Clears the due times; `None` when another worker sends the notice, or the person has connected again.
+async fn clear_due(app: &App, rows: &[Integration]) -> Result<Option<Vec<Integration>>, store::Error> {
+    let cleared: Vec<Integration> = rows.iter().map(|row| Integration { due: None, ..row.clone() }).collect();
+    save_rows(app, &cleared).await
 }
 
-async fn save(app: &App, rows: &[Integration]) -> Result<Option<Vec<Integration>>, store::Error> {
+async fn save_rows(app: &App, rows: &[Integration]) -> Result<Option<Vec<Integration>>, store::Error> {
     match app.store.save_integrations(rows).await {
         Ok(saved) => Ok(Some(saved)),
         Err(store::Error::Conflict) => Ok(None),
@@ -64,16 +64,17 @@ async fn save(app: &App, rows: &[Integration]) -> Result<Option<Vec<Integration>
     }
 }
 
-/// Google ends a whole grant: what shares the account ended too, and belongs into the same message.
-async fn ask_about_others(app: &App, rows: &[Integration]) -> Report {
+/// Refreshes Active integrations that may share a Google account with one that ended: Google ends a whole grant, so
+/// they have probably ended too and belong in the same message.
+async fn refresh_shared_accounts(app: &App, rows: &[Integration]) -> Report {
     let mut report = Report::default();
-    let ended = untold(rows, app.clock.now());
-    let is_doubtful =
+    let ended = pending_notice(rows, app.clock.now());
+    let may_have_ended =
         |row: &&Integration| row.status == Status::Active && ended.iter().any(|ended| ended.may_share_account(row));
-    for row in rows.iter().filter(is_doubtful) {
-        match app.refresher.refresh(row, None, By::Schedule).await {
-            Ok(Refreshed::Token { .. }) => report.refreshed += 1,
-            Ok(Refreshed::Elsewhere) => report.skipped_leased += 1,
+    for row in rows.iter().filter(may_have_ended) {
+        match app.refresher.refresh(row, None, Trigger::Schedule).await {
+            Ok(RefreshOutcome::Token { .. }) => report.refreshed += 1,
+            Ok(RefreshOutcome::Superseded) => report.skipped_leased += 1,
             Err(failed) if failed.failure.class() == Class::Final => report.expired += 1,
             Err(_) => report.failed += 1,
         }
@@ -81,18 +82,18 @@ async fn ask_about_others(app: &App, rows: &[Integration]) -> Report {
     report
 }
 
-fn untold(rows: &[Integration], now: Timestamp) -> Vec<&Integration> {
+fn pending_notice(rows: &[Integration], now: Timestamp) -> Vec<&Integration> {
     rows.iter().filter(|row| row.status == Status::Expired && row.is_due(now)).collect()
 }
 
-/// Sends the message, and reports whether it was, or is put off.
-async fn send(app: &App, tenant: &Tenant, untold: Vec<Integration>) -> Result<Report, store::Error> {
-    // Whose assistant it is: the link's page says so, and we keep nobody's name.
+/// Sends the notice, or postpones it.
+async fn send_notice(app: &App, tenant: &Tenant, pending: Vec<Integration>) -> Result<Report, store::Error> {
+    // The link's page shows whose assistant it is. The name is asked for, because no row keeps one.
     let person = match app.bot.call::<Value>("getChat", &json!({ "chat_id": tenant.chat_id })).await {
         Ok(chat) => display_name(&chat),
-        Err(error) => return put_off(app, &untold, &error, false).await,
+        Err(error) => return postpone_notice(app, &pending, &error, false).await,
     };
-    let Some(ended) = marks_off(app, &untold).await? else { return Ok(Report::default()) };
+    let Some(ended) = clear_due(app, &pending).await? else { return Ok(Report::default()) };
     let services = match ended.as_slice() {
         [one] if one.provider == Provider::Gmail => Services::Gmail,
         [_] => Services::GoogleCalendar,
@@ -101,28 +102,32 @@ async fn send(app: &App, tenant: &Tenant, untold: Vec<Integration>) -> Result<Re
     let url = app.links.reconnect_url(services, tenant.tenant_id, &person, app.clock.now());
     let label = if ended.len() == 1 { "Connect it again" } else { "Connect them again" };
     let options = MessageOptions { button: Some(Button { text: label, url: &url }), ..MessageOptions::default() };
-    match app.bot.send_message(tenant.chat_id, &message(&ended), options).await {
-        Ok(_) => Ok(Report { told: 1, ..Report::default() }),
-        Err(error) => put_off(app, &ended, &error, true).await,
+    match app.bot.send_message(tenant.chat_id, &notice_text(&ended), options).await {
+        Ok(_) => Ok(Report { notified: 1, ..Report::default() }),
+        Err(error) => postpone_notice(app, &ended, &error, true).await,
     }
 }
 
-/// What Telegram's error means: another time, or never. A message that may have arrived is not sent again.
-async fn put_off(
+/// Decides by Telegram's error whether the notice is retried or given up. One that may have arrived is not sent again.
+async fn postpone_notice(
     app: &App,
     rows: &[Integration],
     error: &providers::Error,
     is_sent: bool,
 ) -> Result<Report, store::Error> {
-    tracing::warn!(error = %error, "a person was not told that a connection ended");
+    tracing::warn!(
+        code = "notice_not_sent",
+        error = %error,
+        "Notice of an ended integration was not sent; it is retried unless it may have arrived or the chat is closed"
+    );
     let retry_after = match error {
         providers::Error::RateLimited { retry_after } => *retry_after,
-        // There is nobody to tell.
-        providers::Error::Refused { status, reason } if is_final(*status, reason) => {
-            marks_off(app, rows).await?;
+        // There is nobody to notify.
+        refused if telegram::is_chat_closed(refused) => {
+            clear_due(app, rows).await?;
             return Ok(Report::default());
         }
-        // Something of ours is wrong: an alarm tells, and once it is mended the person is told.
+        // Our token or our request is wrong: an alarm is raised, and the notice is retried until that is corrected.
         providers::Error::Refused { .. } | providers::Error::NotFound | providers::Error::Unauthorized => None,
         providers::Error::Failed { .. } | providers::Error::Unreachable { .. } | providers::Error::Malformed { .. } => {
             if is_sent && !error.is_unsent() {
@@ -132,20 +137,15 @@ async fn put_off(
             None
         }
     };
-    metric("NoticesPutOff", 1);
+    metric("NoticesPostponed", 1);
     let now = app.clock.now();
-    let again: Vec<Integration> = rows.iter().map(|row| refresh::untold(row, retry_after, now)).collect();
-    save(app, &again).await?;
+    let postponed: Vec<Integration> =
+        rows.iter().map(|row| refresh::with_notice_retry(row, retry_after, now)).collect();
+    save_rows(app, &postponed).await?;
     Ok(Report { failed: rows.len(), ..Report::default() })
 }
 
-/// Whether Telegram says that the person blocked the bot, or that there is no such chat (any more).
-/// <https://core.telegram.org/bots/api#making-requests>
-fn is_final(status: u16, reason: &str) -> bool {
-    status == 403 || reason.contains("chat not found")
-}
-
-fn message(ended: &[Integration]) -> String {
+fn notice_text(ended: &[Integration]) -> String {
     let services: Vec<String> = ended
         .iter()
         .map(|row| match &row.account {

@@ -1,4 +1,4 @@
-//! The queue's part: each connection that is due, under its lease.
+//! Processes jobs from the `refresh` queue: each integration that is due, under its lease.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -9,187 +9,202 @@ use nbhd::clock::Timestamp;
 use nbhd::domain::ids::TenantId;
 use nbhd::domain::integration::{Integration, Provider, Status};
 use nbhd::domain::refresh::{self, Class, Failure};
-use nbhd::flows::refresh::{By, Refreshed};
+use nbhd::flows::refresh::{RefreshOutcome, Trigger};
 use nbhd::queue::RefreshJob;
 use nbhd::store;
 use nbhd::telemetry::metric;
 use tracing::Instrument as _;
 use tracing::field::display;
 
-use crate::{App, Report, count, disconnect, notice};
+use crate::{App, Report, disconnect, notice, to_metric};
 
-/// Tenants worked on at once, which bounds what Google's token endpoint sees of one invocation; the event source's
-/// `MaximumConcurrency` bounds the invocations. Each vault bounds its own.
-const AT_ONCE: usize = 10;
+/// How many tenants an invocation processes at once, which bounds its calls to Google's token endpoint. The event
+/// source's `MaximumConcurrency` bounds the invocations, and each vault client bounds its own calls.
+const MAX_CONCURRENT_TENANTS: usize = 10;
 
-/// After this time an invocation begins nothing new: what is left is queued anew.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// After this time an invocation begins no further refresh; the integrations that are left are queued again.
+const BATCH_BUDGET: Duration = Duration::from_secs(30);
 
-/// What is put off goes back to the queue, apart by up to this time. What has been due for [`OVERDUE`] does not: the
-/// clock has queued it again, and does so until it is done.
-const APART: Duration = Duration::from_secs(30);
-const OVERDUE: Duration = Duration::from_secs(10 * 60);
+/// Deferred integrations are queued again with a random delay of up to this time.
+const REQUEUE_SPREAD: Duration = Duration::from_secs(30);
+/// Integrations that have been due for longer are not queued again: every tick queues them until they are done.
+const OVERDUE_AFTER: Duration = Duration::from_secs(10 * 60);
 
-/// What became of a job.
+/// The result of a job, or of a part of one.
 #[derive(Default)]
-struct Done {
+struct JobResult {
     report: Report,
-    /// Something failed that no row tells of: the message has to come up again.
-    comes_up_again: bool,
-    /// Connections to be looked at again after the longest of their vaults' rests.
-    put_off: Vec<(TenantId, Provider)>,
-    rest: Duration,
+    /// Something failed that no row records, so the message must be redelivered.
+    must_redeliver: bool,
+    /// Integrations to queue again after `delay`, the longest time that one of their vaults asked to wait.
+    deferred: Vec<(TenantId, Provider)>,
+    delay: Duration,
 }
 
-/// Handles a batch. What is reported as failed comes up again when its visibility timeout ends.
-pub async fn handle(app: &App, event: SqsEvent, request_id: &str) -> (Report, SqsBatchResponse) {
+/// Processes a batch. A message that is reported as failed is redelivered when its visibility timeout ends.
+pub async fn process_batch(app: &App, event: SqsEvent, request_id: &str) -> (Report, SqsBatchResponse) {
     let mut report = Report::default();
     let mut response = SqsBatchResponse::default();
-    let until = app.clock.now() + PATIENCE;
+    let deadline = app.clock.now() + BATCH_BUDGET;
     for record in event.records {
         let span = tracing::info_span!("job", function = "scheduled-refresh", request_id);
-        let done = work_off(app, &record, until).instrument(span).await;
-        report.add(done.report);
-        if done.comes_up_again {
+        let result = process_job(app, &record, deadline).instrument(span).await;
+        report.add(result.report);
+        if result.must_redeliver {
             response.add_failure(record.message_id.unwrap_or_default());
         }
     }
-    metric("RefreshesDeferred", count(report.deferred));
-    metric("LeasesMet", count(report.skipped_leased));
+    metric("RefreshesDeferred", to_metric(report.deferred));
+    metric("LeasesHeld", to_metric(report.skipped_leased));
     report.log(request_id, "batch");
     (report, response)
 }
 
-async fn work_off(app: &App, record: &SqsMessage, until: Timestamp) -> Done {
+async fn process_job(app: &App, record: &SqsMessage, deadline: Timestamp) -> JobResult {
     match serde_json::from_str(record.body.as_deref().unwrap_or_default()) {
-        Ok(RefreshJob::Due { connections }) => all_due(app, connections, until).await,
+        Ok(RefreshJob::Due { connections }) => process_due(app, connections, deadline).await,
         Ok(RefreshJob::Disconnect { tenant_id, provider }) => {
-            let report = Report { due: 1, ..disconnected(app, tenant_id, provider).await };
-            Done { comes_up_again: report.failed + report.skipped_leased > 0, report, ..Done::default() }
+            let report = Report { due: 1, ..disconnect_integration(app, tenant_id, provider).await };
+            JobResult { must_redeliver: report.failed + report.skipped_leased > 0, report, ..JobResult::default() }
         }
         Err(_) => {
             metric("RefreshJobsUnreadable", 1);
-            tracing::error!(code = "unreadable", "the queue holds a record that is no job");
+            tracing::error!(
+                code = "refresh_job_unreadable",
+                "Message on the refresh queue is not a job; it is redelivered and ends in the dead-letter queue"
+            );
             let report = Report { due: 1, failed: 1, ..Report::default() };
-            Done { report, comes_up_again: true, ..Done::default() }
+            JobResult { report, must_redeliver: true, ..JobResult::default() }
         }
     }
 }
 
-/// Tenants side by side, and of each its connections one after the other: what ended for one person is told at once.
-async fn all_due(app: &App, connections: Vec<(TenantId, Provider)>, until: Timestamp) -> Done {
+/// Processes tenants at the same time, and the integrations of each one after the other, so that one notice names all
+/// that ended for a person.
+async fn process_due(app: &App, integrations: Vec<(TenantId, Provider)>, deadline: Timestamp) -> JobResult {
     let mut tenants: BTreeMap<TenantId, Vec<Provider>> = BTreeMap::new();
-    for (tenant, provider) in connections {
+    for (tenant, provider) in integrations {
         tenants.entry(tenant).or_default().push(provider);
     }
-    let work = tenants.into_iter().map(|(tenant, providers)| of_tenant(app, tenant, providers, until));
-    let mut parts = stream::iter(work).buffer_unordered(AT_ONCE);
-    let mut done = Done::default();
+    let work = tenants.into_iter().map(|(tenant, providers)| process_tenant(app, tenant, providers, deadline));
+    let mut parts = stream::iter(work).buffer_unordered(MAX_CONCURRENT_TENANTS);
+    let mut result = JobResult::default();
     while let Some(part) = parts.next().await {
-        done.add(part);
+        result.add(part);
     }
-    requeue(app, &done).await;
-    done
+    requeue(app, &result).await;
+    result
 }
 
-/// Puts what was put off on the queue again. Where the queue does not take it, it is due for the next tick as before.
-async fn requeue(app: &App, done: &Done) {
-    let Some((tenant, _)) = done.put_off.first() else { return };
-    let wait = done.rest + refresh::stagger(*tenant, app.clock.now(), APART);
-    let job = RefreshJob::Due { connections: done.put_off.clone() };
+/// Queues deferred integrations again. If the queue fails, they stay due and the next tick queues them.
+async fn requeue(app: &App, result: &JobResult) {
+    let Some((tenant, _)) = result.deferred.first() else { return };
+    let wait = result.delay + refresh::stagger(*tenant, app.clock.now(), REQUEUE_SPREAD);
+    let job = RefreshJob::Due { connections: result.deferred.clone() };
     if let Err(error) = app.queue.send_later(&job, wait).await {
-        tracing::warn!(error = %error, "what was put off waits for the next tick");
+        tracing::warn!(
+            code = "requeue_failed",
+            error = %error,
+            count = result.deferred.len(),
+            "Deferred integrations could not be queued again; the next tick queues them"
+        );
     }
 }
 
-async fn of_tenant(app: &App, tenant: TenantId, providers: Vec<Provider>, until: Timestamp) -> Done {
-    let mut done = Done { report: Report { due: providers.len(), ..Report::default() }, ..Done::default() };
-    let mut is_to_be_told = false;
+async fn process_tenant(app: &App, tenant: TenantId, providers: Vec<Provider>, deadline: Timestamp) -> JobResult {
+    let mut result = JobResult { report: Report { due: providers.len(), ..Report::default() }, ..JobResult::default() };
+    let mut needs_notice = false;
     for provider in providers {
-        if app.clock.now() >= until {
-            done.defer((tenant, provider), Duration::ZERO);
+        if app.clock.now() >= deadline {
+            result.defer((tenant, provider), Duration::ZERO);
             continue;
         }
         match app.store.integration(tenant, provider).await {
             Ok(Some(row)) if row.is_due(app.clock.now()) => {
-                is_to_be_told |= Box::pin(look(app, &row, &mut done)).await;
+                needs_notice |= Box::pin(process_integration(app, &row, &mut result)).await;
             }
-            // Gone, or done since it was queued.
-            Ok(_) => done.report.left_alone += 1,
-            Err(error) => done.unrecorded(tenant, &error),
+            // The row was deleted or processed since it was queued.
+            Ok(_) => result.report.unchanged += 1,
+            Err(error) => result.record_store_error(tenant, &error),
         }
     }
-    if is_to_be_told {
-        match Box::pin(notice::tell(app, tenant)).await {
-            Ok(report) => done.report.add(report),
-            Err(error) => done.unrecorded(tenant, &error),
+    if needs_notice {
+        match Box::pin(notice::notify_person(app, tenant)).await {
+            Ok(report) => result.report.add(report),
+            Err(error) => result.record_store_error(tenant, &error),
         }
     }
-    done
+    result
 }
 
-/// Does what a due row needs; `true` when its person has to be told that it ended.
-async fn look(app: &App, row: &Integration, done: &mut Done) -> bool {
+/// Does what the status of a due row asks for. Returns whether its person must be notified that it ended.
+async fn process_integration(app: &App, row: &Integration, result: &mut JobResult) -> bool {
     match row.status {
-        Status::Active => return renew(app, row, done).await,
+        Status::Active => return refresh_integration(app, row, result).await,
         Status::Expired => return true,
-        Status::Revoked => done.report.add(disconnected(app, row.tenant_id, row.provider).await),
+        Status::Revoked => result.report.add(disconnect_integration(app, row.tenant_id, row.provider).await),
     }
     false
 }
 
-async fn renew(app: &App, row: &Integration, done: &mut Done) -> bool {
+async fn refresh_integration(app: &App, row: &Integration, result: &mut JobResult) -> bool {
     let now = app.clock.now();
     let vault = app.refresher.vaults().recorded(row.vault.as_deref());
-    if let Some(rest) = vault.and_then(|vault| vault.rest(now)) {
-        // It asked to be left alone: not even the row is touched.
-        if row.due.as_ref().is_some_and(|due| now.since(due.at) < OVERDUE) {
-            done.defer((row.tenant_id, row.provider), rest);
+    if let Some(delay) = vault.and_then(|vault| vault.rest(now)) {
+        // The vault is throttled: the row is not even leased.
+        if row.due.as_ref().is_some_and(|due| now.since(due.at) < OVERDUE_AFTER) {
+            result.defer((row.tenant_id, row.provider), delay);
         } else {
-            done.report.deferred += 1;
+            result.report.deferred += 1;
         }
         return false;
     }
-    let report = &mut done.report;
-    match app.refresher.refresh(row, None, By::Schedule).await {
-        Ok(Refreshed::Token { .. }) => report.refreshed += 1,
-        Ok(Refreshed::Elsewhere) => report.skipped_leased += 1,
+    let report = &mut result.report;
+    match app.refresher.refresh(row, None, Trigger::Schedule).await {
+        Ok(RefreshOutcome::Token { .. }) => report.refreshed += 1,
+        Ok(RefreshOutcome::Superseded) => report.skipped_leased += 1,
         Err(failed) if failed.failure.class() == Class::Final => {
             report.expired += 1;
             return true;
         }
         Err(failed) => {
             report.failed += 1;
-            done.comes_up_again |= failed.failure == Failure::TableDown;
+            result.must_redeliver |= failed.failure == Failure::TableDown;
         }
     }
     false
 }
 
-async fn disconnected(app: &App, tenant: TenantId, provider: Provider) -> Report {
+async fn disconnect_integration(app: &App, tenant: TenantId, provider: Provider) -> Report {
     let started = Instant::now();
-    let result = disconnect::run(app, tenant, provider).await;
+    let result = disconnect::remove_tokens(app, tenant, provider).await;
     let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     let mut report = Report::default();
     match result {
         Ok(outcome) => {
-            tracing::info!(code = outcome.code(), tenant_id = %tenant, provider = %provider, duration_ms, "job done");
+            tracing::info!(
+                code = outcome.code(),
+                tenant_id = %tenant,
+                provider = %provider,
+                duration_ms,
+                "Disconnect job ended; it is redelivered only if the integration is leased"
+            );
             match outcome {
                 disconnect::Outcome::Disconnected => report.disconnected += 1,
-                disconnect::Outcome::LeftAlone => report.left_alone += 1,
+                disconnect::Outcome::Unchanged => report.unchanged += 1,
                 disconnect::Outcome::Leased => report.skipped_leased += 1,
             }
         }
         Err(error) => {
             let cause = std::error::Error::source(&error).map(display);
             tracing::warn!(
-                code = "failed",
+                code = "disconnect_failed",
                 tenant_id = %tenant,
                 provider = %provider,
                 duration_ms,
                 error = %error,
                 cause,
-                "comes up again"
+                "Tokens of a revoked integration could not be removed; the job is redelivered"
             );
             metric("DisconnectsFailed", 1);
             report.failed += 1;
@@ -198,24 +213,29 @@ async fn disconnected(app: &App, tenant: TenantId, provider: Provider) -> Report
     report
 }
 
-impl Done {
+impl JobResult {
     fn add(&mut self, part: Self) {
         self.report.add(part.report);
-        self.comes_up_again |= part.comes_up_again;
-        self.put_off.extend(part.put_off);
-        self.rest = self.rest.max(part.rest);
+        self.must_redeliver |= part.must_redeliver;
+        self.deferred.extend(part.deferred);
+        self.delay = self.delay.max(part.delay);
     }
 
-    fn defer(&mut self, connection: (TenantId, Provider), rest: Duration) {
+    fn defer(&mut self, integration: (TenantId, Provider), delay: Duration) {
         self.report.deferred += 1;
-        self.put_off.push(connection);
-        self.rest = self.rest.max(rest);
+        self.deferred.push(integration);
+        self.delay = self.delay.max(delay);
     }
 
-    /// The table could not be read or written.
-    fn unrecorded(&mut self, tenant: TenantId, error: &store::Error) {
-        tracing::warn!(code = "failed", tenant_id = %tenant, error = %error, "comes up again");
+    /// Records that the table could not be read or written.
+    fn record_store_error(&mut self, tenant: TenantId, error: &store::Error) {
+        tracing::warn!(
+            code = "table_unavailable",
+            tenant_id = %tenant,
+            error = %error,
+            "Table call failed during a refresh job; the job is redelivered"
+        );
         self.report.failed += 1;
-        self.comes_up_again = true;
+        self.must_redeliver = true;
     }
 }

@@ -42,13 +42,13 @@ impl App {
 
     /// For those who have no assistant.
     pub(crate) fn checkout_button(&self, update: &Private, now: Timestamp) -> Button {
-        let url = self.billing.url(Destination::Checkout, update.chat, None, &update.name, now);
+        let url = self.billing.link_url(Destination::Checkout, update.chat, None, &update.name, now);
         Button { text: "Subscribe", url }
     }
 
     /// For those who have a subscription; where it has ended, Stripe's portal says so, and /start begins anew.
     pub(crate) fn portal_button(&self, route: &Route, update: &Private, now: Timestamp) -> Button {
-        let url = self.billing.url(Destination::Portal, update.chat, Some(route.tenant_id), &update.name, now);
+        let url = self.billing.link_url(Destination::Portal, update.chat, Some(route.tenant_id), &update.name, now);
         Button { text: "Manage your subscription", url }
     }
 

@@ -100,7 +100,7 @@ fn fill(world: &World, connections: usize) -> anyhow::Result<()> {
             ..Integration::new(TenantId::random(), Provider::Gmail, now)
         };
         let at = if place < DUE { now - TICK } else { now + HOUR };
-        items.push(item(&Integration { due: Some(refresh::due(&row, at)), version: 1, ..row })?);
+        items.push(item(&Integration { due: Some(refresh::due_entry(&row, at)), version: 1, ..row })?);
         if items.len() == IMPORT || place + 1 == connections {
             world.table.import(std::mem::take(&mut items))?;
         }
@@ -164,7 +164,7 @@ pub(crate) async fn day(report: &mut Report) -> anyhow::Result<()> {
                 } else {
                     kept_alive += 1;
                 }
-                row = refresh::scheduled(row, now);
+                row = refresh::with_next_renewal(row, now);
                 at = row.due.as_ref().map_or(now + DAY, |due| due.at);
             }
         }
@@ -254,7 +254,7 @@ async fn measured(is_used: bool) -> anyhow::Result<Cost> {
             expires_at: Some(now),
             ..Integration::new(tenant.tenant_id, Provider::Gmail, now)
         };
-        let due = Some(refresh::due(&row, now));
+        let due = Some(refresh::due_entry(&row, now));
         let read = store.integration(tenant.tenant_id, Provider::Gmail).await?;
         let used_at = is_used.then_some(now);
         store.save_integration(&Integration { due, used_at, ..row }, read.map(|row| row.version)).await?;

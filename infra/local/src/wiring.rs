@@ -98,8 +98,8 @@ pub(crate) fn functions(env: &Env, clock: &Clock, trace: &Trace) -> Result<Route
     let relay = telegram_relay::router(telegram_relay::App::new(env, clock.clone())?);
     let authorize = oauth_authorize::router(oauth_authorize::App::new(env, clock.clone())?);
     let callback = oauth_callback::router(oauth_callback::App::new(env, clock.clone())?);
-    let gmail = runtime_gmail::router(runtime_gmail::App::new(env, clock.clone())?);
-    let calendar = runtime_calendar::router(runtime_calendar::App::new(env, clock.clone())?);
+    let gmail = runtime_gmail::router(runtime_gmail::App::from_env(env, clock.clone())?);
+    let calendar = runtime_calendar::router(runtime_calendar::App::from_env(env, clock.clone())?);
     let stripe = stripe_webhook::router(stripe_webhook::App::new(env, clock.clone())?);
     let billing = billing_session::router(billing_session::App::new(env, clock.clone())?);
     let routes = Routes {

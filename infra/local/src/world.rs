@@ -151,7 +151,7 @@ impl World {
         stripe.deliver_to(&format!("{base_url}/stripe/webhook"));
 
         let forward = telegram_forward::App::new(&env, clock.clone())?;
-        let refresh = scheduled_refresh::App::new(&env, clock.clone())?;
+        let refresh = scheduled_refresh::App::from_env(&env, clock.clone())?;
         let reconcile = tenant_reconcile::App::new(&env, clock.clone())?;
         let containers = Containers::default();
         containers.serve(&azure.arm, &clock);
@@ -308,7 +308,7 @@ impl World {
     /// The clock strikes: what is due for a refresh is put on the queue; [`Self::settle`] works it off.
     pub async fn tick_refresh(&self) -> scheduled_refresh::Report {
         let started = Instant::now();
-        let report = scheduled_refresh::tick(&self.refresh, &Uuid::new_v4().to_string()).await;
+        let report = scheduled_refresh::enqueue_due(&self.refresh, &Uuid::new_v4().to_string()).await;
         if report.due > 0 {
             let outcome = "something is due".to_owned();
             self.trace.record("scheduled-refresh", "tick".to_owned(), outcome, started.elapsed());
@@ -344,7 +344,7 @@ impl World {
 
     fn refreshes<'w>(&'w self) -> Pump<impl Fn(SqsEvent) -> Invoked<'w>> {
         self.pump("scheduled-refresh", sqs::REFRESH, move |event, id| {
-            Box::pin(async move { scheduled_refresh::handle(&self.refresh, event, &id).await.1 })
+            Box::pin(async move { scheduled_refresh::process_batch(&self.refresh, event, &id).await.1 })
         })
     }
 

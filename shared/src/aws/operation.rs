@@ -1,4 +1,4 @@
-//! An operation as the SDK knows it: how its request is written, and its answer read.
+//! Operations of the SDK: its serializer and deserializer for each, over our own transport.
 
 use std::error::Error;
 use std::fmt::Debug;
@@ -14,20 +14,20 @@ use aws_smithy_types::config_bag::ConfigBag;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_smithy_types::error::operation::BuildError;
 
-use super::{BoxError, Service, timed_out};
+use super::{BoxError, Service, is_timeout};
 
-/// What a call sends, with what the SDK knows about it.
+/// An operation's input, with the SDK's types for the rest of the call.
 pub(crate) trait Request: Debug + Send + Sync + 'static {
-    /// The SDK's operation: it writes the request and reads the answer.
+    /// The SDK's operation, which serializes the request and deserializes the response.
     type Operation: RuntimePlugin + Default;
-    /// What the service answers.
+    /// The response of a successful call.
     type Output: Debug + Send + Sync + 'static;
-    /// How it refuses.
+    /// The errors that the operation declares.
     type Error: Error + Debug + Send + Sync + 'static;
 }
 
-/// Says which operation of the SDK a request belongs to.
-macro_rules! requests {
+/// Implements [`Request`] for inputs of the SDK: `Input: Operation => Output, Error;`.
+macro_rules! impl_requests {
     ($($input:ty: $operation:ty => $output:ty, $error:ty;)+) => {
         $(impl $crate::aws::Request for $input {
             type Operation = $operation;
@@ -36,13 +36,13 @@ macro_rules! requests {
         })+
     };
 }
-pub(crate) use requests;
+pub(crate) use impl_requests;
 
 impl Service {
     /// Sends a request, once.
     ///
     /// # Errors
-    /// [`SdkError`], as the SDK's own clients have it; whether a write took effect may be unknown.
+    /// [`SdkError`], as the SDK's own clients return it; after some, nobody knows whether a write took effect.
     pub(crate) async fn send<R: Request>(
         &self,
         request: Result<R, BuildError>,
@@ -52,27 +52,27 @@ impl Service {
         if let Some(layer) = R::Operation::default().config() {
             operation.push_shared_layer(layer);
         }
-        let request = written(input, &mut operation).map_err(SdkError::construction_failure)?;
-        let request = self.signed(request).map_err(SdkError::construction_failure)?;
-        let answer = self.exchange(request).await.map_err(unreachable)?;
-        read::<R>(answer, &operation)
+        let request = serialize(input, &mut operation).map_err(SdkError::construction_failure)?;
+        let request = self.sign(request).map_err(SdkError::construction_failure)?;
+        let answer = self.execute(request).await.map_err(map_transport_error)?;
+        deserialize::<R>(answer, &operation)
     }
 }
 
-fn written(input: context::Input, operation: &mut ConfigBag) -> Result<HttpRequest, BoxError> {
+fn serialize(input: context::Input, operation: &mut ConfigBag) -> Result<HttpRequest, BoxError> {
     let serializer = operation.load::<SharedRequestSerializer>().ok_or("an operation without a serializer")?.clone();
     serializer.serialize_input(input, operation)
 }
 
-fn unreachable<E>(error: BoxError) -> SdkError<E, HttpResponse> {
-    match timed_out(&error) {
+fn map_transport_error<E>(error: BoxError) -> SdkError<E, HttpResponse> {
+    match is_timeout(&error) {
         true => SdkError::timeout_error(error),
         false => SdkError::dispatch_failure(ConnectorError::io(error)),
     }
 }
 
 #[expect(clippy::result_large_err, reason = "it is the error of `Service::send`, which returns it at once")]
-fn read<R: Request>(
+fn deserialize<R: Request>(
     answer: HttpResponse,
     operation: &ConfigBag,
 ) -> Result<R::Output, SdkError<R::Error, HttpResponse>> {
@@ -95,7 +95,7 @@ fn read<R: Request>(
 }
 
 /// A short, loggable reason for a failed call: the service's error code, or the stage that failed.
-pub(crate) fn code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
+pub(crate) fn error_code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
     let stage = match error {
         SdkError::ConstructionFailure(_) => "request not built",
         SdkError::TimeoutError(_) => "timeout",

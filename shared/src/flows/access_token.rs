@@ -1,17 +1,17 @@
-//! The credential broker: a connection's row in, a valid access token or the reason why not out.
+//! The credential broker: takes an integration's row and returns a valid access token, or the reason why there is none.
 //!
-//! A token that lasts is handed out without Google; one that does not is renewed under the connection's lease
-//! ([`refresh`](super::refresh)), and whoever comes second waits and reads the outcome.
+//! A token that is valid long enough is handed out without a call to Google. Any other is refreshed under the
+//! integration's lease ([`refresh`](super::refresh)); a caller that finds the lease taken waits and reads the outcome.
 
 mod cache;
 
 use std::time::Duration;
 
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 
 use super::lease;
-use super::refresh::{By, Failed, Refreshed, Refresher};
-use super::stored_token::Readable;
+use super::refresh::{RefreshError, RefreshOutcome, Refresher, Trigger, is_same_token};
+use super::stored_token::StoredFields;
 use crate::clock::{Clock, Timestamp, Waiter};
 use crate::config::{ConfigError, Env};
 use crate::domain::integration::{Integration, Status};
@@ -19,34 +19,34 @@ use crate::domain::refresh::{self, Failure};
 use crate::store::{self, Store};
 use cache::Cache;
 
-/// Why there is no token; each variant is an answer to the runtime.
+/// Why there is no access token. Each variant has its own answer to the runtime.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Denied {
+pub enum Denial {
     /// The service was never connected.
     #[error("never connected")]
     NotConnected,
-    /// The connection ended, and only the person can renew it.
+    /// The integration ended, and only its person can connect it again.
     #[error("connection ended")]
     Inactive {
-        /// How it ended: never [`Status::Active`].
+        /// How the integration ended; never [`Status::Active`].
         status: Status,
     },
     /// The person connected without granting what reading needs.
     #[error("connected without the scope to read")]
     ScopeInsufficient,
-    /// Our client at Google is not set up, or not accepted: an operator has to act.
+    /// Our client at Google is not configured or is refused: an operator has to act.
     #[error("our Google client is not configured")]
     NotConfigured,
-    /// Google's token endpoint failed for now, or another worker is still at it.
+    /// Google's token endpoint failed for now, or another worker has not finished its refresh.
     #[error("the token could not be refreshed for now")]
     RefreshFailed {
-        /// How long Google asks us to wait, when it says so.
+        /// How long Google asks us to wait, if it does.
         retry_after: Option<Duration>,
     },
-    /// The table or the vault cannot serve now.
-    #[error("the store of connections is unavailable")]
+    /// The table or the vault is unavailable for now.
+    #[error("the table or the vault is unavailable")]
     StoreUnavailable {
-        /// How long the vault asks us to wait, when it says so.
+        /// How long the vault asks us to wait, if it does.
         retry_after: Option<Duration>,
     },
 }
@@ -61,107 +61,127 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// A broker over the vaults and the Google client of the settings.
+    /// Builds a broker with the vaults and the Google client of the settings.
     ///
     /// # Errors
-    /// [`ConfigError`] when a setting is missing or cannot be used; a missing Google client is a [`Denied`] instead.
-    pub fn new(env: &Env, http: &reqwest::Client, store: Store, clock: Clock) -> Result<Self, ConfigError> {
-        let refresher = Refresher::new(env, http, store.clone(), clock.clone())?;
+    /// [`ConfigError`] when a setting is missing or cannot be used; a missing Google client is a [`Denial`] instead.
+    pub fn from_env(env: &Env, http: &reqwest::Client, store: Store, clock: Clock) -> Result<Self, ConfigError> {
+        let refresher = Refresher::from_env(env, http, store.clone(), clock.clone())?;
         Ok(Self { store, refresher, clock, waiter: Waiter::default(), cache: Cache::default() })
     }
 
-    /// The same broker, waiting for other workers as `waiter` does.
+    /// Replaces how the broker waits for other workers; a test moves its clock instead.
     #[must_use]
-    pub fn waiting_by(mut self, waiter: Waiter) -> Self {
+    pub fn with_waiter(mut self, waiter: Waiter) -> Self {
         self.waiter = waiter;
         self
     }
 
-    /// An access token that lasts two more minutes at least.
+    /// An access token that is valid for at least two more minutes.
     ///
     /// # Errors
     /// The reason why there is none.
-    pub async fn access_token(&self, row: Option<&Integration>) -> Result<SecretString, Denied> {
-        self.token(row, None).await
+    pub async fn access_token(&self, row: Option<&Integration>) -> Result<SecretString, Denial> {
+        self.find_token(row, None).await
     }
 
-    /// Another access token than `refused`, which Google answered with 401.
+    /// Another access token in place of `rejected`, which Google answered with 401.
     ///
     /// # Errors
     /// The reason why there is none.
-    pub async fn renewed(&self, row: Option<&Integration>, refused: &SecretString) -> Result<SecretString, Denied> {
+    pub async fn replace_token(
+        &self,
+        row: Option<&Integration>,
+        rejected: &SecretString,
+    ) -> Result<SecretString, Denial> {
         if let Some(row) = row {
             self.cache.remove(row.tenant_id, row.provider);
         }
-        self.token(row, Some(refused)).await
+        self.find_token(row, Some(rejected)).await
     }
 
-    async fn token(&self, row: Option<&Integration>, refused: Option<&SecretString>) -> Result<SecretString, Denied> {
-        let mut row = self.entitled(row)?;
-        let mut known: Option<(String, Readable)> = None;
-        for _ in 0..lease::POLLS {
+    async fn find_token(
+        &self,
+        row: Option<&Integration>,
+        rejected: Option<&SecretString>,
+    ) -> Result<SecretString, Denial> {
+        let mut row = self.ensure_usable(row)?;
+        let mut known: Option<(String, StoredFields)> = None;
+        for _ in 0..lease::MAX_POLLS {
             let now = self.clock.now();
             if let Some(token) = self.cache.get(&row, now) {
-                self.note_use(&row, now).await;
+                self.record_use(&row, now).await;
                 return Ok(token);
             }
             let stored = match known.take().filter(|(version, _)| *version == row.secret_version) {
                 Some((_, stored)) => stored,
-                None => self.refresher.stored(&row).await?,
+                None => self.refresher.read_stored(&row).await?,
             };
-            if let Some((token, ends)) = stored.usable(now).filter(|(token, _)| !is(refused, token)) {
-                self.cache.put(&row, token.clone(), ends, now);
-                self.note_use(&row, now).await;
+            if let Some((token, expires_at)) = stored
+                .usable_token(now)
+                .filter(|(token, _)| !rejected.is_some_and(|rejected| is_same_token(rejected, token)))
+            {
+                self.cache.put(&row, token.clone(), expires_at, now);
+                self.record_use(&row, now).await;
                 return Ok(token.clone());
             }
             if row.is_leased(now) {
-                self.waiter.wait(lease::POLL).await;
-            } else if let Refreshed::Token { row, token, ends } =
-                Box::pin(self.refresher.refresh(&row, Some(&stored), By::Caller)).await?
+                self.waiter.wait(lease::POLL_INTERVAL).await;
+            } else if let RefreshOutcome::Token { row, token, expires_at } =
+                Box::pin(self.refresher.refresh(&row, Some(&stored), Trigger::Runtime)).await?
             {
-                self.cache.put(&row, token.clone(), ends, self.clock.now());
+                self.cache.put(&row, token.clone(), expires_at, self.clock.now());
                 return Ok(token);
             }
             known = Some((row.secret_version.clone(), stored));
-            row = self.entitled(self.store.integration(row.tenant_id, row.provider).await?.as_ref())?;
+            row = self.ensure_usable(self.store.integration(row.tenant_id, row.provider).await?.as_ref())?;
         }
-        Err(Denied::RefreshFailed { retry_after: None })
+        Err(Denial::RefreshFailed { retry_after: None })
     }
 
-    /// The row, if a token may be had for it at all.
-    fn entitled(&self, row: Option<&Integration>) -> Result<Integration, Denied> {
-        let row = row.ok_or(Denied::NotConnected)?;
+    /// The row, if its integration is in a state in which a token may exist.
+    fn ensure_usable(&self, row: Option<&Integration>) -> Result<Integration, Denial> {
+        let row = row.ok_or(Denial::NotConnected)?;
         match row.status {
-            Status::Expired | Status::Revoked => Err(Denied::Inactive { status: row.status }),
-            Status::Active if !row.provider.readable_with(&row.granted) => Err(Denied::ScopeInsufficient),
-            Status::Active if !self.refresher.is_configured() => Err(Denied::NotConfigured),
+            Status::Expired | Status::Revoked => Err(Denial::Inactive { status: row.status }),
+            Status::Active if !row.provider.readable_with(&row.granted) => Err(Denial::ScopeInsufficient),
+            Status::Active if !self.refresher.is_configured() => Err(Denial::NotConfigured),
             Status::Active => Ok(row.clone()),
         }
     }
 
-    /// Notes, every few hours, that the connection is in use: the clock then keeps its token fresh. A note that is lost
-    /// costs a refresh while somebody waits, so it is not worth failing a call for.
-    async fn note_use(&self, row: &Integration, now: Timestamp) {
-        if row.is_leased(now) || !refresh::is_worth_noting(row, now) {
+    /// Records every few hours that the integration is in use, so that its token is refreshed ahead of time. A lost
+    /// record costs one refresh while a runtime waits, so a failure to save it does not fail the call.
+    async fn record_use(&self, row: &Integration, now: Timestamp) {
+        if row.is_leased(now) || !refresh::needs_use_record(row, now) {
             return;
         }
-        if let Err(error) = self.store.save_integration(&refresh::used(row, now), Some(row.version)).await {
-            tracing::info!(tenant_id = %row.tenant_id, error = %error, "use was not noted");
+        if let Err(error) = self.store.save_integration(&refresh::with_use(row, now), Some(row.version)).await {
+            tracing::info!(
+                tenant_id = %row.tenant_id,
+                provider = %row.provider,
+                error = %error,
+                "Use of an integration was not recorded; the next call records it"
+            );
         }
     }
 }
 
-impl From<store::Error> for Denied {
+impl From<store::Error> for Denial {
     fn from(error: store::Error) -> Self {
-        tracing::error!(error = %error, "the table failed the broker");
+        tracing::error!(
+            code = "table_unavailable",
+            error = %error,
+            "Table call failed; the runtime gets no access token and is told to retry"
+        );
         Self::StoreUnavailable { retry_after: None }
     }
 }
 
-impl From<Failed> for Denied {
-    fn from(Failed { failure, retry_after }: Failed) -> Self {
+impl From<RefreshError> for Denial {
+    fn from(RefreshError { failure, retry_after }: RefreshError) -> Self {
         match failure {
-            // Without its secret a connection is of no use, whoever's fault that is: connecting anew mends it.
+            // An integration without its secret has to be connected again, whatever lost the secret.
             Failure::GrantEnded | Failure::NoRefreshToken | Failure::SecretMissing => {
                 Self::Inactive { status: Status::Expired }
             }
@@ -174,8 +194,4 @@ impl From<Failed> for Denied {
             }
         }
     }
-}
-
-fn is(refused: Option<&SecretString>, token: &SecretString) -> bool {
-    refused.is_some_and(|refused| refused.expose_secret() == token.expose_secret())
 }

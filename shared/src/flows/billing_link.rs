@@ -1,6 +1,6 @@
-//! What carries a person from a link in a chat to Stripe's Checkout or customer portal.
+//! The signed links that lead a person from a chat to Stripe's Checkout or customer portal.
 //!
-//! A link is a bearer token, so it opens a page, never an effect; see [`super::connect_link`].
+//! A link is a bearer token, so it only opens a page and changes nothing; see [`super::connect_link`].
 
 use serde::{Deserialize, Serialize};
 
@@ -11,28 +11,28 @@ use crate::domain::ids::{ChatId, TenantId};
 use crate::domain::secrets::KeyTooShort;
 use crate::tokens::{self, Claims, Purpose, Signer};
 
-/// Where a link leads in the end.
+/// The page of Stripe's that a link leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Destination {
-    /// Stripe's Checkout, for those who have no subscription.
+    /// Stripe's Checkout, for a person without a subscription.
     Checkout,
-    /// Stripe's customer portal, for those who have one.
+    /// Stripe's customer portal, for a person with a subscription.
     Portal,
 }
 
-/// What a link says: whose assistant is paid for.
+/// The content of a link: whose assistant is paid for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Billing {
-    /// The chat it was sent to.
+pub struct BillingLink {
+    /// The chat that the link was sent to.
     pub chat_id: ChatId,
-    /// The tenant of that chat, where there was one.
+    /// The tenant of that chat, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant_id: Option<TenantId>,
     /// The person's name in Telegram, by which the reader of the page recognises whose assistant it is.
     pub name: String,
 }
 
-/// Issues links and reads them.
+/// Signs links and verifies them.
 #[derive(Clone)]
 pub struct Links {
     signer: Signer,
@@ -49,10 +49,10 @@ impl Destination {
 }
 
 impl Links {
-    /// From the settings `LINK_SIGNING_KEY` and `PUBLIC_BASE_URL`.
+    /// Reads the settings `LINK_SIGNING_KEY` and `PUBLIC_BASE_URL`.
     ///
     /// # Errors
-    /// When either is absent or unusable.
+    /// [`ConfigError`] when either is missing or unusable.
     pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
         let (name, hint) = ("LINK_SIGNING_KEY", "at least 32 random bytes, as text");
         let too_short = |KeyTooShort| ConfigError::Invalid { name: name.to_owned(), hint };
@@ -60,13 +60,13 @@ impl Links {
         Ok(Self { signer, base: PublicBase::from_env(env)? })
     }
 
-    /// Where we are reached.
+    /// The address of this system.
     pub fn base(&self) -> &PublicBase {
         &self.base
     }
 
-    /// A link of an identity of its own, valid for ten minutes.
-    pub fn url(
+    /// A link with a fresh `jti`, valid for ten minutes.
+    pub fn link_url(
         &self,
         destination: Destination,
         chat_id: ChatId,
@@ -75,21 +75,21 @@ impl Links {
         now: Timestamp,
     ) -> String {
         let name = name.chars().take(MAX_NAME_CHARACTERS).collect();
-        let content = Billing { chat_id, tenant_id, name };
+        let content = BillingLink { chat_id, tenant_id, name };
         let link = self.signer.sign(Purpose::Billing, &Signer::new_jti(), &content, now, LIFETIME);
         format!("{}?link={link}", self.form_url(destination))
     }
 
-    /// Where the button on a page leads.
+    /// The address that the button on a link's page posts to.
     pub fn form_url(&self, destination: Destination) -> String {
         format!("{}/billing/{}", self.base.as_str(), destination.as_str())
     }
 
-    /// Reads a link.
+    /// Verifies a link and returns its content.
     ///
     /// # Errors
-    /// [`tokens::Error`]: it opens nothing, or nothing any more.
-    pub fn read(&self, link: &str, now: Timestamp) -> Result<Claims<Billing>, tokens::Error> {
+    /// [`tokens::Error`] when the link is invalid or has expired.
+    pub fn read(&self, link: &str, now: Timestamp) -> Result<Claims<BillingLink>, tokens::Error> {
         self.signer.verify(Purpose::Billing, link, now)
     }
 }
@@ -107,12 +107,12 @@ mod tests {
         let env = Env::from_pairs([("LINK_SIGNING_KEY", "k".repeat(32)), ("PUBLIC_BASE_URL", base)]);
         let links = Links::from_env(&env).expect("complete settings");
         let tenant = TenantId::random();
-        let url = links.url(Destination::Portal, ChatId(7), Some(tenant), &"é".repeat(1000), NOW);
+        let url = links.link_url(Destination::Portal, ChatId(7), Some(tenant), &"é".repeat(1000), NOW);
         let (page, link) = url.split_once("?link=").expect("a link in it");
         assert_eq!(page, "https://nbhd.example/billing/portal");
         let name = "é".repeat(MAX_NAME_CHARACTERS);
         let read = links.read(link, NOW).expect("fresh").content;
-        assert_eq!(read, Billing { chat_id: ChatId(7), tenant_id: Some(tenant), name });
+        assert_eq!(read, BillingLink { chat_id: ChatId(7), tenant_id: Some(tenant), name });
         assert_eq!(links.read(link, NOW + LIFETIME).err(), Some(tokens::Error::Expired));
         let connecting = connect_link::Links::from_env(&env).expect("complete settings");
         assert!(connecting.read_link(link, NOW).is_err());

@@ -1,7 +1,7 @@
-//! What carries a person from a link in a chat to Google's consent and back, without a store.
+//! The signed values that lead a person from a link in a chat to Google's consent and back, without a store.
 //!
-//! A link is a bearer token, so it opens a page, never an effect. The `state` that goes to Google inherits the link's
-//! `jti`; a cookie and the PKCE verifier are derived from that `jti`, which binds the answer to one browser.
+//! A link is a bearer token, so it only opens a page and changes nothing. The `state` that goes to Google inherits the
+//! link's `jti`. A cookie and the PKCE verifier are derived from it, which binds Google's answer to one browser.
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,19 +18,19 @@ use crate::domain::integration::Provider;
 use crate::domain::secrets::{KeyTooShort, MasterKey, same_secret};
 use crate::tokens::{self, Claims, Purpose, Signer};
 
-/// How long a link, and after it the way through Google's consent, stays open.
+/// How long a link is valid, and then the `state` that leads through Google's consent.
 pub const LIFETIME: Duration = Duration::from_secs(600);
 
-/// How long the link in a message that we send of our own accord stays open: its reader may be asleep, or away.
+/// How long the link in an unrequested message is valid: its reader may be asleep, or away.
 pub const RECONNECT_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// How long the result page can take a connection back; later there is `/disconnect`.
+/// How long the undo button of the result page is valid; after that, `/disconnect` does the same.
 pub const UNDO_LIFETIME: Duration = Duration::from_secs(3600);
 
-/// Display names beyond this are cut: a link has to fit a Telegram button, and a page a phone.
+/// Longer display names are cut: a link has to fit a Telegram button, and a page a phone.
 pub(super) const MAX_NAME_CHARACTERS: usize = 64;
 
-/// What one consent asks for: a service, or both at once.
+/// The services that one consent asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Services {
@@ -43,7 +43,7 @@ pub enum Services {
 }
 
 impl Services {
-    /// Every choice there is.
+    /// All choices.
     pub const ALL: [Self; 3] = [Self::Gmail, Self::GoogleCalendar, Self::Google];
 
     /// The name in paths.
@@ -79,37 +79,37 @@ impl FromStr for Services {
     }
 }
 
-/// What a link says: whose assistant will read.
+/// The content of a link: whose assistant will read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Connect {
+pub struct ConnectLink {
     /// The tenant it connects.
     pub tenant_id: TenantId,
     /// The person's name in Telegram, by which the reader of the page recognises whose assistant it is.
     pub name: String,
 }
 
-/// What comes back from Google with the answer.
+/// The content of the OAuth `state`, which Google returns with its answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct State {
-    /// The link this came from.
+pub struct OauthState {
+    /// The content of the link that led to Google.
     #[serde(flatten)]
-    pub connect: Connect,
-    /// What was asked for.
+    pub connect: ConnectLink,
+    /// The services that were asked for.
     pub services: Services,
 }
 
-/// What the button on a result page takes back.
+/// The content of the undo button on a result page.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Undo {
+pub struct UndoRequest {
     /// The tenant that was connected.
     pub tenant_id: TenantId,
-    /// The connections made.
+    /// The services that were connected.
     pub providers: Vec<Provider>,
-    /// When they were made: a connection made later is not this button's to take back.
+    /// When they were connected. The button does not undo a later connection.
     pub connected_at: Timestamp,
 }
 
-/// Issues and reads everything above.
+/// Signs links, states and undo buttons, and verifies them.
 #[derive(Clone)]
 pub struct Links {
     signer: Signer,
@@ -118,10 +118,10 @@ pub struct Links {
 }
 
 impl Links {
-    /// From the settings `LINK_SIGNING_KEY` and `PUBLIC_BASE_URL`.
+    /// Reads the settings `LINK_SIGNING_KEY` and `PUBLIC_BASE_URL`.
     ///
     /// # Errors
-    /// When either is absent or unusable.
+    /// [`ConfigError`] when either is missing or unusable.
     pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
         let (name, hint) = ("LINK_SIGNING_KEY", "at least 32 random bytes, as text");
         let key = env.secret(name, hint)?;
@@ -133,24 +133,25 @@ impl Links {
         })
     }
 
-    /// Where we are reached.
+    /// The address of this system.
     pub fn base(&self) -> &PublicBase {
         &self.base
     }
 
-    /// A link for the chat of `tenant_id`, of an identity of its own, valid for ten minutes.
+    /// A link for the chat of `tenant_id` with a fresh `jti`, valid for ten minutes.
     pub fn connect_url(&self, services: Services, tenant_id: TenantId, name: &str, now: Timestamp) -> String {
         self.link(services, tenant_id, name, now, LIFETIME)
     }
 
-    /// The same for a message that nobody asked for, valid for a week.
+    /// A link for an unrequested message, valid for a week.
     pub fn reconnect_url(&self, services: Services, tenant_id: TenantId, name: &str, now: Timestamp) -> String {
         self.link(services, tenant_id, name, now, RECONNECT_LIFETIME)
     }
 
     fn link(&self, services: Services, tenant_id: TenantId, name: &str, now: Timestamp, lifetime: Duration) -> String {
         let name = name.chars().take(MAX_NAME_CHARACTERS).collect();
-        let link = self.signer.sign(Purpose::Connect, &Signer::new_jti(), &Connect { tenant_id, name }, now, lifetime);
+        let link =
+            self.signer.sign(Purpose::Connect, &Signer::new_jti(), &ConnectLink { tenant_id, name }, now, lifetime);
         self.authorize_url(services, &link)
     }
 
@@ -159,62 +160,62 @@ impl Links {
         format!("{}?link={link}", self.form_url(services))
     }
 
-    /// Where the button on that page leads.
+    /// The address that the button on that page posts to.
     pub fn form_url(&self, services: Services) -> String {
         format!("{}/oauth/{services}/authorize", self.base.as_str())
     }
 
-    /// Where Google sends the answer; registered there for each of [`Services::ALL`].
+    /// The address that Google redirects to; it is registered at Google for each of [`Services::ALL`].
     pub fn redirect_url(&self, services: Services) -> String {
         format!("{}/oauth/{services}/callback", self.base.as_str())
     }
 
-    /// Where the undo button leads.
+    /// The address that the undo button posts to.
     pub fn undo_url(&self, services: Services) -> String {
         format!("{}/oauth/{services}/undo", self.base.as_str())
     }
 
-    /// Reads a link.
-    pub fn read_link(&self, link: &str, now: Timestamp) -> Result<Claims<Connect>, tokens::Error> {
+    /// Verifies a link and returns its content.
+    pub fn read_link(&self, link: &str, now: Timestamp) -> Result<Claims<ConnectLink>, tokens::Error> {
         self.signer.verify(Purpose::Connect, link, now)
     }
 
-    /// The OAuth `state` that follows from a link.
-    pub fn state(&self, link: &Claims<Connect>, services: Services, now: Timestamp) -> String {
-        let state = State { connect: link.content.clone(), services };
+    /// Signs the OAuth `state` of a link; it inherits the link's `jti`.
+    pub fn sign_state(&self, link: &Claims<ConnectLink>, services: Services, now: Timestamp) -> String {
+        let state = OauthState { connect: link.content.clone(), services };
         self.signer.sign(Purpose::OauthState, &link.jti, &state, now, LIFETIME)
     }
 
-    /// Reads an OAuth `state`.
-    pub fn read_state(&self, state: &str, now: Timestamp) -> Result<Claims<State>, tokens::Error> {
+    /// Verifies an OAuth `state` and returns its content.
+    pub fn read_state(&self, state: &str, now: Timestamp) -> Result<Claims<OauthState>, tokens::Error> {
         self.signer.verify(Purpose::OauthState, state, now)
     }
 
-    /// What the undo button submits.
-    pub fn undo(&self, undo: &Undo, now: Timestamp) -> String {
+    /// Signs the value that the undo button submits.
+    pub fn sign_undo(&self, undo: &UndoRequest, now: Timestamp) -> String {
         self.signer.sign(Purpose::Undo, &Signer::new_jti(), undo, now, UNDO_LIFETIME)
     }
 
-    /// Reads what an undo button submitted.
-    pub fn read_undo(&self, undo: &str, now: Timestamp) -> Result<Claims<Undo>, tokens::Error> {
+    /// Verifies the value that an undo button submitted and returns its content.
+    pub fn read_undo(&self, undo: &str, now: Timestamp) -> Result<Claims<UndoRequest>, tokens::Error> {
         self.signer.verify(Purpose::Undo, undo, now)
     }
 
-    /// The PKCE verifier of RFC 7636: derived, so that nobody has to keep it.
+    /// The PKCE verifier of RFC 7636. It is derived from `jti`, so that nothing has to be stored.
     pub fn pkce_verifier(&self, jti: &str) -> SecretString {
         self.derivation.derive("pkce", &[jti.as_bytes()])
     }
 
     /// The `Set-Cookie` value that marks the browser in which the person agreed to go on.
-    pub fn set_cookie(&self, jti: &str) -> String {
+    pub fn set_cookie_header(&self, jti: &str) -> String {
         let (name, value) = (self.cookie_name(jti), self.browser_mark(jti));
         let secure = if self.base.is_loopback() { "" } else { "; Secure" };
-        // The way back may begin when the state is about to expire, and a reload of the result should still be known.
+        // The way back may begin when the state is about to expire, and the result page may be reloaded after that.
         let seconds = 2 * LIFETIME.as_secs();
         format!("{name}={}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}", value.expose_secret())
     }
 
-    /// Whether a `Cookie` header comes from the browser that [`Self::set_cookie`] marked.
+    /// Whether a `Cookie` header comes from the browser that [`Self::set_cookie_header`] marked.
     pub fn is_same_browser(&self, jti: &str, cookies: &str) -> bool {
         let (name, value) = (self.cookie_name(jti), self.browser_mark(jti));
         cookies
@@ -234,7 +235,7 @@ impl Links {
     }
 }
 
-/// The setting `PUBLIC_BASE_URL`: where people, Google and runtimes reach us.
+/// The setting `PUBLIC_BASE_URL`: the address at which people, Google and runtimes reach this system.
 #[derive(Clone, Debug)]
 pub struct PublicBase {
     text: String,
@@ -258,7 +259,7 @@ impl PublicBase {
         &self.text
     }
 
-    /// What a browser puts into `Origin` for our own pages.
+    /// The value of `Origin` in requests from our own pages.
     pub fn origin(&self) -> String {
         self.url.origin().ascii_serialization()
     }
@@ -286,7 +287,7 @@ mod tests {
         Links::from_env(&env).expect("complete settings")
     }
 
-    fn link(links: &Links) -> Claims<Connect> {
+    fn link(links: &Links) -> Claims<ConnectLink> {
         let url = links.connect_url(Services::Google, TenantId::random(), "Ada", NOW);
         let (_, link) = url.split_once("link=").expect("a link in it");
         links.read_link(link, NOW).expect("fresh")
@@ -304,10 +305,10 @@ mod tests {
     fn a_link_becomes_a_state_of_the_same_identity() {
         let links = links("https://nbhd.example");
         let link = link(&links);
-        let state = links.state(&link, Services::Gmail, NOW);
+        let state = links.sign_state(&link, Services::Gmail, NOW);
         let read = links.read_state(&state, NOW).expect("fresh");
         assert_eq!(read.jti, link.jti);
-        assert_eq!(read.content, State { connect: link.content, services: Services::Gmail });
+        assert_eq!(read.content, OauthState { connect: link.content, services: Services::Gmail });
         assert_eq!(links.read_link(&state, NOW), Err(tokens::Error::Invalid));
         assert_eq!(links.read_state(&state, NOW + LIFETIME), Err(tokens::Error::Expired));
     }
@@ -324,7 +325,7 @@ mod tests {
     fn a_cookie_marks_one_browser_for_one_link() {
         let links = links("https://nbhd.example");
         let (jti, other) = (link(&links).jti, link(&links).jti);
-        let set = links.set_cookie(&jti);
+        let set = links.set_cookie_header(&jti);
         assert!(set.starts_with(&format!("__Host-nbhd-{jti}=")) && set.ends_with("; HttpOnly; SameSite=Lax; Secure"));
         let (cookie, _) = set.split_once(';').expect("attributes");
         assert!(links.is_same_browser(&jti, &format!("a=b; {cookie}; c=d")));
@@ -337,10 +338,10 @@ mod tests {
     fn only_plain_http_on_this_machine_goes_without_secure() {
         for base in ["http://127.0.0.1:8080", "http://localhost:1", "http://[::1]:8080"] {
             let links = links(base);
-            let set = links.set_cookie(&link(&links).jti);
+            let set = links.set_cookie_header(&link(&links).jti);
             assert!(set.starts_with("nbhd-") && !set.contains("Secure"), "{base}: {set}");
         }
-        assert!(links("https://localhost").set_cookie("1").contains("Secure"));
+        assert!(links("https://localhost").set_cookie_header("1").contains("Secure"));
         let refused = Env::from_pairs([("PUBLIC_BASE_URL", "http://nbhd.example")]);
         assert!(PublicBase::from_env(&refused).is_err());
     }

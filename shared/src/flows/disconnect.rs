@@ -1,4 +1,4 @@
-//! Ending a connection: at once for the person, and thoroughly by a job of `scheduled-refresh`.
+//! Disconnects an integration: its row is Revoked at once, and a job of `scheduled-refresh` removes its tokens.
 
 use std::time::Duration;
 
@@ -9,16 +9,16 @@ use crate::domain::refresh;
 use crate::queue::{self, Jobs, RefreshJob};
 use crate::store::{self, Store};
 
-/// A refresh may change the row between our read and our write, but not this often in a row.
+/// How often the row is read again after a refresh changed it between our read and our write.
 const ATTEMPTS: usize = 3;
 
-/// How long a job on the queue may take before the clock queues another.
-const JOB_PATIENCE: Duration = Duration::from_secs(15 * 60);
+/// How long a queued job may take before a tick queues another.
+const JOB_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
-/// The connection may still be there, or its job not queued: ask again.
+/// The integration may not be Revoked, or its job not queued: the caller tries again.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The table could not serve.
+    /// The table is unavailable.
     #[error(transparent)]
     Store(#[from] store::Error),
     /// The queue did not take the job.
@@ -26,11 +26,11 @@ pub enum Error {
     Queue(#[from] queue::Error),
 }
 
-/// Revokes a connection, so that from now on no token of it is handed out, and queues the removal of its tokens;
-/// `false` when there never was one.
+/// Makes an integration Revoked, so that no token of it is handed out any more, and queues the removal of its tokens.
+/// Returns `false` when there is no such integration.
 ///
-/// Safe to stop anywhere and to run again: a connection that is revoked already is queued anew, because nobody knows
-/// whether it was before.
+/// Idempotent: for an integration that is already Revoked the job is queued again, because an earlier call may have
+/// stopped before it queued one.
 ///
 /// # Errors
 /// [`Error`], when the table or the queue is down.
@@ -41,22 +41,27 @@ pub async fn request(
     provider: Provider,
     now: Timestamp,
 ) -> Result<bool, Error> {
-    if !revoke(store, tenant, provider, now).await? {
+    if !revoke_integration(store, tenant, provider, now).await? {
         return Ok(false);
     }
     queue.send(&RefreshJob::Disconnect { tenant_id: tenant, provider }).await?;
     Ok(true)
 }
 
-async fn revoke(store: &Store, tenant: TenantId, provider: Provider, now: Timestamp) -> Result<bool, store::Error> {
+async fn revoke_integration(
+    store: &Store,
+    tenant: TenantId,
+    provider: Provider,
+    now: Timestamp,
+) -> Result<bool, store::Error> {
     for _ in 0..ATTEMPTS {
         let Some(read) = store.integration(tenant, provider).await? else { return Ok(false) };
         if read.status == Status::Revoked {
             return Ok(true);
         }
-        // A lease stays: its holder may be writing to the vault, and the job that removes the secret waits for it. The
-        // clock looks after a job that gets lost.
-        let due = Some(refresh::due(&read, now + JOB_PATIENCE));
+        // A lease stays on the row: its holder may be writing to the vault, and the job waits for it. If the job is
+        // lost, the row becomes due.
+        let due = Some(refresh::due_entry(&read, now + JOB_TIMEOUT));
         let revoked = Integration { status: Status::Revoked, due, ..read.clone() };
         match store.save_integration(&revoked, Some(read.version)).await {
             Ok(_) => return Ok(true),

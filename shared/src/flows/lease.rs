@@ -1,7 +1,8 @@
-//! One writer at a time: whoever writes a connection's secret in the vault holds the lease on its row.
+//! The lease on an integration's row: its holder alone may write the integration's secret in the vault.
 //!
-//! The vault cannot refuse a late writer, so the row does: taking a lease moves the row's `version` on, and what was
-//! written to the vault counts only once the row names it, under the version the lease was taken with.
+//! The vault cannot refuse a writer whose lease has ended, so the row does. Acquiring a lease increases the row's
+//! `version`. A new version of the secret counts only once the row names it, and the row is saved only under the
+//! `version` that the lease was acquired with.
 
 use std::time::Duration;
 
@@ -9,32 +10,37 @@ use crate::clock::Timestamp;
 use crate::domain::integration::Integration;
 use crate::store::{self, Store};
 
-/// How long a lease lasts when its holder dies: longer than everything done under it.
+/// How long a lease lasts when its holder dies.
 ///
-/// Each step has its own limit; what a slow vault and a slow Google leave may be too little to write in: [`is_enough`].
+/// Every call under a lease has its own timeout. After slow calls the time that is left may not suffice for a write:
+/// [`has_time_to_write`].
 pub const LEASE: Duration = Duration::from_secs(60);
-/// A write to the vault, what it supersedes, and the row: the longest that takes.
-const ENOUGH: Duration = Duration::from_secs(25);
+/// The longest that it takes to write the vault, disable the superseded versions and save the row.
+const WRITE_TIME: Duration = Duration::from_secs(25);
 
-/// How long to wait between two looks at a lease that another holds.
-pub const POLL: Duration = Duration::from_millis(250);
-/// How many looks a caller takes before giving up: 10 s in all.
-pub const POLLS: u32 = 40;
+/// How long a worker waits before it reads a row again that another worker leases.
+pub const POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// How often a worker reads a leased row before it gives up: for 10 s in all.
+pub const MAX_POLLS: u32 = 40;
 
-/// Takes the lease of `row` as it was read; `None` when another holds it or the row changed meanwhile.
+/// Acquires the lease of `row` as it was read. Returns `None` when another worker holds it or the row has changed.
 ///
-/// Saving the row that is returned, under its `version` and without `lease_until`, ends the lease.
+/// To release the lease, save the returned row under its `version` and without `lease_until`.
 ///
 /// # Errors
-/// When the table cannot serve.
-pub async fn try_take(store: &Store, row: &Integration, now: Timestamp) -> Result<Option<Integration>, store::Error> {
+/// [`store::Error::Unavailable`] when the table cannot serve.
+pub async fn try_acquire(
+    store: &Store,
+    row: &Integration,
+    now: Timestamp,
+) -> Result<Option<Integration>, store::Error> {
     if row.is_leased(now) { Ok(None) } else { take_over(store, row, now).await }
 }
 
-/// The same, also from another holder: what that one still writes to the vault counts no more.
+/// Acquires the lease even from another holder, whose later writes to the vault no longer count.
 ///
 /// # Errors
-/// When the table cannot serve.
+/// [`store::Error::Unavailable`] when the table cannot serve.
 pub async fn take_over(store: &Store, row: &Integration, now: Timestamp) -> Result<Option<Integration>, store::Error> {
     let leased = Integration { lease_until: Some(now + LEASE), ..row.clone() };
     match store.save_integration(&leased, Some(row.version)).await {
@@ -44,7 +50,7 @@ pub async fn take_over(store: &Store, row: &Integration, now: Timestamp) -> Resu
     }
 }
 
-/// Whether enough is left of a lease at `now` to write a new version in.
-pub fn is_enough(leased: &Integration, now: Timestamp) -> bool {
-    leased.lease_until.is_some_and(|until| until.since(now) >= ENOUGH)
+/// Whether enough time is left of a lease at `now` to write a new version of the secret.
+pub fn has_time_to_write(leased: &Integration, now: Timestamp) -> bool {
+    leased.lease_until.is_some_and(|until| until.since(now) >= WRITE_TIME)
 }

@@ -1,4 +1,4 @@
-//! What two functions need of store, queue and providers together.
+//! Procedures that more than one function runs over store, queue and providers.
 
 #[cfg(all(feature = "store", feature = "google", feature = "vault"))]
 pub mod access_token;

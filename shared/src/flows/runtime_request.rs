@@ -1,12 +1,12 @@
-//! What every call of a tenant's runtime passes: who calls, whether they may, and with which token we ask Google.
+//! What every request of a tenant's runtime passes: authentication, and a call to Google with the tenant's token.
 //!
-//! A runtime counts as hostile. Until its key is verified nothing of the call is parsed but the two headers and the
-//! tenant's id, and every way to fail that check has the same answer, byte for byte.
+//! A runtime counts as hostile. Until its key is verified, nothing of the request is parsed but two headers and the
+//! tenant's id. Every failure of that check has the same response, byte for byte.
 
 mod parameters;
 mod problem;
 
-pub use parameters::Parameters;
+pub use parameters::QueryParameters;
 pub use problem::Problem;
 
 use std::time::Duration;
@@ -16,7 +16,7 @@ use axum::response::{IntoResponse as _, Response};
 use secrecy::SecretString;
 use tokio::time::{Instant, timeout_at};
 
-use super::access_token::{Broker, Denied};
+use super::access_token::{Broker, Denial};
 use crate::clock::Clock;
 use crate::config::{ConfigError, Env};
 use crate::domain::ids::TenantId;
@@ -30,64 +30,69 @@ use crate::web::record_tenant;
 const KEY_HEADER: &str = "x-nbhd-internal-key";
 const TENANT_HEADER: &str = "x-nbhd-tenant-id";
 
-/// Reasons of Google's 400 that mean a parameter was out of form, and so the caller's.
+/// Reasons of Google's 400 that blame a parameter of the runtime.
 /// <https://developers.google.com/workspace/calendar/api/guides/errors>
 const PARAMETER_REASONS: [&str; 6] =
     ["invalidArgument", "badRequest", "invalid", "invalidParameter", "timeRangeEmpty", "timeRangeTooLong"];
 
-/// API Gateway ends a request after 30 s: an answer of ours is due before that, whatever Google, vault and table do.
-const PATIENCE: Duration = Duration::from_secs(22);
+/// The time for Google, vault and table together: API Gateway ends a request after 30 s, and we respond before that.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(22);
 
-/// The way in for runtimes, to one Google service.
+/// Lets runtimes call one Google service.
 pub struct Gate {
     provider: Provider,
     store: Store,
     broker: Broker,
-    patience: Duration,
+    timeout: Duration,
 }
 
-/// What a call claims to be: the runtime of this tenant, by this key.
+/// A tenant's id and the key that should prove it, as a request gives them.
 #[derive(Debug)]
-pub struct Claim {
+pub struct Credentials {
     tenant_id: TenantId,
     key: KeyHash,
 }
 
-/// A runtime whose key opened its tenant.
+/// An authenticated runtime.
 #[derive(Debug)]
 pub struct Caller {
-    /// Whose runtime it is.
+    /// The tenant whose runtime it is.
     pub tenant_id: TenantId,
     integration: Option<Integration>,
 }
 
 impl Gate {
-    /// A gate to `provider` over the table, the vault and the Google client of the settings.
+    /// Builds the gate to `provider` with the table, the vaults and the Google client of the settings.
     ///
     /// # Errors
     /// [`ConfigError`] when a setting is missing or cannot be used.
-    pub fn new(env: &Env, http: &reqwest::Client, provider: Provider, clock: Clock) -> Result<Self, ConfigError> {
+    pub fn from_env(env: &Env, http: &reqwest::Client, provider: Provider, clock: Clock) -> Result<Self, ConfigError> {
         let store = Store::new(env)?;
-        Ok(Self { provider, broker: Broker::new(env, http, store.clone(), clock)?, store, patience: PATIENCE })
+        Ok(Self {
+            provider,
+            broker: Broker::from_env(env, http, store.clone(), clock)?,
+            store,
+            timeout: REQUEST_TIMEOUT,
+        })
     }
 
-    /// The same gate, giving a call up after `patience`.
+    /// Replaces the time after which a call is given up.
     #[must_use]
-    pub fn answering_within(mut self, patience: Duration) -> Self {
-        self.patience = patience;
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
         self
     }
 
-    /// Lets in the runtime that makes good its claim; one query. The same work is done for a tenant that does not
-    /// exist.
+    /// Authenticates a runtime and reads its tenant's integration, with one query. A tenant that does not exist takes
+    /// the same work as one whose key is wrong.
     ///
     /// # Errors
     /// [`Problem::AuthFailed`], [`Problem::TenantInactive`] or [`Problem::StoreUnavailable`].
-    pub async fn admit(&self, claim: Option<Claim>) -> Result<Caller, Problem> {
-        let Claim { tenant_id, key } = claim.ok_or(Problem::AuthFailed)?;
-        let view = self.store.runtime_view(tenant_id).await.map_err(|error| unreadable(&error))?;
+    pub async fn authenticate(&self, credentials: Option<Credentials>) -> Result<Caller, Problem> {
+        let Credentials { tenant_id, key } = credentials.ok_or(Problem::AuthFailed)?;
+        let view = self.store.runtime_view(tenant_id).await.map_err(|error| map_table_error(&error))?;
         let (tenant, integrations) = view.unzip();
-        if !opens(tenant.as_ref(), &key) {
+        if !has_key(tenant.as_ref(), &key) {
             return Err(Problem::AuthFailed);
         }
         record_tenant(tenant_id);
@@ -99,12 +104,12 @@ impl Gate {
         Ok(Caller { tenant_id, integration })
     }
 
-    /// Asks Google by `call` with the caller's token and, should Google not accept that one, once more with a fresh
-    /// one. `parameter` is what the caller is told about when Google calls a parameter invalid.
+    /// Runs `call` with the caller's token and, if Google answers 401, once more with a fresh one. `parameter` is the
+    /// parameter that the response blames when Google calls one invalid.
     ///
     /// # Errors
-    /// Why there is no token, or what Google's refusal means to a runtime.
-    pub async fn ask<T, F>(
+    /// [`Problem`]: there is no token, or Google failed or refused the call.
+    pub async fn call_google<T, F>(
         &self,
         caller: &Caller,
         parameter: &'static str,
@@ -114,32 +119,39 @@ impl Gate {
         F: Future<Output = Result<T, providers::Error>>,
     {
         let row = caller.integration.as_ref();
-        let until = Instant::now() + self.patience;
-        let denied = |denied| Problem::of_broker(denied, self.provider);
-        let in_time = async |token| {
+        let deadline = Instant::now() + self.timeout;
+        let deny = |denial| Problem::from_denial(denial, self.provider);
+        let with_deadline = async |token| {
             let too_slow = || providers::Error::Unreachable { timed_out: true, reason: "too slow".to_owned() };
-            timeout_at(until, call(token)).await.unwrap_or_else(|_| Err(too_slow()))
+            timeout_at(deadline, call(token)).await.unwrap_or_else(|_| Err(too_slow()))
         };
-        let late = |_| Err(Denied::RefreshFailed { retry_after: None });
-        let token = timeout_at(until, self.broker.access_token(row)).await.unwrap_or_else(late).map_err(denied)?;
-        let answer = match in_time(token.clone()).await {
+        let timed_out = |_| Err(Denial::RefreshFailed { retry_after: None });
+        let token =
+            timeout_at(deadline, self.broker.access_token(row)).await.unwrap_or_else(timed_out).map_err(deny)?;
+        let answer = match with_deadline(token.clone()).await {
             Err(providers::Error::Unauthorized) => {
-                let renewed = timeout_at(until, self.broker.renewed(row, &token)).await.unwrap_or_else(late);
-                in_time(renewed.map_err(denied)?).await
+                let renewed =
+                    timeout_at(deadline, self.broker.replace_token(row, &token)).await.unwrap_or_else(timed_out);
+                with_deadline(renewed.map_err(deny)?).await
             }
             answer => answer,
         };
         answer.map_err(|error| {
-            tracing::warn!(error = %error, "Google did not answer as hoped");
-            Problem::of_google(error, self.provider, parameter)
+            tracing::warn!(
+                code = "google_call_failed",
+                provider = %self.provider,
+                error = %error,
+                "Google failed or refused a runtime's call; the runtime gets an error"
+            );
+            Problem::from_google_error(error, self.provider, parameter)
         })
     }
 }
 
-impl Claim {
-    /// The claim of a call to the tenant in the path; none unless both headers are given, once, and path and header
-    /// agree.
-    pub fn of(path_tenant: &str, headers: &HeaderMap) -> Option<Self> {
+impl Credentials {
+    /// Reads the credentials for the tenant in the path. Returns `None` unless both headers are given exactly once and
+    /// the header names the same tenant as the path.
+    pub fn from_headers(path_tenant: &str, headers: &HeaderMap) -> Option<Self> {
         let only = |name| {
             let mut values = headers.get_all(name).iter();
             values.next().filter(|_| values.next().is_none())?.to_str().ok()
@@ -149,63 +161,67 @@ impl Claim {
     }
 }
 
-/// The route of `provider`'s calls, for a router; [`place`] takes apart what it matches.
-pub fn route(provider: Provider) -> String {
+/// The path of `provider`'s requests in a router's syntax; [`parse_path`] parses what it matches.
+pub fn route_path(provider: Provider) -> String {
     format!("/api/v1/integrations/runtime/{{tenant_id}}/{provider}/{{*below}}")
 }
 
-/// The tenant's id in a path that [`route`] matched, and the segments after the service's name, as they are on the
-/// wire.
-pub fn place(path: &str) -> (&str, Vec<&str>) {
+/// Splits a path that [`route_path`] matched: the tenant's id, and the segments after the service's name, both without
+/// decoding.
+pub fn parse_path(path: &str) -> (&str, Vec<&str>) {
     let mut segments = path.split('/').skip(5);
     let tenant = segments.next().unwrap_or_default();
     (tenant, segments.skip(1).filter(|segment| !segment.is_empty()).collect())
 }
 
-/// The answer to a call; a problem's code is logged.
-pub fn answer(result: Result<Response, Problem>) -> Response {
+/// The response to a request. A problem is logged with its code.
+pub fn respond(result: Result<Response, Problem>) -> Response {
     match result {
         Ok(response) => response,
         Err(problem) => {
-            tracing::info!(code = problem.code(), "not served");
+            tracing::info!(code = problem.code(), "Runtime request was not served; the response carries the code");
             problem.into_response()
         }
     }
 }
 
-/// Whether `key` is one of the tenant's; all are compared, and one that fits nobody when there is no tenant.
-fn opens(tenant: Option<&Tenant>, key: &KeyHash) -> bool {
-    let nobodys = [KeyHash::of("")];
-    let hashes = tenant.map_or(nobodys.as_slice(), |tenant| &tenant.key_hashes);
+/// Whether `key` is one of the tenant's keys. All are compared; without a tenant, one that no key matches.
+fn has_key(tenant: Option<&Tenant>, key: &KeyHash) -> bool {
+    let dummy = [KeyHash::of("")];
+    let hashes = tenant.map_or(dummy.as_slice(), |tenant| &tenant.key_hashes);
     let fits = hashes.iter().fold(false, |fits, hash| hash.matches(key) | fits);
     tenant.is_some() && fits
 }
 
-fn unreadable(error: &store::Error) -> Problem {
-    tracing::error!(error = %error, "the tenant cannot be read");
+fn map_table_error(error: &store::Error) -> Problem {
+    tracing::error!(
+        code = "table_unavailable",
+        error = %error,
+        "Tenant of a runtime could not be read; the runtime is told to retry"
+    );
     Problem::StoreUnavailable { retry_after: None }
 }
 
 impl Problem {
-    fn of_broker(denied: Denied, provider: Provider) -> Self {
-        match denied {
-            Denied::NotConnected => Self::NotConnected(provider),
-            Denied::Inactive { status } => Self::Inactive(provider, status),
-            Denied::ScopeInsufficient => Self::ScopeInsufficient(provider),
-            Denied::NotConfigured => Self::NotConfigured,
-            Denied::RefreshFailed { retry_after } => Self::RefreshFailed { retry_after },
-            Denied::StoreUnavailable { retry_after } => Self::StoreUnavailable { retry_after },
+    fn from_denial(denial: Denial, provider: Provider) -> Self {
+        match denial {
+            Denial::NotConnected => Self::NotConnected(provider),
+            Denial::Inactive { status } => Self::Inactive(provider, status),
+            Denial::ScopeInsufficient => Self::ScopeInsufficient(provider),
+            Denial::NotConfigured => Self::NotConfigured,
+            Denial::RefreshFailed { retry_after } => Self::RefreshFailed { retry_after },
+            Denial::StoreUnavailable { retry_after } => Self::StoreUnavailable { retry_after },
         }
     }
 
-    fn of_google(error: providers::Error, provider: Provider, parameter: &'static str) -> Self {
+    fn from_google_error(error: providers::Error, provider: Provider, parameter: &'static str) -> Self {
         use providers::Error;
         match error {
             Error::RateLimited { retry_after } => Self::RateLimited { retry_after },
             Error::Refused { status: 400, reason } if PARAMETER_REASONS.contains(&reason.as_str()) => {
                 Self::invalid(parameter, "was not accepted by Google")
             }
-            Error::Refused { status: 403, reason } if means_scope(&reason) => Self::ScopeInsufficient(provider),
+            Error::Refused { status: 403, reason } if is_scope_error(&reason) => Self::ScopeInsufficient(provider),
             Error::Refused { status, .. } | Error::Failed { status } => Self::ProviderFailed { status: Some(status) },
             Error::Unauthorized => Self::ProviderFailed { status: Some(401) },
             Error::NotFound => Self::ProviderFailed { status: Some(404) },
@@ -215,12 +231,12 @@ impl Problem {
 }
 
 /// <https://developers.google.com/workspace/gmail/api/guides/handle-errors>
-fn means_scope(reason: &str) -> bool {
+fn is_scope_error(reason: &str) -> bool {
     matches!(reason, "insufficientPermissions" | "ACCESS_TOKEN_SCOPE_INSUFFICIENT")
 }
 
-/// A wait in whole seconds, at least one.
-fn whole_seconds(wait: Duration) -> u64 {
+/// A wait in whole seconds, between 1 and 300.
+fn to_whole_seconds(wait: Duration) -> u64 {
     wait.as_millis().div_ceil(1000).clamp(1, 300).try_into().unwrap_or(300)
 }
 

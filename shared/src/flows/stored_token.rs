@@ -1,4 +1,4 @@
-//! What the vault holds for a connection: the only place where Google's tokens are kept.
+//! The secret of an integration in the vault, which is the only place where Google's tokens are kept.
 
 use std::time::Duration;
 
@@ -8,39 +8,39 @@ use serde_json::{Value, json};
 use crate::clock::Timestamp;
 use crate::domain::scope::Granted;
 
-/// A token that ends within this time is not handed out: a call made with it may outlive it.
+/// A token is not handed out in this last part of its life, because a call made with it may take longer.
 const MARGIN: Duration = Duration::from_secs(120);
 
-/// A connection's tokens and what they open.
+/// An integration's tokens with what they grant, ready to be written.
 #[derive(Clone, Debug)]
 pub struct StoredToken {
     /// The credential for Google's APIs.
     pub access_token: SecretString,
-    /// When it ends.
+    /// When the access token ends.
     pub expires_at: Timestamp,
-    /// What renews it.
+    /// The credential for new access tokens.
     pub refresh_token: SecretString,
-    /// What Google granted.
+    /// The scopes that Google granted.
     pub granted: Granted,
-    /// The Google account's address, when Google told us.
+    /// The Google account's email address, if Google gave it.
     pub account: Option<String>,
 }
 
-/// What can be read of a secret; the rest counts as absent, and is had anew from Google where that is possible.
+/// The fields of a stored secret that could be read. The others count as absent; Google gives most of them again.
 #[derive(Clone, Debug, Default)]
-pub struct Readable {
+pub struct StoredFields {
     /// The credential for Google's APIs.
     pub access_token: Option<SecretString>,
-    /// When it ends.
+    /// When the access token ends.
     pub expires_at: Option<Timestamp>,
-    /// What renews it.
+    /// The credential for new access tokens.
     pub refresh_token: Option<SecretString>,
-    /// The Google account's address.
+    /// The Google account's email address.
     pub account: Option<String>,
 }
 
 impl StoredToken {
-    /// The secret's value: JSON, `expires_at` in milliseconds since the epoch, `scope` separated by spaces.
+    /// The secret's value: JSON with `expires_at` in milliseconds since the epoch and `scope` separated by spaces.
     pub fn to_secret(&self) -> SecretString {
         let value = json!({
             "access_token": self.access_token.expose_secret(),
@@ -53,11 +53,11 @@ impl StoredToken {
     }
 }
 
-impl Readable {
-    /// Reads a secret's value.
-    pub fn read(value: &SecretString) -> Self {
+impl StoredFields {
+    /// Parses a secret's value. A field that is missing or malformed is `None`.
+    pub fn parse(value: &SecretString) -> Self {
         let value: Value = serde_json::from_str(value.expose_secret()).unwrap_or_default();
-        let token = |field: &str| value[field].as_str().filter(|text| is_a_token(text)).map(SecretString::from);
+        let token = |field: &str| value[field].as_str().filter(|text| is_bearer_token(text)).map(SecretString::from);
         Self {
             access_token: token("access_token"),
             expires_at: value["expires_at"].as_i64().map(Timestamp::from_millis),
@@ -66,20 +66,20 @@ impl Readable {
         }
     }
 
-    /// The access token and its end, if it lasts long enough to be handed out.
-    pub fn usable(&self, now: Timestamp) -> Option<(&SecretString, Timestamp)> {
-        let ends = self.expires_at.filter(|ends| lasts(*ends, now))?;
-        self.access_token.as_ref().map(|token| (token, ends))
+    /// The access token and its end, if it may still be handed out at `now`.
+    pub fn usable_token(&self, now: Timestamp) -> Option<(&SecretString, Timestamp)> {
+        let expires_at = self.expires_at.filter(|expires_at| may_hand_out(*expires_at, now))?;
+        self.access_token.as_ref().map(|token| (token, expires_at))
     }
 }
 
-/// Whether a token that ends at `ends` can be handed out at `now`.
-pub fn lasts(ends: Timestamp, now: Timestamp) -> bool {
-    ends > now + MARGIN
+/// Whether a token that ends at `expires_at` may be handed out at `now`.
+pub fn may_hand_out(expires_at: Timestamp, now: Timestamp) -> bool {
+    expires_at > now + MARGIN
 }
 
-/// Whether a text can stand in an `Authorization` header (RFC 6750, 2.1).
-fn is_a_token(text: &str) -> bool {
+/// Whether a text can be sent in an `Authorization` header (RFC 6750, section 2.1).
+fn is_bearer_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
@@ -98,7 +98,7 @@ mod tests {
             granted: Granted::parse("openid email"),
             account: Some("ada@example.com".to_owned()),
         };
-        let read = Readable::read(&token.to_secret());
+        let read = StoredFields::parse(&token.to_secret());
         assert_eq!((read.expires_at, read.account.clone()), (Some(NOW), token.account.clone()));
         for shown in [format!("{token:?}"), format!("{read:?}")] {
             assert!(!shown.contains("1//") && !shown.contains("ya29"));
@@ -110,16 +110,16 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_absent() {
         for value in ["", "null", "[]", "not json", r#"{"access_token":7,"expires_at":"soon","refresh_token":""}"#] {
-            let read = Readable::read(&value.into());
+            let read = StoredFields::parse(&value.into());
             assert!(read.access_token.is_none() && read.refresh_token.is_none() && read.expires_at.is_none());
         }
-        let half = Readable::read(&r#"{"access_token":"line\nbreak","refresh_token":"1//r"}"#.into());
+        let half = StoredFields::parse(&r#"{"access_token":"line\nbreak","refresh_token":"1//r"}"#.into());
         assert!(half.access_token.is_none() && half.refresh_token.is_some());
     }
 
     #[test]
     fn a_token_is_usable_until_two_minutes_before_its_end() {
-        let is_usable = |value: String| Readable::read(&value.into()).usable(NOW).is_some();
+        let is_usable = |value: String| StoredFields::parse(&value.into()).usable_token(NOW).is_some();
         let ending = |seconds: i64| {
             let at = NOW.millis() + seconds * 1000;
             is_usable(format!(r#"{{"access_token":"a","expires_at":{at}}}"#))

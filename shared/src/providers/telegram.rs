@@ -283,6 +283,13 @@ impl Answer {
     }
 }
 
+/// Whether Telegram refused a message because the person blocked the bot or the chat does not exist.
+///
+/// Only the description tells the second. <https://core.telegram.org/bots/api#making-requests>
+pub fn is_chat_closed(error: &Error) -> bool {
+    matches!(error, Error::Refused { status, reason } if *status == 403 || reason.contains("chat not found"))
+}
+
 /// `<digits>:<secret>`, which also keeps it within one segment of an address.
 fn is_token(token: &str) -> bool {
     let known = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);

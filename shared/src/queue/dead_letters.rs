@@ -15,7 +15,7 @@ use super::{Error, unavailable};
 use crate::aws::Service;
 use crate::clock::Timestamp;
 
-crate::aws::requests! {
+crate::aws::impl_requests! {
     GetQueueAttributesInput: GetQueueAttributes => GetQueueAttributesOutput, GetQueueAttributesError;
     ReceiveMessageInput: ReceiveMessage => ReceiveMessageOutput, ReceiveMessageError;
     StartMessageMoveTaskInput: StartMessageMoveTask => StartMessageMoveTaskOutput, StartMessageMoveTaskError;

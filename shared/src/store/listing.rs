@@ -8,7 +8,7 @@ use super::{Error, Item, Store, decode, text, unavailable};
 use crate::domain::integration::Integration;
 use crate::domain::tenant::TenantRecord;
 
-crate::aws::requests! {
+crate::aws::impl_requests! {
     ScanInput: Scan => ScanOutput, ScanError;
 }
 

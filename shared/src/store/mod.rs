@@ -45,7 +45,7 @@ use crate::aws::Service;
 use crate::config::{ConfigError, Env};
 use keys::Key;
 
-crate::aws::requests! {
+crate::aws::impl_requests! {
     GetItemInput: GetItem => GetItemOutput, GetItemError;
     PutItemInput: PutItem => PutItemOutput, PutItemError;
     QueryInput: Query => QueryOutput, QueryError;
@@ -111,7 +111,7 @@ impl Store {
     /// [`ConfigError`] when a setting is missing.
     pub fn new(env: &Env) -> Result<Self, ConfigError> {
         let table = env.required("TABLE_NAME", "the name of the DynamoDB table")?.to_owned();
-        Ok(Self { service: Service::new(env, "dynamodb")?, table })
+        Ok(Self { service: Service::from_env(env, "dynamodb")?, table })
     }
 
     /// Reads one item as it is now.
@@ -159,7 +159,7 @@ impl Store {
 }
 
 fn unavailable<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> Error {
-    Error::Unavailable { reason: crate::aws::code(error) }
+    Error::Unavailable { reason: crate::aws::error_code(error) }
 }
 
 fn encode<T: Serialize>(what: &'static str, value: &T) -> Result<Item, Error> {

@@ -145,8 +145,9 @@ impl World {
 
     pub(super) async fn works_off_tokens(&self, app: &scheduled_refresh::App) {
         let limits = Limits { concurrency: 1, timeout: std::time::Duration::from_secs(60) };
-        let refresh =
-            |event| async move { Ok::<_, Stopped>(Box::pin(scheduled_refresh::handle(app, event, "model")).await.1) };
+        let refresh = |event| async move {
+            Ok::<_, Stopped>(Box::pin(scheduled_refresh::process_batch(app, event, "model")).await.1)
+        };
         Pump::new(&self.sqs, REFRESH, &self.clock, limits, refresh).drain().await;
     }
 }

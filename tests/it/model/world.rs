@@ -141,10 +141,10 @@ impl World {
         let webhook = stripe_webhook::App::new(&env, clock.clone()).expect("complete settings");
         let world = Self {
             reconciler: tenant_reconcile::App::new(&env, clock.clone()).expect("complete settings"),
-            refresh: scheduled_refresh::App::new(&env, clock.clone()).expect("complete settings"),
+            refresh: scheduled_refresh::App::from_env(&env, clock.clone()).expect("complete settings"),
             elsewhere: (
                 tenant_reconcile::App::new(&env, clock.clone()).expect("complete settings"),
-                scheduled_refresh::App::new(&env, clock.clone()).expect("complete settings"),
+                scheduled_refresh::App::from_env(&env, clock.clone()).expect("complete settings"),
             ),
             _google: google,
             webhook: stripe_webhook::router(webhook),

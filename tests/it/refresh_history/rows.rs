@@ -31,7 +31,7 @@ pub(super) fn connected(world: &World, person: &Person) -> Integration {
         expires_at: Some(token.expires_at),
         ..Integration::new(person.tenant, Provider::Gmail, now)
     };
-    refresh::scheduled(row, now)
+    refresh::with_next_renewal(row, now)
 }
 
 /// Writes a row past the network.

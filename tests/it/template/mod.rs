@@ -248,7 +248,7 @@ fn every_count_in_the_code_has_an_alarm_or_a_reason_to_have_none(template: &Temp
         "ConnectionsRemoved",
         "IntegrationsConnected",
         "LateEffectsRemoved",
-        "LeasesMet",
+        "LeasesHeld",
         "RefreshesDeferred",
         "StepsFailed",
         "TenantsRemoved",
@@ -318,10 +318,10 @@ fn every_route_is_served_and_every_path_served_has_a_route(template: &Template) 
 
 fn a_function_has_the_variables_that_it_reads_and_no_others(template: &Template) {
     for (name, (_, function)) in template.functions() {
-        let env = settings(&function).recording();
+        let env = settings(&function).record_reads();
         start(&name, &env);
         let has: BTreeSet<String> = variables(&function).into_iter().map(|(variable, _)| variable).collect();
-        let reads: BTreeSet<String> = env.asked().into_iter().filter(|asked| !has_a_default(asked)).collect();
+        let reads: BTreeSet<String> = env.names_read().into_iter().filter(|asked| !has_a_default(asked)).collect();
         assert_eq!(has, reads, "{name}: left: template.yaml, right: what the function reads");
     }
 }

@@ -37,7 +37,7 @@ pub(super) fn has_a_default(variable: &str) -> bool {
 pub(super) fn start(name: &str, env: &Env) {
     match name {
         "telegram-forward" => drop(telegram_forward::App::new(env, Clock::System).expect(name)),
-        "scheduled-refresh" => drop(scheduled_refresh::App::new(env, Clock::System).expect(name)),
+        "scheduled-refresh" => drop(scheduled_refresh::App::from_env(env, Clock::System).expect(name)),
         "tenant-reconcile" => drop(tenant_reconcile::App::new(env, Clock::System).expect(name)),
         _ => drop(router(name, env).expect("an HTTP function")),
     }
@@ -51,8 +51,8 @@ pub(super) fn router(name: &str, env: &Env) -> Option<Router> {
         "telegram-relay" => telegram_relay::router(telegram_relay::App::new(env, clock).expect(name)),
         "oauth-authorize" => oauth_authorize::router(oauth_authorize::App::new(env, clock).expect(name)),
         "oauth-callback" => oauth_callback::router(oauth_callback::App::new(env, clock).expect(name)),
-        "runtime-gmail" => runtime_gmail::router(runtime_gmail::App::new(env, clock).expect(name)),
-        "runtime-calendar" => runtime_calendar::router(runtime_calendar::App::new(env, clock).expect(name)),
+        "runtime-gmail" => runtime_gmail::router(runtime_gmail::App::from_env(env, clock).expect(name)),
+        "runtime-calendar" => runtime_calendar::router(runtime_calendar::App::from_env(env, clock).expect(name)),
         "billing-session" => billing_session::router(billing_session::App::new(env, clock).expect(name)),
         "stripe-webhook" => stripe_webhook::router(stripe_webhook::App::new(env, clock).expect(name)),
         _ => return None,

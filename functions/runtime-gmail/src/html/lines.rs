@@ -1,51 +1,51 @@
-//! A text as it is written: its lines, what stands before each, and its links as footnotes.
+//! Writes a text line by line, with the prefixes of lists and quotes, and with links as footnotes.
 
 use std::fmt::Write as _;
 use std::mem::{discriminant, take};
 
-/// Blocks nested deeper keep their text and lose their shape.
+/// Blocks nested deeper than this keep their text and lose their prefixes.
 pub(super) const MAX_DEPTH: usize = 30;
 
-/// What lines can be inside of, one within the other.
+/// A block of lines; blocks nest.
 #[derive(Debug)]
 pub(super) enum Block {
-    /// Nothing that shows.
+    /// A block without a prefix.
     Plain,
-    /// White space and line ends are as they were written.
+    /// Preformatted text: white space and line ends are kept.
     Verbatim,
-    /// Somebody else's words.
+    /// A quotation.
     Quote,
-    /// Items, each with a marker.
+    /// A list of items, each with a marker.
     List {
-        /// The number of its next item, in an ordered list.
+        /// The number of the next item; `None` in an unordered list.
         next: Option<u32>,
-        /// What stands before the item's first line.
+        /// The prefix of the item's first line, until that is written.
         marker: String,
     },
 }
 
-/// A text that is being written.
+/// The text written so far, and what is written before the next character.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     text: String,
     /// Line ends before the next character: one, or two around an empty line.
-    ends: u8,
-    /// White space was read since the last character.
-    space: bool,
-    /// The level of a heading whose text has not begun.
-    heading: usize,
+    pending_line_ends: u8,
+    /// Whether white space was read since the last character.
+    pending_space: bool,
+    /// The level of a heading whose text has not begun; 0 if there is none.
+    pending_heading: usize,
     link: Option<Link>,
     footnotes: Vec<String>,
-    open: Vec<Block>,
+    open_blocks: Vec<Block>,
     /// Blocks that were opened past [`MAX_DEPTH`] and not closed yet.
-    too_deep: usize,
+    unopened_blocks: usize,
 }
 
 #[derive(Debug)]
 struct Link {
     href: String,
-    /// Some of its text was written.
-    shown: bool,
+    /// Whether some of its text was written.
+    has_text: bool,
 }
 
 impl Block {
@@ -60,79 +60,80 @@ impl Block {
 
 impl Lines {
     pub(super) fn write(&mut self, text: &str) {
-        let verbatim = self.open.iter().any(|block| matches!(block, Block::Verbatim));
+        let verbatim = self.open_blocks.iter().any(|block| matches!(block, Block::Verbatim));
         for c in text.chars() {
             match c {
                 '\n' if verbatim => self.end_line(),
-                ' ' | '\t' if verbatim => self.put(c),
-                ' ' | '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{9f}' => self.space |= c.is_whitespace(),
-                c => self.put(c),
+                ' ' | '\t' if verbatim => self.push_char(c),
+                ' ' | '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{9f}' => self.pending_space |= c.is_whitespace(),
+                c => self.push_char(c),
             }
         }
     }
 
-    /// Ends a line, be it an empty one.
+    /// Ends a line, even an empty one.
     pub(super) fn end_line(&mut self) {
-        self.separate(self.ends + 1);
+        self.require_line_ends(self.pending_line_ends + 1);
     }
 
-    /// What follows stands on a line of its own.
+    /// Makes the next character begin a line.
     pub(super) fn begin_line(&mut self) {
-        self.separate(1);
+        self.require_line_ends(1);
     }
 
-    /// What follows stands behind an empty line.
+    /// Makes the next character begin a line after an empty one.
     pub(super) fn begin_paragraph(&mut self) {
-        self.separate(2);
+        self.require_line_ends(2);
     }
 
     pub(super) fn begin_heading(&mut self, level: usize) {
         self.begin_paragraph();
-        self.heading = level;
+        self.pending_heading = level;
     }
 
     pub(super) fn end_heading(&mut self) {
         self.begin_paragraph();
-        self.heading = 0;
+        self.pending_heading = 0;
     }
 
-    /// Begins an item of the innermost list, and ends whatever its last one left open.
+    /// Begins an item of the innermost list and closes the blocks that its last item left open.
     pub(super) fn begin_item(&mut self) {
         self.begin_line();
-        let list = self.open.iter().rposition(|block| matches!(block, Block::List { .. }));
-        let Some(list) = list.filter(|_| self.too_deep == 0) else { return };
-        self.open.truncate(list + 1);
-        if let Some(Block::List { next, marker }) = self.open.last_mut() {
+        let list = self.open_blocks.iter().rposition(|block| matches!(block, Block::List { .. }));
+        let Some(list) = list.filter(|_| self.unopened_blocks == 0) else { return };
+        self.open_blocks.truncate(list + 1);
+        if let Some(Block::List { next, marker }) = self.open_blocks.last_mut() {
             *marker = next.map_or_else(|| "* ".to_owned(), |number| format!("{number}. "));
             *next = next.map(|number| number.saturating_add(1));
         }
     }
 
-    pub(super) fn open(&mut self, block: Block) {
-        if self.open.len() < MAX_DEPTH && self.too_deep == 0 {
-            self.open.push(block);
+    pub(super) fn open_block(&mut self, block: Block) {
+        if self.open_blocks.len() < MAX_DEPTH && self.unopened_blocks == 0 {
+            self.open_blocks.push(block);
         } else {
-            self.too_deep += 1;
+            self.unopened_blocks += 1;
         }
     }
 
-    /// Closes the innermost block of this kind, and whatever was left open within it.
-    pub(super) fn close(&mut self, block: &Block) {
-        if self.too_deep > 0 {
-            self.too_deep -= 1;
-        } else if let Some(place) = self.open.iter().rposition(|open| discriminant(open) == discriminant(block)) {
-            self.open.truncate(place);
+    /// Closes the innermost block of this kind and the blocks that were left open within it.
+    pub(super) fn close_block(&mut self, block: &Block) {
+        if self.unopened_blocks > 0 {
+            self.unopened_blocks -= 1;
+        } else if let Some(index) = self.open_blocks.iter().rposition(|open| discriminant(open) == discriminant(block))
+        {
+            self.open_blocks.truncate(index);
         }
     }
 
     pub(super) fn open_link(&mut self, href: String) {
         self.close_link();
-        self.link = Some(Link { href, shown: false });
+        self.link = Some(Link { href, has_text: false });
     }
 
-    /// A link around nothing that could be read is not written.
+    /// Closes the open link; a link without text is not written.
     pub(super) fn close_link(&mut self) {
-        if let Some(Link { href, shown: true }) = self.link.take() {
+        if let Some(Link { href, has_text: true }) = self.link.take() {
             self.footnotes.push(href);
             let _ = write!(self.text, "][{}]", self.footnotes.len());
         }
@@ -140,27 +141,27 @@ impl Lines {
 
     pub(super) fn finish(mut self) -> String {
         self.close_link();
-        for (place, href) in self.footnotes.iter().enumerate() {
-            let separator = if place == 0 { "\n\n" } else { "\n" };
-            let _ = write!(self.text, "{separator}[{}]: {href}", place + 1);
+        for (index, href) in self.footnotes.iter().enumerate() {
+            let separator = if index == 0 { "\n\n" } else { "\n" };
+            let _ = write!(self.text, "{separator}[{}]: {href}", index + 1);
         }
         self.text
     }
 
-    fn separate(&mut self, ends: u8) {
-        self.ends = self.ends.max(ends).min(2);
-        self.space = false;
+    fn require_line_ends(&mut self, ends: u8) {
+        self.pending_line_ends = self.pending_line_ends.max(ends).min(2);
+        self.pending_space = false;
     }
 
-    fn put(&mut self, c: char) {
-        if self.ends > 0 || self.text.is_empty() {
+    fn push_char(&mut self, c: char) {
+        if self.pending_line_ends > 0 || self.text.is_empty() {
             self.start_line();
-        } else if self.space {
+        } else if self.pending_space {
             self.text.push(' ');
         }
-        self.space = false;
-        if let Some(link) = self.link.as_mut().filter(|link| !link.shown) {
-            link.shown = true;
+        self.pending_space = false;
+        if let Some(link) = self.link.as_mut().filter(|link| !link.has_text) {
+            link.has_text = true;
             self.text.push('[');
         }
         self.text.push(c);
@@ -168,10 +169,10 @@ impl Lines {
 
     fn start_line(&mut self) {
         if !self.text.is_empty() {
-            self.text.extend((0..self.ends).map(|_| '\n'));
+            self.text.extend((0..self.pending_line_ends).map(|_| '\n'));
         }
-        self.ends = 0;
-        for block in &mut self.open {
+        self.pending_line_ends = 0;
+        for block in &mut self.open_blocks {
             match block {
                 Block::Plain | Block::Verbatim => {}
                 Block::Quote => self.text.push_str("> "),
@@ -179,8 +180,8 @@ impl Lines {
                 Block::List { marker, .. } => self.text.push_str(&take(marker)),
             }
         }
-        if self.heading > 0 {
-            self.text.extend((0..take(&mut self.heading)).map(|_| '#'));
+        if self.pending_heading > 0 {
+            self.text.extend((0..take(&mut self.pending_heading)).map(|_| '#'));
             self.text.push(' ');
         }
     }

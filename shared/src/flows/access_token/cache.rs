@@ -1,4 +1,4 @@
-//! Access tokens this process has seen, so that a warm runtime call needs no vault.
+//! A cache of the access tokens that this process has seen, so that a warm runtime call needs no vault.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,9 +8,9 @@ use secrecy::SecretString;
 use crate::clock::Timestamp;
 use crate::domain::ids::TenantId;
 use crate::domain::integration::{Integration, Provider};
-use crate::flows::stored_token::lasts;
+use crate::flows::stored_token::may_hand_out;
 
-/// More connections than one sandbox serves within a token's hour; beyond it the longest unused goes.
+/// More integrations than one sandbox serves within a token's hour. When it is full, the least recently used goes.
 const CAPACITY: usize = 256;
 
 #[derive(Default)]
@@ -20,31 +20,32 @@ pub(super) struct Cache {
 
 struct Entry {
     token: SecretString,
-    ends: Timestamp,
-    /// The row's version of the secret that this token belongs to: a reconnect or another process's refresh ends it.
+    expires_at: Timestamp,
+    /// The version of the secret that this token belongs to. The entry is stale once the row names another one, after
+    /// a reconnect or another process's refresh.
     secret_version: String,
-    used: Timestamp,
+    used_at: Timestamp,
 }
 
 impl Cache {
     pub(super) fn get(&self, row: &Integration, now: Timestamp) -> Option<SecretString> {
         let mut entries = self.lock();
         let entry = entries.get_mut(&(row.tenant_id, row.provider))?;
-        if entry.secret_version != row.secret_version || !lasts(entry.ends, now) {
+        if entry.secret_version != row.secret_version || !may_hand_out(entry.expires_at, now) {
             return None;
         }
-        entry.used = now;
+        entry.used_at = now;
         Some(entry.token.clone())
     }
 
-    pub(super) fn put(&self, row: &Integration, token: SecretString, ends: Timestamp, now: Timestamp) {
+    pub(super) fn put(&self, row: &Integration, token: SecretString, expires_at: Timestamp, now: Timestamp) {
         let mut entries = self.lock();
         let key = (row.tenant_id, row.provider);
         if entries.len() >= CAPACITY && !entries.contains_key(&key) {
-            let longest_unused = entries.iter().min_by_key(|(_, entry)| entry.used).map(|(key, _)| *key);
+            let longest_unused = entries.iter().min_by_key(|(_, entry)| entry.used_at).map(|(key, _)| *key);
             longest_unused.and_then(|key| entries.remove(&key));
         }
-        entries.insert(key, Entry { token, ends, secret_version: row.secret_version.clone(), used: now });
+        entries.insert(key, Entry { token, expires_at, secret_version: row.secret_version.clone(), used_at: now });
     }
 
     pub(super) fn remove(&self, tenant: TenantId, provider: Provider) {

@@ -1,13 +1,13 @@
-//! What went wrong with a renewal, by who failed it.
+//! Maps the errors of Google, the vault and the table to failures of a refresh.
 
-use super::Failed;
+use super::RefreshError;
 use crate::domain::refresh::Failure;
 use crate::providers;
 use crate::store;
 use crate::telemetry::metric;
 
-/// Every failure that is not final counts towards the share of failures; some concern an operator at once.
-pub(super) fn count(failure: Failure) {
+/// Counts a failure that is retried. All count towards the share of failures; some raise an alarm of their own.
+pub(super) fn count_failure(failure: Failure) {
     metric("TokenRefreshesFailed", 1);
     match failure {
         Failure::ClientRefused | Failure::NotConfigured => metric("GoogleClientRefused", 1),
@@ -24,36 +24,46 @@ pub(super) fn count(failure: Failure) {
     }
 }
 
-pub(super) fn of_google(error: &providers::Error) -> Failed {
+pub(super) fn map_google_error(error: &providers::Error) -> RefreshError {
     use providers::Error;
     match error {
-        Error::Unreachable { .. } => Failed { failure: Failure::Unreachable, retry_after: None },
-        Error::RateLimited { retry_after } => Failed { failure: Failure::RateLimited, retry_after: *retry_after },
-        Error::Failed { .. } => Failed { failure: Failure::ProviderDown, retry_after: None },
+        Error::Unreachable { .. } => RefreshError { failure: Failure::Unreachable, retry_after: None },
+        Error::RateLimited { retry_after } => RefreshError { failure: Failure::RateLimited, retry_after: *retry_after },
+        Error::Failed { .. } => RefreshError { failure: Failure::ProviderDown, retry_after: None },
         Error::Unauthorized | Error::NotFound | Error::Refused { .. } | Error::Malformed { .. } => {
-            Failed { failure: Failure::Unreadable, retry_after: None }
+            RefreshError { failure: Failure::Unreadable, retry_after: None }
         }
     }
 }
 
-/// The vault's 404 is read where it means something; everywhere else it is no word about the secret.
-pub(super) fn of_vault(error: &providers::Error) -> Failed {
+/// A 404 of the vault is handled where the secret may be missing; anywhere else it is a failure like the others.
+pub(super) fn map_vault_error(error: &providers::Error) -> RefreshError {
     use providers::Error;
-    tracing::error!(error = %error, "the vault failed");
+    tracing::error!(
+        code = "vault_unavailable",
+        error = %error,
+        "Key vault call failed; the refresh is retried after a back-off"
+    );
     metric("VaultUnavailable", 1);
     match error {
-        Error::RateLimited { retry_after } => Failed { failure: Failure::VaultThrottled, retry_after: *retry_after },
+        Error::RateLimited { retry_after } => {
+            RefreshError { failure: Failure::VaultThrottled, retry_after: *retry_after }
+        }
         Error::Unreachable { .. }
         | Error::Failed { .. }
         | Error::Unauthorized
         | Error::NotFound
         | Error::Refused { .. }
-        | Error::Malformed { .. } => Failed { failure: Failure::VaultDown, retry_after: None },
+        | Error::Malformed { .. } => RefreshError { failure: Failure::VaultDown, retry_after: None },
     }
 }
 
-/// Nothing could be written about it, so the lease runs out and the connection stays due.
-pub(super) fn of_table(error: store::Error) -> Failed {
-    tracing::error!(error = %error, "the table failed a refresh");
-    Failed { failure: Failure::TableDown, retry_after: None }
+/// The row cannot record this failure: the lease ends by itself and the integration stays due.
+pub(super) fn map_table_error(error: store::Error) -> RefreshError {
+    tracing::error!(
+        code = "table_unavailable",
+        error = %error,
+        "Table call failed during a refresh; the integration stays due"
+    );
+    RefreshError { failure: Failure::TableDown, retry_after: None }
 }

@@ -1,4 +1,4 @@
-//! The query of a runtime's call: every parameter known, at most once, within its bounds.
+//! The query parameters of a runtime's request: each is known, given at most once, and within its bounds.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -9,41 +9,41 @@ use super::Problem;
 use crate::clock::Timestamp;
 
 const RFC_3339: &str = "must be a date-time with an offset, such as `2026-11-21T08:00:00Z` (write `+` as `%2B`)";
-/// How much of a name that we do not know is repeated.
+/// How many characters of an unknown name an error repeats.
 const MAX_NAME: usize = 40;
 
-/// The parameters of a call; an empty value counts as absent.
+/// The query parameters of a request; an empty value counts as absent.
 #[derive(Debug, Default)]
-pub struct Parameters(BTreeMap<&'static str, String>);
+pub struct QueryParameters(BTreeMap<&'static str, String>);
 
-impl Parameters {
-    /// Reads a query that may name `known` and nothing else.
+impl QueryParameters {
+    /// Parses a query that may name `known` and nothing else.
     ///
     /// # Errors
     /// [`Problem::Invalid`] naming a parameter that is unknown or given twice.
-    pub fn read(query: Option<&str>, known: &[&'static str]) -> Result<Self, Problem> {
-        let mut read = Self::default();
+    pub fn parse(query: Option<&str>, known: &[&'static str]) -> Result<Self, Problem> {
+        let mut parsed = Self::default();
         for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
             let Some(known) = known.iter().find(|known| **known == name) else {
                 let name: String = name.chars().filter(|c| !c.is_control()).take(MAX_NAME).collect();
                 return Err(Problem::invalid(&name, "is not a parameter of this request"));
             };
-            if read.0.insert(known, value.into_owned()).is_some() {
+            if parsed.0.insert(known, value.into_owned()).is_some() {
                 return Err(Problem::invalid(known, "must be given once"));
             }
         }
-        read.0.retain(|_, value| !value.is_empty());
-        Ok(read)
+        parsed.0.retain(|_, value| !value.is_empty());
+        Ok(parsed)
     }
 
-    /// A text of at most `most` characters.
+    /// A text of at most `max_chars` characters.
     ///
     /// # Errors
     /// [`Problem::Invalid`] when it is longer.
-    pub fn text(&self, name: &'static str, most: usize) -> Result<Option<&str>, Problem> {
+    pub fn text(&self, name: &'static str, max_chars: usize) -> Result<Option<&str>, Problem> {
         match self.0.get(name) {
-            Some(text) if text.chars().count() > most => {
-                Err(Problem::invalid(name, &format!("must have at most {most} characters")))
+            Some(text) if text.chars().count() > max_chars => {
+                Err(Problem::invalid(name, &format!("must have at most {max_chars} characters")))
             }
             text => Ok(text.map(String::as_str)),
         }
@@ -75,11 +75,11 @@ impl Parameters {
         }
     }
 
-    /// A moment, RFC 3339 with an offset.
+    /// A point in time: RFC 3339 with an offset.
     ///
     /// # Errors
     /// [`Problem::Invalid`] when it is not one.
-    pub fn moment(&self, name: &'static str) -> Result<Option<Timestamp>, Problem> {
+    pub fn timestamp(&self, name: &'static str) -> Result<Option<Timestamp>, Problem> {
         let Some(text) = self.0.get(name) else { return Ok(None) };
         Timestamp::parse_rfc3339(text).map(Some).ok_or_else(|| Problem::invalid(name, RFC_3339))
     }

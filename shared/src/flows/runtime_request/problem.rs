@@ -1,4 +1,4 @@
-//! Every way a runtime's call ends without what it asked for: `{error, detail}`, written here and nowhere else.
+//! The error responses to a runtime: `{error, detail}`, written here and nowhere else.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -7,65 +7,65 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::whole_seconds;
+use super::to_whole_seconds;
 use crate::domain::integration::{Provider, Status};
 
-/// When Google does not say how long to wait.
+/// The wait if Google names none.
 const RATE_LIMIT_WAIT: Duration = Duration::from_secs(30);
-/// When table or vault do not say how long to wait.
+/// The wait if the table or the vault names none.
 const STORE_WAIT: Duration = Duration::from_secs(5);
 
-/// Why a runtime does not get what it asked for. The detail is for a person and shows nothing of our inside.
+/// Why a runtime's request fails. The detail is for a person and shows nothing internal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Problem {
-    /// Not a key of this tenant, or no such tenant, or no key at all.
+    /// The key is missing or not one of the tenant's, or there is no such tenant.
     AuthFailed,
-    /// The key is right, and the tenant is suspended or being removed.
+    /// The key is valid, and the tenant is suspended or being removed.
     TenantInactive,
-    /// A parameter is out of form.
+    /// A parameter is invalid.
     Invalid {
-        /// Which; what is wrong with it.
+        /// The parameter's name and the rule that it breaks.
         detail: String,
     },
     /// The service was never connected, or was disconnected.
     NotConnected(Provider),
-    /// The connection ended.
+    /// The integration is Expired or Revoked.
     Inactive(Provider, Status),
     /// The service was connected without the permission to read.
     ScopeInsufficient(Provider),
-    /// Gmail knows no such message.
+    /// Gmail has no message with this id.
     MessageNotFound,
-    /// We have no usable Google client.
+    /// Our client at Google is not configured or is refused.
     NotConfigured,
     /// Google asks to wait.
     RateLimited {
-        /// For how long, when it says so.
+        /// How long Google asks us to wait, if it does.
         retry_after: Option<Duration>,
     },
     /// Google's token endpoint failed for now.
     RefreshFailed {
-        /// How long to wait, when it says so.
+        /// How long Google asks us to wait, if it does.
         retry_after: Option<Duration>,
     },
-    /// Google failed, or answered what we cannot read.
+    /// Google failed, or its response cannot be read.
     ProviderFailed {
-        /// Google's status; none when there was no answer to be read.
+        /// Google's HTTP status; `None` without a readable response.
         status: Option<u16>,
     },
-    /// Table or vault cannot serve now.
+    /// The table or a vault is unavailable.
     StoreUnavailable {
-        /// How long to wait, when it is known.
+        /// How long the vault asks us to wait, if it does.
         retry_after: Option<Duration>,
     },
 }
 
 impl Problem {
-    /// A parameter out of form: which one, and what it must be.
+    /// An invalid parameter: its name, and the rule as the end of a sentence that begins with the name.
     pub fn invalid(parameter: &str, rule: &str) -> Self {
         Self::Invalid { detail: format!("`{parameter}` {rule}.") }
     }
 
-    /// The stable name programs go by.
+    /// The stable code that runtimes decide by.
     pub fn code(&self) -> &'static str {
         match self {
             Self::AuthFailed => "internal_auth_failed",
@@ -152,7 +152,7 @@ impl IntoResponse for Problem {
         }
         let mut response = (self.status(), axum::Json(body)).into_response();
         if let Some(wait) = self.retry_after() {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(to_whole_seconds(wait)));
         }
         response
     }

@@ -26,10 +26,10 @@ fn detail(problem: &Problem) -> &str {
 fn either_of_two_keys_opens_during_a_rotation_and_no_other() {
     let rotating = tenant(&["old", "new"]);
     for (key, opened) in [("old", true), ("new", true), ("other", false), ("", false)] {
-        assert_eq!(opens(Some(&rotating), &KeyHash::of(key)), opened, "{key}");
+        assert_eq!(has_key(Some(&rotating), &KeyHash::of(key)), opened, "{key}");
     }
     for nobody in [None, Some(&tenant(&[]))] {
-        assert!(["", "old"].iter().all(|key| !opens(nobody, &KeyHash::of(key))));
+        assert!(["", "old"].iter().all(|key| !has_key(nobody, &KeyHash::of(key))));
     }
 }
 
@@ -44,18 +44,18 @@ fn both_headers_are_given_once_and_name_the_tenant_of_the_path() {
         headers
     };
     let right = [(KEY_HEADER, "k"), (TENANT_HEADER, id.as_str())];
-    assert!(Claim::of(&id, &headers(&right)).is_some());
-    assert!(Claim::of(&TenantId::random().to_string(), &headers(&right)).is_none());
-    assert!(Claim::of(&id, &headers(&right[..1])).is_none());
-    assert!(Claim::of(&id, &headers(&right[1..])).is_none());
-    assert!(Claim::of(&id, &headers(&[right[0], right[1], right[1]])).is_none());
-    assert!(Claim::of(&id, &headers(&[right[0], right[0], right[1]])).is_none());
-    assert!(Claim::of("x", &headers(&[right[0], (TENANT_HEADER, "x")])).is_none());
+    assert!(Credentials::from_headers(&id, &headers(&right)).is_some());
+    assert!(Credentials::from_headers(&TenantId::random().to_string(), &headers(&right)).is_none());
+    assert!(Credentials::from_headers(&id, &headers(&right[..1])).is_none());
+    assert!(Credentials::from_headers(&id, &headers(&right[1..])).is_none());
+    assert!(Credentials::from_headers(&id, &headers(&[right[0], right[1], right[1]])).is_none());
+    assert!(Credentials::from_headers(&id, &headers(&[right[0], right[0], right[1]])).is_none());
+    assert!(Credentials::from_headers("x", &headers(&[right[0], (TENANT_HEADER, "x")])).is_none());
 }
 
 #[test]
 fn a_parameter_out_of_form_is_named() {
-    let read = |query: &str| Parameters::read(Some(query), &KNOWN);
+    let read = |query: &str| QueryParameters::parse(Some(query), &KNOWN);
     assert!(detail(&read("page=2").expect_err("unknown")).starts_with("`page` is not"));
     assert!(detail(&read("q=a&q=b").expect_err("twice")).starts_with("`q` must be given once"));
     let query = "q=%C3%A9%C3%A9%C3%A9&max_results=11&include_thread=yes&time_min=2026-11-21";
@@ -64,7 +64,7 @@ fn a_parameter_out_of_form_is_named() {
     assert_eq!(wrong.text("q", 3), Ok(Some("ééé")));
     assert!(detail(&wrong.number("max_results", 5, 1..=10).expect_err("too large")).contains("from 1 to 10"));
     assert!(detail(&wrong.flag("include_thread", true).expect_err("neither")).starts_with("`include_thread`"));
-    assert!(detail(&wrong.moment("time_min").expect_err("a day")).starts_with("`time_min`"));
+    assert!(detail(&wrong.timestamp("time_min").expect_err("a day")).starts_with("`time_min`"));
     for number in ["0", "-1", "%2B5", "1e1", "%205", "5.0", "99999999999"] {
         let parameters = read(&format!("max_results={number}")).expect("known");
         assert!(parameters.number("max_results", 5, 1..=10).is_err(), "{number}");
@@ -74,11 +74,11 @@ fn a_parameter_out_of_form_is_named() {
 #[test]
 fn absent_and_empty_parameters_have_their_defaults() {
     for query in [None, Some(""), Some("q=&max_results=&include_thread=&time_min=")] {
-        let parameters = Parameters::read(query, &KNOWN).expect("nothing wrong");
+        let parameters = QueryParameters::parse(query, &KNOWN).expect("nothing wrong");
         assert_eq!(parameters.text("q", 1), Ok(None));
         assert_eq!(parameters.number("max_results", 5, 1..=10), Ok(5));
         assert_eq!(parameters.flag("include_thread", true), Ok(true));
-        assert_eq!(parameters.moment("time_min"), Ok(None::<Timestamp>));
+        assert_eq!(parameters.timestamp("time_min"), Ok(None::<Timestamp>));
     }
 }
 
@@ -99,14 +99,14 @@ fn googles_refusals_are_told_apart() {
         (unreachable, "provider_request_failed"),
     ] {
         let shown = format!("{error:?}");
-        assert_eq!(Problem::of_google(error, Provider::Gmail, "q").code(), code, "{shown}");
+        assert_eq!(Problem::from_google_error(error, Provider::Gmail, "q").code(), code, "{shown}");
     }
 }
 
 #[test]
 fn a_wait_is_given_in_whole_seconds_within_bounds() {
     for (wait, seconds) in [(0, 1), (1, 1), (1000, 1), (1001, 2), (86_400_000, 300)] {
-        assert_eq!(whole_seconds(Duration::from_millis(wait)), seconds, "{wait} ms");
+        assert_eq!(to_whole_seconds(Duration::from_millis(wait)), seconds, "{wait} ms");
     }
 }
 
@@ -114,9 +114,9 @@ fn a_wait_is_given_in_whole_seconds_within_bounds() {
 fn a_path_is_taken_apart_with_and_without_a_trailing_slash() {
     for path in ["/api/v1/integrations/runtime/T/gmail/messages/1", "/api/v1/integrations/runtime/T/gmail/messages/1/"]
     {
-        assert_eq!(place(path), ("T", vec!["messages", "1"]));
+        assert_eq!(parse_path(path), ("T", vec!["messages", "1"]));
     }
-    assert_eq!(place("/"), ("", vec![]));
+    assert_eq!(parse_path("/"), ("", vec![]));
 }
 
 proptest! {
@@ -132,10 +132,10 @@ proptest! {
         headers.insert(KEY_HEADER, HeaderValue::from_static("k"));
         headers.insert(TENANT_HEADER, HeaderValue::from_str(&ben).expect("a header value"));
         for path in [anything, segments.join("/")] {
-            let (tenant, below) = place(&path);
+            let (tenant, below) = parse_path(&path);
             prop_assert!(below.iter().all(|segment| !segment.is_empty() && !segment.contains('/')));
             prop_assert_eq!(tenant, path.split('/').nth(5).unwrap_or_default());
-            prop_assert_eq!(Claim::of(tenant, &headers).is_some(), tenant == ben);
+            prop_assert_eq!(Credentials::from_headers(tenant, &headers).is_some(), tenant == ben);
         }
     }
 }

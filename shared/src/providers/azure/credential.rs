@@ -24,7 +24,7 @@ use super::super::Error;
 use crate::aws::Service;
 use crate::config::{ConfigError, Env};
 
-crate::aws::requests! {
+crate::aws::impl_requests! {
     GetWebIdentityTokenInput: GetWebIdentityToken => GetWebIdentityTokenOutput, GetWebIdentityTokenError;
 }
 
@@ -65,7 +65,7 @@ pub fn from_env(env: &Env, http: &reqwest::Client) -> Result<Arc<dyn TokenCreden
         let options = ClientSecretCredentialOptions { client_options };
         return Ok(ClientSecretCredential::new(&directory, client_id, secret, Some(options)).map_err(invalid)?);
     }
-    let role = Role { service: Service::new(env, "sts")? };
+    let role = Role { service: Service::from_env(env, "sts")? };
     let options = ClientAssertionCredentialOptions { client_options };
     Ok(ClientAssertionCredential::new(directory, client_id, role, Some(options)).map_err(invalid)?)
 }
@@ -94,7 +94,7 @@ impl Role {
 }
 
 fn why(error: &SdkError<GetWebIdentityTokenError>) -> Error {
-    let reason = crate::aws::code(error);
+    let reason = crate::aws::error_code(error);
     let status = error.raw_response().map(|answer| answer.status().as_u16());
     match status {
         None => Error::Unreachable { timed_out: matches!(error, SdkError::TimeoutError(_)), reason },

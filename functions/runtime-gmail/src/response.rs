@@ -1,4 +1,4 @@
-//! The answers of this function: part of the stable contract with runtimes.
+//! The response bodies of this function: part of the stable contract with runtimes.
 
 use nbhd::domain::ids::TenantId;
 use nbhd::domain::integration::Provider;
@@ -10,45 +10,45 @@ use crate::{charset, html};
 
 /// A page of messages.
 #[derive(Debug, Serialize)]
-pub(crate) struct List {
+pub(crate) struct MessageList {
     pub(crate) provider: Provider,
     pub(crate) tenant_id: TenantId,
-    pub(crate) messages: Vec<Summary>,
+    pub(crate) messages: Vec<MessageSummary>,
     pub(crate) result_size_estimate: u64,
 }
 
-/// A message as a list shows it; a header that is missing is null.
+/// A message as a list shows it. A missing header is null.
 #[derive(Debug, Serialize)]
-pub(crate) struct Summary {
+pub(crate) struct MessageSummary {
     id: String,
     thread_id: String,
     snippet: String,
     subject: Option<String>,
     from: Option<String>,
     date: Option<String>,
-    /// Milliseconds since the epoch in decimal digits, as Gmail writes it.
+    /// When Gmail received the message: milliseconds since the epoch in decimal digits, as Gmail gives it.
     internal_date: Option<String>,
 }
 
 /// A message in full.
 #[derive(Debug, Serialize)]
-pub(crate) struct Detail {
+pub(crate) struct MessageDetail {
     provider: Provider,
     tenant_id: TenantId,
     #[serde(flatten)]
-    summary: Summary,
+    summary: MessageSummary,
     to: Option<String>,
     label_ids: Vec<String>,
     #[serde(flatten)]
     body: Body,
     /// The other messages of the conversation, oldest first.
-    thread_context: Vec<Summary>,
+    thread_context: Vec<MessageSummary>,
 }
 
-impl Summary {
-    pub(crate) fn of(message: &Message) -> Self {
+impl MessageSummary {
+    pub(crate) fn from_message(message: &Message) -> Self {
         let headers = message.headers();
-        let header = |name| headers.get(name).map(charset::header);
+        let header = |name| headers.get(name).map(charset::decode_header);
         Self {
             id: message.id.clone(),
             thread_id: message.thread_id.clone(),
@@ -61,18 +61,23 @@ impl Summary {
     }
 }
 
-impl Detail {
-    pub(crate) fn of(tenant_id: TenantId, message: &Message, thread: &[Message], thread_limit: usize) -> Self {
+impl MessageDetail {
+    pub(crate) fn from_message(
+        tenant_id: TenantId,
+        message: &Message,
+        thread: &[Message],
+        thread_limit: usize,
+    ) -> Self {
         let others: Vec<_> = thread.iter().filter(|other| other.id != message.id).collect();
         let newest = others.len().saturating_sub(thread_limit);
         Self {
             provider: Provider::Gmail,
             tenant_id,
-            summary: Summary::of(message),
-            to: message.headers().get("To").map(charset::header),
+            summary: MessageSummary::from_message(message),
+            to: message.headers().get("To").map(charset::decode_header),
             label_ids: message.label_ids.clone(),
-            body: message.payload.as_deref().map(body::read).unwrap_or_default(),
-            thread_context: others[newest..].iter().map(|other| Summary::of(other)).collect(),
+            body: message.payload.as_deref().map(body::parse).unwrap_or_default(),
+            thread_context: others[newest..].iter().map(|other| MessageSummary::from_message(other)).collect(),
         }
     }
 }
