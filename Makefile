@@ -3,6 +3,12 @@ ARGS ?=
 CARGO ?= cargo
 TOOLS := target/tools/bin
 CLIENTS := target/clients/bin
+comma := ,
+BUILT := $(or $(CARGO_TARGET_DIR),target)
+
+# Says before the first build what is built and how long it takes; cargo then shows how far it is.
+first_build = @test -n "$$(find $(BUILT)/$(1) -maxdepth 2 -name '$(2)' 2>/dev/null | head -n 1)" || \
+	echo "The first time, this builds $(3). That takes $(4); cargo shows how far it is." >&2
 
 .PHONY: help run ops test soak lint bench e2e tools fmt clippy doc deny machete guard shellcheck template
 
@@ -10,25 +16,29 @@ help: ## This list
 	@sed -nE 's/^([a-z0-9]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST)
 
 run: ## The whole system on this machine; ARGS=--once ends after the story
-	$(CARGO) run --locked --quiet --package nbhd-local -- $(ARGS)
+	$(call first_build,debug,nbhd-local,the functions$(comma) the simulated vendors and what both need,some minutes)
+	$(CARGO) run --locked --package nbhd-local -- $(ARGS)
 
 ops: ## The operator's command on the running local world; ARGS="tenant <id>"
-	$(CARGO) run --locked --quiet --package nbhd-ops -- --settings .local/settings.env $(ARGS)
+	$(call first_build,debug,nbhd-ops,the operator's command,some minutes)
+	$(CARGO) run --locked --package nbhd-ops -- --settings .local/settings.env $(ARGS)
 
 test: ## Every test; NBHD_REQUIRE_SHARED=1 makes absent contracts and mail a failure
+	$(call first_build,debug,it-*,every crate with its tests,some minutes)
 	$(CARGO) test --locked --workspace --no-fail-fast $(ARGS)
 
 soak: ## Random histories, as many as asked, from a seed, on every core; ARGS="20000 7"
 	NBHD_MODEL="$(ARGS)" $(CARGO) test --locked --profile harness --package nbhd-tests --test it model::histories
 
 bench: ## Cold start, size, CPU per update, isolation: figures, bars and verdicts
-	$(CARGO) run --locked --quiet --profile harness --package nbhd-bench -- $(ARGS)
+	$(call first_build,harness,nbhd-bench,the bench$(comma) and then each function as it is released,some twenty minutes)
+	$(CARGO) run --locked --profile harness --package nbhd-bench -- $(ARGS)
 
 e2e: ## The vendors' own clients against the simulated vendors, and a browser at the page of `make run`
 	@test -x $(CLIENTS)/python || { echo "there is no $(CLIENTS)/python: run \`make tools\`" >&2; exit 1; }
 	@command -v chromedriver >/dev/null || { echo "chromium-driver is not installed: run \`make tools\`" >&2; exit 1; }
-	$(CARGO) build --locked --quiet --package nbhd-local
-	$(CARGO) run --locked --quiet --package nbhd-sim --bin nbhd-vendors -- \
+	$(CARGO) build --locked --package nbhd-local
+	$(CARGO) run --locked --package nbhd-sim --bin nbhd-vendors -- \
 		$(CLIENTS)/python -B -m unittest discover -s tests/e2e
 
 lint: fmt clippy doc deny machete guard shellcheck template ## Every static check

@@ -1,4 +1,4 @@
-//! The only place that reads the time; everything below a handler takes `now` as an argument.
+//! Reads the time, and is the only module that does; everything below a handler takes `now` as an argument.
 
 use std::fmt;
 use std::ops::{Add, Sub};
@@ -80,15 +80,15 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Where a handler takes `now` from: the machine, or a hand that tests move.
+/// The clock that a handler takes `now` from: the system's, or one that tests and the local world can move.
 #[derive(Clone, Debug)]
 pub enum Clock {
-    /// The machine's clock.
+    /// The system's clock.
     System,
-    /// A clock that stands still until it is moved; clones share it.
+    /// A clock that stands still until it is moved, in milliseconds since the Unix epoch; clones share it.
     Manual(Arc<AtomicI64>),
-    /// The machine's clock, moved on by so many milliseconds, for the local world; clones share it.
-    Ahead(Arc<AtomicI64>),
+    /// The system's clock plus an offset in milliseconds, for the local world; clones share it.
+    Offset(Arc<AtomicI64>),
 }
 
 impl Clock {
@@ -97,73 +97,73 @@ impl Clock {
         Self::Manual(Arc::new(AtomicI64::new(start.millis())))
     }
 
-    /// The machine's clock, which can be moved on by hand while it runs.
-    pub fn ahead() -> Self {
-        Self::Ahead(Arc::default())
+    /// The system's clock with an offset of zero, which can be moved forward while it runs.
+    pub fn offset() -> Self {
+        Self::Offset(Arc::default())
     }
 
     /// The present moment.
     pub fn now(&self) -> Timestamp {
         match self {
-            Self::System => machine(),
-            Self::Manual(hand) => Timestamp(hand.load(Ordering::SeqCst)),
-            Self::Ahead(by) => Timestamp(machine().0.saturating_add(by.load(Ordering::SeqCst))),
+            Self::System => system_now(),
+            Self::Manual(millis) => Timestamp(millis.load(Ordering::SeqCst)),
+            Self::Offset(offset) => Timestamp(system_now().0.saturating_add(offset.load(Ordering::SeqCst))),
         }
     }
 
-    /// Moves the clock forward; the system's clock is not ours to move and stays.
+    /// Moves the clock forward by a duration; the system's clock cannot be moved and stays.
     pub fn advance(&self, by: Duration) {
         match self {
             Self::System => {}
-            Self::Manual(hand) | Self::Ahead(hand) => {
-                hand.fetch_add(i64::try_from(by.as_millis()).unwrap_or(0), Ordering::SeqCst);
+            Self::Manual(millis) | Self::Offset(millis) => {
+                millis.fetch_add(i64::try_from(by.as_millis()).unwrap_or(0), Ordering::SeqCst);
             }
         }
     }
 
-    /// Lets time pass until `at`: a clock that can be moved is, the system's is awaited.
-    pub async fn reach(&self, at: Timestamp) {
+    /// Returns when it is `at`: sleeps on the system's clock, and moves any other clock forward instead.
+    pub async fn sleep_until(&self, at: Timestamp) {
         match self {
             Self::System => tokio::time::sleep(at.since(self.now())).await,
-            Self::Manual(_) | Self::Ahead(_) => self.set(at.max(self.now())),
+            Self::Manual(_) | Self::Offset(_) => self.set(at.max(self.now())),
         }
     }
 
-    /// Sets the clock; the system's clock is not ours to move and stays.
+    /// Sets the clock to a moment; the system's clock cannot be moved and stays, and an offset one only moves forward.
     pub fn set(&self, to: Timestamp) {
         match self {
             Self::System => {}
-            Self::Manual(hand) => hand.store(to.millis(), Ordering::SeqCst),
-            Self::Ahead(_) => self.advance(to.since(self.now())),
+            Self::Manual(millis) => millis.store(to.millis(), Ordering::SeqCst),
+            Self::Offset(_) => self.advance(to.since(self.now())),
         }
     }
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the time")]
-fn machine() -> Timestamp {
+fn system_now() -> Timestamp {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// How a caller lets time pass between two looks at something another one is working on.
+/// The way in which a caller waits before it reads a row again that another worker is working on.
 #[derive(Clone, Default)]
 pub enum Waiter {
-    /// By the machine's timer.
+    /// Waits for the runtime's timer.
     #[default]
     Timer,
-    /// As the hook likes: tests decide when time has passed.
+    /// Waits for a future of the hook, by which tests decide when the time has passed.
     Hook(Arc<Hook>),
 }
 
 type Hook = dyn Fn(Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync;
 
 impl Waiter {
-    /// A waiter that awaits what `hook` returns.
+    /// A waiter that awaits the future that `hook` returns.
     pub fn hook<W: Future<Output = ()> + Send + 'static>(hook: impl Fn(Duration) -> W + Send + Sync + 'static) -> Self {
         Self::Hook(Arc::new(move |duration| Box::pin(hook(duration))))
     }
 
-    /// Lets `duration` pass.
+    /// Waits for `duration`, or for the hook.
     pub async fn wait(&self, duration: Duration) {
         match self {
             Self::Timer => tokio::time::sleep(duration).await,
@@ -200,8 +200,8 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_ahead_runs_and_can_be_moved_on() {
-        let (clock, hour) = (Clock::ahead(), Duration::from_secs(3600));
+    fn an_offset_clock_runs_and_can_be_moved_forward() {
+        let (clock, hour) = (Clock::offset(), Duration::from_secs(3600));
         clock.advance(hour);
         assert!(clock.now().since(Clock::System.now()) > hour - Duration::from_secs(1));
         let later = clock.now() + hour;

@@ -1,4 +1,4 @@
-//! The queues; the only module that names `aws_sdk_sqs`.
+//! SQS queues: Telegram updates and the functions' jobs. Only this module names `aws_sdk_sqs`.
 
 mod dead_letters;
 
@@ -32,42 +32,42 @@ crate::aws::impl_requests! {
     SendMessageInput: SendMessage => SendMessageOutput, SendMessageError;
 }
 
-/// The message attribute that says a body is not the update's own bytes, and its only value.
+/// The message attribute that names the encoding of a body; without it the body is the update's own bytes.
 pub const ENCODING: &str = "encoding";
-/// See [`ENCODING`].
+/// The only value of [`ENCODING`].
 pub const BASE64: &str = "base64";
 
-/// The longest update that always fits a message of at most 1 MiB, even as base64.
+/// The longest update, in bytes, that always fits a message of at most 1 MiB, even as base64.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
 pub const LARGEST_UPDATE: usize = 767 * 1024;
 
-/// The most messages of one call.
+/// The most messages of one batch.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html>
 const MAX_BATCH: usize = 10;
 
-/// The longest time a message can be put off.
+/// The longest visibility timeout of a received message.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html>
 const MAX_VISIBILITY: Duration = Duration::from_secs(43_200);
 
-/// The longest time a new message can be put off.
+/// The longest delay of a new message.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>
 pub const MAX_DELAY: Duration = Duration::from_secs(900);
 
-/// The queue did not take, or did not change, a message. Whether it took effect is unknown.
+/// A request to a queue failed. Whether it took effect is unknown.
 #[derive(Debug, thiserror::Error)]
 #[error("the queue is unavailable ({reason})")]
 pub struct Error {
     reason: String,
 }
 
-/// A connection to SQS.
+/// A client of SQS, from which the clients of single queues are made.
 #[derive(Clone, Debug)]
 pub struct Queues {
     service: Service,
 }
 
 impl Queues {
-    /// A client for the region's queues.
+    /// Reads the region and the credentials from the settings.
     ///
     /// # Errors
     /// [`ConfigError`] when a setting is missing.
@@ -75,28 +75,29 @@ impl Queues {
         Ok(Self { service: Service::from_env(env, "sqs")? })
     }
 
-    /// A FIFO queue of Telegram updates, by its address.
+    /// A FIFO queue of Telegram updates by its URL.
     pub fn updates(&self, url: &str) -> Updates {
         Updates { service: self.service.clone(), url: url.to_owned() }
     }
 
-    /// The queue of `scheduled-refresh`, by its address.
-    pub fn refresh(&self, url: &str) -> Jobs<RefreshJob> {
+    /// The queue of `scheduled-refresh` by its URL.
+    pub fn refresh_jobs(&self, url: &str) -> Jobs<RefreshJob> {
         Jobs { service: self.service.clone(), url: url.to_owned(), job: PhantomData }
     }
 
-    /// A queue of dead letters, by its address.
+    /// A dead-letter queue by its URL.
     pub fn dead_letters(&self, url: &str) -> DeadLetters {
         DeadLetters { service: self.service.clone(), url: url.to_owned() }
     }
 
-    /// The queue of `tenant-reconcile`, by its address.
-    pub fn lifecycle(&self, url: &str) -> Jobs<LifecycleJob> {
+    /// The queue of `tenant-reconcile` by its URL.
+    pub fn lifecycle_jobs(&self, url: &str) -> Jobs<LifecycleJob> {
         Jobs { service: self.service.clone(), url: url.to_owned(), job: PhantomData }
     }
 }
 
-/// A FIFO queue of Telegram updates (inbound, or its dead letters): a group per chat, deduplication by update id.
+/// A FIFO queue of Telegram updates (the inbound queue or its dead-letter queue): one group per chat, deduplicated by
+/// update id.
 #[derive(Clone, Debug)]
 pub struct Updates {
     service: Service,
@@ -104,10 +105,10 @@ pub struct Updates {
 }
 
 impl Updates {
-    /// Puts an update on the queue, byte for byte; within five minutes the same update id is taken once.
+    /// Puts an update on the queue, byte for byte; SQS drops a repeat of the same update id within five minutes.
     ///
-    /// Bytes that SQS refuses (not UTF-8, or a character outside its set) travel as base64 with the attribute
-    /// [`ENCODING`]; [`decode`] undoes it.
+    /// Bytes that SQS refuses (not UTF-8, or a character outside its set) are sent as base64 with the attribute
+    /// [`ENCODING`]; [`decode`] reverses that.
     ///
     /// # Errors
     /// [`Error`]; the update may be on the queue all the same.
@@ -127,22 +128,24 @@ impl Updates {
                     .map_err(|error| Error { reason: error.to_string() })?,
             ),
         };
-        self.service.send(request.build()).await.map(|_| ()).map_err(|error| unavailable(&error))
+        self.service.send(request.build()).await.map(|_| ()).map_err(|error| to_error(&error))
     }
 
-    /// Hides a received message for `delay` (whole seconds, at most 12 hours) from now.
+    /// Sets the visibility timeout of a received message: it is redelivered after `delay` (whole seconds, at most 12
+    /// hours).
     ///
     /// # Errors
-    /// [`Error`]; the message then returns after the queue's own visibility timeout.
-    pub async fn put_off(&self, receipt: &str, delay: Duration) -> Result<(), Error> {
+    /// [`Error`]; the message is then redelivered after the queue's own visibility timeout.
+    pub async fn delay_redelivery(&self, receipt: &str, delay: Duration) -> Result<(), Error> {
         let seconds = i32::try_from(delay.min(MAX_VISIBILITY).as_secs()).unwrap_or(i32::MAX);
         let request = ChangeMessageVisibilityInput::builder().queue_url(&self.url).receipt_handle(receipt);
         let request = request.visibility_timeout(seconds);
-        self.service.send(request.build()).await.map(|_| ()).map_err(|error| unavailable(&error))
+        self.service.send(request.build()).await.map(|_| ()).map_err(|error| to_error(&error))
     }
 }
 
-/// The update's own bytes from a message's body and its [`ENCODING`]; `None` when it claims base64 and is not.
+/// Decodes the update's own bytes from a message's body and its [`ENCODING`]; `None` when the body claims to be base64
+/// and is not.
 pub fn decode(body: &str, encoding: Option<&str>) -> Option<Vec<u8>> {
     match encoding {
         Some(BASE64) => STANDARD.decode(body).ok(),
@@ -150,7 +153,7 @@ pub fn decode(body: &str, encoding: Option<&str>) -> Option<Vec<u8>> {
     }
 }
 
-/// The characters SQS takes.
+/// Whether SQS accepts a character in a message's body.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>
 fn is_allowed(character: char) -> bool {
     matches!(character, '\t' | '\n' | '\r' | ' '..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}' | '\u{10000}'..)
@@ -160,16 +163,16 @@ fn is_allowed(character: char) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "job", rename_all = "snake_case")]
 pub enum RefreshJob {
-    /// Look at connections that are due: what each needs, its row says.
+    /// Process connections that are due; the row of each says what it needs.
     Due {
-        /// Which, those of one tenant side by side.
+        /// The connections, with those of one tenant side by side.
         connections: Vec<(TenantId, Provider)>,
     },
     /// Remove a revoked connection's tokens.
     Disconnect {
-        /// Whose connection.
+        /// The tenant that had the connection.
         tenant_id: TenantId,
-        /// To which service.
+        /// The Google service that it led to.
         provider: Provider,
     },
 }
@@ -178,14 +181,14 @@ pub enum RefreshJob {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "job", rename_all = "snake_case")]
 pub enum LifecycleJob {
-    /// Look whether the tenant is as it is intended to be.
+    /// Bring the tenant's resources into the state that its row asks for.
     Reconcile {
-        /// Which one.
+        /// The tenant to reconcile.
         tenant_id: TenantId,
     },
 }
 
-/// A queue of one function's jobs; any order, each at least once.
+/// A queue of one function's jobs, delivered in any order and each at least once.
 #[derive(Clone, Debug)]
 pub struct Jobs<J> {
     service: Service,
@@ -194,26 +197,26 @@ pub struct Jobs<J> {
 }
 
 impl<J: Serialize> Jobs<J> {
-    /// Puts a job on the queue, to be done now.
+    /// Puts a job on the queue without a delay.
     ///
     /// # Errors
     /// [`Error`]; the job may be on the queue all the same.
     pub async fn send(&self, job: &J) -> Result<(), Error> {
-        self.send_later(job, Duration::ZERO).await
+        self.send_delayed(job, Duration::ZERO).await
     }
 
-    /// Puts a job on the queue, to be done after `delay` (whole seconds, at most [`MAX_DELAY`]).
+    /// Puts a job on the queue that is delivered after `delay` (whole seconds, at most [`MAX_DELAY`]).
     ///
     /// # Errors
     /// [`Error`]; the job may be on the queue all the same.
-    pub async fn send_later(&self, job: &J, delay: Duration) -> Result<(), Error> {
-        let request = SendMessageInput::builder().queue_url(&self.url).message_body(body(job)?);
+    pub async fn send_delayed(&self, job: &J, delay: Duration) -> Result<(), Error> {
+        let request = SendMessageInput::builder().queue_url(&self.url).message_body(serialize_job(job)?);
         let seconds = i32::try_from(delay.min(MAX_DELAY).as_secs()).unwrap_or_default();
         let request = if seconds > 0 { request.delay_seconds(seconds) } else { request };
-        self.service.send(request.build()).await.map(|_| ()).map_err(|error| unavailable(&error))
+        self.service.send(request.build()).await.map(|_| ()).map_err(|error| to_error(&error))
     }
 
-    /// Puts jobs on the queue, ten with each call.
+    /// Puts jobs on the queue in batches of ten.
     ///
     /// # Errors
     /// [`Error`]; some or all of the jobs may be on the queue all the same.
@@ -221,10 +224,11 @@ impl<J: Serialize> Jobs<J> {
         for jobs in jobs.chunks(MAX_BATCH) {
             let mut request = SendMessageBatchInput::builder().queue_url(&self.url);
             for (place, job) in jobs.iter().enumerate() {
-                let entry = SendMessageBatchRequestEntry::builder().id(place.to_string()).message_body(body(job)?);
+                let entry =
+                    SendMessageBatchRequestEntry::builder().id(place.to_string()).message_body(serialize_job(job)?);
                 request = request.entries(entry.build().map_err(|error| Error { reason: error.to_string() })?);
             }
-            let answer = self.service.send(request.build()).await.map_err(|error| unavailable(&error))?;
+            let answer = self.service.send(request.build()).await.map_err(|error| to_error(&error))?;
             if let Some(refused) = answer.failed.first() {
                 return Err(Error { reason: refused.code.clone() });
             }
@@ -233,11 +237,11 @@ impl<J: Serialize> Jobs<J> {
     }
 }
 
-fn body<J: Serialize>(job: &J) -> Result<String, Error> {
+fn serialize_job<J: Serialize>(job: &J) -> Result<String, Error> {
     serde_json::to_string(job).map_err(|error| Error { reason: error.to_string() })
 }
 
-fn unavailable<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> Error {
+fn to_error<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> Error {
     Error { reason: crate::aws::error_code(error) }
 }
 

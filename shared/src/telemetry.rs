@@ -1,6 +1,6 @@
-//! Log lines and metrics: one JSON object a line on standard output.
+//! Writes log lines and metrics to standard output, one JSON object a line.
 //!
-//! Log lines come from `tracing`; counts that alarms need are CloudWatch's embedded metrics, which cost no call.
+//! Log lines come from `tracing`; counts that alarms need are CloudWatch's embedded metrics, which cost no request.
 //! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
 //!
 //! Neither ever carries a secret, an address with one in it, or a word of a message.
@@ -18,7 +18,7 @@ use crate::clock::Clock;
 
 const NAMESPACE: &str = "NBHD";
 
-/// Where lines go; before a start they go nowhere.
+/// The destination of lines; until one is set they are dropped.
 enum Destination {
     StandardOutput,
     Memory(Mutex<Vec<u8>>),
@@ -27,32 +27,32 @@ enum Destination {
 
 static DESTINATION: OnceLock<Destination> = OnceLock::new();
 
-/// Starts logging for the function `name`; call it once, before anything else.
+/// Starts logging for the function `name`; its `main` calls this once, before anything else.
 pub fn init(name: &'static str) {
-    start(Destination::StandardOutput);
-    // A panic's own message may quote what was being read, be it mail or a token; where it happened finds the bug.
+    set_destination(Destination::StandardOutput);
+    // A panic's own message may quote mail or a token, so only its place in the source is logged.
     std::panic::set_hook(Box::new(move |panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(function = name, code = "panicked", place, "a bug ended this piece of work");
+        tracing::error!(function = name, code = "panicked", place, "the code panicked; the process ends here");
     }));
-    tracing::info!(function = name, "started");
+    tracing::info!(function = name, "a new process of the function has started");
 }
 
-/// Starts logging into `file` instead. For the local world, whose terminal shows other things.
+/// Starts logging into `file`, for the local world, whose terminal shows the story instead.
 pub fn init_file(file: File) {
-    start(Destination::File(file));
+    set_destination(Destination::File(file));
 }
 
-/// Keeps every line the process emits from now on, and returns what was kept so far. For tests.
+/// Keeps every line that the process writes from now on in memory, and returns those kept so far. For tests.
 pub fn capture() -> String {
-    start(Destination::Memory(Mutex::default()));
+    set_destination(Destination::Memory(Mutex::default()));
     match DESTINATION.get() {
         Some(Destination::Memory(kept)) => String::from_utf8_lossy(&lock(kept)).into_owned(),
         Some(Destination::StandardOutput | Destination::File(_)) | None => String::new(),
     }
 }
 
-/// Adds `value` to the count `name` (CamelCase, a name the template's alarms know).
+/// Adds `value` to the metric `name` (CamelCase, as the alarms of `template.yaml` name it).
 pub fn metric(name: &'static str, value: u32) {
     let line = json!({
         "_aws": {
@@ -69,8 +69,8 @@ pub fn metric(name: &'static str, value: u32) {
     let _ = Output.write_all(format!("{line}\n").as_bytes());
 }
 
-/// The first start counts; a later one changes nothing.
-fn start(destination: Destination) {
+/// Sets the destination and installs the subscriber; only the first call has an effect.
+fn set_destination(destination: Destination) {
     if DESTINATION.set(destination).is_err() {
         return;
     }
@@ -82,7 +82,7 @@ fn start(destination: Destination) {
         .with_target(false)
         .with_writer(Output);
     let subscriber = tracing_subscriber::registry().with(lines).with(LevelFilter::INFO);
-    // Fails only where the process has a subscriber of its own, which then stays.
+    // Fails only if the process already has a subscriber, which then stays.
     let _ = tracing::subscriber::set_global_default(subscriber);
 }
 
@@ -90,7 +90,7 @@ fn lock(kept: &Mutex<Vec<u8>>) -> MutexGuard<'_, Vec<u8>> {
     kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The destination, as a writer.
+/// A writer to the destination.
 struct Output;
 
 impl Write for Output {

@@ -139,6 +139,11 @@ class Page(unittest.TestCase):
         self.reads("Taken back")
         self.back_to_the_chat()
         self.assertIn("Gmail: not connected", self.says("/status"))
+        # What she caused is marked, and what the story's months repeated is one line.
+        caused = self.browser.find_elements(By.CSS_SELECTOR, "#trace li.person b")
+        self.assertIn("telegram-webhook", {name.get_attribute("textContent") for name in caused})
+        lines = self.browser.find_elements(By.CSS_SELECTOR, "#trace li:not(.person)")
+        self.assertTrue(any("×" in line.get_attribute("textContent") for line in lines))
         # Of scripts and policies; that a page refuses with 403, or has no icon, is no mistake.
         log = self.browser.get_log("browser")
         self.assertEqual([entry for entry in log if entry["level"] == "SEVERE" and entry["source"] != "network"], [])

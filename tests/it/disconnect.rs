@@ -152,7 +152,7 @@ async fn the_last_of_two_disconnected_services_ends_the_grant() {
     let world = World::connected().await;
     world.connects(Provider::GoogleCalendar, ADA).await;
     for provider in Provider::ALL {
-        let queue = Queues::new(&world.env).expect("settings").refresh(&world.sqs.url(REFRESH));
+        let queue = Queues::new(&world.env).expect("settings").refresh_jobs(&world.sqs.url(REFRESH));
         disconnect::request(&world.store, &queue, world.tenant, provider, world.clock.now()).await.expect("revoked");
     }
     for provider in Provider::ALL {
@@ -305,7 +305,7 @@ async fn assert_is_disconnected(world: &World) {
 
 /// The person disconnects Gmail; whether there was a connection.
 async fn request(world: &World) -> bool {
-    let queue = Queues::new(&world.env).expect("settings").refresh(&world.sqs.url(REFRESH));
+    let queue = Queues::new(&world.env).expect("settings").refresh_jobs(&world.sqs.url(REFRESH));
     disconnect::request(&world.store, &queue, world.tenant, Provider::Gmail, world.clock.now())
         .await
         .expect("table and queue are up")

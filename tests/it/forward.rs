@@ -102,7 +102,7 @@ async fn a_person_is_told_once_per_waking_after_ten_seconds() {
     }
     runtime.starts();
     world.run_until_idle().await;
-    assert_eq!(world.route(ANA).await.waking_told_at, None, "the delivery clears the mark");
+    assert_eq!(world.route(ANA).await.waking_notice_at, None, "the delivery clears the mark");
 
     runtime.stops();
     world.says(ANA, 2).await;
@@ -238,7 +238,7 @@ async fn while_provisioning_time_does_not_count_and_then_it_does() {
 }
 
 #[tokio::test]
-async fn before_the_queue_would_drop_it_silently_it_is_given_up_and_said() {
+async fn before_the_queue_would_drop_it_silently_it_is_dead_lettered_with_a_notice() {
     let world = World::start().await;
     let _runtime = world.has(ANA).await;
     world.set_route(ANA, |route| route.status = RouteStatus::Provisioning).await;
@@ -309,7 +309,7 @@ async fn an_outage_of_ours_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_dead_letter_that_is_not_taken_is_not_given_up_yet() {
+async fn a_dead_letter_that_the_queue_did_not_take_is_retried() {
     let world = World::start().await;
     let runtime = world.has(ANA).await;
     runtime.fail_next(Failure::Status(400));

@@ -28,7 +28,7 @@ async fn stopped_between_any_two_effects_nothing_is_lost_or_said_twice() {
 }
 
 #[tokio::test]
-async fn stopped_while_giving_up_the_message_is_kept_and_the_person_told() {
+async fn stopped_while_dead_lettering_the_message_is_kept_and_the_person_notified() {
     for requests in 1.. {
         let world = World::start().await;
         let runtime = world.has(ANA).await;

@@ -1,13 +1,16 @@
 //! The local world: the story `make run` plays, and its page.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use nbhd::clock::{Clock, Timestamp};
 use nbhd::domain::ids::ChatId;
 use nbhd_local::story::{self, QUESTION};
-use nbhd_local::{Options, Show, World};
+use nbhd_local::{Options, Show, Trigger, World};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+
+const MILLI: Duration = Duration::from_millis(1);
 
 async fn world() -> World {
     let clock = Clock::manual(Timestamp::from_seconds(1_795_240_000));
@@ -51,7 +54,7 @@ async fn the_page_shows_what_is_written_and_answered() {
     let said = http.post(at("/local/say")).header("content-type", "application/json");
     let said = said.body(json!({ "text": "good morning" }).to_string()).send().await.expect("served");
     assert_eq!(said.status(), StatusCode::NO_CONTENT);
-    world.settle().await;
+    world.run_until_idle().await;
 
     let state = http.get(at("/local/state")).send().await.expect("served").bytes().await.expect("read");
     let state: Value = serde_json::from_slice(&state).expect("JSON");
@@ -61,6 +64,36 @@ async fn the_page_shows_what_is_written_and_answered() {
     let answer = &chat[said + 1];
     assert!(answer["mine"] == false && answer["text"].as_str().expect("text").contains("good morning"), "{state}");
     assert_eq!(state["trace"][0]["function"], "telegram-webhook");
+}
+
+#[tokio::test]
+async fn repeated_sweeps_are_one_line_of_the_page_and_what_the_person_caused_stands_out() {
+    let world = world().await;
+    let sweep = || world.trace.record("tenant-reconcile", Trigger::Schedule("sweep"), "done".to_owned(), MILLI);
+    let job = || world.trace.record("tenant-reconcile", Trigger::Queue("lifecycle"), "done".to_owned(), MILLI);
+    for _ in 0..40 {
+        sweep();
+        job();
+    }
+    world.chat.says("hello");
+    world.run_until_idle().await;
+    sweep();
+
+    let http = nbhd::http::client_trusting(None).expect("a client");
+    let state = http.get(format!("{}/local/state", world.base_url())).send().await.expect("served");
+    let state: Value = serde_json::from_slice(&state.bytes().await.expect("read")).expect("JSON");
+    let line = |place: usize| {
+        let line = &state["trace"][place];
+        json!([line["function"], line["trigger"], line["count"], line["by_person"], line["millis"]])
+    };
+    assert_eq!(line(0), json!(["tenant-reconcile", "sweep", 40, false, 40]));
+    assert_eq!(line(1), json!(["tenant-reconcile", "lifecycle", 40, false, 40]));
+    let webhook = &state["trace"][2];
+    assert_eq!((&webhook["trigger"], &webhook["by_person"]), (&json!("POST /telegram/webhook"), &json!(true)));
+    assert_eq!(
+        (line(3), line(4)),
+        (json!(["tenant-reconcile", "sweep", 1, false, 1]), json!([null, null, null, null, null]))
+    );
 }
 
 #[tokio::test]

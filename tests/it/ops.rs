@@ -68,8 +68,8 @@ async fn a_tenant_is_shown_and_an_unknown_one_is_said_to_be_unknown() {
     assert_eq!((&shown["state"], &shown["connections"]), (&json!("active"), &json!([])));
     let app = json!({ "resource": "container app", "state": "running" });
     assert!(shown["resources"].as_array().expect("rows").contains(&app), "{shown}");
-    assert_eq!(shown["last error"], Value::Null);
-    assert!(shown["last steps"].as_array().expect("rows").iter().any(|step| step["step"] == "activate"), "{shown}");
+    assert_eq!(shown["last_error"], Value::Null);
+    assert!(shown["last_steps"].as_array().expect("rows").iter().any(|step| step["step"] == "activate"), "{shown}");
     let unknown = office.nbhd(&["tenant", &uuid::Uuid::new_v4().to_string()]).await.expect_err("unknown");
     assert!(unknown.to_string().contains("nbhd tenants"), "{unknown}");
     assert!(office.nbhd(&["tenant", "ann"]).await.is_err());
@@ -109,14 +109,14 @@ async fn keys_are_rotated_and_the_assistant_answers_with_the_new_ones() {
     let office = Office::open().await;
     let before = office.world.subscriber(office.ann.chat_id).await.expect("readable").expect("there").secrets;
     office.nbhd(&["rotate-keys", &office.ann()]).await.expect("done");
-    office.world.settle().await;
+    office.world.run_until_idle().await;
     let ann = office.world.subscriber(office.ann.chat_id).await.expect("readable").expect("there");
     assert_ne!(ann.secrets.internal_key, before.internal_key);
     office.world.telegram.says(office.ann.chat_id, "hello again");
-    office.world.settle().await;
+    office.world.run_until_idle().await;
     assert_eq!(ann.runtime.update_ids().len(), 1);
     let shown = office.json(&["tenant", &office.ann()]).await;
-    assert_eq!(shown["secret generations"], json!([2]));
+    assert_eq!(shown["secret_generations"], json!([2]));
 }
 
 #[tokio::test]
@@ -165,6 +165,6 @@ async fn dead_letters_are_counted_without_their_words_and_sent_back() {
     let sent = office.json(&["deadletters", "redrive"]).await;
     assert_eq!(sent[0], json!({ "queue": "inbound", "sent_back": 1 }));
     assert!(office.world.sqs.messages(sqs::INBOUND_DLQ).is_empty());
-    office.world.settle().await;
+    office.world.run_until_idle().await;
     assert_eq!(office.ann.runtime.update_ids(), [7]);
 }

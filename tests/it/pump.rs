@@ -201,7 +201,7 @@ async fn what_sqs_refuses_is_refused_over_the_wire_too() {
     world.updates.send(ChatId(1), 1, &vec![b'x'; MAX_BYTES]).await.expect("exactly as much as SQS takes");
     let too_large = world.updates.send(ChatId(1), 2, &vec![b'x'; MAX_BYTES + 1]).await.expect_err("too large");
     assert!(too_large.to_string().contains("InvalidParameterValue"), "{too_large}");
-    let unknown = world.updates.put_off("no receipt", Duration::from_secs(1)).await.expect_err("unknown");
+    let unknown = world.updates.delay_redelivery("no receipt", Duration::from_secs(1)).await.expect_err("unknown");
     assert!(unknown.to_string().contains("ReceiptHandleIsInvalid"), "{unknown}");
     world.sqs.fail(true);
     assert!(world.updates.send(ChatId(1), 3, b"{}").await.is_err());

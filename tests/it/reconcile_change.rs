@@ -131,7 +131,11 @@ async fn a_setting_of_the_app_is_a_release_too() {
     let other = App::new(&other, world.clock.clone()).expect("complete settings");
     world.clock.advance(20 * MINUTE);
     carries_on(&world, &other, 1).await;
-    assert!(world.steps().await.contains(&"choose_release: done (it holds the slot)".to_owned()), "{:#?}", world.steps().await);
+    assert!(
+        world.steps().await.contains(&"choose_release: done (it holds the slot)".to_owned()),
+        "{:#?}",
+        world.steps().await
+    );
 }
 
 #[tokio::test]

@@ -100,7 +100,7 @@ impl World {
         let env = Env::from_pairs(settings);
         let app = App::new(&env, clock.clone()).expect("complete settings");
         let refresh = scheduled_refresh::App::from_env(&env, clock.clone()).expect("complete settings");
-        let queue = Queues::new(&env).expect("complete settings").lifecycle(&sqs.url(LIFECYCLE));
+        let queue = Queues::new(&env).expect("complete settings").lifecycle_jobs(&sqs.url(LIFECYCLE));
         let store = Store::new(&env).expect("complete settings");
         let tenant = key().tenant_id(ChatId(ANA));
         Self {
@@ -248,7 +248,7 @@ impl World {
     }
 
     pub(crate) fn names(&self) -> Names {
-        Names::of(&key(), self.tenant)
+        Names::derive(&key(), self.tenant)
     }
 
     pub(crate) fn container(&self) -> AppView {

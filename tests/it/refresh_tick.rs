@@ -261,7 +261,7 @@ async fn what_has_been_due_for_long_is_left_to_the_ticks() {
 #[tokio::test]
 async fn a_disconnect_job_that_was_lost_is_queued_again() {
     let world = World::connected().await;
-    let queue = nbhd::queue::Queues::new(&world.env).expect("settings").refresh(&world.sqs.url("refresh-dlq"));
+    let queue = nbhd::queue::Queues::new(&world.env).expect("settings").refresh_jobs(&world.sqs.url("refresh-dlq"));
     let now = world.clock.now();
     nbhd::flows::disconnect::request(&world.store, &queue, world.tenant, Provider::Gmail, now).await.expect("revoked");
     assert_eq!(world.tick().await.due, 0, "its own job comes first");

@@ -132,7 +132,7 @@ async fn the_shared_bot_is_not_a_runtimes_to_configure() {
     let world = World::start().await;
     let ana = world.tenant(ANA).await;
     let hostile = json!({"url": "https://attacker.example", "commands": [], "drop_pending_updates": true});
-    for method in telegram_relay::local::METHODS {
+    for method in telegram_relay::stubs::METHODS {
         let answer = world.post(&ana, method, &hostile).await;
         assert_eq!(answer.status, StatusCode::OK, "{method}");
         if let Some(contract) = Contract::load().expect("readable") {

@@ -1,6 +1,14 @@
 //! The rules of the architecture, read off the sources: what is broken is printed with the rule it breaks.
 
+mod layers;
+mod messages;
+mod names;
+
 use std::path::{Path, PathBuf};
+
+use layers::{against_the_layers, aws_past_its_module, function_on_its_neighbours, lambda_past_main};
+use messages::{alarm_without_code, message_of_few_words};
+use names::{named_by_participle, named_by_picture, named_by_pointer, test_module_named_by_picture};
 
 /// A file of the project, by its path from the root.
 pub(crate) struct Source {
@@ -14,7 +22,7 @@ struct Rule {
     broken_by: fn(&Source) -> Vec<usize>,
 }
 
-const RULES: [Rule; 14] = [
+const RULES: [Rule; 20] = [
     Rule { says: "a file has at most 400 lines: past that it is two files", broken_by: too_long },
     Rule { says: "a line has at most 120 columns", broken_by: too_wide },
     Rule { says: "a function's `main.rs` is wiring: at most 30 lines, no branches", broken_by: main_with_logic },
@@ -35,6 +43,30 @@ const RULES: [Rule; 14] = [
     Rule { says: "a test neither sleeps nor is skipped, and its name is a claim", broken_by: weak_test },
     Rule { says: "nothing names a path of somebody's machine", broken_by: machine_path },
     Rule { says: "nothing names a package registry's host", broken_by: registry_host },
+    Rule {
+        says: "a log line's message reads alone, in at least three words: what happened, to what, what follows",
+        broken_by: message_of_few_words,
+    },
+    Rule {
+        says: "a `warn!` and an `error!` carry a stable `code`, which the operator's table explains",
+        broken_by: alarm_without_code,
+    },
+    Rule {
+        says: "no item is named by a participle: a function is verb and object, a type is a noun",
+        broken_by: named_by_participle,
+    },
+    Rule {
+        says: "no item is named by a pronoun, a preposition or an adverb: alone it says nothing",
+        broken_by: named_by_pointer,
+    },
+    Rule {
+        says: "no item is named by a picture of ours: the field has its own word for it",
+        broken_by: named_by_picture,
+    },
+    Rule {
+        says: "no module of tests is named by a picture: say `mutants`, `faults`, `load`, `observer`",
+        broken_by: test_module_named_by_picture,
+    },
 ];
 
 #[test]
@@ -58,7 +90,7 @@ fn every_rule_can_be_broken_and_kept() {
     let home = ["/", "home", "/someone/nbhd"].concat();
     let host = ["crates", ".io"].concat();
     // A rule, then what breaks it, then what does not.
-    let cases: [(&str, &str, &str, &str, &str); 29] = [
+    let cases: [(&str, &str, &str, &str, &str); 41] = [
         ("at most 400", "shared/src/http.rs", &long, "shared/src/http.rs", "//! x\n"),
         ("120 columns", "README.md", &wide, "README.md", "x"),
         ("120 columns", "shared/src/http.rs", &wide, "Cargo.lock", &wide),
@@ -158,6 +190,42 @@ fn every_rule_can_be_broken_and_kept() {
         ("neither sleeps", "tests/it/a.rs", "#[ignore]", "tests/it/a.rs", "#[test]"),
         ("neither sleeps", "shared/src/a.rs", "fn test_it() {}", "shared/src/a.rs", "fn it_works() {}"),
         ("somebody's machine", "README.md", &home, "README.md", "/telegram/webhook"),
+        (
+            "at least three words",
+            "shared/src/a.rs",
+            "tracing::info!(what = \"all of it is here\", \"{what} done\");",
+            "shared/src/a.rs",
+            "tracing::info!(\"the job, as planned, was done\");",
+        ),
+        (
+            "at least three words",
+            "functions/a/src/lib.rs",
+            "tracing::warn!(\n    code = f(\"a, b\", 1),\n    \"failed\"\n);",
+            "infra/sim/src/a.rs",
+            "tracing::info!(\"failed\");",
+        ),
+        (
+            "carry a stable `code`",
+            "shared/src/a.rs",
+            "tracing::warn!(error = %code, \"the job has failed\");",
+            "shared/src/a.rs",
+            "tracing::info!(\"the job has failed\");",
+        ),
+        (
+            "carry a stable `code`",
+            "functions/a/src/lib.rs",
+            "tracing::error!(\n    %error,\n    \"code = none, the job has failed\"\n);",
+            "functions/a/src/lib.rs",
+            "tracing::error!(\n    %error,\n    code = \"job_failed\",\n    \"the job has failed\"\n);",
+        ),
+        ("by a participle", "shared/src/a.rs", "    pub(crate) async fn told<T>()", "shared/src/a.rs", "// fn told()"),
+        ("by a participle", "tests/it/a.rs", "fn is_told() {}", "tests/it/a.rs", "#[test]\nfn a_person_is_told() {}"),
+        ("by a participle", "infra/a/src/b.rs", "enum A {\n    GivenUp,\n}", "shared/src/a.rs", "fn app_gone() {}"),
+        ("by a pronoun", "functions/a/src/b.rs", "struct Own;", "functions/a/src/b.rs", "struct OwnChat;"),
+        ("by a pronoun", "shared/src/a.rs", "enum A {\n    /// x\n    Why(B),\n}", "README.md", "fn why() {}"),
+        ("by a picture", "shared/src/a.rs", "pub const fn arrow(", "shared/src/a.rs", "let arrow = 1;"),
+        ("by a picture", "infra/a/src/b.rs", "const PUT_OFF_FOR: u8 = 1;", "infra/a/src/b.rs", "fn look_up() {}"),
+        ("module of tests", "tests/it/main.rs", "mod storm;", "infra/sim/src/lib.rs", "mod storm;"),
         ("registry's host", "Makefile", &host, "Cargo.lock", &host),
         ("registry's host", "shared/src/a.rs", &host, "shared/src/a.rs", "a crate's page"),
     ];
@@ -202,69 +270,6 @@ fn main_with_logic(source: &Source) -> Vec<usize> {
     lines
 }
 
-fn against_the_layers(source: &Source) -> Vec<usize> {
-    const LAYERS: [(&str, &[&str]); 5] = [
-        ("domain", &["store", "queue", "providers", "flows", "config", "http", "aws", "web", "telemetry"]),
-        ("store", &["queue", "providers", "flows", "web"]),
-        ("queue", &["store", "providers", "flows", "web"]),
-        ("providers", &["store", "queue", "flows", "web"]),
-        ("flows", &[]),
-    ];
-    /// What is no layer serves all of them.
-    const BENEATH: &[&str] = &["store", "queue", "providers", "flows"];
-    let Some(module) = source.path.strip_prefix("shared/src/") else { return Vec::new() };
-    if module == "lib.rs" {
-        return Vec::new();
-    }
-    let own = module.split(['/', '.']).next().unwrap_or_default();
-    let above = LAYERS.iter().find(|(layer, _)| *layer == own).map_or(BENEATH, |(_, above)| above);
-    source.code_lines(|line| modules_named(line).iter().any(|module| above.contains(module)))
-}
-
-/// The modules of `nbhd` on a line: of `crate::store::Store` and of `use crate::{store::Store, queue}`.
-fn modules_named(line: &str) -> Vec<&str> {
-    let paths = line.split("crate::").skip(1);
-    paths
-        .flat_map(|path| match path.strip_prefix('{') {
-            Some(group) => group.split(", ").collect::<Vec<_>>(),
-            None => vec![path],
-        })
-        .map(|path| path.split(|letter: char| !letter.is_alphanumeric() && letter != '_').next().unwrap_or_default())
-        .collect()
-}
-
-fn function_on_its_neighbours(source: &Source) -> Vec<usize> {
-    let Some(own) = source.path.strip_prefix("functions/").and_then(|path| path.strip_suffix("/Cargo.toml")) else {
-        return Vec::new();
-    };
-    let functions = functions();
-    let others = functions.iter().map(String::as_str).filter(|name| *name != own).chain(["nbhd-sim", "nbhd-local"]);
-    let others: Vec<&str> = others.collect();
-    source.lines(|line| others.iter().any(|other| line.trim_start().starts_with(other)))
-}
-
-fn lambda_past_main(source: &Source) -> Vec<usize> {
-    let held = source.path.starts_with("functions/") || source.path.starts_with("shared/");
-    if !held || source.path.ends_with("/main.rs") {
-        return Vec::new();
-    }
-    source.code_lines(|line| line.contains("lambda_http") || line.contains("lambda_runtime"))
-}
-
-fn aws_past_its_module(source: &Source) -> Vec<usize> {
-    const OWNERS: [(&str, &[&str]); 3] = [
-        ("aws_sdk_dynamodb", &["shared/src/store/"]),
-        ("aws_sdk_sqs", &["shared/src/queue"]),
-        ("aws_sdk_sts", &["shared/src/providers/azure/credential.rs"]),
-    ];
-    if source.is("tests/it/tidy.rs") {
-        return Vec::new();
-    }
-    let foreign = |(_, owners): &(&str, &[&str])| !owners.iter().any(|owner| source.path.starts_with(owner));
-    let services: Vec<&str> = OWNERS.into_iter().filter(foreign).map(|(service, _)| service).collect();
-    source.code_lines(|line| services.iter().any(|service| line.contains(service)))
-}
-
 fn unwrap_outside_tests(source: &Source) -> Vec<usize> {
     if source.path.starts_with("tests/") {
         return Vec::new();
@@ -294,7 +299,7 @@ fn without_the_lints(source: &Source) -> Vec<usize> {
 }
 
 fn weak_test(source: &Source) -> Vec<usize> {
-    if source.is("tests/it/tidy.rs") {
+    if source.is_tidy() {
         return Vec::new();
     }
     let in_tests = source.path.starts_with("tests/");
@@ -323,6 +328,11 @@ fn registry_host(source: &Source) -> Vec<usize> {
 impl Source {
     fn is(&self, path: &str) -> bool {
         self.path == path
+    }
+
+    /// The rules themselves, whose cases break every one.
+    fn is_tidy(&self) -> bool {
+        self.path.starts_with("tests/it/tidy")
     }
 
     fn is_code(&self) -> bool {

@@ -55,7 +55,7 @@ impl App {
         Ok(Self {
             links: Links::from_env(env)?,
             store: Store::new(env)?,
-            disconnects: Queues::new(env)?.refresh(refresh_queue),
+            disconnects: Queues::new(env)?.refresh_jobs(refresh_queue),
             google: oauth::Client::from_env(env, http.clone())?,
             calendar: calendar::Client::new(env, http.clone())?,
             vaults: Vaults::new(env, &http, &clock)?,

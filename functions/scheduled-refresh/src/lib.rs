@@ -71,7 +71,7 @@ impl App {
         let store = Store::new(env)?;
         let queue = env.required("REFRESH_QUEUE_URL", "the address of the queue of refresh jobs")?;
         Ok(Self {
-            queue: Queues::new(env)?.refresh(queue),
+            queue: Queues::new(env)?.refresh_jobs(queue),
             refresher: Refresher::from_env(env, &http, store.clone(), clock.clone())?,
             links: Links::from_env(env)?,
             bot: Bot::new(env, http)?,

@@ -101,7 +101,7 @@ async fn requeue(app: &App, result: &JobResult) {
     let Some((tenant, _)) = result.deferred.first() else { return };
     let wait = result.delay + refresh::stagger(*tenant, app.clock.now(), REQUEUE_SPREAD);
     let job = RefreshJob::Due { connections: result.deferred.clone() };
-    if let Err(error) = app.queue.send_later(&job, wait).await {
+    if let Err(error) = app.queue.send_delayed(&job, wait).await {
         tracing::warn!(
             code = "requeue_failed",
             error = %error,

@@ -53,7 +53,7 @@ impl App {
         Ok(Self {
             stripe: configured.map(|(client, signatures)| Stripe { client, signatures }),
             store: Store::new(env)?,
-            lifecycle: Queues::new(env)?.lifecycle(url),
+            lifecycle: Queues::new(env)?.lifecycle_jobs(url),
             clock,
         })
     }

@@ -1,4 +1,4 @@
-//! What happens to a message next: pure decisions over what is known about it.
+//! Decides what happens to a queued update next: pure functions of the route, the attempt and `now`.
 
 use std::time::Duration;
 
@@ -6,43 +6,43 @@ use nbhd::clock::Timestamp;
 use nbhd::domain::route::{Route, RouteStatus};
 use nbhd::providers::runtime::Delivery;
 
-/// A message that was not delivered for so long is given up. Its queue would do so only much later, and silently.
-const GIVE_UP_AFTER: Duration = Duration::from_secs(45 * 60);
-/// The queue's own limit is 200 receives; before it takes a message away silently, we give it up and say so.
-const GIVE_UP_RECEIVES: u32 = 190;
-/// A person who waits longer is told why, once.
-const TELL_AFTER: Duration = Duration::from_secs(10);
-/// The longest time between two attempts.
+/// A message that was not delivered within this time is dead-lettered; the queue itself would drop it much later.
+const EXPIRES_AFTER: Duration = Duration::from_secs(45 * 60);
+/// The queue moves a message away silently after 200 receives; we dead-letter it before that and notify the person.
+const MAX_RECEIVES: u32 = 190;
+/// A person who waits longer than this gets one notice that says why.
+const NOTIFY_AFTER: Duration = Duration::from_secs(10);
+/// The longest time between two attempts, unless the runtime asks for more.
 const MAX_DELAY: Duration = Duration::from_secs(60);
 
-/// What the queue says of a message that comes up.
+/// The delivery attempts of a message, as its queue record counts them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attempt {
-    /// When it was put on the queue.
+    /// The time at which the webhook queued the message.
     pub(crate) sent_at: Timestamp,
-    /// How often it came up, this time included.
+    /// The number of receives, this one included.
     pub(crate) receives: u32,
 }
 
 impl Attempt {
-    /// Whether the message is given up unless it can be delivered this time.
+    /// Whether the message is dead-lettered unless it can be delivered this time.
     pub(crate) const fn is_last(self) -> bool {
-        self.receives >= GIVE_UP_RECEIVES
+        self.receives >= MAX_RECEIVES
     }
 }
 
-/// Where the route says that a message goes.
+/// The target of a message by its route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Aim<'a> {
-    /// To the runtime at this address.
+pub(crate) enum RouteTarget<'a> {
+    /// The tenant's runtime at this address.
     Runtime(&'a Route, &'a str),
-    /// Nowhere yet.
-    Nowhere(&'a Route, Wait),
-    /// Nowhere any more.
+    /// The tenant has no container that is ready; the message waits.
+    NotReady(&'a Route, Wait),
+    /// The dead-letter queue: the tenant gets no messages any more.
     DeadLetter(Reason),
 }
 
-/// What a message waits for.
+/// The state of an assistant that a message waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
     /// The assistant is being set up.
@@ -51,16 +51,16 @@ pub(crate) enum Wait {
     Waking,
 }
 
-/// Why a message is given up.
+/// Why a message is dead-lettered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reason {
     /// There is no assistant for the chat any more.
     NoAssistant,
     /// The tenant is suspended.
     Suspended,
-    /// The runtime says that it is no update.
+    /// The runtime refused the bytes: to it they are no update.
     Rejected,
-    /// It waited too long.
+    /// The message waited too long.
     Expired,
 }
 
@@ -76,81 +76,96 @@ impl Reason {
     }
 }
 
-/// What to do with a message.
+/// The decision on a message after an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
-    /// It is in the runtime's keeping.
-    Done {
-        /// Whether the person was told to wait; the mark of it is cleared.
-        was_told: bool,
+pub(crate) enum Decision {
+    /// The runtime has stored it durably.
+    Delivered {
+        /// Whether the person got a notice to wait; its mark on the route is then cleared.
+        was_notified: bool,
     },
-    /// Keep it for the operators and tell the person.
+    /// Keep it in the dead-letter queue and notify the person.
     DeadLetter(Reason),
-    /// Try again later.
+    /// Leave it on the queue and have it redelivered.
     Retry {
-        /// When.
-        after: Duration,
-        /// What it waits for.
+        /// The time until the queue redelivers it.
+        delay: Duration,
+        /// The reason of the wait.
         wait: Wait,
-        /// Whether the person has waited long enough to be told, if nobody has told them yet.
-        tell: bool,
+        /// Whether the person has waited long enough for a notice, and has got none.
+        notify: bool,
     },
 }
 
-impl Next {
+impl Decision {
     /// The stable code in log lines.
     pub(crate) const fn code(self) -> &'static str {
         match self {
-            Self::Done { .. } => "delivered",
+            Self::Delivered { .. } => "delivered",
             Self::DeadLetter(reason) => reason.code(),
             Self::Retry { wait: Wait::Setup, .. } => "setup",
             Self::Retry { wait: Wait::Waking, .. } => "waking",
         }
     }
 
-    /// Whether the message may leave the queue.
-    pub(crate) const fn settles(self) -> bool {
+    /// The decision as the end of a log line.
+    pub(crate) const fn summary(self) -> &'static str {
         match self {
-            Self::Done { .. } | Self::DeadLetter(_) => true,
+            Self::Delivered { .. } => "was delivered",
+            Self::DeadLetter(_) => "was moved to the dead-letter queue",
+            Self::Retry { .. } => "was not delivered yet; the queue redelivers it",
+        }
+    }
+
+    /// Whether the message leaves the queue.
+    pub(crate) const fn is_final(self) -> bool {
+        match self {
+            Self::Delivered { .. } | Self::DeadLetter(_) => true,
             Self::Retry { .. } => false,
         }
     }
 }
 
-/// Where a message of this chat goes now.
-pub(crate) fn aim(route: Option<&Route>) -> Aim<'_> {
-    let Some(route) = route else { return Aim::DeadLetter(Reason::NoAssistant) };
+/// Finds the target of a message by its route; a chat without a route has no assistant.
+pub(crate) fn route_target(route: Option<&Route>) -> RouteTarget<'_> {
+    let Some(route) = route else { return RouteTarget::DeadLetter(Reason::NoAssistant) };
     match (route.status, &route.runtime_url) {
-        (RouteStatus::Suspended, _) => Aim::DeadLetter(Reason::Suspended),
-        (RouteStatus::Provisioning, _) => Aim::Nowhere(route, Wait::Setup),
-        (RouteStatus::Active, None) => Aim::Nowhere(route, Wait::Waking),
-        (RouteStatus::Active, Some(url)) => Aim::Runtime(route, url),
+        (RouteStatus::Suspended, _) => RouteTarget::DeadLetter(Reason::Suspended),
+        (RouteStatus::Provisioning, _) => RouteTarget::NotReady(route, Wait::Setup),
+        (RouteStatus::Active, None) => RouteTarget::NotReady(route, Wait::Waking),
+        (RouteStatus::Active, Some(url)) => RouteTarget::Runtime(route, url),
     }
 }
 
-/// What a delivery's outcome means for its message.
-pub(crate) fn after(delivery: Delivery, attempt: Attempt, route: &Route, now: Timestamp) -> Next {
+/// Decides on a message by the outcome of its delivery.
+pub(crate) fn evaluate_delivery(delivery: Delivery, attempt: Attempt, route: &Route, now: Timestamp) -> Decision {
     match delivery {
-        Delivery::Accepted => Next::Done { was_told: route.waking_told_at.is_some() },
-        Delivery::Rejected => Next::DeadLetter(Reason::Rejected),
-        Delivery::SecretRefused => wait(Wait::Waking, None, attempt, route, now),
-        Delivery::NotYet { retry_after, .. } => wait(Wait::Waking, retry_after, attempt, route, now),
+        Delivery::Accepted => Decision::Delivered { was_notified: route.waking_notice_at.is_some() },
+        Delivery::Rejected => Decision::DeadLetter(Reason::Rejected),
+        Delivery::SecretRefused => retry_or_expire(Wait::Waking, None, attempt, route, now),
+        Delivery::NotYet { retry_after, .. } => retry_or_expire(Wait::Waking, retry_after, attempt, route, now),
     }
 }
 
-/// A message waits, unless it has waited too long. Set-up has no time limit: a message's time runs from activation.
-pub(crate) fn wait(wait: Wait, retry_after: Option<Duration>, attempt: Attempt, route: &Route, now: Timestamp) -> Next {
+/// Retries a message unless it has waited too long. Its time runs from activation, so set-up has no limit.
+pub(crate) fn retry_or_expire(
+    wait: Wait,
+    retry_after: Option<Duration>,
+    attempt: Attempt,
+    route: &Route,
+    now: Timestamp,
+) -> Decision {
     let waiting_since = route.activated_at.map_or(attempt.sent_at, |at| at.max(attempt.sent_at));
     let waited = now.since(waiting_since);
-    let expired = waited >= GIVE_UP_AFTER && wait == Wait::Waking;
+    let expired = waited >= EXPIRES_AFTER && wait == Wait::Waking;
     if expired || attempt.is_last() {
-        return Next::DeadLetter(Reason::Expired);
+        return Decision::DeadLetter(Reason::Expired);
     }
-    let after = retry_after.unwrap_or_else(|| backoff(attempt.receives));
-    Next::Retry { after, wait, tell: waited >= TELL_AFTER && route.waking_told_at.is_none() }
+    let delay = retry_after.unwrap_or_else(|| backoff(attempt.receives));
+    Decision::Retry { delay, wait, notify: waited >= NOTIFY_AFTER && route.waking_notice_at.is_none() }
 }
 
-/// 2, 4, 8 … 60 seconds after the first, second, third … attempt.
+/// The delay before the next attempt: 2, 4, 8 … 60 seconds after the first, second, third … one.
 pub(crate) fn backoff(receives: u32) -> Duration {
     Duration::from_secs(2_u64.saturating_pow(receives.max(1))).min(MAX_DELAY)
 }
@@ -176,14 +191,14 @@ mod tests {
             activated_at: None,
             arrival: None,
             last_update: None,
-            slow_down: None,
-            waking_told_at: None,
+            throttle_notice: None,
+            waking_notice_at: None,
         }
     }
 
-    fn not_taken(receives: u32, route: &Route, age: Duration) -> Next {
+    fn not_accepted(receives: u32, route: &Route, age: Duration) -> Decision {
         let delivery = Delivery::NotYet { cause: Cause::Unreachable, retry_after: None };
-        after(delivery, Attempt { sent_at: SENT, receives }, route, SENT + age)
+        evaluate_delivery(delivery, Attempt { sent_at: SENT, receives }, route, SENT + age)
     }
 
     #[test]
@@ -191,38 +206,39 @@ mod tests {
         let with = |status, url: Option<&str>| Route { status, runtime_url: url.map(str::to_owned), ..route() };
         let (active, homeless) = (with(RouteStatus::Active, Some("u")), with(RouteStatus::Active, None));
         let (setup, paused) = (with(RouteStatus::Provisioning, Some("u")), with(RouteStatus::Suspended, Some("u")));
-        assert_eq!(aim(None), Aim::DeadLetter(Reason::NoAssistant));
-        assert_eq!(aim(Some(&active)), Aim::Runtime(&active, "u"));
-        assert_eq!(aim(Some(&homeless)), Aim::Nowhere(&homeless, Wait::Waking));
-        assert_eq!(aim(Some(&setup)), Aim::Nowhere(&setup, Wait::Setup));
-        assert_eq!(aim(Some(&paused)), Aim::DeadLetter(Reason::Suspended));
+        assert_eq!(route_target(None), RouteTarget::DeadLetter(Reason::NoAssistant));
+        assert_eq!(route_target(Some(&active)), RouteTarget::Runtime(&active, "u"));
+        assert_eq!(route_target(Some(&homeless)), RouteTarget::NotReady(&homeless, Wait::Waking));
+        assert_eq!(route_target(Some(&setup)), RouteTarget::NotReady(&setup, Wait::Setup));
+        assert_eq!(route_target(Some(&paused)), RouteTarget::DeadLetter(Reason::Suspended));
     }
 
     #[test]
     fn waiting_ends_at_45_minutes_and_a_delivery_always_comes_first() {
         let (route, limit, before) = (route(), 45 * MINUTE, 45 * MINUTE - Duration::from_millis(1));
-        assert!(matches!(not_taken(50, &route, before), Next::Retry { .. }));
-        assert_eq!(not_taken(50, &route, limit), Next::DeadLetter(Reason::Expired));
+        assert!(matches!(not_accepted(50, &route, before), Decision::Retry { .. }));
+        assert_eq!(not_accepted(50, &route, limit), Decision::DeadLetter(Reason::Expired));
         let late = Attempt { sent_at: SENT, receives: 189 };
-        assert_eq!(after(Delivery::Accepted, late, &route, SENT + 24 * 60 * MINUTE), Next::Done { was_told: false });
+        let decision = evaluate_delivery(Delivery::Accepted, late, &route, SENT + 24 * 60 * MINUTE);
+        assert_eq!(decision, Decision::Delivered { was_notified: false });
     }
 
     #[test]
     fn time_runs_from_the_later_of_sending_and_activation() {
         let activated = |at| Route { activated_at: Some(at), ..route() };
         let (earlier, later) = (activated(SENT - 60 * MINUTE), activated(SENT + 60 * MINUTE));
-        assert_eq!(not_taken(50, &earlier, 45 * MINUTE), Next::DeadLetter(Reason::Expired));
-        assert!(matches!(not_taken(50, &later, 104 * MINUTE), Next::Retry { .. }));
-        assert_eq!(not_taken(50, &later, 105 * MINUTE), Next::DeadLetter(Reason::Expired));
+        assert_eq!(not_accepted(50, &earlier, 45 * MINUTE), Decision::DeadLetter(Reason::Expired));
+        assert!(matches!(not_accepted(50, &later, 104 * MINUTE), Decision::Retry { .. }));
+        assert_eq!(not_accepted(50, &later, 105 * MINUTE), Decision::DeadLetter(Reason::Expired));
     }
 
     #[test]
-    fn a_person_is_told_after_ten_seconds_unless_they_were() {
-        let told = Route { waking_told_at: Some(SENT), ..route() };
-        let tells = |next| matches!(next, Next::Retry { tell: true, .. });
-        assert!(!tells(not_taken(1, &route(), Duration::from_millis(9_999))));
-        assert!(tells(not_taken(1, &route(), Duration::from_secs(10))));
-        assert!(!tells(not_taken(1, &told, Duration::from_secs(10))));
+    fn a_person_is_notified_after_ten_seconds_unless_they_were() {
+        let notified = Route { waking_notice_at: Some(SENT), ..route() };
+        let notifies = |decision| matches!(decision, Decision::Retry { notify: true, .. });
+        assert!(!notifies(not_accepted(1, &route(), Duration::from_millis(9_999))));
+        assert!(notifies(not_accepted(1, &route(), Duration::from_secs(10))));
+        assert!(!notifies(not_accepted(1, &notified, Duration::from_secs(10))));
     }
 
     #[test]

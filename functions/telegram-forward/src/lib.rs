@@ -1,8 +1,8 @@
 //! Delivers a chat's updates to its tenant's runtime, in order, and waits for a runtime that wakes up.
 //!
-//! An update leaves the queue only when the runtime keeps it, or when it lies in the dead-letter queue and the person
-//! has been told. Everything here may run twice, or stop anywhere: the runtime drops repeats by update id, the
-//! dead-letter queue too, and what was not done yet is done when the message comes up again.
+//! An update leaves the queue only when the runtime has stored it, or when it is in the dead-letter queue and the
+//! person was notified. Everything here may run twice, or stop anywhere: the runtime and the dead-letter queue drop
+//! repeats by update id, and what was not done yet is done when the message is redelivered.
 
 mod decide;
 mod message;
@@ -25,10 +25,10 @@ use nbhd::telemetry::metric;
 use tracing::Instrument as _;
 use tracing::field::{Empty, display};
 
-use decide::{Aim, Next, Reason};
-use message::Inbound;
+use decide::{Decision, Reason, RouteTarget};
+use message::QueuedUpdate;
 
-/// What the function holds.
+/// The function's clients, built once and reused by every invocation.
 #[derive(Clone)]
 pub struct App {
     store: Store,
@@ -55,12 +55,12 @@ impl App {
             dead_letters: queues.updates(env.required("INBOUND_DLQ_URL", QUEUE)?),
             runtime: runtime::Client::new(http.clone()),
             bot: telegram::Bot::new(env, http)?,
-            key: platform_key(env)?,
+            key: env.master_key("PLATFORM_KEY")?,
             clock,
         })
     }
 
-    /// The same with another limit for a whole delivery.
+    /// The same app with another limit for a whole delivery, for tests.
     #[must_use]
     pub fn with_delivery_timeout(mut self, timeout: Duration) -> Self {
         self.runtime = self.runtime.with_timeout(timeout);
@@ -68,31 +68,26 @@ impl App {
     }
 }
 
-fn platform_key(env: &Env) -> Result<MasterKey, ConfigError> {
-    const NAME: &str = "PLATFORM_KEY";
-    const HINT: &str = "the platform key, at least 32 bytes of random text";
-    MasterKey::new(&env.secret(NAME, HINT)?).map_err(|_| ConfigError::Invalid { name: NAME.to_owned(), hint: HINT })
-}
-
-/// Why a message could not be settled; it comes up again.
+/// Why a message could not be processed; the queue redelivers it.
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error("the route could not be read or changed")]
     Store(#[from] store::Error),
     #[error("the dead-letter queue did not take the message")]
     Queue(#[from] queue::Error),
-    #[error("the person could not be told")]
+    #[error("the person could not be notified")]
     Telegram(#[source] providers::Error),
 }
 
-/// Handles a batch, oldest first. What is reported as failed comes up again, and what is after it in its group waits.
+/// Handles a batch, oldest first. A message that is reported as failed is redelivered, and those after it in its group
+/// are reported with it, so that a chat's updates stay in order.
 pub async fn handle(app: &App, event: SqsEvent, request_id: &str) -> SqsBatchResponse {
     let mut response = SqsBatchResponse::default();
     let mut waiting = HashSet::new();
     for record in event.records {
         let group = record.attributes.get("MessageGroupId").cloned();
         let span = tracing::info_span!("message", function = "telegram-forward", request_id, tenant_id = Empty);
-        if waiting.contains(&group) || !settle(app, &record).instrument(span).await {
+        if waiting.contains(&group) || !process_message(app, &record).instrument(span).await {
             waiting.insert(group);
             response.add_failure(record.message_id.unwrap_or_default());
         }
@@ -100,25 +95,28 @@ pub async fn handle(app: &App, event: SqsEvent, request_id: &str) -> SqsBatchRes
     response
 }
 
-/// Whether the message is settled and may leave the queue.
-async fn settle(app: &App, record: &SqsMessage) -> bool {
-    let Some(inbound) = Inbound::read(record) else {
+/// Processes one message; returns whether it may leave the queue.
+async fn process_message(app: &App, record: &SqsMessage) -> bool {
+    let Some(queued) = QueuedUpdate::from_record(record) else {
         metric("InboundUnreadable", 1);
-        tracing::error!(code = "unreadable", "the queue holds a record that the webhook did not write");
+        tracing::error!(
+            code = "record_unreadable",
+            "the inbound queue holds a record that the webhook did not write; it blocks its group"
+        );
         return false;
     };
     let started = Instant::now();
-    let result = advance(app, &inbound).await;
+    let result = forward_update(app, &queued).await;
     let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let receives = inbound.attempt.receives;
+    let receives = queued.attempt.receives;
     match result {
-        Ok(next) => {
-            tracing::info!(code = next.code(), receives, duration_ms, "handled");
-            next.settles()
+        Ok(decision) => {
+            tracing::info!(code = decision.code(), receives, duration_ms, "the queued update {}", decision.summary());
+            decision.is_final()
         }
         Err(error) => {
             log_failure(&error, receives, duration_ms);
-            put_off(app, &inbound, decide::backoff(receives)).await;
+            delay_redelivery(app, &queued, decide::backoff(receives)).await;
             false
         }
     }
@@ -126,56 +124,74 @@ async fn settle(app: &App, record: &SqsMessage) -> bool {
 
 fn log_failure(error: &Error, receives: u32, duration_ms: u64) {
     let cause = error.source().map(display);
-    tracing::warn!(code = "failed", receives, duration_ms, error = %error, cause, "comes up again");
+    tracing::warn!(
+        code = "forward_failed",
+        receives,
+        duration_ms,
+        error = %error,
+        cause,
+        "the update could not be processed; the queue redelivers it"
+    );
 }
 
-/// Decides on a message and does what was decided.
-async fn advance(app: &App, inbound: &Inbound) -> Result<Next, Error> {
-    let next = match app.store.route(inbound.chat).await {
-        Ok(route) => decide_next(app, inbound, route.as_ref()).await,
-        Err(_) if inbound.attempt.is_last() => Next::DeadLetter(Reason::Expired),
+/// Decides on an update and carries the decision out.
+async fn forward_update(app: &App, queued: &QueuedUpdate) -> Result<Decision, Error> {
+    let decision = match app.store.route(queued.chat).await {
+        Ok(route) => decide_next(app, queued, route.as_ref()).await,
+        Err(_) if queued.attempt.is_last() => Decision::DeadLetter(Reason::Expired),
         Err(error) => return Err(error.into()),
     };
-    match next {
-        Next::Done { was_told } => {
+    match decision {
+        Decision::Delivered { was_notified } => {
             metric("UpdatesDelivered", 1);
-            if was_told && let Err(error) = app.store.clear_waking_told(inbound.chat).await {
-                tracing::warn!(code = "mark_stays", error = %error, "the next delivery clears it");
+            if was_notified && let Err(error) = app.store.clear_waking_told(queued.chat).await {
+                tracing::warn!(
+                    code = "notice_mark_not_cleared",
+                    error = %error,
+                    "the mark of the waking notice could not be cleared; the next delivery clears it"
+                );
             }
         }
-        Next::DeadLetter(reason) => {
-            app.dead_letters.send(inbound.chat, inbound.update_id, &inbound.update).await?;
+        Decision::DeadLetter(reason) => {
+            app.dead_letters.send(queued.chat, queued.update_id, &queued.update).await?;
             metric("UpdatesDeadLettered", 1);
-            notice::given_up(app, inbound, reason).await.map_err(Error::Telegram)?;
+            notice::notify_dead_lettered(app, queued, reason).await.map_err(Error::Telegram)?;
         }
-        Next::Retry { after, wait, tell } => {
-            notice::waiting(app, inbound.chat, wait, tell).await;
-            put_off(app, inbound, after).await;
+        Decision::Retry { delay, wait, notify } => {
+            notice::notify_waiting(app, queued.chat, wait, notify).await;
+            delay_redelivery(app, queued, delay).await;
         }
     }
-    Ok(next)
+    Ok(decision)
 }
 
-async fn decide_next(app: &App, inbound: &Inbound, route: Option<&Route>) -> Next {
+/// Delivers the update if its route has a runtime, and decides by the outcome.
+async fn decide_next(app: &App, queued: &QueuedUpdate, route: Option<&Route>) -> Decision {
     if let Some(route) = route {
         tracing::Span::current().record("tenant_id", display(route.tenant_id));
     }
-    match decide::aim(route) {
-        Aim::DeadLetter(reason) => Next::DeadLetter(reason),
-        Aim::Nowhere(route, wait) => decide::wait(wait, None, inbound.attempt, route, app.clock.now()),
-        Aim::Runtime(route, url) => {
-            let delivery = deliver(app, inbound, route, url).await;
-            tracing::info!(code = delivery.code(), detail = delivery.cause().map(display), "the runtime answered");
-            decide::after(delivery, inbound.attempt, route, app.clock.now())
+    match decide::route_target(route) {
+        RouteTarget::DeadLetter(reason) => Decision::DeadLetter(reason),
+        RouteTarget::NotReady(route, wait) => {
+            decide::retry_or_expire(wait, None, queued.attempt, route, app.clock.now())
+        }
+        RouteTarget::Runtime(route, url) => {
+            let delivery = deliver_update(app, queued, route, url).await;
+            tracing::info!(
+                code = delivery.code(),
+                detail = delivery.cause().map(display),
+                "the delivery attempt to the runtime has ended"
+            );
+            decide::evaluate_delivery(delivery, queued.attempt, route, app.clock.now())
         }
     }
 }
 
-/// Hands the update over with each valid generation of the tenant's secret, until the runtime knows one.
-async fn deliver(app: &App, inbound: &Inbound, route: &Route, url: &str) -> Delivery {
+/// Posts the update with each valid generation of the tenant's secret until the runtime accepts one of them.
+async fn deliver_update(app: &App, queued: &QueuedUpdate, route: &Route, url: &str) -> Delivery {
     for generation in route.generations() {
         let secret = app.key.webhook_secret(route.tenant_id, generation);
-        let delivery = app.runtime.deliver(url, &secret, inbound.update.clone()).await;
+        let delivery = app.runtime.deliver(url, &secret, queued.update.clone()).await;
         if delivery != Delivery::SecretRefused {
             return delivery;
         }
@@ -184,9 +200,13 @@ async fn deliver(app: &App, inbound: &Inbound, route: &Route, url: &str) -> Deli
     Delivery::SecretRefused
 }
 
-/// Where this fails, the message comes up again after the queue's own visibility timeout.
-async fn put_off(app: &App, inbound: &Inbound, delay: Duration) {
-    if let Err(error) = app.inbound.put_off(&inbound.receipt, delay).await {
-        tracing::warn!(code = "not_put_off", error = %error, "the message comes up again later than planned");
+/// Sets the time until the message is redelivered. If that fails, the queue's own visibility timeout counts.
+async fn delay_redelivery(app: &App, queued: &QueuedUpdate, delay: Duration) {
+    if let Err(error) = app.inbound.delay_redelivery(&queued.receipt_handle, delay).await {
+        tracing::warn!(
+            code = "visibility_not_changed",
+            error = %error,
+            "the message's visibility could not be changed; it is redelivered later than planned"
+        );
     }
 }

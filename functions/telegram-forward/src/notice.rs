@@ -1,4 +1,4 @@
-//! What a person is told while a message waits, and when it is given up.
+//! The bot's own messages to a person whose message waits, or was dead-lettered.
 
 use nbhd::domain::ids::ChatId;
 use nbhd::providers::Error;
@@ -6,23 +6,32 @@ use nbhd::providers::telegram::MessageOptions;
 
 use crate::App;
 use crate::decide::{Reason, Wait};
-use crate::message::Inbound;
+use crate::message::QueuedUpdate;
 
-/// Shows that something is going on and, when `tell`, says once what. Never worth failing a message for.
-pub(crate) async fn waiting(app: &App, chat: ChatId, wait: Wait, tell: bool) {
+/// Shows `typing` while the container wakes up and, if `notify`, sends one notice. A failure here is logged and never
+/// fails the message.
+pub(crate) async fn notify_waiting(app: &App, chat: ChatId, wait: Wait, notify: bool) {
     if wait == Wait::Waking
         && let Err(error) = app.bot.send_chat_action(chat, "typing").await
     {
-        tracing::warn!(code = "action_failed", error = %error, "the chat shows no `typing`");
+        tracing::warn!(
+            code = "chat_action_failed",
+            error = %error,
+            "Telegram did not take the chat action; the chat shows no `typing`"
+        );
     }
-    if tell && let Err(error) = tell_once(app, chat, wait).await {
-        tracing::warn!(code = "notice_failed", error = %error, "the person does not know why they wait");
+    if notify && let Err(error) = send_waiting_notice(app, chat, wait).await {
+        tracing::warn!(
+            code = "waiting_notice_failed",
+            error = %error,
+            "the notice to wait may not have been sent; the message stays on the queue all the same"
+        );
     }
 }
 
-/// The mark comes first, so that a crash between the two costs a courtesy and never repeats one. It is taken back when
-/// Telegram surely did not show the message.
-async fn tell_once(app: &App, chat: ChatId, wait: Wait) -> Result<(), crate::Error> {
+/// Marks the route, then sends the notice: a crash between the two loses the notice and never repeats it. The mark is
+/// cleared again if Telegram certainly did not show the notice.
+async fn send_waiting_notice(app: &App, chat: ChatId, wait: Wait) -> Result<(), crate::Error> {
     if !app.store.mark_waking_told(chat, app.clock.now()).await? {
         return Ok(());
     }
@@ -39,24 +48,28 @@ async fn tell_once(app: &App, chat: ChatId, wait: Wait) -> Result<(), crate::Err
     sent.map(|_| ()).map_err(crate::Error::Telegram)
 }
 
-/// Says which message was not delivered, and what to do. A person who cannot be told, because they blocked the bot, is
-/// not told.
+/// Tells the person which message was not delivered, and what to do. A person who blocked the bot gets nothing, and the
+/// message counts as processed.
 ///
 /// # Errors
-/// When Telegram may take the message later.
-pub(crate) async fn given_up(app: &App, inbound: &Inbound, reason: Reason) -> Result<(), Error> {
-    let options = MessageOptions { reply_to: inbound.message_id(), ..MessageOptions::default() };
-    match app.bot.send_message(inbound.chat, text(reason), options).await {
+/// Telegram's [`Error`] when it may take the notice later.
+pub(crate) async fn notify_dead_lettered(app: &App, queued: &QueuedUpdate, reason: Reason) -> Result<(), Error> {
+    let options = MessageOptions { reply_to: queued.message_id(), ..MessageOptions::default() };
+    match app.bot.send_message(queued.chat, dead_letter_text(reason), options).await {
         Ok(_) => Ok(()),
         Err(error @ Error::Refused { .. }) => {
-            tracing::warn!(code = "notice_refused", error = %error, "the person cannot be told");
+            tracing::warn!(
+                code = "dead_letter_notice_refused",
+                error = %error,
+                "Telegram refused the notice of a dead letter; the person is not notified"
+            );
             Ok(())
         }
         Err(error) => Err(error),
     }
 }
 
-const fn text(reason: Reason) -> &'static str {
+const fn dead_letter_text(reason: Reason) -> &'static str {
     match reason {
         Reason::NoAssistant => {
             "This message was not delivered: there is no assistant for this chat any more. Send /start to begin again."

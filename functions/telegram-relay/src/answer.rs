@@ -1,4 +1,4 @@
-//! Answers in the Bot API's own shape: <https://core.telegram.org/bots/api#making-requests>.
+//! Builds answers in the Bot API's own shape: <https://core.telegram.org/bots/api#making-requests>.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -11,42 +11,42 @@ use nbhd::providers::telegram::{Answer, ResponseParameters};
 use nbhd::{providers, store};
 use serde_json::{Map, Value};
 
-/// A refusal of ours, which a runtime cannot tell from one of Telegram's.
+/// A refusal by the relay, in the shape of Telegram's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     status: StatusCode,
     description: Cow<'static, str>,
-    /// In seconds.
+    /// The seconds to wait before a retry.
     retry_after: Option<u64>,
 }
 
 impl Refusal {
-    /// The tenant is unknown or the capability is not one of its own: nothing says which.
+    /// The tenant is unknown, or the capability is not one of its own; both look alike.
     pub const UNAUTHORIZED: Self = Self::new(StatusCode::UNAUTHORIZED, "Unauthorized");
-    /// There is nothing at this address, or nothing that may be seen from there.
+    /// There is nothing at this address, or nothing that the tenant may see.
     pub const NOT_FOUND: Self = Self::new(StatusCode::NOT_FOUND, "Not Found");
-    /// The method is not passed on.
+    /// The method is not one that the relay forwards.
     pub const NO_METHOD: Self = Self::new(StatusCode::NOT_FOUND, "Not Found: method not found");
-    /// The tenant's assistant is not to run.
+    /// The tenant may not be served now, as it is suspended.
     pub const INACTIVE: Self = Self::new(StatusCode::FORBIDDEN, "Forbidden: the assistant is suspended");
-    /// More than can pass through here.
+    /// The request or the file is larger than [`crate::MAX_BYTES`].
     pub const TOO_BIG: Self = Self::new(StatusCode::BAD_REQUEST, "Bad Request: file is too big");
-    /// Telegram did not answer, or not to us.
+    /// Telegram did not answer, or refused our own credential.
     pub const BAD_GATEWAY: Self = Self::new(StatusCode::BAD_GATEWAY, "Bad Gateway");
-    /// We cannot serve for now.
+    /// The table is unavailable.
     pub const UNAVAILABLE: Self = Self::new(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable");
 
     const fn new(status: StatusCode, description: &'static str) -> Self {
         Self { status, description: Cow::Borrowed(description), retry_after: None }
     }
 
-    /// The call is not one that can be made.
+    /// A parameter of the call is unknown, refused or malformed.
     pub fn bad_request(reason: impl AsRef<str>) -> Self {
         let description = Cow::Owned(format!("Bad Request: {}", reason.as_ref()));
         Self { status: StatusCode::BAD_REQUEST, description, retry_after: None }
     }
 
-    /// Too many calls; at least one second to wait.
+    /// The call exceeds a rate limit; a wait shorter than a second counts as one.
     pub fn too_many_requests(wait: Duration) -> Self {
         let seconds = wait.as_millis().div_ceil(1000).max(1);
         let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);
@@ -75,12 +75,12 @@ impl IntoResponse for Refusal {
 
 impl From<store::Error> for Refusal {
     fn from(error: store::Error) -> Self {
-        tracing::error!(%error, "the table could not serve");
+        tracing::error!(code = "relay_store_failed", %error, "the table could not be used; the runtime gets 503");
         Self::UNAVAILABLE
     }
 }
 
-/// For calls of our own. Telegram's word on *our* credential is no word on the runtime's.
+/// For the relay's own calls. If Telegram refuses our credential, that says nothing about the runtime's.
 impl From<providers::Error> for Refusal {
     fn from(error: providers::Error) -> Self {
         use providers::Error::{Failed, Malformed, NotFound, RateLimited, Refused, Unauthorized, Unreachable};
@@ -92,22 +92,26 @@ impl From<providers::Error> for Refusal {
                 retry_after: None,
             },
             Unreachable { .. } | Unauthorized | NotFound | Failed { .. } | Malformed { .. } => {
-                tracing::error!(%error, "Telegram could not serve");
+                tracing::error!(
+                    code = "relay_telegram_failed",
+                    %error,
+                    "Telegram did not answer the call; the runtime gets 502"
+                );
                 Self::BAD_GATEWAY
             }
         }
     }
 }
 
-/// A success of ours.
-pub(crate) fn success(result: Value) -> Response {
+/// A successful answer with this result.
+pub(crate) fn success_response(result: Value) -> Response {
     let answer = Answer { ok: true, result: Some(result), error_code: None, description: None, parameters: None };
     (StatusCode::OK, Json(answer)).into_response()
 }
 
-/// Telegram's own answer to a call for the tenant of `chat`, refusals and waits included, without other people's names
-/// and without what stands in other messages.
-pub(crate) fn of_telegram(mut answer: Answer, chat: ChatId, bot: i64) -> Response {
+/// Turns Telegram's answer, be it a result, a refusal or a wait, into one for the tenant of `chat`: without other
+/// people's names, and without the content of other messages.
+pub(crate) fn telegram_response(mut answer: Answer, chat: ChatId, bot: i64) -> Response {
     if let Some(result) = &mut answer.result {
         hide_strangers(result, chat, bot);
         hide_other_messages(result);
@@ -119,7 +123,7 @@ pub(crate) fn of_telegram(mut answer: Answer, chat: ChatId, bot: i64) -> Respons
     (status, Json(answer)).into_response()
 }
 
-/// Leaves nothing but the id of every user who is neither the tenant's person nor the bot.
+/// Removes everything but the id from each user who is neither the tenant's person nor the bot.
 ///
 /// A mention by number (`tg://user?id=…`, in markup) makes Telegram answer with the name of anyone the shared bot
 /// knows, and so with those of other subscribers. <https://core.telegram.org/bots/api#formatting-options>
@@ -135,16 +139,17 @@ fn hide_strangers(value: &mut Value, chat: ChatId, bot: i64) {
     }
 }
 
-/// Only a user has `is_bot`. <https://core.telegram.org/bots/api#user>
+/// Whether an object is a user other than the person and the bot; only users have `is_bot`.
+/// <https://core.telegram.org/bots/api#user>
 fn is_stranger(object: &Map<String, Value>, chat: ChatId, bot: i64) -> bool {
     let id = object.get("id").and_then(Value::as_i64);
     object.contains_key("is_bot") && id != Some(chat.0) && id != Some(bot)
 }
 
-/// Leaves of every message within a message what names it, and nothing of keyboards.
+/// Removes keyboards, and all but the identifying fields of every message within a message.
 ///
-/// A runtime may reply to any message of its chat, and Telegram answers with the whole of that one too. Some are ours,
-/// and whoever has the address behind their buttons may pay, cancel or connect for the person.
+/// A runtime may reply to any message of its chat, and Telegram's answer then holds that message too. Some messages are
+/// the bot's own, and whoever has the address behind their buttons can pay, cancel or connect for the person.
 /// <https://core.telegram.org/bots/api#message>
 fn hide_other_messages(value: &mut Value) {
     const OTHERS: [&str; 2] = ["reply_to_message", "pinned_message"];
@@ -170,7 +175,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn other_peoples_names_do_not_come_back() {
+    fn other_peoples_names_are_not_returned() {
         let person = json!({"id": 7, "is_bot": false, "first_name": "Ana"});
         let mut message = json!([{
             "from": {"id": 42, "is_bot": true, "first_name": "Bot"},
@@ -188,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_in_other_messages_does_not_come_back() {
+    fn the_content_of_other_messages_is_not_returned() {
         let keyboard = json!({"inline_keyboard": [[{"text": "Manage", "url": "https://x.example/?t=secret"}]]});
         let chat = json!({"id": 7, "type": "private"});
         let other = json!({"message_id": 3, "date": 1, "chat": chat, "text": "secret", "reply_markup": keyboard});

@@ -1,4 +1,4 @@
-//! A call as it goes on to Telegram: built anew from what the rules let through, never copied.
+//! Builds the call that goes on to Telegram from the parameters that the rules allow; nothing else is copied.
 
 use std::collections::BTreeMap;
 
@@ -11,18 +11,18 @@ use crate::json;
 use crate::parameters::{File, Parameters};
 use crate::rules::{Method, Parameter, Rule};
 
-/// The longest file name passed on, in characters.
+/// The most characters of a file name that is sent on.
 const MAX_FILE_NAME: usize = 200;
 
-/// Telegram refuses a larger one. <https://core.telegram.org/bots/api#sendmediagroup>
+/// The most items of an album that Telegram accepts. <https://core.telegram.org/bots/api#sendmediagroup>
 const LARGEST_ALBUM: u32 = 10;
 
 /// The parameters and files of a checked call.
 #[derive(Debug, Default)]
 pub struct Call {
-    /// Allow-listed parameters only, and the tenant's own chat wherever one is named.
+    /// The allow-listed parameters, with the tenant's own chat wherever one is named.
     pub parameters: Map<String, Value>,
-    /// The files those parameters mean.
+    /// The files that those parameters refer to.
     pub uploads: Vec<Upload>,
 }
 
@@ -30,8 +30,8 @@ impl Call {
     /// Checks a method's parameters for the tenant of `chat`.
     ///
     /// # Errors
-    /// A [`Refusal`] in Telegram's words for the first parameter that is unknown, refused or out of form, and for a
-    /// file that no parameter means.
+    /// A [`Refusal`] in Telegram's words for the first parameter that is unknown, refused or malformed, and for a file
+    /// that no parameter refers to.
     pub fn check(method: &Method, chat: ChatId, given: Parameters) -> Result<Self, Refusal> {
         let Parameters { mut values, files } = given;
         let mut checker = Checker { chat, files, uploads: Vec::new() };
@@ -40,22 +40,22 @@ impl Call {
             match values.remove(*name) {
                 Some(Value::Null) => {}
                 Some(value) => {
-                    let value = checker.value(name, rule, value)?;
+                    let value = checker.check_value(name, rule, value)?;
                     parameters.insert((*name).to_owned(), value);
                 }
-                None => checker.file(name, rule),
+                None => checker.take_file(name, rule),
             }
         }
         if let Some(name) = values.keys().chain(checker.files.keys()).next() {
-            return Err(unknown(name));
+            return Err(unknown_parameter(name));
         }
-        if method.names_a_chat() && !parameters.contains_key("chat_id") {
+        if method.takes_chat_id() && !parameters.contains_key("chat_id") {
             return Err(Refusal::bad_request("chat_id is empty"));
         }
         Ok(Self { parameters, uploads: checker.uploads })
     }
 
-    /// How many messages it makes: an album is one of each of its items.
+    /// The number of messages that the call makes: one for each item of an album, else one.
     pub fn messages(&self) -> u32 {
         let items = self.parameters.get("media").and_then(Value::as_array).map_or(1, Vec::len);
         u32::try_from(items).unwrap_or(u32::MAX).clamp(1, LARGEST_ALBUM)
@@ -64,13 +64,13 @@ impl Call {
 
 struct Checker {
     chat: ChatId,
-    /// Files that no parameter has meant yet.
+    /// Files that no parameter has referred to yet.
     files: BTreeMap<String, File>,
     uploads: Vec<Upload>,
 }
 
 impl Checker {
-    fn value(&mut self, name: &str, rule: &Rule, value: Value) -> Result<Value, Refusal> {
+    fn check_value(&mut self, name: &str, rule: &Rule, value: Value) -> Result<Value, Refusal> {
         let checked = match rule {
             Rule::OwnChat => {
                 let own = value.as_i64() == Some(self.chat.0) || value.as_str() == Some(&self.chat.to_string());
@@ -79,44 +79,44 @@ impl Checker {
             Rule::Refused(reason) => {
                 return Err(Refusal::bad_request(format!("parameter \"{name}\" is not accepted: {reason}")));
             }
-            Rule::Object(fields) => return self.object(name, fields, value),
-            Rule::List(of) => return self.list(name, of, value),
-            Rule::Media => return self.media(name, value),
-            Rule::Whole => whole(&value),
-            Rule::Decimal => decimal(&value),
-            Rule::Flag => flag(&value),
+            Rule::Object(fields) => return self.check_object(name, fields, value),
+            Rule::List(of) => return self.check_list(name, of, value),
+            Rule::Media => return self.check_media(name, value),
+            Rule::Integer => to_integer(&value),
+            Rule::Float => to_float(&value),
+            Rule::Boolean => to_boolean(&value),
             Rule::Text => value.is_string().then_some(value),
             Rule::Url => value.as_str().is_some_and(is_web_address).then_some(value),
         };
-        checked.ok_or_else(|| malformed(name))
+        checked.ok_or_else(|| malformed_parameter(name))
     }
 
-    fn object(&mut self, name: &str, fields: &[Parameter], value: Value) -> Result<Value, Refusal> {
-        let Some(Value::Object(given)) = nested(value) else { return Err(malformed(name)) };
+    fn check_object(&mut self, name: &str, fields: &[Parameter], value: Value) -> Result<Value, Refusal> {
+        let Some(Value::Object(given)) = parse_nested(value) else { return Err(malformed_parameter(name)) };
         let mut object = Map::new();
         for (key, value) in given {
-            let (_, rule) = fields.iter().find(|(field, _)| *field == key).ok_or_else(|| unknown(&key))?;
+            let (_, rule) = fields.iter().find(|(field, _)| *field == key).ok_or_else(|| unknown_parameter(&key))?;
             if !value.is_null() {
-                let value = self.value(&key, rule, value)?;
+                let value = self.check_value(&key, rule, value)?;
                 object.insert(key, value);
             }
         }
         Ok(Value::Object(object))
     }
 
-    fn list(&mut self, name: &str, of: &Rule, value: Value) -> Result<Value, Refusal> {
-        let Some(Value::Array(given)) = nested(value) else { return Err(malformed(name)) };
-        given.into_iter().map(|item| self.value(name, of, item)).collect()
+    fn check_list(&mut self, name: &str, of: &Rule, value: Value) -> Result<Value, Refusal> {
+        let Some(Value::Array(given)) = parse_nested(value) else { return Err(malformed_parameter(name)) };
+        given.into_iter().map(|item| self.check_value(name, of, item)).collect()
     }
 
-    /// A file id or address as it is; for `attach://`, the file meant, under a name of ours.
-    fn media(&mut self, name: &str, value: Value) -> Result<Value, Refusal> {
-        let Some(text) = value.as_str() else { return Err(malformed(name)) };
+    /// Returns a file id or address as it is; for `attach://`, takes the file and gives it a name of our own.
+    fn check_media(&mut self, name: &str, value: Value) -> Result<Value, Refusal> {
+        let Some(text) = value.as_str() else { return Err(malformed_parameter(name)) };
         if let Some(part) = text.strip_prefix("attach://") {
             let file = self.files.remove(part).ok_or_else(|| Refusal::bad_request("attached file not found"))?;
             let field = format!("file{}", self.uploads.len());
             let value = Value::from(format!("attach://{field}"));
-            self.upload(field, file);
+            self.add_upload(field, file);
             return Ok(value);
         }
         if is_web_address(text) || is_file_id(text) {
@@ -125,40 +125,40 @@ impl Checker {
         Err(Refusal::bad_request("wrong file identifier/HTTP URL specified"))
     }
 
-    /// Takes the file sent under a media parameter's own name, if there is one.
-    fn file(&mut self, name: &str, rule: &Rule) {
+    /// Takes the file that was sent under a media parameter's own name, if there is one.
+    fn take_file(&mut self, name: &str, rule: &Rule) {
         if matches!(rule, Rule::Media)
             && let Some(file) = self.files.remove(name)
         {
-            self.upload(name.to_owned(), file);
+            self.add_upload(name.to_owned(), file);
         }
     }
 
-    fn upload(&mut self, field: String, file: File) {
+    fn add_upload(&mut self, field: String, file: File) {
         let file_name = file.name.chars().filter(|c| !c.is_control()).take(MAX_FILE_NAME).collect();
         self.uploads.push(Upload { field, file_name, bytes: file.bytes });
     }
 }
 
-/// An object or list, which outside JSON comes as its text.
-fn nested(value: Value) -> Option<Value> {
+/// Parses an object or list that outside JSON is sent as its text.
+fn parse_nested(value: Value) -> Option<Value> {
     match value.as_str() {
         Some(text) => json::parse(text.as_bytes()),
         None => Some(value),
     }
 }
 
-fn whole(value: &Value) -> Option<Value> {
+fn to_integer(value: &Value) -> Option<Value> {
     let number = value.as_i64().or_else(|| value.as_str()?.parse().ok())?;
     Some(Value::from(number))
 }
 
-fn decimal(value: &Value) -> Option<Value> {
+fn to_float(value: &Value) -> Option<Value> {
     let number: f64 = value.as_f64().or_else(|| value.as_str()?.parse().ok())?;
     number.is_finite().then(|| Value::from(number))
 }
 
-fn flag(value: &Value) -> Option<Value> {
+fn to_boolean(value: &Value) -> Option<Value> {
     let flag = value.as_bool().or_else(|| match value.as_str()? {
         "true" | "True" | "1" => Some(true),
         "false" | "False" | "0" => Some(false),
@@ -167,7 +167,8 @@ fn flag(value: &Value) -> Option<Value> {
     Some(Value::from(flag))
 }
 
-/// Telegram fetches these itself. Anything but http(s) could name a file on the host of a self-hosted Bot API server.
+/// Whether Telegram may fetch this address. A scheme other than http(s) could name a file of a self-hosted Bot API
+/// server.
 fn is_web_address(text: &str) -> bool {
     text.starts_with("https://") || text.starts_with("http://")
 }
@@ -176,11 +177,11 @@ fn is_file_id(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
 }
 
-fn unknown(name: &str) -> Refusal {
+fn unknown_parameter(name: &str) -> Refusal {
     let name: String = name.chars().take(64).collect();
     Refusal::bad_request(format!("unknown parameter {name:?}"))
 }
 
-fn malformed(name: &str) -> Refusal {
+fn malformed_parameter(name: &str) -> Refusal {
     Refusal::bad_request(format!("parameter \"{name}\" is not of its form"))
 }

@@ -1,6 +1,7 @@
-//! Files: Telegram's paths are easily guessed and the bot is shared, so a path is handed out signed for one tenant.
+//! Signs and verifies file paths. Telegram's paths are easily guessed and the bot is shared, so each path is signed for
+//! one tenant.
 //!
-//! `<until, ms>-<signature>/<Telegram's path>`; the name at its end stays, which clients judge the type by.
+//! The form is `<until, ms>-<signature>/<Telegram's path>`; the name at its end stays, by which clients tell the type.
 
 use std::time::Duration;
 
@@ -13,31 +14,32 @@ use nbhd::domain::secrets::{MasterKey, same_secret};
 use nbhd::providers::telegram::{Download, FilePath};
 use secrecy::ExposeSecret as _;
 
-/// As long as Telegram promises for its own paths. <https://core.telegram.org/bots/api#getfile>
+/// The time that a signed path is valid: as long as Telegram promises for its own.
+/// <https://core.telegram.org/bots/api#getfile>
 const VALID_FOR: Duration = Duration::from_secs(3600);
 
-/// What a type that we do not vouch for is called: nothing runs it.
+/// The content type of every file whose type is not known to be inert; no browser runs it.
 const OPAQUE: &str = "application/octet-stream";
 
-/// The path under which `tenant` alone may download `path` for an hour.
-pub(crate) fn sign(key: &MasterKey, tenant: TenantId, path: &FilePath, now: Timestamp) -> String {
+/// Signs a path under which `tenant` alone may download `path` for an hour.
+pub(crate) fn sign_path(key: &MasterKey, tenant: TenantId, path: &FilePath, now: Timestamp) -> String {
     let until = now + VALID_FOR;
     let signature = key.file_signature(tenant, path.as_str(), until);
     format!("{}-{}/{path}", until.millis(), signature.expose_secret())
 }
 
-/// Telegram's path behind a signed one; `None` when it was not signed for this tenant, or not within the last hour.
-pub(crate) fn verify(key: &MasterKey, tenant: TenantId, signed: &str, now: Timestamp) -> Option<FilePath> {
+/// Returns Telegram's path of a signed one; `None` when it was not signed for this tenant within the last hour.
+pub(crate) fn verify_path(key: &MasterKey, tenant: TenantId, signed: &str, now: Timestamp) -> Option<FilePath> {
     let (seal, path) = signed.split_once('/')?;
     let (until, signature) = seal.split_once('-')?;
     let until = Timestamp::from_millis(until.parse().ok()?);
     let path = FilePath::parse(path)?;
-    let ours = same_secret(&key.file_signature(tenant, path.as_str(), until), signature);
-    (ours && now < until).then_some(path)
+    let is_valid = same_secret(&key.file_signature(tenant, path.as_str(), until), signature);
+    (is_valid && now < until).then_some(path)
 }
 
-/// The file as an answer that no browser would run.
-pub(crate) fn response(file: Download) -> Response {
+/// Builds a response with the file that no browser would run.
+pub(crate) fn file_response(file: Download) -> Response {
     let content_type = file.content_type.as_deref().map_or(OPAQUE, inert_type);
     let mut response = Response::new(Body::from(file.bytes));
     let headers = response.headers_mut();
@@ -48,7 +50,7 @@ pub(crate) fn response(file: Download) -> Response {
     response
 }
 
-/// The types that files of a chat have and that are nothing but data; everything else is opaque.
+/// The given type if it is one of a chat's files and nothing but data; [`OPAQUE`] otherwise.
 fn inert_type(given: &str) -> &'static str {
     const INERT: [&str; 12] = [
         "application/pdf",
@@ -78,7 +80,7 @@ mod tests {
         let key = MasterKey::new(&SecretString::from("k".repeat(32))).expect("long enough");
         let (tenant, now) = (TenantId::random(), Timestamp::from_seconds(1_000));
         let path = FilePath::parse("photos/file_7.jpg").expect("plain");
-        let signed = sign(&key, tenant, &path, now);
+        let signed = sign_path(&key, tenant, &path, now);
         (key, tenant, now, signed)
     }
 
@@ -86,22 +88,22 @@ mod tests {
     fn a_signed_path_opens_for_an_hour() {
         let (key, tenant, now, signed) = signed();
         let path = FilePath::parse("photos/file_7.jpg");
-        assert_eq!(verify(&key, tenant, &signed, now), path);
-        assert_eq!(verify(&key, tenant, &signed, now + VALID_FOR - Duration::from_millis(1)), path);
-        assert_eq!(verify(&key, tenant, &signed, now + VALID_FOR), None);
+        assert_eq!(verify_path(&key, tenant, &signed, now), path);
+        assert_eq!(verify_path(&key, tenant, &signed, now + VALID_FOR - Duration::from_millis(1)), path);
+        assert_eq!(verify_path(&key, tenant, &signed, now + VALID_FOR), None);
     }
 
     #[test]
     fn a_signed_path_opens_for_its_tenant_and_file_alone() {
         let (key, tenant, now, signed) = signed();
-        assert_eq!(verify(&key, TenantId::random(), &signed, now), None);
+        assert_eq!(verify_path(&key, TenantId::random(), &signed, now), None);
         let until = (now + VALID_FOR).millis();
         let later = signed.replace(&until.to_string(), &(until + 1).to_string());
         for other in [later, signed.replace("file_7", "file_8"), signed.replace("photos/", "photos/../photos/")] {
-            assert_eq!(verify(&key, tenant, &other, now), None, "{other}");
+            assert_eq!(verify_path(&key, tenant, &other, now), None, "{other}");
         }
         for nonsense in ["", "/", "-/", "photos/file_7.jpg", "9999999999999-/photos/file_7.jpg", "x-y/z"] {
-            assert_eq!(verify(&key, tenant, nonsense, now), None, "{nonsense}");
+            assert_eq!(verify_path(&key, tenant, nonsense, now), None, "{nonsense}");
         }
     }
 
@@ -138,8 +140,8 @@ mod tests {
             let at = at.index(changed.len());
             changed.replace_range(at..=at, &letter);
             for text in [&anything, &changed, &format!("{until}-{anything}/{path}"), &format!("{until}-/{path}")] {
-                prop_assert_eq!(verify(&key, tenant, text, now).is_some(), *text == signed, "{}", text);
-                prop_assert_eq!(verify(&key, TenantId::random(), text, now), None, "{}", text);
+                prop_assert_eq!(verify_path(&key, tenant, text, now).is_some(), *text == signed, "{}", text);
+                prop_assert_eq!(verify_path(&key, TenantId::random(), text, now), None, "{}", text);
             }
         }
     }

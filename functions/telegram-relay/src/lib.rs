@@ -1,15 +1,15 @@
 //! The function `telegram-relay`: the Bot API as one tenant's runtime may use it.
 //!
 //! `ANY /telegram/relay/{tenant_id}/bot<bot id>:<capability>/<method>`, and `…/file/bot<…>/<signed path>` for files. A
-//! runtime is taken to be hostile: it gets through to its own chat and to nothing else of the shared bot.
+//! runtime is assumed to be hostile: it reaches its own chat and nothing else of the shared bot.
 
 mod answer;
 mod call;
 mod file;
 mod json;
-pub mod local;
 mod parameters;
 pub mod rules;
+pub mod stubs;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,56 +34,56 @@ pub use answer::Refusal;
 pub use call::Call;
 pub use parameters::{File, Parameters};
 
-/// What passes through here, either way, in bytes: Lambda's 6 MB are of base64 and have room for the rest of an event.
+/// The most bytes of a request or a file: as base64 they fit Lambda's 6 MB together with the rest of an event.
 pub const MAX_BYTES: usize = 4 * 1024 * 1024;
 
-/// What Telegram allows a bot in one chat. An album counts as its items: it passes whole, and what follows waits.
+/// Telegram's limit for a bot in one chat. An album counts as its items: it passes whole, and the next call waits.
 /// <https://core.telegram.org/bots/faq#my-bot-is-hitting-limits-how-do-i-avoid-this>
 const SENDS: Gcra = Gcra::new(1, Duration::from_secs(1), 5);
-/// Calls that put nothing into the chat: enough for an album of files, and no way to use up the shared bot.
+/// The limit of calls that change nothing in the chat: enough for an album of files, far below the shared bot's own.
 const CALLS: Gcra = Gcra::new(5, Duration::from_secs(1), 20);
 
-/// What the function uses.
+/// The function's clients and settings.
 #[derive(Clone, Debug)]
 pub struct App {
     store: Store,
     bot: Bot,
-    identity: local::Identity,
+    identity: stubs::BotIdentity,
     platform_key: MasterKey,
     clock: Clock,
 }
 
 impl App {
-    /// Reads the function's settings.
+    /// Reads the settings and builds every client.
     ///
     /// # Errors
-    /// [`ConfigError`], which names the setting.
+    /// [`ConfigError`] names the setting that is missing or invalid.
     pub fn new(env: &Env, clock: Clock) -> Result<Self, ConfigError> {
         let bot = Bot::new(env, nbhd::http::client(env)?)?;
         let username = env.required("TELEGRAM_BOT_USERNAME", "the bot's name behind `@`")?;
         Ok(Self {
             store: Store::new(env)?,
-            identity: local::Identity { id: bot.id().parse().unwrap_or_default(), username: username.to_owned() },
+            identity: stubs::BotIdentity { id: bot.id().parse().unwrap_or_default(), username: username.to_owned() },
             bot,
             platform_key: env.master_key("PLATFORM_KEY")?,
             clock,
         })
     }
 
-    async fn serve(&self, tenant: &str, path: &str, request: Request) -> Result<Response, Refusal> {
+    async fn route_request(&self, tenant: &str, path: &str, request: Request) -> Result<Response, Refusal> {
         let target = Target::parse(path).ok_or(Refusal::NOT_FOUND)?;
         let tenant = self.authorize(tenant, target.token).await?;
         web::record_tenant(tenant.tenant_id);
         if !tenant.may_serve() {
             return Err(Refusal::INACTIVE);
         }
-        match target.wanted {
-            Wanted::File(signed) => self.download(&tenant, signed).await,
-            Wanted::Method(name) => self.call(&tenant, name, request).await,
+        match target.operation {
+            Operation::DownloadFile(signed) => self.download_file(&tenant, signed).await,
+            Operation::CallMethod(name) => self.call_method(&tenant, name, request).await,
         }
     }
 
-    /// The tenant whose capability this is.
+    /// Loads the tenant if the capability is one of its own.
     async fn authorize(&self, tenant: &str, token: &str) -> Result<Tenant, Refusal> {
         let id = tenant.parse().map_err(|_| Refusal::UNAUTHORIZED)?;
         let (bot, capability) = token.split_once(':').ok_or(Refusal::UNAUTHORIZED)?;
@@ -94,55 +94,55 @@ impl App {
         if valid && bot == self.bot.id() { Ok(tenant) } else { Err(Refusal::UNAUTHORIZED) }
     }
 
-    async fn call(&self, tenant: &Tenant, name: &str, request: Request) -> Result<Response, Refusal> {
-        if let Some(result) = local::result(name, &self.identity) {
-            return Ok(answer::success(result));
+    async fn call_method(&self, tenant: &Tenant, name: &str, request: Request) -> Result<Response, Refusal> {
+        if let Some(result) = stubs::stub_result(name, &self.identity) {
+            return Ok(answer::success_response(result));
         }
-        let method = rules::Method::named(name).ok_or(Refusal::NO_METHOD)?;
+        let method = rules::Method::find(name).ok_or(Refusal::NO_METHOD)?;
         let (head, body) = request.into_parts();
         if !matches!(head.method, Method::GET | Method::POST) {
             return Err(Refusal::NOT_FOUND);
         }
         let body = to_bytes(body, MAX_BYTES).await.map_err(|_| Refusal::TOO_BIG)?;
-        let given = Parameters::read(head.uri.query(), &head.headers, body).await?;
+        let given = Parameters::from_request(head.uri.query(), &head.headers, body).await?;
         let call = Call::check(method, tenant.chat_id, given)?;
-        self.charge(tenant, method.pace, call.messages()).await?;
-        tracing::info!(method = method.name, files = call.uploads.len(), "passed on");
+        self.charge_rate_limit(tenant, method.pace, call.messages()).await?;
+        tracing::info!(method = method.name, files = call.uploads.len(), "the runtime's call goes on to Telegram");
         if method.name == "getFile" {
-            return self.get_file(tenant, &call).await;
+            return self.call_get_file(tenant, &call).await;
         }
         let answer = self.bot.relay(method.name, &call.parameters, &call.uploads).await?;
-        Ok(answer::of_telegram(answer, tenant.chat_id, self.identity.id))
+        Ok(answer::telegram_response(answer, tenant.chat_id, self.identity.id))
     }
 
-    async fn get_file(&self, tenant: &Tenant, call: &Call) -> Result<Response, Refusal> {
+    async fn call_get_file(&self, tenant: &Tenant, call: &Call) -> Result<Response, Refusal> {
         let file_id = call.parameters.get("file_id").and_then(Value::as_str).unwrap_or_default();
         let file = self.bot.get_file(file_id).await?;
         if file.file_size.is_some_and(|size| size > MAX_BYTES as u64) {
             return Err(Refusal::TOO_BIG);
         }
         let path = file.file_path.as_deref().and_then(FilePath::parse).ok_or(Refusal::BAD_GATEWAY)?;
-        let signed = file::sign(&self.platform_key, tenant.tenant_id, &path, self.clock.now());
+        let signed = file::sign_path(&self.platform_key, tenant.tenant_id, &path, self.clock.now());
         let mut result = json!({"file_id": file.file_id, "file_unique_id": file.file_unique_id, "file_path": signed});
         if let Some(size) = file.file_size {
             result["file_size"] = Value::from(size);
         }
-        Ok(answer::success(result))
+        Ok(answer::success_response(result))
     }
 
-    async fn download(&self, tenant: &Tenant, signed: &str) -> Result<Response, Refusal> {
-        let path = file::verify(&self.platform_key, tenant.tenant_id, signed, self.clock.now());
+    async fn download_file(&self, tenant: &Tenant, signed: &str) -> Result<Response, Refusal> {
+        let path = file::verify_path(&self.platform_key, tenant.tenant_id, signed, self.clock.now());
         let path = path.ok_or(Refusal::NOT_FOUND)?;
-        self.charge(tenant, rules::Pace::Call, 1).await?;
+        self.charge_rate_limit(tenant, rules::Pace::Call, 1).await?;
         match self.bot.download(&path, MAX_BYTES).await {
-            Ok(Some(file)) => Ok(file::response(file)),
+            Ok(Some(file)) => Ok(file::file_response(file)),
             Ok(None) => Err(Refusal::TOO_BIG),
             Err(providers::Error::NotFound) => Err(Refusal::NOT_FOUND),
             Err(error) => Err(error.into()),
         }
     }
 
-    async fn charge(&self, tenant: &Tenant, pace: rules::Pace, count: u32) -> Result<(), Refusal> {
+    async fn charge_rate_limit(&self, tenant: &Tenant, pace: rules::Pace, count: u32) -> Result<(), Refusal> {
         let (lane, limit) = match pace {
             rules::Pace::Send => (RelayLane::Sends, SENDS),
             rules::Pace::Call => (RelayLane::Calls, CALLS),
@@ -154,40 +154,41 @@ impl App {
     }
 }
 
-/// The function's routes.
+/// The function's one route, for any method.
 pub fn router(app: App) -> Router {
-    let router = Router::new().route("/telegram/relay/{tenant_id}/{*path}", any(relay)).with_state(Arc::new(app));
+    let router =
+        Router::new().route("/telegram/relay/{tenant_id}/{*path}", any(handle_request)).with_state(Arc::new(app));
     web::logged("telegram-relay", router)
 }
 
-async fn relay(
+async fn handle_request(
     State(app): State<Arc<App>>,
     path: Result<Path<(String, String)>, PathRejection>,
     request: Request<Body>,
 ) -> Response {
     let Ok(Path((tenant, path))) = path else { return Refusal::NOT_FOUND.into_response() };
-    app.serve(&tenant, &path, request).await.unwrap_or_else(IntoResponse::into_response)
+    app.route_request(&tenant, &path, request).await.unwrap_or_else(IntoResponse::into_response)
 }
 
-/// An address of the Bot API, taken apart.
+/// A parsed address of the Bot API.
 struct Target<'a> {
     /// `<bot id>:<capability>`
     token: &'a str,
-    wanted: Wanted<'a>,
+    operation: Operation<'a>,
 }
 
-enum Wanted<'a> {
-    Method(&'a str),
-    File(&'a str),
+enum Operation<'a> {
+    CallMethod(&'a str),
+    DownloadFile(&'a str),
 }
 
 impl<'a> Target<'a> {
     /// Reads `bot<token>/<method>` or `file/bot<token>/<path>`.
     fn parse(path: &'a str) -> Option<Self> {
         if let Some((token, file)) = path.strip_prefix("file/bot").and_then(|rest| rest.split_once('/')) {
-            return Some(Self { token, wanted: Wanted::File(file) });
+            return Some(Self { token, operation: Operation::DownloadFile(file) });
         }
         let (token, method) = path.strip_prefix("bot")?.split_once('/')?;
-        Some(Self { token, wanted: Wanted::Method(method) })
+        Some(Self { token, operation: Operation::CallMethod(method) })
     }
 }

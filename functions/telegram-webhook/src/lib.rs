@@ -1,8 +1,8 @@
-//! The function `telegram-webhook`: what people write to the bot goes to the queue of their assistant.
+//! The function `telegram-webhook`: answers the bot's own commands and queues every other update for its assistant.
 //!
-//! After the secret is verified Telegram is answered 200 or 503 and nothing else: any other answer is repeated for a
-//! day and slows the bot for everyone. 503 means that the table or the queue is down, and that Telegram's retry will do
-//! what this call did not. <https://core.telegram.org/bots/api#setwebhook>
+//! Once its secret is verified, an update gets 200 or 503 and nothing else: Telegram retries any other status for a
+//! day, which slows the bot for everyone. 503 means that the table or the queue is unavailable; Telegram's retry then
+//! does what this call did not. <https://core.telegram.org/bots/api#setwebhook>
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use nbhd::domain::command::Command;
 use nbhd::domain::rate::Gcra;
 use nbhd::domain::route::RouteStatus;
 use nbhd::domain::secrets::same_secret;
-use nbhd::domain::update::{Private, Update};
+use nbhd::domain::update::{PrivateUpdate, Update};
 use nbhd::flows::connect_link::Links;
 use nbhd::flows::{billing_link, disconnect};
 use nbhd::queue::{self, LARGEST_UPDATE, Queues};
@@ -34,10 +34,10 @@ mod replies;
 use replies::Reply;
 
 const SECRET_HEADER: &str = "x-telegram-bot-api-secret-token";
-/// A longer body is not read to its end.
+/// The most bytes of a body that are read; Telegram's updates are far shorter.
 const LARGEST_BODY: usize = 1 << 20;
 
-/// What this function uses.
+/// The function's clients and settings.
 #[derive(Clone)]
 pub struct App {
     secret: Option<SecretString>,
@@ -51,7 +51,7 @@ pub struct App {
     clock: Clock,
 }
 
-/// The table or the queue could not serve.
+/// The table or the queue was unavailable, or a row is corrupt.
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error(transparent)]
@@ -70,10 +70,11 @@ impl From<disconnect::Error> for Error {
 }
 
 impl App {
-    /// From the settings that `template.yaml` gives this function.
+    /// Reads the settings that `template.yaml` gives this function.
     ///
     /// # Errors
-    /// When one is missing or unusable; without `TELEGRAM_WEBHOOK_SECRET` it starts, and answers 503.
+    /// [`ConfigError`] names the setting that is missing or invalid. Without `TELEGRAM_WEBHOOK_SECRET` the function
+    /// starts, and answers 503.
     pub fn new(env: &Env, clock: Clock) -> Result<Self, ConfigError> {
         let queues = Queues::new(env)?;
         let per_minute = env.number("RATE_LIMIT_PER_MINUTE", 30, 1..=6000)?;
@@ -86,29 +87,33 @@ impl App {
             billing: billing_link::Links::from_env(env)?,
             store: Store::new(env)?,
             inbound: queues.updates(env.required("INBOUND_QUEUE_URL", "the address of `inbound.fifo`")?),
-            refresh: queues.refresh(env.required("REFRESH_QUEUE_URL", "the address of the queue of refresh jobs")?),
+            refresh: queues
+                .refresh_jobs(env.required("REFRESH_QUEUE_URL", "the address of the queue of refresh jobs")?),
             clock,
         })
     }
 }
 
-/// `POST /telegram/webhook`.
+/// The function's one route, `POST /telegram/webhook`.
 pub fn router(app: App) -> Router {
-    logged("telegram-webhook", Router::new().route("/telegram/webhook", post(receive)).with_state(Arc::new(app)))
+    logged("telegram-webhook", Router::new().route("/telegram/webhook", post(receive_update)).with_state(Arc::new(app)))
 }
 
-async fn receive(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Response {
+async fn receive_update(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Response {
     let Some(secret) = &app.secret else {
-        tracing::error!(code = "not_configured", "`TELEGRAM_WEBHOOK_SECRET` is not set: no update can be verified");
+        tracing::error!(
+            code = "not_configured",
+            "`TELEGRAM_WEBHOOK_SECRET` is not set; no update can be verified, and each is answered with 503"
+        );
         return json_error(StatusCode::SERVICE_UNAVAILABLE, "not_configured", "The webhook is not configured yet.");
     };
     let given = headers.get(SECRET_HEADER).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let is_telegram = same_secret(secret, given);
+    let is_from_telegram = same_secret(secret, given);
     match to_bytes(body, LARGEST_BODY).await {
-        Ok(body) if is_telegram => app.answer(&body).await,
+        Ok(body) if is_from_telegram => app.respond(&body).await,
         Ok(_) => json_error(StatusCode::FORBIDDEN, "forbidden", "Only Telegram may call this address."),
-        Err(_) if is_telegram => {
-            unusable("too_large");
+        Err(_) if is_from_telegram => {
+            record_unusable("too_large");
             StatusCode::OK.into_response()
         }
         Err(_) => json_error(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "A body has at most 1 MB."),
@@ -116,47 +121,55 @@ async fn receive(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) ->
 }
 
 impl App {
-    async fn answer(&self, body: &[u8]) -> Response {
-        match self.handle(body).await {
+    async fn respond(&self, body: &[u8]) -> Response {
+        match self.process_update(body).await {
             Ok(Some(reply)) => Json(reply).into_response(),
             Ok(None) => StatusCode::OK.into_response(),
             Err(error) => {
                 metric("WebhookUnavailable", 1);
-                tracing::error!(code = "unavailable", %error, "Telegram will send this update again");
+                tracing::error!(
+                    code = "update_not_accepted",
+                    %error,
+                    "the update could not be routed or queued; Telegram will send it again"
+                );
                 json_error(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Send this update again.")
             }
         }
     }
 
-    async fn handle(&self, body: &[u8]) -> Result<Option<Reply>, Error> {
+    async fn process_update(&self, body: &[u8]) -> Result<Option<Reply>, Error> {
         if body.len() > LARGEST_UPDATE {
-            unusable("too_large");
+            record_unusable("too_large");
             return Ok(None);
         }
         match Update::parse(body) {
             Update::Unusable(reason) => {
-                unusable(reason);
+                record_unusable(reason);
                 Ok(None)
             }
-            Update::Elsewhere { chat, text } if Command::parse(&text, &self.bot).is_some() => {
+            Update::NonPrivate { chat, text } if Command::parse(&text, &self.bot).is_some() => {
                 Ok(Some(replies::private_chats_only(chat)))
             }
-            Update::Elsewhere { .. } => {
-                unusable("not_private");
+            Update::NonPrivate { .. } => {
+                record_unusable("not_private");
                 Ok(None)
             }
-            Update::Private(update) => match self.serve(&update, body).await {
+            Update::Private(update) => match self.process_private(&update, body).await {
                 Err(Error::Store(error @ store::Error::Corrupt { .. })) => {
                     metric("RowsCorrupt", 1);
-                    tracing::error!(code = "corrupt", %error, "a person has to mend this row");
+                    tracing::error!(
+                        code = "row_corrupt",
+                        %error,
+                        "a row of the tenant is corrupt, so the update was not processed; an operator has to repair it"
+                    );
                     Ok(Some(replies::out_of_order(update.chat)))
                 }
-                served => served,
+                result => result,
             },
         }
     }
 
-    async fn serve(&self, update: &Private, body: &[u8]) -> Result<Option<Reply>, Error> {
+    async fn process_private(&self, update: &PrivateUpdate, body: &[u8]) -> Result<Option<Reply>, Error> {
         let now = self.clock.now();
         match self.store.admit(update.chat, update.update_id, self.limit, now).await? {
             Admission::Unknown => Ok(Some(replies::welcome(update.chat, self.checkout_button(update, now)))),
@@ -167,7 +180,7 @@ impl App {
             Admission::Admitted(route) => {
                 record_tenant(route.tenant_id);
                 match Command::parse(&update.text, &self.bot) {
-                    Some(command) => self.obey(command, &route, update, now).await.map(Some),
+                    Some(command) => self.run_command(command, &route, update, now).await.map(Some),
                     None if route.status == RouteStatus::Suspended => {
                         Ok(Some(replies::suspended(update.chat, self.portal_button(&route, update, now))))
                     }
@@ -181,8 +194,8 @@ impl App {
     }
 }
 
-/// Says that an update cannot be used: an alarm watches the count, and Telegram need not send it again.
-fn unusable(reason: &'static str) {
+/// Counts and logs an update that the bot does not process. An alarm watches the count; Telegram gets 200.
+fn record_unusable(reason: &'static str) {
     metric("UpdatesUnusable", 1);
-    tracing::info!(code = "unusable", reason, "an update is of no use to us");
+    tracing::info!(code = "update_unusable", reason, "the bot does not process this update; it was dropped");
 }

@@ -1,4 +1,4 @@
-//! What we say ourselves: the webhook's own answer, a `sendMessage` that costs no call.
+//! The bot's own replies: a `sendMessage` as the body of the webhook's answer, which costs no request.
 //!
 //! See <https://core.telegram.org/bots/api#making-requests-when-getting-updates>.
 
@@ -31,14 +31,14 @@ struct Keyboard {
 /// A button that opens an address.
 #[derive(Debug, Serialize)]
 pub(crate) struct Button {
-    /// What stands on it.
+    /// The button's label.
     pub(crate) text: &'static str,
-    /// What it opens.
+    /// The https address that it opens.
     pub(crate) url: String,
 }
 
 /// A reply of plain text.
-pub(crate) fn say(chat: ChatId, text: impl Into<String>) -> Reply {
+pub(crate) fn text_reply(chat: ChatId, text: impl Into<String>) -> Reply {
     let link_preview_options = LinkPreview { is_disabled: true };
     Reply { method: "sendMessage", chat_id: chat, text: text.into(), link_preview_options, reply_markup: None }
 }
@@ -57,15 +57,21 @@ pub(crate) fn suspended(chat: ChatId, manage: Button) -> Reply {
 }
 
 pub(crate) fn slow_down(chat: ChatId) -> Reply {
-    say(chat, "That is more than I can take at once, so your last messages were not passed on. Give me a minute.")
+    text_reply(
+        chat,
+        "That is more than I can take at once, so your last messages were not passed on. Give me a minute.",
+    )
 }
 
 pub(crate) fn private_chats_only(chat: ChatId) -> Reply {
-    say(chat, "I only work in private chats. Open a chat with me and write there.")
+    text_reply(chat, "I only work in private chats. Open a chat with me and write there.")
 }
 
 pub(crate) fn out_of_order(chat: ChatId) -> Reply {
-    say(chat, "Something on our side is out of order, so this was not passed on. We have been told; try again later.")
+    text_reply(
+        chat,
+        "Something on our side is out of order, so this was not passed on. We have been told; try again later.",
+    )
 }
 
 pub(crate) fn start(chat: ChatId, is_ready: bool) -> Reply {
@@ -74,7 +80,10 @@ pub(crate) fn start(chat: ChatId, is_ready: bool) -> Reply {
     } else {
         "Your assistant is being made ready. Write to it already: it will read everything."
     };
-    say(chat, format!("{state}\n\nSend /connect to let it read your Gmail and Google Calendar, or /help for more."))
+    text_reply(
+        chat,
+        format!("{state}\n\nSend /connect to let it read your Gmail and Google Calendar, or /help for more."),
+    )
 }
 
 pub(crate) fn connect(chat: ChatId, buttons: impl IntoIterator<Item = Button>) -> Reply {
@@ -86,11 +95,11 @@ pub(crate) fn connect(chat: ChatId, buttons: impl IntoIterator<Item = Button>) -
 
 fn with_buttons(chat: ChatId, text: &str, buttons: impl IntoIterator<Item = Button>) -> Reply {
     let inline_keyboard = buttons.into_iter().map(|button| [button]).collect();
-    Reply { reply_markup: Some(Keyboard { inline_keyboard }), ..say(chat, text) }
+    Reply { reply_markup: Some(Keyboard { inline_keyboard }), ..text_reply(chat, text) }
 }
 
 pub(crate) fn help(chat: ChatId) -> Reply {
-    say(
+    text_reply(
         chat,
         "Everything you write goes to your assistant, except these:\n\n\
          /connect – let it read Gmail or Google Calendar\n\
@@ -119,13 +128,13 @@ pub(crate) fn status(chat: ChatId, tenant: &Tenant, integrations: &[Integration]
     let mut lines = vec![format!("Assistant: {assistant}")];
     for provider in nbhd::domain::integration::Provider::ALL {
         let row = integrations.iter().find(|row| row.provider == provider);
-        lines.push(format!("{}: {}", provider.display_name(), connection(row)));
+        lines.push(format!("{}: {}", provider.display_name(), describe_integration(row)));
     }
     lines.push(format!("Time zone: {zone}"));
-    say(chat, lines.join("\n"))
+    text_reply(chat, lines.join("\n"))
 }
 
-fn connection(row: Option<&Integration>) -> String {
+fn describe_integration(row: Option<&Integration>) -> String {
     match row.map(|row| (row.status, row.account.as_deref())) {
         Some((Status::Active, Some(account))) => format!("connected as {account}"),
         Some((Status::Active, None)) => "connected".to_owned(),

@@ -78,8 +78,8 @@ impl App {
         let queues = Queues::new(env)?;
         Ok(Self {
             store: Store::new(env)?,
-            lifecycle: queues.lifecycle(env.required("LIFECYCLE_QUEUE_URL", QUEUE)?),
-            refresh: queues.refresh(env.required("REFRESH_QUEUE_URL", QUEUE)?),
+            lifecycle: queues.lifecycle_jobs(env.required("LIFECYCLE_QUEUE_URL", QUEUE)?),
+            refresh: queues.refresh_jobs(env.required("REFRESH_QUEUE_URL", QUEUE)?),
             arm: resource_manager::Client::new(env, &http, &identity)?,
             vaults: Vaults::opened_as(&identity, env, &http, &clock)?,
             gateway: model_gateway::Client::from_env(env, http.clone())?,

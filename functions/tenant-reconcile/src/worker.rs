@@ -160,7 +160,7 @@ impl Worker<'_> {
         let delay = Duration::from_secs(until.since(now).as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX));
         if has_worked && delay <= MAX_DELAY {
             let job = LifecycleJob::Reconcile { tenant_id: tenant.tenant_id };
-            if let Err(error) = self.app.lifecycle.send_later(&job, delay).await {
+            if let Err(error) = self.app.lifecycle.send_delayed(&job, delay).await {
                 tracing::warn!(code = "job_not_queued", %error, "the next job was not queued; the sweep queues it");
             }
         }

@@ -59,7 +59,7 @@ impl Artifact {
         let Function { name, profile, .. } = function;
         let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
         let status = Command::new(env!("CARGO"))
-            .args(["build", "--profile", profile, "--locked", "--quiet", "--package", name, "--bin", name])
+            .args(["build", "--profile", profile, "--locked", "--package", name, "--bin", name])
             .current_dir(&root)
             .status()
             .context("`cargo` could not be run")?;

@@ -264,7 +264,7 @@ async fn measured(is_used: bool) -> anyhow::Result<Cost> {
         }
         anyhow::ensure!(world.tick_refresh().await.due == 1, "one is due");
         world.table.forget_calls();
-        world.settle().await;
+        world.run_until_idle().await;
         let sum = |is_write: bool| -> f64 {
             let calls = world.table.calls().into_iter().filter(|call| (call.operation != "GetItem") == is_write);
             calls.map(|call| call.units).sum()

@@ -245,12 +245,12 @@ async fn connect_google(world: &World) -> anyhow::Result<()> {
         world.google.delivers(ACCOUNT, mail.as_bytes());
     }
     world.chat.says("/connect");
-    world.settle().await;
+    world.run_until_idle().await;
     let mut links = world.chat.answers().into_iter().flat_map(|answer| answer.buttons).map(|button| button.url);
     let link = links.find(|url| url.contains("/oauth/google/authorize")).context("the bot sent no link")?;
     let mut browser = Browser::new()?;
     let page = browser.open(&link).await?;
-    let consent = browser.submit(&link, &page.fields()).await?.location.context("no way on to Google")?;
+    let consent = browser.submit(&link, &page.form_fields()).await?.location.context("no way on to Google")?;
     let back = world.google.consents(&consent, ACCOUNT, &Scopes::All);
     let back = back.map_err(|refusal| anyhow::anyhow!("Google refused the consent: {refusal:?}"))?;
     let result = browser.open(&back).await?;

@@ -1,4 +1,4 @@
-//! A person's browser, as far as the story needs one: it keeps cookies and follows no redirect by itself.
+//! A minimal browser for the story: it keeps cookies and follows no redirect by itself.
 
 use std::collections::BTreeMap;
 
@@ -6,35 +6,35 @@ use anyhow::Context as _;
 use reqwest::header::{COOKIE, LOCATION, ORIGIN, SET_COOKIE};
 use reqwest::{Client, RequestBuilder};
 
-/// What a person sees after a click.
+/// The answer to a click.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub struct LoadedPage {
     /// The HTTP status.
     pub status: u16,
-    /// Where a redirect leads.
+    /// The address that a redirect leads to.
     pub location: Option<String>,
-    /// The page's source.
+    /// The page's HTML.
     pub html: String,
 }
 
-impl Seen {
+impl LoadedPage {
     /// The page's main heading.
     pub fn heading(&self) -> &str {
         between(&self.html, "<h1", "</h1>").and_then(|heading| heading.split_once('>')).map_or("", |(_, text)| text)
     }
 
-    /// Where the page's first form leads, seen from the page at `url`.
+    /// The address that the page's first form is sent to, if the page itself is at `url`.
     ///
     /// # Errors
-    /// When there is no form, or its address cannot be read.
-    pub fn action(&self, url: &str) -> anyhow::Result<url::Url> {
+    /// When the page has no form, or the form's address is not a URL.
+    pub fn form_action(&self, url: &str) -> anyhow::Result<url::Url> {
         let form = between(&self.html, "<form", ">").context("the page has no form")?;
         let action = between(form, "action=\"", "\"").unwrap_or(url);
         Ok(url::Url::parse(url)?.join(&action.replace("&amp;", "&"))?)
     }
 
-    /// The hidden fields of the page's first form, which a click on its button sends.
-    pub fn fields(&self) -> Vec<(&str, &str)> {
+    /// The names and values of the hidden fields of the page's first form.
+    pub fn form_fields(&self) -> Vec<(&str, &str)> {
         let form = between(&self.html, "<form", "</form>").unwrap_or_default();
         form.split("<input")
             .skip(1)
@@ -43,7 +43,7 @@ impl Seen {
     }
 }
 
-/// The browser.
+/// A browser with its cookies.
 pub struct Browser {
     http: Client,
     cookies: BTreeMap<String, String>,
@@ -61,23 +61,23 @@ impl Browser {
     /// Opens a link.
     ///
     /// # Errors
-    /// When nothing answers.
-    pub async fn open(&mut self, url: &str) -> anyhow::Result<Seen> {
+    /// When no server answers.
+    pub async fn open(&mut self, url: &str) -> anyhow::Result<LoadedPage> {
         self.send(self.http.get(url)).await
     }
 
-    /// Sends a form of the page at `url` to that very address.
+    /// Sends a form to `url`, with that address as its origin.
     ///
     /// # Errors
-    /// When nothing answers.
-    pub async fn submit(&mut self, url: &str, fields: &[(&str, &str)]) -> anyhow::Result<Seen> {
+    /// When no server answers.
+    pub async fn submit(&mut self, url: &str, fields: &[(&str, &str)]) -> anyhow::Result<LoadedPage> {
         let origin = url::Url::parse(url)?.origin().ascii_serialization();
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
         let form = self.http.post(url).header(ORIGIN, origin);
         self.send(form.header("content-type", "application/x-www-form-urlencoded").body(body)).await
     }
 
-    async fn send(&mut self, request: RequestBuilder) -> anyhow::Result<Seen> {
+    async fn send(&mut self, request: RequestBuilder) -> anyhow::Result<LoadedPage> {
         let cookies: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let request = if cookies.is_empty() { request } else { request.header(COOKIE, cookies.join("; ")) };
         let response = request.send().await.map_err(reqwest::Error::without_url).context("the page did not answer")?;
@@ -88,7 +88,7 @@ impl Browser {
             }
         }
         let location = response.headers().get(LOCATION).map(|to| to.to_str().map(str::to_owned)).transpose()?;
-        Ok(Seen { status: response.status().as_u16(), location, html: response.text().await? })
+        Ok(LoadedPage { status: response.status().as_u16(), location, html: response.text().await? })
     }
 }
 

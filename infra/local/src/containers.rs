@@ -1,4 +1,4 @@
-//! What Azure runs for the container apps of this world: the runtime stand-in, with what the app gives its container.
+//! Runs the runtime's stand-in for every container app of the local world, with the settings that the app gives it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,24 +8,24 @@ use nbhd_sim::arm::{AppView, Arm, Replica, Secrets};
 use nbhd_sim::runtime::{Runtime, Settings};
 use serde_json::Value;
 
-/// The containers that ever started and whose app is not gone, by the app's name; clones are the same ones.
+/// The containers that have started and whose app still exists, by the app's name; clones share them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Containers {
     running: Arc<Mutex<BTreeMap<String, (String, Runtime)>>>,
 }
 
 impl Containers {
-    /// Runs a container for every app that `arm` has.
-    pub(crate) fn serve(&self, arm: &Arm, clock: &Clock) {
+    /// Starts and stops containers as `arm` says.
+    pub(crate) fn attach(&self, arm: &Arm, clock: &Clock) {
         let (containers, clock) = (self.clone(), clock.clone());
         arm.runs_containers(move |replica, secrets| {
             let (containers, clock) = (containers.clone(), clock.clone());
-            Box::pin(async move { containers.change(replica, &secrets, &clock).await })
+            Box::pin(async move { containers.apply_change(replica, &secrets, &clock).await })
         });
     }
 
-    /// The container of a tenant.
-    pub(crate) fn of(&self, tenant_id: &str) -> Option<Runtime> {
+    /// Finds the container of a tenant.
+    pub(crate) fn find(&self, tenant_id: &str) -> Option<Runtime> {
         let running = self.lock();
         running
             .values()
@@ -33,13 +33,13 @@ impl Containers {
             .map(|(_, runtime)| runtime.clone())
     }
 
-    /// All of them.
+    /// Every container, also those that are stopped.
     pub(crate) fn all(&self) -> Vec<Runtime> {
         self.lock().values().map(|(_, runtime)| runtime.clone()).collect()
     }
 
-    /// Where the container answers, once it has started.
-    async fn change(&self, replica: Replica, secrets: &Secrets, clock: &Clock) -> Option<String> {
+    /// Applies a change of an app; returns the address of a container that has started.
+    async fn apply_change(&self, replica: Replica, secrets: &Secrets, clock: &Clock) -> Option<String> {
         match replica {
             Replica::Starts(app) => return self.start(&app, secrets, clock).await,
             Replica::Ends(app) => {
@@ -54,7 +54,7 @@ impl Containers {
         None
     }
 
-    /// A container that was given the same keys goes on with what it has on its share.
+    /// Starts a container, or starts a stopped one again if its keys are the same, since it then has its state.
     async fn start(&self, app: &AppView, secrets: &Secrets, clock: &Clock) -> Option<String> {
         let bundle = secrets.get(app.secret_of("NBHD_RUNTIME_SECRET")?)?;
         if let Some((known, runtime)) = self.lock().get(&app.name)
@@ -63,7 +63,7 @@ impl Containers {
             runtime.starts();
             return Some(runtime.base_url());
         }
-        let runtime = Runtime::start(settings(app, bundle)?, clock).await.ok()?;
+        let runtime = Runtime::start(read_settings(app, bundle)?, clock).await.ok()?;
         let url = runtime.base_url();
         self.lock().insert(app.name.clone(), (bundle.clone(), runtime));
         Some(url)
@@ -74,8 +74,8 @@ impl Containers {
     }
 }
 
-/// What the entrypoint unpacks: the configuration and the one secret.
-fn settings(app: &AppView, bundle: &str) -> Option<Settings> {
+/// Reads the container's settings as its entrypoint does, from the configuration and the one secret.
+fn read_settings(app: &AppView, bundle: &str) -> Option<Settings> {
     let bundle: Value = serde_json::from_str(bundle).ok()?;
     let config: Value = serde_json::from_str(app.env("NBHD_OPENCLAW_CONFIG")?).ok()?;
     let secret = |name: &str| bundle[name].as_str().map(str::to_owned);

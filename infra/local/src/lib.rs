@@ -1,5 +1,5 @@
-//! The whole system on one machine: the functions as they are deployed, between simulated vendors, with a page to write
-//! to the bot and a story that plays in the terminal.
+//! Runs the whole system on one machine: the functions as they are deployed, between simulated vendors, with a page to
+//! write to the bot and a story that plays in the terminal.
 
 mod browser;
 mod chat;
@@ -13,12 +13,12 @@ mod trace;
 mod wiring;
 mod world;
 
-pub use browser::{Browser, Seen};
+pub use browser::{Browser, LoadedPage};
 pub use chat::{Button, Chat, Line};
 pub use mail::{Outcomes, Reading, read_mailbox};
 pub use show::Show;
 pub use subscriber::Subscriber;
-pub use trace::{Invocation, Trace};
+pub use trace::{Invocation, Trace, Trigger};
 pub use wiring::Secrets;
 pub use world::{API, BOT_USERNAME, Options, World};
 
@@ -29,9 +29,9 @@ use std::process::ExitCode;
 use anyhow::ensure;
 use nbhd::clock::Clock;
 
-use show::line;
+use show::print_line;
 
-/// How to run it.
+/// The command line of `make run`.
 #[derive(Debug, clap::Parser)]
 #[command(name = "make run ARGS=…", about = "NBHD United's control plane on this machine, between simulated vendors")]
 pub struct Args {
@@ -49,24 +49,24 @@ pub struct Args {
     port: u16,
 }
 
-const OWN_FOLDER: &str = ".local";
+const FOLDER: &str = ".local";
 const LOG: &str = ".local/functions.log";
 const SETTINGS: &str = ".local/settings.env";
 
-/// Starts the world, plays the story, and stays up unless `--once` was given. Fails with what could not be started, or
-/// the first step of the story that did not end as it should.
+/// Starts the world, plays the story, and keeps running unless `--once` was given. Fails if something cannot be
+/// started, or at the first step of the story that does not end as it should.
 pub async fn run(args: Args) -> ExitCode {
-    match start(args).await {
+    match play(args).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            line(&format!("\nFailed: {error:#}. The functions' log lines are in `{LOG}`."));
+            print_line(&format!("\nFailed: {error:#}. The functions' log lines are in `{LOG}`."));
             ExitCode::FAILURE
         }
     }
 }
 
-async fn start(args: Args) -> anyhow::Result<()> {
-    std::fs::create_dir_all(OWN_FOLDER)?;
+async fn play(args: Args) -> anyhow::Result<()> {
+    std::fs::create_dir_all(FOLDER)?;
     nbhd::telemetry::init_file(File::create(LOG)?);
     let table = match &args.state {
         Some(folder) => {
@@ -76,25 +76,25 @@ async fn start(args: Args) -> anyhow::Result<()> {
         None => None,
     };
     let settings = Some(PathBuf::from(SETTINGS));
-    let options = Options { port: args.port, table, settings, ..Options::with_clock(Clock::ahead()) };
+    let options = Options { port: args.port, table, settings, ..Options::with_clock(Clock::offset()) };
     let world = World::start(options).await?;
     let count = story::fill_account(&world, args.mail.as_deref())?;
-    line(&format!("NBHD United, on this machine: {} (mailbox: {count} messages)", world.base_url()));
+    print_line(&format!("NBHD United, on this machine: {} (mailbox: {count} messages)", world.base_url()));
 
-    let mut show = Show::new(&world.trace, line);
+    let mut show = Show::new(&world.trace, print_line);
     let subscriber = story::begin(&world, &mut show).await?;
     if args.mail.is_some() {
         let reading = read_mailbox(&world, &subscriber).await?;
-        line(&format!("\n{reading}"));
+        print_line(&format!("\n{reading}"));
         ensure!(reading.failed() == 0, "not every message could be opened");
     }
     story::end(&world, &subscriber, &mut show).await?;
-    line(&format!("\nThe story ended as it should. The functions' log lines are in `{LOG}`."));
+    print_line(&format!("\nThe story ended as it should. The functions' log lines are in `{LOG}`."));
     if args.once {
         return Ok(());
     }
     story::fill_calendar(&world);
-    line(&format!("\nOpen {} to write to the bot yourself; Ctrl-C stops.", world.base_url()));
-    line(&format!("`make ops ARGS=tenants` shows what an operator sees (settings: `{SETTINGS}`)."));
-    match world.live().await {}
+    print_line(&format!("\nOpen {} to write to the bot yourself; Ctrl-C stops.", world.base_url()));
+    print_line(&format!("`make ops ARGS=tenants` shows what an operator sees (settings: `{SETTINGS}`)."));
+    match world.run().await {}
 }

@@ -1,5 +1,4 @@
-//! Lists and opens every message of the mailbox as the assistant would, and shows in a table how each character set
-//! fared.
+//! Lists and opens every message of the mailbox as the assistant would, and counts the outcomes of each character set.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -13,37 +12,37 @@ use crate::story::ACCOUNT;
 use crate::subscriber::Subscriber;
 use crate::world::World;
 
-/// The most a list holds.
+/// The most messages of one list.
 const PAGE: usize = 10;
 
-/// How the messages of one character set fared.
+/// How many messages of one character set had which outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcomes {
-    /// Text was read to its end.
+    /// The whole text was returned.
     pub read: usize,
-    /// Text was read and cut at the limit.
+    /// The text was cut at the limit.
     pub cut: usize,
-    /// There was no text: attachments only, or nothing at all.
+    /// The message has no text: attachments only, or nothing at all.
     pub empty: usize,
-    /// The message was not answered with 200.
+    /// The answer was not 200.
     pub failed: usize,
 }
 
-/// Every message by the character sets its text parts name.
+/// The outcomes of every message, by the character sets that its text parts name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
-    /// How many messages there are.
+    /// The number of messages of the mailbox.
     pub messages: usize,
-    /// How many a list named.
+    /// The number of messages that a list named.
     pub listed: usize,
-    /// Outcomes by character set; a message without one is under `(none)`.
+    /// The outcomes by character set; a message without one is under `(none)`.
     pub charsets: BTreeMap<String, Outcomes>,
 }
 
 /// Lists the whole mailbox, page by page back in time, and opens every message.
 ///
 /// # Errors
-/// When a list cannot be had, or a message of the mailbox is missing from all of them.
+/// When a list is not answered, or the lists do not name exactly the messages of the mailbox.
 pub async fn read_mailbox(world: &World, subscriber: &Subscriber) -> anyhow::Result<Reading> {
     let messages: BTreeMap<String, BTreeSet<String>> = world.google.mailbox(ACCOUNT, |mailbox| {
         mailbox.messages().iter().map(|message| (message.id.clone(), message.charsets())).collect()
@@ -106,7 +105,7 @@ impl Outcomes {
 }
 
 impl Reading {
-    /// How many times a message was not answered with 200.
+    /// The number of answers other than 200.
     pub fn failed(&self) -> usize {
         self.charsets.values().map(|outcomes| outcomes.failed).sum()
     }

@@ -1,4 +1,4 @@
-//! The page of the local world: one person's chat with the bot, and what the functions did.
+//! Serves the page of the local world: one person's chat with the bot, and what the functions did.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -16,29 +16,29 @@ const PAGE: &str = include_str!("page.html");
 pub(crate) fn router(chat: Chat, trace: Trace) -> Router {
     Router::new()
         .route("/", get(async || Html(PAGE)))
-        .route("/local/state", get(state))
-        .route("/local/say", post(say))
+        .route("/local/state", get(read_state))
+        .route("/local/say", post(write_message))
         .with_state((chat, trace))
 }
 
 #[derive(Serialize)]
-struct Shown {
+struct PageState {
     name: String,
     chat: Vec<Line>,
     trace: Vec<Invocation>,
 }
 
-async fn state(State((chat, trace)): State<(Chat, Trace)>) -> Json<Shown> {
-    Json(Shown { name: chat.name().to_owned(), chat: chat.lines(), trace: trace.all() })
+async fn read_state(State((chat, trace)): State<(Chat, Trace)>) -> Json<PageState> {
+    Json(PageState { name: chat.name().to_owned(), chat: chat.lines(), trace: trace.folded(0) })
 }
 
 #[derive(Deserialize)]
-struct Said {
+struct NewMessage {
     text: String,
 }
 
 /// Takes JSON only, which no other site's page can send without asking first.
-async fn say(State((chat, _)): State<(Chat, Trace)>, Json(said): Json<Said>) -> StatusCode {
-    chat.says(&said.text);
+async fn write_message(State((chat, _)): State<(Chat, Trace)>, Json(message): Json<NewMessage>) -> StatusCode {
+    chat.says(&message.text);
     StatusCode::NO_CONTENT
 }

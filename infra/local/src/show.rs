@@ -1,81 +1,72 @@
-//! The story in the terminal.
+//! Prints the story in the terminal.
 
 use std::io::{self, Write as _};
 
 use crate::trace::Trace;
 
-/// Tells steps, what was said, and what each function did meanwhile, line by line.
+/// Prints the story's steps, what was said, and what each function did meanwhile, line by line.
 pub struct Show<'w> {
     trace: &'w Trace,
-    tell: Box<dyn FnMut(&str) + 'w>,
-    shown: usize,
+    print: Box<dyn FnMut(&str) + 'w>,
+    /// How many invocations of the trace were printed.
+    printed: usize,
     steps: usize,
 }
 
 impl<'w> Show<'w> {
-    /// A story about the functions that `trace` watches, told to `tell`.
-    pub fn new(trace: &'w Trace, tell: impl FnMut(&str) + 'w) -> Self {
-        Self { trace, tell: Box::new(tell), shown: trace.len(), steps: 0 }
+    /// A story about the functions that `trace` records; `print` gets each of its lines.
+    pub fn new(trace: &'w Trace, print: impl FnMut(&str) + 'w) -> Self {
+        Self { trace, print: Box::new(print), printed: trace.len(), steps: 0 }
     }
 
-    /// A story that nobody hears.
+    /// A story that is printed nowhere.
     pub(crate) fn silent(trace: &'w Trace) -> Self {
         Self::new(trace, |_| {})
     }
 
-    /// Begins the next step.
-    pub(crate) fn step(&mut self, what: &str) {
+    /// Prints the title of the next step.
+    pub(crate) fn step(&mut self, title: &str) {
         self.steps += 1;
-        let title = format!("\n{}. {what}", self.steps);
-        (self.tell)(&title);
+        let title = format!("\n{}. {title}", self.steps);
+        (self.print)(&title);
     }
 
-    /// Something said or shown; longer texts keep their lines.
-    pub(crate) fn says(&mut self, who: &str, what: &str) {
-        let mut lines = what.lines();
-        (self.tell)(&format!("   {who:>6} │ {}", lines.next().unwrap_or_default()));
+    /// Prints what somebody says or a page shows; longer texts keep their lines.
+    pub(crate) fn says(&mut self, who: &str, text: &str) {
+        let mut lines = text.lines();
+        (self.print)(&format!("   {who:>6} │ {}", lines.next().unwrap_or_default()));
         for more in lines {
-            (self.tell)(&format!("          │ {more}"));
+            (self.print)(&format!("          │ {more}"));
         }
     }
 
-    /// What something cost.
-    pub(crate) fn counts(&mut self, what: &str, azure: usize, table: usize) {
-        (self.tell)(&format!("          · {what}: {azure} calls to Azure, {table} requests to the table"));
+    /// Prints how many requests something cost.
+    pub(crate) fn print_cost(&mut self, what: &str, azure: usize, table: usize) {
+        (self.print)(&format!("          · {what}: {azure} calls to Azure, {table} requests to the table"));
     }
 
-    /// A list of things.
-    pub(crate) fn inventory(&mut self, what: &str, things: &[String]) {
-        let nothing = if things.is_empty() { " nothing" } else { "" };
-        (self.tell)(&format!("          = {what}:{nothing}"));
-        for thing in things {
-            (self.tell)(&format!("            {thing}"));
+    /// Prints a list under its title.
+    pub(crate) fn print_list(&mut self, title: &str, lines: &[String]) {
+        let nothing = if lines.is_empty() { " nothing" } else { "" };
+        (self.print)(&format!("          = {title}:{nothing}"));
+        for line in lines {
+            (self.print)(&format!("            {line}"));
         }
     }
 
-    /// What the functions did since this was last asked; what was done several times is one line.
-    pub(crate) fn functions(&mut self) {
-        let invocations = self.trace.all();
-        let mut calls: Vec<(String, u32, u128)> = Vec::new();
-        for done in invocations.iter().skip(self.shown) {
-            let call = format!("{:<18} {:<72} → {}", done.function, done.what, done.outcome);
-            match calls.iter_mut().find(|(known, ..)| *known == call) {
-                Some((_, times, millis)) => {
-                    *times += 1;
-                    *millis += done.millis;
-                }
-                None => calls.push((call, 1, done.millis)),
-            }
+    /// Prints what the functions did since this was last called, folded as the page does it.
+    pub(crate) fn print_invocations(&mut self) {
+        for done in self.trace.folded(self.printed) {
+            let count = if done.count > 1 { format!(" {}×", done.count) } else { String::new() };
+            let trigger = done.trigger.to_string();
+            let line = format!("{:<18} {trigger:<72} → {}{count} ({} ms)", done.function, done.outcome, done.millis);
+            (self.print)(&format!("          · {line}"));
+            self.printed += done.count;
         }
-        for (call, times, millis) in calls {
-            let times = if times > 1 { format!(" {times}×") } else { String::new() };
-            (self.tell)(&format!("          · {call}{times} ({millis} ms)"));
-        }
-        self.shown = invocations.len();
     }
 }
 
 /// Prints a line; a closed terminal is no reason to stop.
-pub(crate) fn line(text: &str) {
+pub(crate) fn print_line(text: &str) {
     let _ = writeln!(io::stdout().lock(), "{text}");
 }

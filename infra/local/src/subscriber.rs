@@ -1,4 +1,4 @@
-//! Who has an assistant.
+//! A person who has an assistant.
 
 use nbhd::domain::ids::{ChatId, TenantId};
 use nbhd_sim::runtime::{Runtime, Settings};
@@ -6,12 +6,12 @@ use nbhd_sim::runtime::{Runtime, Settings};
 /// A tenant and its container.
 #[derive(Clone, Debug)]
 pub struct Subscriber {
-    /// The tenant.
+    /// The tenant's id.
     pub tenant_id: TenantId,
-    /// Its one chat.
+    /// The tenant's one chat.
     pub chat_id: ChatId,
-    /// What only its container knows.
+    /// The settings of the container, with the secrets that only it has.
     pub secrets: Settings,
-    /// Its container.
+    /// The stand-in for the container.
     pub runtime: Runtime,
 }

@@ -31,7 +31,7 @@ use crate::containers::Containers;
 use crate::page;
 use crate::story;
 use crate::subscriber::Subscriber;
-use crate::trace::Trace;
+use crate::trace::{Trace, Trigger};
 use crate::wiring::{self, Secrets};
 
 /// The name under which requests to our own API stand in the journal.
@@ -154,8 +154,8 @@ impl World {
         let refresh = scheduled_refresh::App::from_env(&env, clock.clone())?;
         let reconcile = tenant_reconcile::App::new(&env, clock.clone())?;
         let containers = Containers::default();
-        containers.serve(&azure.arm, &clock);
-        let chat = Chat::of(&telegram, stranger(&Store::new(&env)?, chat).await?, name);
+        containers.attach(&azure.arm, &clock);
+        let chat = Chat::open(&telegram, stranger(&Store::new(&env)?, chat).await?, name);
         let all = page::router(chat.clone(), trace.clone()).fallback_service(api);
         let serving = tokio::spawn(async move {
             // `axum::serve` ends only with the task.
@@ -223,7 +223,7 @@ impl World {
     /// When the table cannot be used.
     pub async fn subscriber(&self, chat: ChatId) -> anyhow::Result<Option<Subscriber>> {
         let Some(route) = self.store()?.route(chat).await? else { return Ok(None) };
-        Ok(self.containers.of(&route.tenant_id.to_string()).map(|runtime| Subscriber {
+        Ok(self.containers.find(&route.tenant_id.to_string()).map(|runtime| Subscriber {
             tenant_id: route.tenant_id,
             chat_id: chat,
             secrets: runtime.settings().clone(),
@@ -246,10 +246,9 @@ impl World {
         names.into_iter().map(|name| self.journal.of(name).len()).sum()
     }
 
-    /// Carries everything to its end: what Telegram and Stripe deliver through its webhook, the queues through their
-    /// functions, and the assistants' turns, until nothing is left to do. Moves a clock that can be moved on to when
-    /// the next message is no longer put off.
-    pub async fn settle(&self) {
+    /// Runs everything until nothing is left to do: Telegram and Stripe deliver to the webhooks, the queues to their
+    /// functions, and the assistants answer. Moves a clock that can be moved to when the next message is visible.
+    pub async fn run_until_idle(&self) {
         let (inbound, refreshes, lifecycles) = (self.inbound(), self.refreshes(), self.lifecycles());
         loop {
             let delivered = self.telegram.deliver().await.len() + self.stripe.deliver().await.len();
@@ -263,55 +262,55 @@ impl World {
             }
             let queues = [sqs::INBOUND, sqs::REFRESH, sqs::LIFECYCLE];
             match queues.into_iter().filter_map(|queue| self.sqs.next_visible(queue)).min() {
-                Some(at) => self.clock.reach(at).await,
+                Some(at) => self.clock.sleep_until(at).await,
                 None => return,
             }
         }
     }
 
-    /// Lets time pass, with what the clock does meanwhile at Stripe, at Azure and in the functions it wakes.
-    pub async fn passes(&self, time: Duration) {
+    /// Lets `time` pass, and runs meanwhile what the clock drives: Stripe, Azure and the scheduled functions.
+    pub async fn pass_time(&self, time: Duration) {
         let end = self.clock.now() + time;
         while self.clock.now() < end {
             self.clock.advance(STRIDE.min(end.since(self.clock.now())));
-            self.strike().await;
-            self.settle().await;
+            self.run_schedules().await;
+            self.run_until_idle().await;
         }
     }
 
-    /// Lets time pass until something has come about.
+    /// Lets time pass until a condition holds.
     ///
     /// # Errors
-    /// When it does not within `time`.
-    pub async fn passes_until(&self, time: Duration, come: impl Fn() -> bool) -> anyhow::Result<()> {
+    /// When it does not hold within `time`.
+    pub async fn pass_time_until(&self, time: Duration, condition: impl Fn() -> bool) -> anyhow::Result<()> {
         let end = self.clock.now() + time;
-        while !come() {
+        while !condition() {
             ensure!(self.clock.now() < end, "{} days passed in vain", time.as_secs() / 86_400);
-            self.passes(STRIDE).await;
+            self.pass_time(STRIDE).await;
         }
         Ok(())
     }
 
-    /// The clock strikes, at Stripe, at Azure and for the functions it wakes.
-    async fn strike(&self) {
+    /// Runs once what the clock drives: Stripe, Azure and the scheduled functions.
+    async fn run_schedules(&self) {
         self.stripe.catch_up();
         self.azure.arm.settles().await;
         self.tick_refresh().await;
         let started = Instant::now();
         let swept = tenant_reconcile::sweep(&self.reconcile).await;
         if swept.due > 0 {
-            let outcome = "something is due".to_owned();
-            self.trace.record("tenant-reconcile", "sweep".to_owned(), outcome, started.elapsed());
+            let outcome = "queued what is due".to_owned();
+            self.trace.record("tenant-reconcile", Trigger::Schedule("sweep"), outcome, started.elapsed());
         }
     }
 
-    /// The clock strikes: what is due for a refresh is put on the queue; [`Self::settle`] works it off.
+    /// Runs the scheduled tick, which queues what is due for a refresh; [`Self::run_until_idle`] works it off.
     pub async fn tick_refresh(&self) -> scheduled_refresh::Report {
         let started = Instant::now();
         let report = scheduled_refresh::enqueue_due(&self.refresh, &Uuid::new_v4().to_string()).await;
         if report.due > 0 {
-            let outcome = "something is due".to_owned();
-            self.trace.record("scheduled-refresh", "tick".to_owned(), outcome, started.elapsed());
+            let outcome = "queued what is due".to_owned();
+            self.trace.record("scheduled-refresh", Trigger::Schedule("tick"), outcome, started.elapsed());
         }
         report
     }
@@ -322,17 +321,17 @@ impl World {
         self.inbound().drain().await;
     }
 
-    /// Does the same as [`Self::settle`] for as long as it is polled, as things happen.
-    pub async fn live(&self) -> Infallible {
+    /// Does the same as [`Self::run_until_idle`] for as long as it is polled, as things happen.
+    pub async fn run(&self) -> Infallible {
         let _delivering = (self.telegram.keep_delivering(), self.stripe.keep_delivering());
         let (inbound, refreshes, lifecycles) = (self.inbound(), self.refreshes(), self.lifecycles());
-        futures::future::join4(inbound.run(), refreshes.run(), lifecycles.run(), self.keep_striking()).await.0
+        futures::future::join4(inbound.run(), refreshes.run(), lifecycles.run(), self.keep_running_schedules()).await.0
     }
 
-    async fn keep_striking(&self) -> Infallible {
+    async fn keep_running_schedules(&self) -> Infallible {
         loop {
             tokio::time::sleep(TICK).await;
-            self.strike().await;
+            self.run_schedules().await;
         }
     }
 
@@ -366,8 +365,8 @@ impl World {
             let invocation = handle(event, Uuid::new_v4().to_string());
             Box::pin(async move {
                 let response = invocation.await;
-                let outcome = if response.batch_item_failures.is_empty() { "done" } else { "comes up again" };
-                self.trace.record(function, queue.to_owned(), outcome.to_owned(), started.elapsed());
+                let outcome = if response.batch_item_failures.is_empty() { "done" } else { "to be redelivered" };
+                self.trace.record(function, Trigger::Queue(queue), outcome.to_owned(), started.elapsed());
                 Ok(response)
             })
         })

@@ -1,13 +1,13 @@
-//! `nbhd integrations`.
+//! `nbhd integrations`: lists connections to Google.
 
 use clap::ValueEnum;
 use nbhd::domain::integration::{Integration, Status};
 use nbhd::domain::refresh::Failure;
 use serde_json::{Value, json};
 
-use crate::{Operator, Shown};
+use crate::{Operator, Output};
 
-/// A connection's state on the command line.
+/// A connection's state as the command line names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum State {
     Active,
@@ -25,16 +25,16 @@ impl State {
     }
 }
 
-pub(crate) async fn list(operator: &Operator, wanted: Option<State>) -> anyhow::Result<Shown> {
+pub(crate) async fn list(operator: &Operator, wanted: Option<State>) -> anyhow::Result<Output> {
     let mut found = operator.store.every_integration().await?;
     found.retain(|row| wanted.is_none_or(|wanted| row.status == wanted.status()));
     found.sort_by_key(|row| (row.tenant_id, row.provider));
-    Ok(rows(&found))
+    Ok(to_output(&found))
 }
 
-/// Connections without their account: an address is the person's, and no operator needs it. A row that names no vault
-/// means the first of the settings.
-pub(crate) fn rows(connections: &[Integration]) -> Shown {
+/// Formats connections without their account: no operator needs a person's address. A row without a vault has its
+/// secret in the first vault of the settings.
+pub(crate) fn to_output(connections: &[Integration]) -> Output {
     let row = |row: &Integration| -> Vec<Value> {
         vec![
             json!(row.tenant_id),
@@ -49,5 +49,5 @@ pub(crate) fn rows(connections: &[Integration]) -> Shown {
         ]
     };
     let head = vec!["tenant", "service", "state", "token_ends", "due", "failures", "failure", "vault", "connected"];
-    Shown::Rows { head, rows: connections.iter().map(row).collect() }
+    Output::Rows { head, rows: connections.iter().map(row).collect() }
 }

@@ -1,10 +1,10 @@
-//! The operator's command: what there is, why it is so, and the few things a person may ask for.
+//! The operator's command `nbhd`: shows tenants, connections and dead letters, and takes a few requests.
 //!
-//! It changes nothing by itself but the rows that say what is wanted, and nudges the functions that make it so.
+//! It only writes the rows that say what is wanted, and queues a job for the function that brings it about.
 
 mod deadletters;
 mod integrations;
-mod shown;
+mod output;
 mod tenant;
 mod tenants;
 
@@ -18,11 +18,11 @@ use nbhd::domain::ids::TenantId;
 use nbhd::queue::{Jobs, LifecycleJob, Queues};
 use nbhd::store::Store;
 
-pub use shown::Shown;
+pub use output::Output;
 
 /// The command line.
 #[derive(Debug, Parser)]
-#[command(name = "nbhd", about = "NBHD United's tenants, from an operator's chair")]
+#[command(name = "nbhd", about = "Shows an operator NBHD United's tenants, and takes requests for them")]
 pub struct Args {
     /// Read the settings from a file of `NAME=value` lines instead of the environment; `make run` writes
     /// `.local/settings.env`
@@ -37,36 +37,36 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Every tenant, with its state and what it is entitled to
+    /// List every tenant with its state and its entitlement
     Tenants {
         /// Only those in this state: pending, provisioning, active, suspended, deprovisioning or deleted
         #[arg(long)]
         state: Option<tenants::State>,
     },
-    /// One tenant: state, entitlement, last steps, last error, connections, resources
+    /// Show one tenant: state, entitlement, last steps, last error, connections, resources
     Tenant { id: TenantId },
-    /// Look at a tenant now, instead of when it is due
+    /// Reconcile a tenant now, instead of when it is due
     Reconcile { id: TenantId },
-    /// Suspend a tenant whatever Stripe says, until `resume`
+    /// Suspend a tenant, whatever its subscription says, until `resume`
     Suspend { id: TenantId },
-    /// End a suspension; Stripe's word counts again
+    /// End a suspension; the subscription at Stripe counts again
     Resume { id: TenantId },
-    /// Give a tenant's runtime new keys; the old ones stay valid until it has them
+    /// Rotate the keys of a tenant's runtime; the old ones stay valid until it has the new ones
     RotateKeys { id: TenantId },
-    /// Every connection to Google
+    /// List every connection to Google
     Integrations {
         /// Only those in this state: active, expired or revoked
         #[arg(long)]
         state: Option<integrations::State>,
     },
-    /// What could not be done, without anyone's words
+    /// List the dead letters of each queue, without their content
     Deadletters {
         #[command(subcommand)]
         action: Option<deadletters::Action>,
     },
 }
 
-/// What a command works with.
+/// The clients that a command uses.
 struct Operator {
     clock: Clock,
     env: Env,
@@ -74,10 +74,10 @@ struct Operator {
     queues: Queues,
 }
 
-/// Does what the command line asks for.
+/// Runs the command and returns its output.
 ///
 /// # Errors
-/// With a sentence that says what could not be done, and why.
+/// A sentence for the operator that says what failed, and why.
 pub async fn run(args: Args) -> anyhow::Result<String> {
     let env = match &args.settings {
         Some(file) => Env::from_file(file).with_context(|| format!("`{}` cannot be read", file.display()))?,
@@ -85,21 +85,21 @@ pub async fn run(args: Args) -> anyhow::Result<String> {
     };
     let (store, queues) = (Store::new(&env)?, Queues::new(&env)?);
     let operator = Operator { clock: Clock::System, env, store, queues };
-    let shown = match args.command {
+    let output = match args.command {
         Command::Tenants { state } => tenants::list(&operator, state).await?,
-        Command::Tenant { id } => tenant::show(&operator, id).await?,
-        Command::Reconcile { id } => tenant::reconcile(&operator, id).await?,
-        Command::Suspend { id } => tenant::hold(&operator, id, true).await?,
-        Command::Resume { id } => tenant::hold(&operator, id, false).await?,
-        Command::RotateKeys { id } => tenant::rotate_keys(&operator, id).await?,
+        Command::Tenant { id } => tenant::show_tenant(&operator, id).await?,
+        Command::Reconcile { id } => tenant::request_reconcile(&operator, id).await?,
+        Command::Suspend { id } => tenant::set_hold(&operator, id, true).await?,
+        Command::Resume { id } => tenant::set_hold(&operator, id, false).await?,
+        Command::RotateKeys { id } => tenant::request_rotation(&operator, id).await?,
         Command::Integrations { state } => integrations::list(&operator, state).await?,
         Command::Deadletters { action } => deadletters::run(&operator, action).await?,
     };
-    Ok(if args.json { shown.json() } else { shown.text() })
+    Ok(if args.json { output.to_json() } else { output.to_text() })
 }
 
 impl Operator {
-    fn lifecycle(&self) -> anyhow::Result<Jobs<LifecycleJob>> {
-        Ok(self.queues.lifecycle(self.env.required("LIFECYCLE_QUEUE_URL", "the address of the lifecycle queue")?))
+    fn lifecycle_jobs(&self) -> anyhow::Result<Jobs<LifecycleJob>> {
+        Ok(self.queues.lifecycle_jobs(self.env.required("LIFECYCLE_QUEUE_URL", "the address of the lifecycle queue")?))
     }
 }

@@ -1,4 +1,4 @@
-//! `nbhd`: what an operator sees and does.
+//! `nbhd`, the operator's command.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -9,9 +9,9 @@ use clap::Parser as _;
 async fn main() -> ExitCode {
     let args = nbhd_ops::Args::parse();
     match nbhd_ops::run(args).await {
-        Ok(shown) => {
+        Ok(output) => {
             // A closed pipe is no failure.
-            let _ = writeln!(io::stdout().lock(), "{shown}");
+            let _ = writeln!(io::stdout().lock(), "{output}");
             ExitCode::SUCCESS
         }
         Err(error) => {

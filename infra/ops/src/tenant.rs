@@ -1,4 +1,4 @@
-//! `nbhd tenant`, and what may be asked for one.
+//! `nbhd tenant`, and the commands that change one tenant.
 
 use anyhow::{Context as _, bail};
 use nbhd::domain::due::{Due, Kind};
@@ -10,22 +10,22 @@ use nbhd::queue::LifecycleJob;
 use nbhd::store::{self, StepRecord};
 use serde_json::{Value, json};
 
-use crate::{Operator, Shown, integrations, tenants};
+use crate::{Operator, Output, integrations, tenants};
 
-/// A webhook or the reconciler may write between our read and our write, but not this often in a row.
+/// How often a write is tried when a webhook or the reconciler writes the row at the same time.
 const ATTEMPTS: usize = 5;
-/// How many steps are shown.
+/// The most steps that `nbhd tenant` lists.
 const LAST_STEPS: i32 = 15;
 
-pub(crate) async fn show(operator: &Operator, id: TenantId) -> anyhow::Result<Shown> {
+pub(crate) async fn show_tenant(operator: &Operator, id: TenantId) -> anyhow::Result<Output> {
     match operator.store.tenant_record(id).await? {
-        Some(TenantRecord::Live(tenant)) => live(operator, &tenant).await,
-        Some(TenantRecord::Deleted(tombstone)) => Ok(receipt(&tombstone)),
+        Some(TenantRecord::Live(tenant)) => show_live(operator, &tenant).await,
+        Some(TenantRecord::Deleted(tombstone)) => Ok(show_tombstone(&tombstone)),
         None => bail!("there is no tenant `{id}`; `nbhd tenants` lists them"),
     }
 }
 
-async fn live(operator: &Operator, tenant: &Tenant) -> anyhow::Result<Shown> {
+async fn show_live(operator: &Operator, tenant: &Tenant) -> anyhow::Result<Output> {
     let connections = operator.store.runtime_view(tenant.tenant_id).await?.map(|(_, connections)| connections);
     let connections = connections.unwrap_or_default();
     let steps = operator.store.last_steps(tenant.tenant_id, LAST_STEPS, operator.clock.now()).await?;
@@ -39,45 +39,45 @@ async fn live(operator: &Operator, tenant: &Tenant) -> anyhow::Result<Shown> {
         ]
     };
     let head = vec!["at", "step", "outcome", "detail", "ms"];
-    let steps = Shown::Rows { head, rows: steps.iter().map(step).collect() };
-    let (status, value) = (&tenant.reconcile, |value: Value| Shown::Value(value));
+    let steps = Output::Rows { head, rows: steps.iter().map(step).collect() };
+    let (status, value) = (&tenant.reconcile, |value: Value| Output::Value(value));
     let error = status.last_error.as_ref();
     let error = error.map(|last| format!("{} at {}, {} in a row: {}", last.step, last.at, status.failures, last.error));
-    Ok(Shown::Parts(vec![
+    Ok(Output::Parts(vec![
         ("state", value(json!(tenant.lifecycle))),
-        ("entitled", Shown::sentence(tenants::entitlement(tenant.entitlement(operator.clock.now())))),
-        ("held by an operator", value(json!(tenant.held))),
+        ("entitled", Output::from_text(tenants::describe_entitlement(tenant.entitlement(operator.clock.now())))),
+        ("held_by_an_operator", value(json!(tenant.held))),
         ("customer", value(json!(tenant.customer))),
         ("subscription", value(json!(tenant.subscription))),
-        ("resources", resources(&status.resources)),
-        ("where", value(json!(status.shard))),
+        ("resources", describe_resources(&status.resources)),
+        ("shard", value(json!(status.shard))),
         ("release", value(json!(status.release))),
-        ("waits for", value(json!(waits(status)))),
-        ("last error", value(json!(error))),
-        ("last steps", steps),
-        ("secret generations", value(tenant.generations().collect())),
-        ("looked at next", value(json!(tenant.due.as_ref().map(|due| due.at.rfc3339())))),
-        ("connections", integrations::rows(&connections)),
+        ("waits_for", value(json!(describe_waits(status)))),
+        ("last_error", value(json!(error))),
+        ("last_steps", steps),
+        ("secret_generations", value(tenant.generations().collect())),
+        ("next_reconcile", value(json!(tenant.due.as_ref().map(|due| due.at.rfc3339())))),
+        ("connections", integrations::to_output(&connections)),
     ]))
 }
 
-/// What holds it up at present.
-fn waits(status: &ReconcileStatus) -> Vec<String> {
+/// The back-offs that delay the tenant's next step.
+fn describe_waits(status: &ReconcileStatus) -> Vec<String> {
     let step = status.step_backoff.as_ref();
     let step = step.map(|backoff| {
         let StepBackoff { step, reason, until, since } = backoff;
         format!("{step} until {until}, since {since}: {reason}")
     });
     let stripe = status.stripe_backoff.as_ref();
-    let stripe = stripe.map(|stripe| format!("an answer of Stripe's until {}: {}", stripe.until, stripe.error));
+    let stripe = stripe.map(|stripe| format!("an answer of Stripe, asked again at {}: {}", stripe.until, stripe.error));
     step.into_iter().chain(stripe).collect()
 }
 
-/// What there is, without a name that opens anything.
-fn resources(known: &Resources) -> Shown {
+/// The state of each resource, without the names that give access to it.
+fn describe_resources(known: &Resources) -> Output {
     let app = known.app.as_ref();
     let state = |is: bool, yes: &str, no: &str| if is { yes.to_owned() } else { no.to_owned() };
-    let there = |is: bool| json!(state(is, "there", "not there"));
+    let presence = |is: bool| json!(state(is, "present", "absent"));
     let running = app.map(|app| match (app.running, app.healthy) {
         (true, true) => "running",
         (true, false) => "starting",
@@ -87,18 +87,18 @@ fn resources(known: &Resources) -> Shown {
         format!("generation {}, {}", keys.generation, state(keys.disabled, "model key disabled", "model key enabled"))
     });
     let rows = vec![
-        vec![json!("identity"), there(known.identity.is_some())],
+        vec![json!("identity"), presence(known.identity.is_some())],
         vec![json!("keys"), json!(keys)],
-        vec![json!("role on its secret"), there(known.secret_reader.is_some())],
-        vec![json!("file share"), there(known.share)],
-        vec![json!("environment storage"), there(known.storage)],
+        vec![json!("role on its secret"), presence(known.secret_reader.is_some())],
+        vec![json!("file share"), presence(known.share)],
+        vec![json!("environment storage"), presence(known.storage)],
         vec![json!("container app"), json!(running)],
         vec![json!("operation under way"), json!(known.operation.is_some())],
     ];
-    Shown::Rows { head: vec!["resource", "state"], rows }
+    Output::Rows { head: vec!["resource", "state"], rows }
 }
 
-fn receipt(tombstone: &Tombstone) -> Shown {
+fn show_tombstone(tombstone: &Tombstone) -> Output {
     let row = |line: &RemovedPart| {
         let found = if line.late { "after the removal" } else { "in the removal" };
         vec![
@@ -113,47 +113,49 @@ fn receipt(tombstone: &Tombstone) -> Shown {
         .at
         .map_or_else(|| "was rechecked for the last time".to_owned(), |at| format!("is rechecked at {at}"));
     let rows = tombstone.receipt.iter().map(row).collect();
-    Shown::Parts(vec![
-        ("state", Shown::sentence(format!("deleted at {}", tombstone.deleted_at))),
-        ("recheck", Shown::sentence(recheck)),
-        ("customer", Shown::Value(json!(tombstone.customer))),
-        ("receipt", Shown::Rows { head: vec!["removed", "at", "destroyed by the vendor", "found"], rows }),
+    Output::Parts(vec![
+        ("state", Output::from_text(format!("deleted at {}", tombstone.deleted_at))),
+        ("recheck", Output::from_text(recheck)),
+        ("customer", Output::Value(json!(tombstone.customer))),
+        ("receipt", Output::Rows { head: vec!["removed", "at", "destroyed_by", "found"], rows }),
     ])
 }
 
-pub(crate) async fn reconcile(operator: &Operator, id: TenantId) -> anyhow::Result<Shown> {
+pub(crate) async fn request_reconcile(operator: &Operator, id: TenantId) -> anyhow::Result<Output> {
     operator.store.tenant_record(id).await?.with_context(|| format!("there is no tenant `{id}`"))?;
-    nudge(operator, id).await?;
-    Ok(Shown::sentence(format!("`{id}` is looked at; `nbhd tenant {id}` shows what was done")))
+    send_reconcile_job(operator, id).await?;
+    Ok(Output::from_text(format!("`{id}` is queued for the reconciler; `nbhd tenant {id}` shows its steps")))
 }
 
-pub(crate) async fn hold(operator: &Operator, id: TenantId, held: bool) -> anyhow::Result<Shown> {
-    change(operator, id, |tenant| Tenant { held, ..tenant }).await?;
-    let what = if held { "suspended until `nbhd resume`" } else { "as Stripe says again" };
-    Ok(Shown::sentence(format!("`{id}` is {what}")))
+pub(crate) async fn set_hold(operator: &Operator, id: TenantId, held: bool) -> anyhow::Result<Output> {
+    update_tenant(operator, id, |tenant| Tenant { held, ..tenant }).await?;
+    let what = if held { "is suspended until `nbhd resume`" } else { "follows its subscription at Stripe again" };
+    Ok(Output::from_text(format!("`{id}` {what}")))
 }
 
-pub(crate) async fn rotate_keys(operator: &Operator, id: TenantId) -> anyhow::Result<Shown> {
-    change(operator, id, |tenant| Tenant { rotation_requested: true, ..tenant }).await?;
-    Ok(Shown::sentence(format!("`{id}` gets new keys; `nbhd tenant {id}` shows how far that is")))
+pub(crate) async fn request_rotation(operator: &Operator, id: TenantId) -> anyhow::Result<Output> {
+    update_tenant(operator, id, |tenant| Tenant { rotation_requested: true, ..tenant }).await?;
+    Ok(Output::from_text(format!("`{id}` gets new keys; `nbhd tenant {id}` shows the progress")))
 }
 
-/// Writes what is wanted of a tenant, and has it looked at.
-async fn change(operator: &Operator, id: TenantId, wanted: impl Fn(Tenant) -> Tenant) -> anyhow::Result<()> {
+/// Changes a tenant's row, and queues the tenant for the reconciler.
+async fn update_tenant(operator: &Operator, id: TenantId, wanted: impl Fn(Tenant) -> Tenant) -> anyhow::Result<()> {
     for _ in 0..ATTEMPTS {
-        let Some(tenant) = operator.store.tenant(id).await? else { bail!("there is no tenant `{id}`, or no longer") };
+        let Some(tenant) = operator.store.tenant(id).await? else {
+            bail!("there is no tenant `{id}`, or it was removed; `nbhd tenants` lists them")
+        };
         let version = tenant.version;
-        // The nudge may get lost: then the sweep finds it.
+        // If the job is lost, the sweep finds the row by this time.
         let due = Some(Due::new(Kind::Reconcile, id, operator.clock.now()));
         match operator.store.save_tenant(&Tenant { due, ..wanted(tenant) }, Some(version)).await {
-            Ok(_) => return nudge(operator, id).await,
+            Ok(_) => return send_reconcile_job(operator, id).await,
             Err(store::Error::Conflict) => {}
             Err(error) => return Err(error.into()),
         }
     }
-    bail!("the row of `{id}` keeps changing: try again")
+    bail!("the row of `{id}` changed {ATTEMPTS} times while it was written; try again")
 }
 
-async fn nudge(operator: &Operator, tenant_id: TenantId) -> anyhow::Result<()> {
-    Ok(operator.lifecycle()?.send(&LifecycleJob::Reconcile { tenant_id }).await?)
+async fn send_reconcile_job(operator: &Operator, tenant_id: TenantId) -> anyhow::Result<()> {
+    Ok(operator.lifecycle_jobs()?.send(&LifecycleJob::Reconcile { tenant_id }).await?)
 }

@@ -1,4 +1,4 @@
-//! `nbhd tenants`.
+//! `nbhd tenants`: lists tenants.
 
 use clap::ValueEnum;
 use nbhd::clock::Timestamp;
@@ -6,9 +6,9 @@ use nbhd::domain::subscription::Entitlement;
 use nbhd::domain::tenant::{Lifecycle, TenantRecord};
 use serde_json::{Value, json};
 
-use crate::{Operator, Shown};
+use crate::{Operator, Output};
 
-/// A tenant's state on the command line.
+/// A tenant's state as the command line names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum State {
     Pending,
@@ -19,13 +19,13 @@ pub(crate) enum State {
     Deleted,
 }
 
-pub(crate) async fn list(operator: &Operator, wanted: Option<State>) -> anyhow::Result<Shown> {
+pub(crate) async fn list(operator: &Operator, wanted: Option<State>) -> anyhow::Result<Output> {
     let now = operator.clock.now();
     let mut records = operator.store.every_tenant().await?;
     records.retain(|record| wanted.is_none_or(|wanted| state(record) == wanted));
     records.sort_by_key(|record| (state(record) as u8, id(record)));
     let rows = records.iter().map(|record| row(record, now)).collect();
-    Ok(Shown::Rows { head: vec!["tenant", "state", "entitled", "tier", "stripe", "customer"], rows })
+    Ok(Output::Rows { head: vec!["tenant", "state", "entitled", "tier", "stripe", "customer"], rows })
 }
 
 fn row(record: &TenantRecord, now: Timestamp) -> Vec<Value> {
@@ -35,7 +35,7 @@ fn row(record: &TenantRecord, now: Timestamp) -> Vec<Value> {
         TenantRecord::Live(tenant) => {
             let subscription = tenant.subscription.as_ref();
             [
-                json!(entitlement(tenant.entitlement(now))),
+                json!(describe_entitlement(tenant.entitlement(now))),
                 json!(subscription.map(|known| known.tier)),
                 json!(subscription.map(|known| known.status)),
             ]
@@ -46,8 +46,8 @@ fn row(record: &TenantRecord, now: Timestamp) -> Vec<Value> {
     row
 }
 
-/// An entitlement, and when time alone changes it.
-pub(crate) fn entitlement(entitled: Entitlement) -> String {
+/// Describes an entitlement, with the time at which it changes by itself.
+pub(crate) fn describe_entitlement(entitled: Entitlement) -> String {
     let to = match entitled {
         Entitlement::Pending => "pending",
         Entitlement::Run { .. } => "run",

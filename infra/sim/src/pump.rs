@@ -133,7 +133,7 @@ where
         loop {
             report.add(self.drain().await);
             match self.sqs.next_visible(self.queue) {
-                Some(at) => self.clock.reach(at).await,
+                Some(at) => self.clock.sleep_until(at).await,
                 None => return report,
             }
         }

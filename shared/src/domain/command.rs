@@ -1,55 +1,55 @@
-//! The commands we answer ourselves; every other text is the assistant's.
+//! The commands that the webhook answers itself; every other text goes to the assistant.
 //!
 //! A command is the first word of a message, `/name` or `/name@bot`. <https://core.telegram.org/bots/features#commands>
 
 use super::integration::Provider;
 
-/// A command and what followed it.
+/// A command with its argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// `/start`, with or without a deep link's payload.
     Start,
     /// `/connect`.
     Connect,
-    /// `/disconnect`, of all services or of the ones named.
-    Disconnect(Services),
+    /// `/disconnect`, for all services or for the one named.
+    Disconnect(ServiceSelection),
     /// `/status`.
     Status,
     /// `/billing`.
     Billing,
-    /// `/timezone`, with the name given.
+    /// `/timezone`, with the zone's name if one was given.
     TimeZone(Option<String>),
     /// `/help`.
     Help,
 }
 
-/// Which services a command speaks of.
+/// The services that a command names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Services {
-    /// All there are.
+pub enum ServiceSelection {
+    /// Every service: the argument is empty or `all`.
     All,
-    /// One of them.
+    /// The one service that the argument names.
     One(Provider),
-    /// A name that is no service's.
+    /// The argument names no service.
     Unknown,
 }
 
 impl Command {
-    /// Reads the command a message begins with; `None` when it is the assistant's: no command, none of ours, or one
-    /// addressed to another bot. `bot` is our user name, without `@`.
+    /// Reads the command that a message begins with. `None` means that the message is for the assistant: it has no
+    /// command, none of ours, or one addressed to another bot. `bot` is our user name, without `@`.
     pub fn parse(text: &str, bot: &str) -> Option<Self> {
-        let (word, argument) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
-        let word = word.strip_prefix('/')?;
-        let name = match word.split_once('@') {
+        let (first, argument) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+        let command = first.strip_prefix('/')?;
+        let name = match command.split_once('@') {
             Some((name, addressee)) if addressee.eq_ignore_ascii_case(bot) => name,
             Some(_) => return None,
-            None => word,
+            None => command,
         };
         let argument = argument.trim();
         match name.to_ascii_lowercase().as_str() {
             "start" => Some(Self::Start),
             "connect" => Some(Self::Connect),
-            "disconnect" => Some(Self::Disconnect(Services::named(argument))),
+            "disconnect" => Some(Self::Disconnect(ServiceSelection::from_argument(argument))),
             "status" => Some(Self::Status),
             "billing" => Some(Self::Billing),
             "timezone" => Some(Self::TimeZone(Some(argument.to_owned()).filter(|name| !name.is_empty()))),
@@ -59,8 +59,8 @@ impl Command {
     }
 }
 
-impl Services {
-    fn named(argument: &str) -> Self {
+impl ServiceSelection {
+    fn from_argument(argument: &str) -> Self {
         match argument.to_ascii_lowercase().as_str() {
             "" | "all" => Self::All,
             "gmail" | "mail" => Self::One(Provider::Gmail),
@@ -69,7 +69,7 @@ impl Services {
         }
     }
 
-    /// The services meant; none for a name that is no service's.
+    /// The selected services; empty for an unknown name.
     pub fn providers(self) -> Vec<Provider> {
         match self {
             Self::All => Provider::ALL.to_vec(),
@@ -85,17 +85,17 @@ mod tests {
 
     #[test]
     fn a_command_is_the_first_word_with_or_without_our_name() {
-        let calendar = Command::Disconnect(Services::One(Provider::GoogleCalendar));
+        let calendar = Command::Disconnect(ServiceSelection::One(Provider::GoogleCalendar));
         let zone = |name: &str| Command::TimeZone(Some(name.to_owned()));
         for (text, expected) in [
             ("/start", Some(Command::Start)),
             ("/start abc-123", Some(Command::Start)),
             ("/START@NBHD_bot", Some(Command::Start)),
             ("/connect", Some(Command::Connect)),
-            ("/disconnect", Some(Command::Disconnect(Services::All))),
-            ("/disconnect Gmail", Some(Command::Disconnect(Services::One(Provider::Gmail)))),
+            ("/disconnect", Some(Command::Disconnect(ServiceSelection::All))),
+            ("/disconnect Gmail", Some(Command::Disconnect(ServiceSelection::One(Provider::Gmail)))),
             ("/disconnect\ncalendar ", Some(calendar)),
-            ("/disconnect outlook", Some(Command::Disconnect(Services::Unknown))),
+            ("/disconnect outlook", Some(Command::Disconnect(ServiceSelection::Unknown))),
             ("/status", Some(Command::Status)),
             ("/billing", Some(Command::Billing)),
             ("/timezone", Some(Command::TimeZone(None))),

@@ -1,13 +1,13 @@
-//! When a row needs work: the two attributes of the table's sparse index `due`.
+//! The time at which a row needs work: the two attributes of the table's sparse index `due`.
 //!
-//! A row carries them only while work is due, so a tick costs what is due and never what exists.
+//! A row carries them only while work is due, so that a tick reads the rows that are due and no others.
 
 use serde::{Deserialize, Serialize};
 
 use super::ids::TenantId;
 use crate::clock::Timestamp;
 
-/// Which worker the work is for.
+/// The kind of work, which names the function that does it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// `scheduled-refresh`, on integrations.
@@ -17,7 +17,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// How many shards its index entries are spread over, so that no partition of the index is written by everyone.
+    /// The number of shards over which the index entries are spread, so that no one partition takes every write.
     pub const SHARDS: u8 = 16;
 
     const fn as_str(self) -> &'static str {
@@ -27,12 +27,12 @@ impl Kind {
         }
     }
 
-    /// Every shard of this kind.
+    /// The names of every shard of this kind.
     pub fn shards(self) -> impl Iterator<Item = String> {
         (0..Self::SHARDS).map(move |shard| self.shard(shard))
     }
 
-    /// The shard in which a tenant's work stands.
+    /// The name of the shard that holds a tenant's work.
     pub fn shard_of(self, tenant: TenantId) -> String {
         self.shard(tenant.as_bytes()[15] % Self::SHARDS)
     }
@@ -42,19 +42,19 @@ impl Kind {
     }
 }
 
-/// A row's entry in the index; flatten it into the row.
+/// A row's entry in the index; rows flatten it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Due {
-    /// Such as `refresh#07`.
+    /// The index's partition, such as `refresh#07`.
     #[serde(rename = "due_shard")]
     pub shard: String,
-    /// From when on the work may be done.
+    /// The time from which on the work may be done.
     #[serde(rename = "due_at")]
     pub at: Timestamp,
 }
 
 impl Due {
-    /// Work of `kind` on a row of `tenant`, from `at` on.
+    /// An entry for work of `kind` on a row of `tenant`, from `at` on.
     pub fn new(kind: Kind, tenant: TenantId, at: Timestamp) -> Self {
         Self { shard: kind.shard_of(tenant), at }
     }

@@ -1,4 +1,4 @@
-//! The identities everything is keyed by.
+//! The ids that rows are keyed by.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,18 +6,18 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// A subscriber's tenant.
+/// The id of a tenant: a UUID, derived from the chat for a subscriber.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TenantId(Uuid);
 
 impl TenantId {
-    /// A new identity; 122 random bits, so it cannot be guessed (and is never a proof of anything).
+    /// A new id of 122 random bits. It cannot be guessed, but it is never accepted as a proof of anything.
     pub fn random() -> Self {
         Self(Uuid::new_v4())
     }
 
-    /// The raw 16 bytes, for derivations.
+    /// The id's 16 bytes, from which keys and names are derived.
     pub const fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
     }
@@ -38,19 +38,19 @@ impl fmt::Display for TenantId {
 impl FromStr for TenantId {
     type Err = InvalidId;
 
-    /// Reads the hyphenated lower-case form and no other, so that one tenant has one spelling.
+    /// Reads the hyphenated lower-case form only, so that one tenant has one spelling.
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         let id = Self(Uuid::try_parse(text).map_err(|_| InvalidId)?);
         if id.to_string() == text { Ok(id) } else { Err(InvalidId) }
     }
 }
 
-/// The text is not an identity of the expected form.
+/// The text is not an id of the expected form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not an id of the expected form")]
 pub struct InvalidId;
 
-/// A Telegram chat. A private chat's id is positive and equals the person's user id.
+/// The id of a Telegram chat. A private chat's is positive and equals the person's user id.
 /// <https://core.telegram.org/bots/api#chat>
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -1,15 +1,15 @@
-//! The names of a tenant's resources: derived, so that whoever makes one finds what an earlier try left, and not
-//! guessable without the platform key, since one of them becomes a public address.
+//! The names of a tenant's resources. They are derived from the tenant's id, so that a retry finds what an earlier
+//! attempt made; and from the platform key, so that nobody guesses the one that becomes a public address.
 
 use uuid::Uuid;
 
 use super::ids::TenantId;
 use super::secrets::MasterKey;
 
-/// 32 lower-case letters and digits, of 5 bits each.
+/// The alphabet of the encoding: 32 lower-case letters and digits, 5 bits each.
 const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
-/// What a tenant's resources are called.
+/// The names of one tenant's resources.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Names {
     /// The container app, its identity, its share and the environment's storage, each of another kind: 27 lower-case
@@ -22,9 +22,9 @@ pub struct Names {
 }
 
 impl Names {
-    /// The names of `tenant`.
-    pub fn of(key: &MasterKey, tenant: TenantId) -> Self {
-        let label = letters(&key.bytes("azure-name", &[tenant.as_bytes()]));
+    /// Derives the names of `tenant`'s resources from the platform key.
+    pub fn derive(key: &MasterKey, tenant: TenantId) -> Self {
+        let label = encode_letters(&key.bytes("azure-name", &[tenant.as_bytes()]));
         let role = uuid::Builder::from_custom_bytes(key.bytes("azure-role", &[tenant.as_bytes()])).into_uuid();
         Self { resource: format!("t{label}"), secret: format!("runtime-{label}"), role }
     }
@@ -34,14 +34,14 @@ impl Names {
         format!("{}-g{generation}", self.resource)
     }
 
-    /// Whether the gateway's `name` of a key is one of this tenant's, of whatever generation.
+    /// Whether a key of this `name` at the gateway is this tenant's, of any generation.
     pub fn is_model_key(&self, name: &str) -> bool {
         name.strip_prefix(&self.resource).is_some_and(|rest| rest.starts_with("-g"))
     }
 }
 
-/// 128 bits as 26 letters; the last one carries 3 bits.
-fn letters(bytes: &[u8; 16]) -> String {
+/// Writes 128 bits as 26 letters; the last one carries 3 bits.
+fn encode_letters(bytes: &[u8; 16]) -> String {
     let bits = u128::from_be_bytes(*bytes);
     let letter = |place: u32| {
         let index = bits.checked_shr(123_u32.saturating_sub(5 * place)).unwrap_or_default() & 31;
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     fn names(key: &str, tenant: TenantId) -> Names {
-        Names::of(&MasterKey::new(&SecretString::from(key.repeat(32))).expect("long enough"), tenant)
+        Names::derive(&MasterKey::new(&SecretString::from(key.repeat(32))).expect("long enough"), tenant)
     }
 
     #[test]
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn every_bit_counts() {
-        let all: BTreeSet<_> = (0..128).map(|bit| letters(&(1_u128 << bit).to_be_bytes())).collect();
+        let all: BTreeSet<_> = (0..128).map(|bit| encode_letters(&(1_u128 << bit).to_be_bytes())).collect();
         assert_eq!(all.len(), 128);
     }
 }

@@ -5,24 +5,24 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 
-/// A limit: one event every `interval` on average, `burst` of them at once after a rest.
+/// A rate limit: one event every `interval` on average, and up to `burst` of them at once after a pause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gcra {
     interval: Duration,
     burst: u32,
 }
 
-/// What a limit says to one event.
+/// Whether an event conforms to a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The event conforms; the theoretical arrival time to store.
+    /// The event conforms; carries the theoretical arrival time to store.
     Admit(Timestamp),
-    /// It does not; how long until one would.
+    /// The event does not conform; carries the time until one would.
     Refuse(Duration),
 }
 
 impl Gcra {
-    /// `count` events every `period` on average, `burst` (at least 1) at once.
+    /// A limit of `count` events every `period` on average, and `burst` at once; both count as at least 1.
     pub const fn new(count: u32, period: Duration, burst: u32) -> Self {
         let count = if count == 0 { 1 } else { count };
         let burst = if burst == 0 { 1 } else { burst };
@@ -35,18 +35,18 @@ impl Gcra {
         self.interval
     }
 
-    /// How far ahead of now the theoretical arrival time may lie for an event still to conform.
+    /// The longest time that the theoretical arrival time may lie ahead of now for an event to conform.
     pub const fn tolerance(&self) -> Duration {
         self.interval.saturating_mul(self.burst - 1)
     }
 
-    /// Judges an event at `now`, given the stored theoretical arrival time (`None` for a key never seen).
-    pub fn judge(&self, stored: Option<Timestamp>, now: Timestamp) -> Verdict {
-        self.judge_together(stored, now, 1)
+    /// Checks an event at `now` against the stored theoretical arrival time (`None` for a key never seen).
+    pub fn check(&self, stored: Option<Timestamp>, now: Timestamp) -> Verdict {
+        self.check_batch(stored, now, 1)
     }
 
-    /// Judges `count` events that come as one: all pass where one would, and what follows waits for all of them.
-    pub fn judge_together(&self, stored: Option<Timestamp>, now: Timestamp, count: u32) -> Verdict {
+    /// Checks `count` events that come as one: all pass if one would, and the next event waits for all of them.
+    pub fn check_batch(&self, stored: Option<Timestamp>, now: Timestamp, count: u32) -> Verdict {
         let arrival = stored.map_or(now, |at| at.max(now));
         let ahead = arrival.since(now);
         match ahead.checked_sub(self.tolerance()) {
@@ -66,30 +66,30 @@ mod tests {
         let now = Timestamp::from_seconds(1_000);
         let mut stored = None;
         for _ in 0..10 {
-            let Verdict::Admit(at) = limit.judge(stored, now) else { panic!("the burst is ten") };
+            let Verdict::Admit(at) = limit.check(stored, now) else { panic!("the burst is ten") };
             stored = Some(at);
         }
-        assert_eq!(limit.judge(stored, now), Verdict::Refuse(Duration::from_secs(2)));
-        assert!(matches!(limit.judge(stored, now + Duration::from_secs(2)), Verdict::Admit(_)));
+        assert_eq!(limit.check(stored, now), Verdict::Refuse(Duration::from_secs(2)));
+        assert!(matches!(limit.check(stored, now + Duration::from_secs(2)), Verdict::Admit(_)));
     }
 
     #[test]
     fn events_that_come_as_one_pass_whole_and_are_waited_for() {
         let limit = Gcra::new(1, Duration::from_secs(1), 5);
         let now = Timestamp::from_seconds(1_000);
-        let Verdict::Admit(stored) = limit.judge_together(None, now, 10) else { panic!("one would pass") };
-        assert_eq!(limit.judge(Some(stored), now), Verdict::Refuse(Duration::from_secs(6)));
-        assert_eq!(limit.judge_together(Some(stored), now, 10), Verdict::Refuse(Duration::from_secs(6)));
-        assert!(matches!(limit.judge(Some(stored), now + Duration::from_secs(6)), Verdict::Admit(_)));
+        let Verdict::Admit(stored) = limit.check_batch(None, now, 10) else { panic!("one would pass") };
+        assert_eq!(limit.check(Some(stored), now), Verdict::Refuse(Duration::from_secs(6)));
+        assert_eq!(limit.check_batch(Some(stored), now, 10), Verdict::Refuse(Duration::from_secs(6)));
+        assert!(matches!(limit.check(Some(stored), now + Duration::from_secs(6)), Verdict::Admit(_)));
     }
 
     #[test]
-    fn a_long_rest_restores_the_burst_and_no_more() {
+    fn a_long_pause_restores_the_burst_and_no_more() {
         let limit = Gcra::new(1, Duration::from_secs(1), 5);
         let mut stored = Some(Timestamp::from_seconds(0));
         let later = Timestamp::from_seconds(1_000_000);
         let mut admitted = 0;
-        while let Verdict::Admit(at) = limit.judge(stored, later) {
+        while let Verdict::Admit(at) = limit.check(stored, later) {
             stored = Some(at);
             admitted += 1;
         }

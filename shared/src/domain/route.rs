@@ -1,4 +1,4 @@
-//! Where a chat's messages go: the one small item a Telegram update touches.
+//! The route from a chat to its tenant's runtime: the one small item that a Telegram update reads and writes.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,12 +13,12 @@ pub enum RouteStatus {
     Provisioning,
     /// Messages are delivered.
     Active,
-    /// Messages are refused with the way to resume.
+    /// Messages are refused; the person is told how to resume.
     Suspended,
 }
 
 impl RouteStatus {
-    /// The name in rows.
+    /// The status's name in rows.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Provisioning => "provisioning",
@@ -28,46 +28,46 @@ impl RouteStatus {
     }
 }
 
-/// A chat's way to its tenant's runtime, with the state that a message needs (at most 1 KB in all).
+/// A chat's route to its tenant's runtime, with the state that processing a message needs (at most 1 KB in all).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
     /// The chat.
     pub chat_id: ChatId,
-    /// The tenant its messages belong to.
+    /// The tenant that the chat's messages belong to.
     pub tenant_id: TenantId,
-    /// Whether they are delivered.
+    /// Whether messages are delivered.
     pub status: RouteStatus,
     /// The runtime's address, without a trailing slash; `None` until there is a container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime_url: Option<String>,
     /// The generation of the runtime's derived secrets.
     pub generation: u32,
-    /// A second generation that is valid too, while a rotation is under way.
+    /// The second generation that is valid during a rotation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub other_generation: Option<u32>,
-    /// When the route last became active: a message's 45 minutes do not begin before.
+    /// The time at which the route last became active: a message's 45 minutes begin no earlier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activated_at: Option<Timestamp>,
     /// The rate limit's theoretical arrival time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arrival: Option<Timestamp>,
-    /// The update last admitted: Telegram's retry of it is never held against the limit.
+    /// The id of the update last admitted; Telegram's retry of it is not charged against the limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_update: Option<i64>,
-    /// When the person was last told to slow down, and for which update.
+    /// The last notice to slow down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub slow_down: Option<SlowDown>,
-    /// Set once the person was told that the assistant is waking up; the next delivery clears it.
+    pub throttle_notice: Option<ThrottleNotice>,
+    /// The time of the notice that the assistant is waking up; the next delivery clears it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub waking_told_at: Option<Timestamp>,
+    pub waking_notice_at: Option<Timestamp>,
 }
 
-/// A polite message's once-a-window mark.
+/// The mark of a notice to slow down, by which it is sent once a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SlowDown {
-    /// When it was said.
+pub struct ThrottleNotice {
+    /// The time at which the notice was sent.
     pub at: Timestamp,
-    /// To which update; its retry is answered again.
+    /// The update that it answered; Telegram's retry of that update is answered again.
     pub update_id: i64,
 }
 
@@ -84,8 +84,8 @@ impl Route {
             activated_at: None,
             arrival: None,
             last_update: None,
-            slow_down: None,
-            waking_told_at: None,
+            throttle_notice: None,
+            waking_notice_at: None,
         }
     }
 

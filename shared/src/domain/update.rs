@@ -1,37 +1,38 @@
-//! What we need of a Telegram update: whose it is and whether it is a command. Everything else passes us unread.
+//! Reads from a Telegram update whose it is and what its text says. Nothing else of it is read here.
 //!
-//! The parser is total: any bytes are one of the kinds below. It asks for nothing it does not use, so that a field
-//! Telegram adds or changes never turns a genuine message away. <https://core.telegram.org/bots/api#update>
+//! The parser is total: it sorts any bytes into one of the kinds below. It requires no field that it does not use, so
+//! that a field that Telegram adds or changes never causes a genuine message to be refused.
+//! <https://core.telegram.org/bots/api#update>
 
 use serde_json::Value;
 
 use super::ids::ChatId;
 
-/// A display name longer than this is cut, in characters.
+/// The most characters of a display name; a longer one is cut.
 const LONGEST_NAME: usize = 64;
 
-/// An update, sorted by what is to be done with it.
+/// An update, sorted by how the webhook processes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Update {
-    /// Something a person did in their private chat with the bot.
-    Private(Private),
+    /// A person acted in their private chat with the bot.
+    Private(PrivateUpdate),
     /// A message in a group or a channel, where the bot serves nobody.
-    Elsewhere {
-        /// The group.
+    NonPrivate {
+        /// The group or channel.
         chat: ChatId,
         /// The message's text; empty when it has none.
         text: String,
     },
-    /// Nothing we can use, and why: a short name for metrics and logs.
+    /// An update that the bot does not process; carries the reason as a snake_case name from a fixed list, for the log.
     Unusable(&'static str),
 }
 
 /// A message, an edited message or a pressed button in a private chat.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Private {
-    /// Orders and identifies updates.
+pub struct PrivateUpdate {
+    /// Telegram's number of the update; it grows with each one.
     pub update_id: i64,
-    /// The chat, which is also the person.
+    /// The chat; its id is also the person's user id.
     pub chat: ChatId,
     /// The person's display name; empty when Telegram gives none.
     pub name: String,
@@ -39,12 +40,12 @@ pub struct Private {
     pub text: String,
 }
 
-/// The kinds of update a person makes in a chat with the bot, and where their message is.
+/// The kinds of update that a person causes in a chat with the bot, each with the JSON pointer to its message.
 const KINDS: [(&str, &str); 3] =
     [("message", "/message"), ("edited_message", "/edited_message"), ("callback_query", "/callback_query/message")];
 
 impl Update {
-    /// Sorts the body of a webhook request.
+    /// Parses the body of a webhook request; never fails.
     pub fn parse(body: &[u8]) -> Self {
         let Ok(update) = serde_json::from_slice::<Value>(body) else { return Self::Unusable("not_json") };
         let Some(update_id) = update["update_id"].as_i64() else { return Self::Unusable("no_update_id") };
@@ -60,14 +61,14 @@ impl Update {
         let text = content["text"].as_str().unwrap_or_default().to_owned();
         match chat["type"].as_str() {
             Some("private") => {
-                Self::Private(Private { update_id, chat: ChatId(id), name: display_name(&content["from"]), text })
+                Self::Private(PrivateUpdate { update_id, chat: ChatId(id), name: display_name(&content["from"]), text })
             }
-            Some("group" | "supergroup" | "channel") => Self::Elsewhere { chat: ChatId(id), text },
+            Some("group" | "supergroup" | "channel") => Self::NonPrivate { chat: ChatId(id), text },
             Some(_) | None => Self::Unusable("no_chat_type"),
         }
     }
 
-    /// The name of a kind we have no use for, from a fixed list: what Telegram sends is never copied into a metric.
+    /// The name of a kind that the bot does not process, from a fixed list: text from outside is never copied to a log.
     fn other_kind(update: &Value) -> &'static str {
         const OTHERS: [&str; 22] = [
             "my_chat_member",
@@ -97,21 +98,22 @@ impl Update {
     }
 }
 
-/// `First Last`, cut to a length a page can show and without characters that control, or turn around, what is beside
-/// them.
+/// Reads `First Last` of a user, cut to 64 characters, without control characters and without those that change the
+/// direction of the text around them.
 pub fn display_name(user: &Value) -> String {
     let part = |name: &str| user[name].as_str().unwrap_or_default();
     let whole = format!("{} {}", part("first_name"), part("last_name"));
     whole
         .trim()
         .chars()
-        .filter(|character| !character.is_control() && !turns_text(*character))
+        .filter(|character| !character.is_control() && !is_bidi_control(*character))
         .take(LONGEST_NAME)
         .collect()
 }
 
-/// The bidirectional controls: <https://www.unicode.org/reports/tr9/#Directional_Formatting_Characters>
-fn turns_text(character: char) -> bool {
+/// Whether a character is a bidirectional control.
+/// <https://www.unicode.org/reports/tr9/#Directional_Formatting_Characters>
+fn is_bidi_control(character: char) -> bool {
     matches!(character, '\u{200e}' | '\u{200f}' | '\u{61c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
@@ -129,11 +131,11 @@ mod tests {
             "from": {"id": 1001, "is_bot": false, "first_name": "Ana\u{7}\u{202e}", "last_name": "Lima"},
         }});
         let (name, text) = ("Ana Lima".to_owned(), "/start".to_owned());
-        assert_eq!(parse(&update), Update::Private(Private { update_id: 7, chat: ChatId(1001), name, text }));
+        assert_eq!(parse(&update), Update::Private(PrivateUpdate { update_id: 7, chat: ChatId(1001), name, text }));
     }
 
     #[test]
-    fn fields_of_an_unexpected_type_do_not_turn_a_message_away() {
+    fn fields_of_an_unexpected_type_do_not_refuse_a_message() {
         let update = json!({"update_id": 7, "message": {
             "message_id": "x", "text": {"rich": []}, "chat": {"id": 1001, "type": "private", "title": 5}, "from": "Ana",
         }});
@@ -167,7 +169,7 @@ mod tests {
             (json!({"update_id": 7, "message": {"chat": {"id": 5}}}), Update::Unusable("no_chat_type")),
             (
                 json!({"update_id": 7, "message": {"chat": group, "text": "hi"}}),
-                Update::Elsewhere { chat: ChatId(-100), text: "hi".to_owned() },
+                Update::NonPrivate { chat: ChatId(-100), text: "hi".to_owned() },
             ),
         ] {
             assert_eq!(parse(&update), expected, "{update}");

@@ -55,7 +55,7 @@ impl Store {
         let mut seen = None;
         // Only a call at the very same time sends us around again, and the limit is soon reached.
         loop {
-            let next = match limit.judge_together(seen, now, count) {
+            let next = match limit.check_batch(seen, now, count) {
                 Verdict::Admit(next) => next,
                 refuse @ Verdict::Refuse(_) => return Ok(refuse),
             };

@@ -11,7 +11,7 @@ use super::{Error, Item, Store, Written, decode, encode, keys, number, unavailab
 use crate::clock::Timestamp;
 use crate::domain::ids::ChatId;
 use crate::domain::rate::{Gcra, Verdict};
-use crate::domain::route::{Route, SlowDown};
+use crate::domain::route::{Route, ThrottleNotice};
 
 /// A person over the limit is told so once in this time.
 const SLOW_DOWN_WINDOW: Duration = Duration::from_secs(60);
@@ -76,7 +76,7 @@ impl Store {
             if route.last_update == Some(update_id) {
                 return Ok(Admission::Admitted(route));
             }
-            if let Verdict::Refuse(_) = limit.judge(route.arrival, now) {
+            if let Verdict::Refuse(_) = limit.check(route.arrival, now) {
                 return Ok(Admission::Limited { tell: self.mark_slow_down(&route, update_id, now).await? });
             }
             let within_burst = self
@@ -97,18 +97,19 @@ impl Store {
     /// Marks that the person was told to slow down; whether they should be told now.
     async fn mark_slow_down(&self, route: &Route, update_id: i64, now: Timestamp) -> Result<bool, Error> {
         let window_start = now - SLOW_DOWN_WINDOW;
-        match route.slow_down {
+        match route.throttle_notice {
             Some(told) if told.update_id == update_id => return Ok(true),
             Some(told) if told.at > window_start => return Ok(false),
             Some(_) | None => {}
         }
-        let mark = serde_dynamo::to_attribute_value(SlowDown { at: now, update_id })
+        let mark = serde_dynamo::to_attribute_value(ThrottleNotice { at: now, update_id })
             .map_err(|error| Error::Corrupt { what: "route", reason: error.to_string() })?;
         let request = self
             .route_update(route.chat_id)
-            .update_expression("SET slow_down = :mark")
+            .update_expression("SET throttle_notice = :mark")
             .condition_expression(
-                "attribute_exists(pk) AND (attribute_not_exists(slow_down) OR slow_down.#at <= :window_start)",
+                "attribute_exists(pk) AND \
+                 (attribute_not_exists(throttle_notice) OR throttle_notice.#at <= :window_start)",
             )
             .expression_attribute_names("#at", "at")
             .expression_attribute_values(":mark", mark)
@@ -123,8 +124,8 @@ impl Store {
     pub async fn mark_waking_told(&self, chat: ChatId, now: Timestamp) -> Result<bool, Error> {
         let request = self
             .route_update(chat)
-            .update_expression("SET waking_told_at = :now")
-            .condition_expression("attribute_exists(pk) AND attribute_not_exists(waking_told_at)")
+            .update_expression("SET waking_notice_at = :now")
+            .condition_expression("attribute_exists(pk) AND attribute_not_exists(waking_notice_at)")
             .expression_attribute_values(":now", number(now.millis()));
         Ok(matches!(self.write(request).await?, Written::Done(_)))
     }
@@ -136,7 +137,7 @@ impl Store {
     pub async fn clear_waking_told(&self, chat: ChatId) -> Result<(), Error> {
         let request = self
             .route_update(chat)
-            .update_expression("REMOVE waking_told_at")
+            .update_expression("REMOVE waking_notice_at")
             .condition_expression("attribute_exists(pk)");
         self.write(request).await.map(|_| ())
     }

@@ -92,7 +92,7 @@ impl Stage {
 
     /// Carries everything to its end, and remembers what the table holds then.
     pub(crate) async fn settle(&mut self) {
-        self.world.settle().await;
+        self.world.run_until_idle().await;
         self.look_at_the_table();
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use nbhd_local::{Browser, Seen};
+use nbhd_local::{Browser, LoadedPage};
 use nbhd_sim::google::{Endpoint, Failure, Scopes};
 use nbhd_sim::telegram::updates;
 use nbhd_sim::{key_vault, telegram};
@@ -144,7 +144,7 @@ pub(super) async fn google_is_connected(stage: &mut Stage) {
     let seen = connect(stage, &Scopes::All).await;
     assert_eq!(seen.status, 200);
     let undo = format!("{}/oauth/google/undo", stage.world.base_url());
-    let undone = Browser::new().expect("a browser").submit(&undo, &seen.fields()).await.expect("a page");
+    let undone = Browser::new().expect("a browser").submit(&undo, &seen.form_fields()).await.expect("a page");
     assert_eq!(undone.status, 200);
     stage.settle().await;
     assert_eq!(connect(stage, &Scopes::All).await.status, 200);
@@ -247,7 +247,7 @@ pub(super) async fn google_is_disconnected(stage: &mut Stage) {
 }
 
 /// Walks from `/connect` to the result page.
-async fn connect(stage: &mut Stage, scopes: &Scopes) -> Seen {
+async fn connect(stage: &mut Stage, scopes: &Scopes) -> LoadedPage {
     let (mut browser, back) = consent(stage, scopes).await;
     let seen = browser.open(&back).await.expect("a page");
     stage.look_at_the_table();
@@ -263,7 +263,7 @@ async fn consent(stage: &mut Stage, scopes: &Scopes) -> (Browser, String) {
     let link = newest_link(stage).expect("a link in the bot's answer");
     let mut browser = Browser::new().expect("a browser");
     let page = browser.open(&link).await.expect("a page");
-    let next = browser.submit(&link, &page.fields()).await.expect("an answer");
+    let next = browser.submit(&link, &page.form_fields()).await.expect("an answer");
     let consent = next.location.expect("the way to Google");
     let back = stage.world.google.consents(&consent, &stage.texts.account, scopes).expect("the way back");
     (browser, back)

@@ -148,7 +148,7 @@ impl World {
             ),
             _google: google,
             webhook: stripe_webhook::router(webhook),
-            lifecycle: Queues::new(&env).expect("complete settings").lifecycle(&sqs.url(LIFECYCLE)),
+            lifecycle: Queues::new(&env).expect("complete settings").lifecycle_jobs(&sqs.url(LIFECYCLE)),
             store: Store::new(&env).expect("complete settings"),
             people: RefCell::default(),
             late: RefCell::default(),
@@ -182,7 +182,7 @@ impl World {
         let tenant = key.tenant_id(chat);
         self.telegram.knows(chat, "A person");
         let is_deaf = self.chance.percent(12);
-        self.people.borrow_mut().push(Person::new(number, chat, tenant, Names::of(&key, tenant), is_deaf));
+        self.people.borrow_mut().push(Person::new(number, chat, tenant, Names::derive(&key, tenant), is_deaf));
     }
 
     /// What Stripe posts reaches the function as API Gateway hands it over; the status of the answer.

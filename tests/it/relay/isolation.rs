@@ -22,7 +22,7 @@ async fn a_capability_opens_its_own_tenants_address_alone() {
     let before = world.calls().len();
     for (address, holder, own) in [(&ana, &ana, true), (&ana, &ben, false), (&ben, &ana, false), (&ben, &ben, true)] {
         let pair = Runtime { tenant: address.tenant, capability: holder.capability.clone() };
-        for method in METHODS.iter().map(|method| method.name).chain(telegram_relay::local::METHODS) {
+        for method in METHODS.iter().map(|method| method.name).chain(telegram_relay::stubs::METHODS) {
             let answer = world.post(&pair, method, &json!({"chat_id": ANA})).await;
             assert_eq!(answer.status == StatusCode::UNAUTHORIZED, !own, "{method}");
         }

@@ -26,7 +26,7 @@ proptest! {
     ) {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-        let read = Parameters::read(query.as_deref(), &headers, Bytes::from(body));
+        let read = Parameters::from_request(query.as_deref(), &headers, Bytes::from(body));
         if let Err(refusal) = block_on(read) {
             prop_assert_eq!(refusal.status(), StatusCode::BAD_REQUEST);
         }
@@ -57,7 +57,7 @@ proptest! {
         let flag_text = flag.to_string();
         let pairs = [("chat_id", chat.as_str()), ("text", &text), ("disable_notification", &flag_text)];
         let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
-        let read = block_on(Parameters::read(Some(&query), &HeaderMap::new(), Bytes::new()));
+        let read = block_on(Parameters::from_request(Some(&query), &HeaderMap::new(), Bytes::new()));
         let call = Call::check(&METHODS[0], ChatId(ANA), read.expect("a form")).expect("allowed");
         let expected = json!({"chat_id": ANA, "text": text, "disable_notification": flag});
         prop_assert_eq!(Value::Object(call.parameters), expected);
@@ -109,7 +109,7 @@ fn nested(name: &'static str, rule: &'static Rule) -> Vec<&'static str> {
     match rule {
         Rule::Object(fields) => fields.iter().flat_map(|(name, rule)| nested(name, rule)).chain([name]).collect(),
         Rule::List(of) => nested(name, of),
-        Rule::OwnChat | Rule::Whole | Rule::Decimal | Rule::Flag | Rule::Text => vec![name],
+        Rule::OwnChat | Rule::Integer | Rule::Float | Rule::Boolean | Rule::Text => vec![name],
         Rule::Url | Rule::Media | Rule::Refused(_) => vec![name],
     }
 }
@@ -145,15 +145,15 @@ fn conforms_to(method: &Method, call: &Call) -> bool {
         meant && !upload.file_name.contains(['\r', '\n'])
     });
     let speaks_to = call.parameters.get("chat_id");
-    parameters && uploads && (!method.names_a_chat() || speaks_to == Some(&json!(ANA)))
+    parameters && uploads && (!method.takes_chat_id() || speaks_to == Some(&json!(ANA)))
 }
 
 fn conforms(rule: &Rule, value: &Value) -> bool {
     match rule {
         Rule::OwnChat => *value == json!(ANA),
-        Rule::Whole => value.is_i64(),
-        Rule::Decimal => value.is_f64(),
-        Rule::Flag => value.is_boolean(),
+        Rule::Integer => value.is_i64(),
+        Rule::Float => value.is_f64(),
+        Rule::Boolean => value.is_boolean(),
         Rule::Text => value.is_string(),
         Rule::Url => value.as_str().is_some_and(|text| text.starts_with("http")),
         Rule::Media => value.as_str().is_some_and(|text| {

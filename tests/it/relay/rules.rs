@@ -2,8 +2,8 @@
 
 use axum::http::StatusCode;
 use serde_json::json;
-use telegram_relay::local;
 use telegram_relay::rules::{METHODS, Method, Parameter, Rule};
+use telegram_relay::stubs;
 
 use super::samples::{Api, Field, names_someone, samples};
 use super::world::{ANA, World};
@@ -71,13 +71,13 @@ fn every_method_of_the_contract_is_decided_on_exactly_once() {
     let refused = || REFUSED.iter().flat_map(|(_, methods)| methods.iter().copied());
     let decisions = |method: &str| {
         let allowed = METHODS.iter().filter(|known| known.name == method).count();
-        let local = local::METHODS.iter().filter(|known| **known == method).count();
+        let local = stubs::METHODS.iter().filter(|known| **known == method).count();
         allowed + local + refused().filter(|known| *known == method).count()
     };
     let undecided: Vec<&str> = api.methods().filter(|method| decisions(method) != 1).collect();
     assert_eq!(undecided, Vec::<&str>::new());
     let known = |method: &str| api.methods().any(|known| known == method);
-    let ours = METHODS.iter().map(|method| method.name).chain(local::METHODS).chain(refused());
+    let ours = METHODS.iter().map(|method| method.name).chain(stubs::METHODS).chain(refused());
     assert_eq!(ours.filter(|method| !known(method)).collect::<Vec<_>>(), Vec::<&str>::new());
 }
 
@@ -106,19 +106,19 @@ fn every_parameter_of_an_allowed_method_has_a_rule_that_fits_the_contract() {
 fn a_gap_in_the_rules_would_be_found() {
     let Some(api) = Api::load() else { return };
     let gaps = |name, parameters| gaps_of(&api, &Method { name, parameters, ..METHODS[0] });
-    assert!(gaps("deleteMessage", &[&[("chat_id", Rule::OwnChat), ("message_id", Rule::Whole)]]).is_empty());
+    assert!(gaps("deleteMessage", &[&[("chat_id", Rule::OwnChat), ("message_id", Rule::Integer)]]).is_empty());
     let faulty: [&[Parameter]; 5] = [
-        &[("message_id", Rule::Whole)],
-        &[("chat_id", Rule::Whole), ("message_id", Rule::Whole)],
-        &[("chat_id", Rule::Text), ("message_id", Rule::Whole)],
+        &[("message_id", Rule::Integer)],
+        &[("chat_id", Rule::Integer), ("message_id", Rule::Integer)],
+        &[("chat_id", Rule::Text), ("message_id", Rule::Integer)],
         &[("chat_id", Rule::OwnChat), ("message_id", Rule::Text)],
-        &[("chat_id", Rule::OwnChat), ("message_id", Rule::Whole), ("invented", Rule::Whole)],
+        &[("chat_id", Rule::OwnChat), ("message_id", Rule::Integer), ("invented", Rule::Integer)],
     ];
     for parameters in faulty {
         assert_eq!(gaps("deleteMessage", Box::leak(Box::new([parameters]))).len(), 1, "{parameters:?}");
     }
     let nested = "sendMessage: `reply_parameters.chat_id` names someone and its rule is not `OwnChat`";
-    let reply: &[Parameter] = &[("reply_parameters", Rule::Object(&[("chat_id", Rule::Whole)]))];
+    let reply: &[Parameter] = &[("reply_parameters", Rule::Object(&[("chat_id", Rule::Integer)]))];
     assert!(gaps("sendMessage", Box::leak(Box::new([reply]))).contains(&nested.to_owned()));
 }
 
@@ -177,7 +177,7 @@ fn gaps_of_rule(api: &Api, field: &Field, rule: &Rule, place: &str) -> Vec<Strin
         _ if names_someone(field) => {
             return vec![format!("`{place}` names someone and its rule is not `OwnChat`")];
         }
-        (["Integer"], Rule::Whole) | (["Float"], Rule::Decimal) | (["Boolean"], Rule::Flag) => true,
+        (["Integer"], Rule::Integer) | (["Float"], Rule::Float) | (["Boolean"], Rule::Boolean) => true,
         (["String"], rule) if field.name == "url" => matches!(rule, Rule::Url),
         (["String"], rule) if within_media(field) => matches!(rule, Rule::Media),
         (["String"], Rule::Text) | (["InputFile", "String"], Rule::Media) => true,

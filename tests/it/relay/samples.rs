@@ -82,9 +82,9 @@ pub(super) fn samples(api: &Api, types: &[&str], rule: &Rule, chat: i64) -> Vec<
     match rule {
         Rule::Refused(_) => Vec::new(),
         Rule::OwnChat => vec![json!(chat), json!(chat.to_string())],
-        Rule::Whole => vec![json!(1)],
-        Rule::Decimal => vec![json!(1.5)],
-        Rule::Flag => vec![json!(true), json!(false)],
+        Rule::Integer => vec![json!(1)],
+        Rule::Float => vec![json!(1.5)],
+        Rule::Boolean => vec![json!(true), json!(false)],
         Rule::Text => vec![json!("x")],
         Rule::Url => vec![json!("https://example.com/a?b=c")],
         Rule::Media => vec![json!("https://example.com/a.jpg"), json!("AgACAgIAAxk_-1")],

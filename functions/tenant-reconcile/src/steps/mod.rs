@@ -65,7 +65,7 @@ pub(crate) struct Site<'a> {
 
 impl<'a> StepContext<'a> {
     pub(crate) fn new(app: &'a App, tenant: &'a Tenant) -> Self {
-        Self { app, tenant, names: Names::of(&app.key, tenant.tenant_id) }
+        Self { app, tenant, names: Names::derive(&app.key, tenant.tenant_id) }
     }
 
     /// Does one step.

@@ -1,17 +1,17 @@
-//! Connecting Google, and how the tokens stay fresh.
+//! The story's part about Google: she connects an account, and her tokens are refreshed.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use nbhd_sim::google::Scopes;
 
-use super::{ACCOUNT, answers_out_of_mail, ask, button, buttons, since};
+use super::{ACCOUNT, answer_from_mail, answers_after, ask, button, buttons};
 use crate::browser::Browser;
 use crate::show::Show;
 use crate::world::World;
 
-/// An access token lasts an hour.
-const LONGER_THAN_A_TOKEN: Duration = Duration::from_secs(2 * 3600);
+/// Twice as long as an access token is valid.
+const PAST_TOKEN_LIFETIME: Duration = Duration::from_secs(2 * 3600);
 
 /// Asks for a link and goes through the pages in a browser, to the notice in the chat.
 pub(super) async fn connect(world: &World, show: &mut Show<'_>) -> anyhow::Result<()> {
@@ -21,7 +21,7 @@ pub(super) async fn connect(world: &World, show: &mut Show<'_>) -> anyhow::Resul
     consent(world, &link, show).await
 }
 
-/// Goes through the pages that a link opens.
+/// Opens a link and goes through the pages of the consent.
 async fn consent(world: &World, link: &str, show: &mut Show<'_>) -> anyhow::Result<()> {
     let chat = &world.chat;
     let before = chat.answers().len();
@@ -29,7 +29,7 @@ async fn consent(world: &World, link: &str, show: &mut Show<'_>) -> anyhow::Resu
     let page = browser.open(link).await?;
     ensure!(page.status == 200, "the link answered {}", page.status);
     show.says("page", page.heading());
-    let form = browser.submit(link, &page.fields()).await?;
+    let form = browser.submit(link, &page.form_fields()).await?;
     let consent = form.location.context("the page does not lead on to Google")?;
     let back = world
         .google
@@ -38,33 +38,33 @@ async fn consent(world: &World, link: &str, show: &mut Show<'_>) -> anyhow::Resu
     let result = browser.open(&back).await?;
     ensure!(result.status == 200, "the way back from Google answered {}", result.status);
     show.says("page", result.heading());
-    world.settle().await;
-    show.functions();
-    let notice = since(chat, before);
+    world.run_until_idle().await;
+    show.print_invocations();
+    let notice = answers_after(chat, before);
     ensure!(notice.contains(ACCOUNT), "no notice of the new connection came to the chat");
     show.says("bot", &notice);
     Ok(())
 }
 
-/// A token ends and is renewed; a grant ends and only the person can renew it.
+/// A token expires and is refreshed; then she revokes the grant, which only she can renew.
 pub(super) async fn tokens(world: &World, show: &mut Show<'_>) -> anyhow::Result<()> {
     show.step("Two hours pass and her tokens end; the clock has them renewed, and the next question works");
     let renewed = world.google.issued().len();
-    world.passes(LONGER_THAN_A_TOKEN).await;
-    show.functions();
+    world.pass_time(PAST_TOKEN_LIFETIME).await;
+    show.print_invocations();
     ensure!(world.google.issued().len() > renewed, "no token was renewed");
-    answers_out_of_mail(world, show).await?;
+    answer_from_mail(world, show).await?;
 
     show.step("She revokes the access at Google; the clock finds out, and the bot sends a link to connect again");
     let before = world.chat.answers().len();
     world.google.person_revokes(ACCOUNT);
-    world.passes(LONGER_THAN_A_TOKEN).await;
-    show.functions();
-    let told = since(&world.chat, before);
-    ensure!(!told.is_empty(), "nobody told her that the connection ended");
-    show.says("bot", &told);
+    world.pass_time(PAST_TOKEN_LIFETIME).await;
+    show.print_invocations();
+    let notice = answers_after(&world.chat, before);
+    ensure!(!notice.is_empty(), "nobody told her that the connection ended");
+    show.says("bot", &notice);
     for link in buttons(&world.chat, before, "/oauth/") {
         consent(world, &link, show).await?;
     }
-    answers_out_of_mail(world, show).await
+    answer_from_mail(world, show).await
 }

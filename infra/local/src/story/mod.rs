@@ -1,4 +1,4 @@
-//! The story `make run` plays, from a stranger's first word to the receipt that says that nothing of her is left.
+//! The story that `make run` plays, from a stranger's first message to the receipt of her assistant's removal.
 //!
 //! She subscribes, talks to an assistant of her own, connects Google and asks about her day; a payment fails, she pays
 //! and is back; she cancels.
@@ -23,16 +23,16 @@ pub(crate) use billing::subscribe;
 
 /// The person's Google account.
 pub const ACCOUNT: &str = "ann@example.com";
-/// Her calendar's zone.
+/// The time zone of her calendar.
 const TIME_ZONE: &str = "Europe/Lisbon";
-/// What she asks.
+/// The question that she asks her assistant.
 pub const QUESTION: &str = "what's in my inbox and what does my day look like?";
 
 const MEETING: &str = "Garden committee";
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Gives the person a Google account with a mailbox (from `mail`, or a few messages written for the project) and a day;
-/// returns how many messages there are.
+/// Gives the person a Google account with a mailbox (from `mail`, or a few messages written for the project) and a
+/// calendar; returns the number of messages.
 ///
 /// # Errors
 /// When the folder cannot be read.
@@ -42,7 +42,7 @@ pub fn fill_account(world: &World, mail: Option<&Path>) -> anyhow::Result<usize>
     world.google.fills_mailbox(ACCOUNT, mail).context("the mail could not be read")
 }
 
-/// Plans of the coming hours; after the story, whose months have passed, there are none any more.
+/// Adds events of the coming hours to the calendar; after the story they lie months back, and new ones are needed.
 pub fn fill_calendar(world: &World) {
     let now = world.clock.now();
     let day = |at: Timestamp| at.rfc3339().chars().take(10).collect::<String>();
@@ -54,10 +54,10 @@ pub fn fill_calendar(world: &World) {
     });
 }
 
-/// From a stranger's first word to an answer out of her mail and calendar.
+/// Plays the story from a stranger's first message to an answer from her mail and calendar.
 ///
 /// # Errors
-/// The first step that does not end as it should.
+/// When a step does not end as it should.
 pub async fn begin(world: &World, show: &mut Show<'_>) -> anyhow::Result<Subscriber> {
     let chat = &world.chat;
     show.step("Ann, whom nobody knows, writes to the bot; she is welcomed, and no row is made for her");
@@ -87,22 +87,22 @@ pub async fn begin(world: &World, show: &mut Show<'_>) -> anyhow::Result<Subscri
 
     show.step("She connects again and asks; her assistant reads through us, without ever holding a token");
     google::connect(world, show).await?;
-    answers_out_of_mail(world, show).await?;
+    answer_from_mail(world, show).await?;
     Ok(subscriber)
 }
 
-/// From there to the end: tokens, money, and the removal. Months pass in moments.
+/// Plays the rest: tokens, payments, and the removal. Months pass in moments.
 ///
 /// # Errors
-/// The first step that does not end as it should.
+/// When a step does not end as it should.
 pub async fn end(world: &World, subscriber: &Subscriber, show: &mut Show<'_>) -> anyhow::Result<()> {
     google::tokens(world, show).await?;
     billing::money(world, subscriber, show).await?;
     billing::removal(world, subscriber, show).await
 }
 
-/// The question, and an answer that quotes a real message and names the meeting.
-async fn answers_out_of_mail(world: &World, show: &mut Show<'_>) -> anyhow::Result<()> {
+/// Asks the question, and checks that the answer quotes a real message and names the meeting.
+async fn answer_from_mail(world: &World, show: &mut Show<'_>) -> anyhow::Result<()> {
     let answer = ask(world, &world.chat, show, QUESTION).await?;
     let subjects = world.google.mailbox(ACCOUNT, |mailbox| {
         mailbox.messages().iter().filter_map(|message| message.header("Subject").map(str::to_owned)).collect::<Vec<_>>()
@@ -113,6 +113,7 @@ async fn answers_out_of_mail(world: &World, show: &mut Show<'_>) -> anyhow::Resu
     Ok(())
 }
 
+/// Stops the container, writes to it, and starts it again.
 async fn sleep_and_wake(world: &World, subscriber: &Subscriber, show: &mut Show<'_>) -> anyhow::Result<()> {
     let (chat, text) = (&world.chat, "are you awake?");
     let before = chat.answers().len();
@@ -122,9 +123,9 @@ async fn sleep_and_wake(world: &World, subscriber: &Subscriber, show: &mut Show<
     world.attempt().await;
     ensure!(chat.answers().len() == before, "a stopped container answered");
     subscriber.runtime.starts();
-    world.settle().await;
-    show.functions();
-    let answer = since(chat, before);
+    world.run_until_idle().await;
+    show.print_invocations();
+    let answer = answers_after(chat, before);
     ensure!(answer.contains(text), "the message did not reach the container after it woke up");
     show.says("bot", &answer);
     Ok(())
@@ -135,26 +136,26 @@ async fn ask(world: &World, chat: &Chat, show: &mut Show<'_>, text: &str) -> any
     let before = chat.answers().len();
     show.says(chat.name(), text);
     chat.says(text);
-    world.settle().await;
-    show.functions();
-    let answer = since(chat, before);
+    world.run_until_idle().await;
+    show.print_invocations();
+    let answer = answers_after(chat, before);
     ensure!(!answer.is_empty(), "no answer came to {text:?}");
     show.says("bot", &answer);
     Ok(answer)
 }
 
-/// The links below the bot's messages after its first `count` whose addresses contain `part`.
+/// The addresses that contain `part`, of the buttons below the bot's messages after its first `count`.
 fn buttons(chat: &Chat, count: usize, part: &str) -> Vec<String> {
     let buttons = chat.answers().into_iter().skip(count).flat_map(|answer| answer.buttons);
     buttons.map(|button| button.url).filter(|url| url.contains(part)).collect()
 }
 
-/// The first of them.
+/// The first of those addresses.
 fn button(chat: &Chat, count: usize, part: &str) -> anyhow::Result<String> {
     buttons(chat, count, part).into_iter().next().with_context(|| format!("the bot sent no link to `{part}`"))
 }
 
-/// What the bot wrote after its first `count` messages.
-fn since(chat: &Chat, count: usize) -> String {
+/// The text of the bot's messages after its first `count`.
+fn answers_after(chat: &Chat, count: usize) -> String {
     chat.answers().into_iter().skip(count).map(|answer| answer.text).collect::<Vec<_>>().join("\n")
 }

@@ -1,5 +1,5 @@
-//! Methods about the bot itself, answered here: the bot is shared, and at every start a runtime would seize its webhook
-//! and its commands. Their parameters have no effect.
+//! Stubs of the methods about the bot itself. The bot is shared, and every runtime sets its webhook and its commands as
+//! it starts, so the relay answers these calls itself; their parameters have no effect.
 
 use serde_json::{Value, json};
 
@@ -7,19 +7,19 @@ const BOT_NAME: &str = "NBHD United";
 
 /// The shared bot, as a runtime sees it.
 #[derive(Clone, Debug)]
-pub(crate) struct Identity {
-    /// Its user id.
+pub(crate) struct BotIdentity {
+    /// The bot's user id.
     pub(crate) id: i64,
-    /// Its name behind `@`.
+    /// The bot's user name, without `@`.
     pub(crate) username: String,
 }
 
-/// The methods answered here.
+/// The methods that the relay answers itself.
 pub const METHODS: [&str; 7] =
     ["getMe", "getWebhookInfo", "setWebhook", "deleteWebhook", "getMyCommands", "setMyCommands", "deleteMyCommands"];
 
-/// The result of `method`, when it is one of [`METHODS`]; its name is compared without regard to case.
-pub(crate) fn result(method: &str, bot: &Identity) -> Option<Value> {
+/// The result of `method` if it is one of [`METHODS`]; the case of its name does not matter.
+pub(crate) fn stub_result(method: &str, bot: &BotIdentity) -> Option<Value> {
     let known = METHODS.into_iter().find(|known| known.eq_ignore_ascii_case(method))?;
     Some(match known {
         "getMe" => me(bot),
@@ -30,7 +30,7 @@ pub(crate) fn result(method: &str, bot: &Identity) -> Option<Value> {
 }
 
 /// <https://core.telegram.org/bots/api#getme>
-fn me(bot: &Identity) -> Value {
+fn me(bot: &BotIdentity) -> Value {
     json!({
         "id": bot.id,
         "is_bot": true,
