@@ -36,14 +36,14 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 /// # Errors
 /// [`ConfigError::Invalid`] when `CA_BUNDLE` is not a PEM file of CA certificates.
 pub fn client(env: &Env) -> Result<reqwest::Client, ConfigError> {
-    client_trusting(env.optional("CA_BUNDLE").map(Path::new))
+    client_with_roots(env.optional("CA_BUNDLE").map(Path::new))
 }
 
 /// [`client`] with the file of additional roots given.
 ///
 /// # Errors
 /// [`ConfigError::Invalid`] when the file is absent, not PEM, or holds no usable certificate.
-pub fn client_trusting(additional_roots: Option<&Path>) -> Result<reqwest::Client, ConfigError> {
+pub fn client_with_roots(additional_roots: Option<&Path>) -> Result<reqwest::Client, ConfigError> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     if let Some(path) = additional_roots {
         trust_file(&mut roots, path).ok_or_else(unusable)?;

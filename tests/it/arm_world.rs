@@ -34,7 +34,7 @@ impl World {
     pub(crate) async fn start() -> Self {
         let (journal, clock) = (Journal::new(), Clock::manual(Timestamp::from_seconds(1_795_000_000)));
         let azure = Azure::start(clock.clone(), journal.clone()).await.expect("free ports");
-        let http = nbhd::http::client_trusting(Some(azure.authority.bundle())).expect("a bundle");
+        let http = nbhd::http::client_with_roots(Some(azure.authority.bundle())).expect("a bundle");
         let env = Env::from_pairs(azure.settings());
         let identity = credential::from_env(&env, &http).expect("settings");
         let client = Client::new(&env, &http, &identity).expect("settings");

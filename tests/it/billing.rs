@@ -93,7 +93,7 @@ async fn a_stranger_chooses_a_plan_pays_and_is_a_tenant() {
     let row = world.store.tenant(tenant).await.expect("up").expect("a row");
     let person = Person { tenant, customer: row.customer.clone().expect("made") };
     assert_eq!((row.lifecycle, row.chat_id, row.subscription), (Lifecycle::Pending, CHAT, None));
-    assert_eq!(world.store.tenant_of(&person.customer).await.expect("up"), Some(tenant));
+    assert_eq!(world.store.find_tenant(&person.customer).await.expect("up"), Some(tenant));
     assert_eq!(world.stripe.customers()[0].1["tenant_id"], tenant.to_string());
 
     let done = world.stripe.pays(&checkout).expect("paid");

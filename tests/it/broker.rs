@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use nbhd::domain::integration::{Provider, Status};
-use nbhd::domain::scope::Granted;
+use nbhd::domain::scope::GrantedScopes;
 use nbhd::flows::access_token::Denial;
 use nbhd_sim::google::{Endpoint, Failure};
 use nbhd_sim::key_vault::{self, KEY_VAULT, Operation};
@@ -63,7 +63,7 @@ async fn a_disconnect_counts_at_once_even_where_a_token_is_remembered() {
 #[tokio::test]
 async fn scope_insufficient() {
     let world = World::connected().await;
-    let row = world.change(|row| row.granted = Granted::parse("openid email")).await;
+    let row = world.change(|row| row.granted = GrantedScopes::parse("openid email")).await;
     assert_eq!(world.broker().access_token(Some(&row)).await.err(), Some(Denial::ScopeInsufficient));
 }
 

@@ -9,7 +9,7 @@ use nbhd::config::Env;
 use nbhd::domain::ids::{ChatId, TenantId};
 use nbhd::domain::integration::{Integration, Provider};
 use nbhd::domain::refresh;
-use nbhd::domain::scope::Granted;
+use nbhd::domain::scope::GrantedScopes;
 use nbhd::domain::tenant::{Lifecycle, Tenant};
 use nbhd::flows::access_token::Broker;
 use nbhd::flows::stored_token::StoredToken;
@@ -61,7 +61,7 @@ impl World {
         let telegram = Telegram::start(BOT_TOKEN, "nbhd_bot", clock.clone(), journal.clone()).await.expect("Telegram");
         telegram.knows(CHAT.0, "Ada");
         let env = settings(&table, &sqs, &azure, &google).with("TELEGRAM_API_URL", telegram.base_url());
-        let store = Store::new(&env).expect("complete settings");
+        let store = Store::from_env(&env).expect("complete settings");
         let tenant = Tenant { lifecycle: Lifecycle::Active, ..Tenant::new(TenantId::random(), CHAT) };
         store.save_tenant(&tenant, None).await.expect("a new tenant");
         Self { clock, journal, table, sqs, azure, google, telegram, env, store, tenant: tenant.tenant_id }
@@ -82,12 +82,12 @@ impl World {
             access_token: access.into(),
             expires_at: now + HOUR,
             refresh_token: refresh.into(),
-            granted: Granted::parse(provider.scope()),
+            granted: GrantedScopes::parse(provider.scope()),
             account: Some(account.to_owned()),
         };
         let name = Integration::secret_name(self.tenant, provider);
         let secret_version = self.azure.vault.put(&name, token.to_secret().expose_secret());
-        let read = self.store.integration(self.tenant, provider).await.expect("a table");
+        let read = self.store.load_integration(self.tenant, provider).await.expect("a table");
         let row = Integration {
             granted: token.granted,
             account: token.account,
@@ -104,7 +104,7 @@ impl World {
     }
 
     pub(crate) async fn row_of(&self, provider: Provider) -> Integration {
-        self.store.integration(self.tenant, provider).await.expect("a table").expect("a row")
+        self.store.load_integration(self.tenant, provider).await.expect("a table").expect("a row")
     }
 
     /// Changes the row of Ada's Gmail behind everyone's back.

@@ -40,7 +40,7 @@ async fn pages_lose_and_repeat_nothing() {
     let mut pages = 0;
     let (mut rows, mut after) = (Vec::new(), None);
     loop {
-        let page = world.store.due(&shard, world.clock.now(), after).await.expect("a table");
+        let page = world.store.list_due(&shard, world.clock.now(), after).await.expect("a table");
         rows.extend(page.rows);
         pages += 1;
         after = page.next;
@@ -74,7 +74,7 @@ async fn a_row_that_nobody_can_name_holds_up_no_other() {
 async fn found(world: &World, kind: Kind) -> Vec<DueRow> {
     let mut rows = Vec::new();
     for shard in kind.shards() {
-        rows.extend(world.store.due(&shard, world.clock.now(), None).await.expect("a table").rows);
+        rows.extend(world.store.list_due(&shard, world.clock.now(), None).await.expect("a table").rows);
     }
     rows
 }

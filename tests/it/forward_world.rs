@@ -67,7 +67,7 @@ impl World {
             ("AWS_ENDPOINT_URL_DYNAMODB", table.base_url()),
             ("AWS_ENDPOINT_URL_SQS", sqs.base_url()),
         ]);
-        let store = Store::new(&env).expect("complete settings");
+        let store = Store::from_env(&env).expect("complete settings");
         let inbound = Queues::new(&env).expect("complete settings").updates(&sqs.url(INBOUND));
         let app = App::new(&env, clock.clone()).expect("complete settings").with_delivery_timeout(timeout);
         Self { clock, journal, table, sqs, telegram, store, app, inbound }
@@ -105,13 +105,13 @@ impl World {
     /// Changes a chat's route; one that was not there is active, without a runtime.
     pub(crate) async fn set_route(&self, chat: i64, change: impl FnOnce(&mut Route)) {
         let new = || Route::new(ChatId(chat), TenantId::random());
-        let mut route = self.store.route(ChatId(chat)).await.expect("readable").unwrap_or_else(new);
+        let mut route = self.store.load_route(ChatId(chat)).await.expect("readable").unwrap_or_else(new);
         change(&mut route);
         self.store.put_route(&route).await.expect("written");
     }
 
     pub(crate) async fn route(&self, chat: i64) -> Route {
-        self.store.route(ChatId(chat)).await.expect("readable").expect("there is a route")
+        self.store.load_route(ChatId(chat)).await.expect("readable").expect("there is a route")
     }
 
     /// The webhook has put a message of the chat on the queue; the message's number is the update's.

@@ -163,12 +163,12 @@ async fn a_tenant_that_does_not_exist_costs_the_same_work() {
 #[tokio::test]
 async fn both_keys_open_during_a_rotation_and_the_old_one_no_longer_after() {
     let world = World::start().await;
-    world.change_tenant(|tenant| tenant.key_hashes.push(KeyHash::of("new"))).await;
+    world.change_tenant(|tenant| tenant.key_hashes.push(KeyHash::from_key("new"))).await;
     let tenant = world.ana.tenant.to_string();
     let with =
         async |key| world.ask(&tenant, LIST, &[("x-nbhd-internal-key", key), ("x-nbhd-tenant-id", &tenant)]).await;
     assert_eq!((with(world.ana.key).await.status, with("new").await.status), (200, 200));
-    world.change_tenant(|tenant| tenant.key_hashes = vec![KeyHash::of("new")]).await;
+    world.change_tenant(|tenant| tenant.key_hashes = vec![KeyHash::from_key("new")]).await;
     assert_eq!((with(world.ana.key).await.status, with("new").await.status), (401, 200));
 }
 
@@ -241,7 +241,7 @@ async fn integration_inactive_when_google_has_ended_the_grant() {
     let world = World::start().await;
     world.google.person_revokes(world.ana.account);
     assert_eq!(world.get(LIST).await.error(), (409, "integration_inactive".to_owned()));
-    let row = world.store.integration(world.ana.tenant, Provider::Gmail).await.expect("a table").expect("a row");
+    let row = world.store.load_integration(world.ana.tenant, Provider::Gmail).await.expect("a table").expect("a row");
     assert_eq!(row.status, Status::Expired);
 }
 
@@ -316,7 +316,7 @@ async fn provider_request_failed_gives_googles_status() {
         assert_eq!(answer.error(), (502, "provider_request_failed".to_owned()), "{failure:?}");
         assert_eq!(answer.json()["provider_status"], status, "{failure:?}");
     }
-    let row = world.store.integration(world.ana.tenant, Provider::Gmail).await.expect("a table").expect("a row");
+    let row = world.store.load_integration(world.ana.tenant, Provider::Gmail).await.expect("a table").expect("a row");
     assert_eq!(row.status, Status::Active);
 }
 

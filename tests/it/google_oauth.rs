@@ -23,7 +23,7 @@ async fn a_code_becomes_tokens_with_what_was_really_granted() {
     assert!(tokens.refresh_token.is_some());
     assert_eq!(tokens.lifetime, Duration::from_secs(3599));
     let granted = tokens.granted.expect("Google says what it granted");
-    assert!(Provider::GoogleCalendar.readable_with(&granted) && !Provider::Gmail.readable_with(&granted));
+    assert!(Provider::GoogleCalendar.is_readable_with(&granted) && !Provider::Gmail.is_readable_with(&granted));
 }
 
 #[tokio::test]

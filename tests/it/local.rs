@@ -45,7 +45,7 @@ async fn the_story_goes_from_a_stranger_to_an_answer_out_of_mail_and_on_to_a_rec
 async fn the_page_shows_what_is_written_and_answered() {
     let world = world().await;
     world.subscribes(ChatId(world.chat.id())).await.expect("an assistant");
-    let http = nbhd::http::client_trusting(None).expect("a client");
+    let http = nbhd::http::client_with_roots(None).expect("a client");
     let at = |path: &str| format!("{}{path}", world.base_url());
 
     let page = http.get(at("/")).send().await.expect("served");
@@ -79,7 +79,7 @@ async fn repeated_sweeps_are_one_line_of_the_page_and_what_the_person_caused_sta
     world.run_until_idle().await;
     sweep();
 
-    let http = nbhd::http::client_trusting(None).expect("a client");
+    let http = nbhd::http::client_with_roots(None).expect("a client");
     let state = http.get(format!("{}/local/state", world.base_url())).send().await.expect("served");
     let state: Value = serde_json::from_slice(&state.bytes().await.expect("read")).expect("JSON");
     let line = |place: usize| {
@@ -99,7 +99,7 @@ async fn repeated_sweeps_are_one_line_of_the_page_and_what_the_person_caused_sta
 #[tokio::test]
 async fn another_sites_form_cannot_write_to_the_bot() {
     let world = world().await;
-    let http = nbhd::http::client_trusting(None).expect("a client");
+    let http = nbhd::http::client_with_roots(None).expect("a client");
     let form = http.post(format!("{}/local/say", world.base_url())).header("content-type", "text/plain");
     let answer = form.body(r#"{"text":"hi"}"#).send().await.expect("served");
     assert_eq!(answer.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);

@@ -89,7 +89,7 @@ impl World {
         let env = change(env);
         let (ada, bea) = (TenantId::random(), TenantId::random());
         let world = Self {
-            store: Store::new(&env).expect("complete settings"),
+            store: Store::from_env(&env).expect("complete settings"),
             links: Links::from_env(&env).expect("complete settings"),
             functions: functions(&env, &clock),
             clock,
@@ -116,12 +116,12 @@ impl World {
 
     /// A browser whose functions let time pass as `waiter` does.
     pub(crate) fn browser_waiting_by(&self, waiter: Waiter) -> Browser {
-        Browser { functions: functions_with(|app| app.waiting_by(waiter), &self.env, &self.clock), ..self.browser() }
+        Browser { functions: functions_with(|app| app.with_waiter(waiter), &self.env, &self.clock), ..self.browser() }
     }
 
     /// A browser whose callback gives up after `patience`.
     pub(crate) fn browser_answered_within(&self, patience: Duration) -> Browser {
-        let change = |app: oauth_callback::App| app.answering_within(patience);
+        let change = |app: oauth_callback::App| app.with_timeout(patience);
         Browser { functions: functions_with(change, &self.env, &self.clock), ..self.browser() }
     }
 
@@ -157,7 +157,7 @@ impl World {
     }
 
     pub(crate) async fn row(&self, tenant: TenantId, provider: Provider) -> Option<Integration> {
-        self.store.integration(tenant, provider).await.expect("the table is up")
+        self.store.load_integration(tenant, provider).await.expect("the table is up")
     }
 
     /// What the vault holds for a connection of Ada.

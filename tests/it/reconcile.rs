@@ -75,7 +75,7 @@ async fn a_failed_payment_suspends_after_its_grace_and_a_payment_resumes() {
 
     let row = world.row().await;
     assert_eq!(row.lifecycle, Lifecycle::Suspended, "{:#?}", world.steps().await);
-    let route = world.store.route(ChatId(ANA)).await.expect("a table").expect("a route");
+    let route = world.store.load_route(ChatId(ANA)).await.expect("a table").expect("a route");
     assert_eq!(route.status, RouteStatus::Suspended);
     assert!(world.container().is_stopped && world.gateway.keys()[0].disabled);
     assert_eq!(world.told().len(), 2);

@@ -40,7 +40,7 @@ async fn a_rotation_leaves_one_generation_and_one_key() {
     let versions = world.azure.vault.versions(&world.names().secret);
     let enabled: Vec<_> = versions.iter().map(|(_, enabled)| *enabled).collect();
     assert_eq!(enabled, [false, true]);
-    let route = world.store.route(ChatId(ANA)).await.expect("a table");
+    let route = world.store.load_route(ChatId(ANA)).await.expect("a table");
     assert_eq!(route.map(|route| (route.generation, route.other_generation)), Some((2, None)));
     let kept = |steps: Vec<String>| steps.into_iter().map(|step| step.split(':').next().unwrap_or_default().to_owned());
     let steps: Vec<_> = kept(world.steps().await).collect();
@@ -90,7 +90,7 @@ async fn a_release_that_does_not_come_up_goes_back() {
     let next = with_image(&world, 'b');
     carries_on(&world, &next, 60).await;
     assert_eq!(world.container().image(), Some(image('a').as_str()), "{:#?}", world.steps().await);
-    let rollout = world.store.rollout().await.expect("a table").expect("a rollout");
+    let rollout = world.store.load_rollout().await.expect("a table").expect("a rollout");
     assert_eq!(rollout.failed, [world.tenant]);
     assert_eq!(world.row().await.lifecycle, Lifecycle::Active);
 }
@@ -109,7 +109,7 @@ async fn two_tenants_that_do_not_come_up_halt_a_release_for_all() {
         }
         world.clock.advance(MINUTE);
     }
-    let rollout = world.store.rollout().await.expect("a table").expect("a rollout");
+    let rollout = world.store.load_rollout().await.expect("a table").expect("a rollout");
     assert!(rollout.is_halted(), "{:#?}", world.steps().await);
     let images: Vec<_> = world.azure.arm.apps().iter().map(|app| app.image().map(str::to_owned)).collect();
     assert_eq!(images, vec![Some(image('a')); 2], "both went back");

@@ -101,7 +101,7 @@ impl World {
         let app = App::new(&env, clock.clone()).expect("complete settings");
         let refresh = scheduled_refresh::App::from_env(&env, clock.clone()).expect("complete settings");
         let queue = Queues::new(&env).expect("complete settings").lifecycle_jobs(&sqs.url(LIFECYCLE));
-        let store = Store::new(&env).expect("complete settings");
+        let store = Store::from_env(&env).expect("complete settings");
         let tenant = key().tenant_id(ChatId(ANA));
         Self {
             clock,
@@ -276,7 +276,7 @@ impl World {
         let why = || format!("{:#?} {:?}", row.reconcile.resources, row.reconcile.last_error);
         assert_eq!(row.lifecycle, Lifecycle::Active, "{:#?} {}", self.steps().await, why());
         assert_eq!(row.reconcile.lease, None);
-        let route = self.store.route(ChatId(ANA)).await.expect("a table").expect("a route");
+        let route = self.store.load_route(ChatId(ANA)).await.expect("a table").expect("a route");
         assert_eq!((route.status, route.tenant_id), (RouteStatus::Active, self.tenant));
         let apps = self.azure.arm.apps();
         assert_eq!(apps.len(), 1, "{apps:?}");
@@ -301,7 +301,7 @@ impl World {
     /// Nothing is left of the tenant but a receipt.
     pub(crate) async fn assert_gone(&self) {
         self.assert_nothing_is_left();
-        assert!(self.store.route(ChatId(ANA)).await.expect("a table").is_none());
+        assert!(self.store.load_route(ChatId(ANA)).await.expect("a table").is_none());
         let left = self.tombstone().await;
         assert_eq!(left.receipt.len(), nbhd::domain::plan::Part::ALL.len(), "{left:?}");
         let subscription = self.azure.arm.group().subscription_id;

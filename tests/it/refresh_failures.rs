@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use nbhd::domain::integration::{Integration, Status};
-use nbhd::domain::refresh::{Class, Failure};
+use nbhd::domain::refresh_failure::{Class, Failure};
 use nbhd_sim::google::{self, Endpoint};
 use nbhd_sim::key_vault::{self, Operation};
 

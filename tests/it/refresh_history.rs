@@ -147,7 +147,7 @@ impl History {
             // In doubt: a worker may have written the latest version before it died.
             superseded.extend(self.world.azure.vault.versions(&read.secret_name).pop().map(|(version, _)| version));
         }
-        let row = connected(&self.world, &self.people[place]).superseding(superseded.clone());
+        let row = connected(&self.world, &self.people[place]).with_superseded(superseded.clone());
         self.world.table.fail_after(usize::MAX, false);
         self.world.store.save_integration(&row, Some(read.version)).await.expect("nobody else writes");
         if self.random.bool() {
@@ -165,7 +165,7 @@ impl History {
         if !std::mem::take(&mut self.is_one_over) {
             return;
         }
-        let Ok(rows) = self.world.store.every_integration().await else { return };
+        let Ok(rows) = self.world.store.list_integrations().await else { return };
         let rows: BTreeMap<TenantId, Integration> = rows.into_iter().map(|row| (row.tenant_id, row)).collect();
         for person in &mut self.people {
             let is_over = rows[&person.tenant].status == Status::Expired;
@@ -271,7 +271,7 @@ impl History {
         let now = self.world.clock.now();
         assert_eq!(self.world.tick().await.due, 0, "nothing stays overdue");
         let (mut expired, mut told) = (0, 0);
-        let rows = self.world.store.every_integration().await.expect("a table");
+        let rows = self.world.store.list_integrations().await.expect("a table");
         let rows: BTreeMap<TenantId, Integration> = rows.into_iter().map(|row| (row.tenant_id, row)).collect();
         assert_eq!(rows.len(), self.people.len());
         for person in &self.people {
@@ -308,12 +308,12 @@ impl History {
     }
 
     async fn row(&self, place: usize) -> Integration {
-        let read = self.world.store.integration(self.people[place].tenant, Provider::Gmail).await;
+        let read = self.world.store.load_integration(self.people[place].tenant, Provider::Gmail).await;
         match read {
             Ok(row) => row.expect("a row"),
             // The failure was meant for someone else.
             Err(_) => {
-                let read = self.world.store.integration(self.people[place].tenant, Provider::Gmail).await;
+                let read = self.world.store.load_integration(self.people[place].tenant, Provider::Gmail).await;
                 read.expect("once only").expect("a row")
             }
         }

@@ -10,7 +10,7 @@ use nbhd::clock::{Clock, Timestamp};
 use nbhd::config::Env;
 use nbhd::domain::ids::{ChatId, TenantId};
 use nbhd::domain::integration::{Integration, Provider};
-use nbhd::domain::scope::Granted;
+use nbhd::domain::scope::GrantedScopes;
 use nbhd::domain::secrets::KeyHash;
 use nbhd::domain::tenant::{Lifecycle, Tenant};
 use nbhd::flows::stored_token::StoredToken;
@@ -89,7 +89,7 @@ impl World {
         let google = Google::start(clock.clone(), &journal).await.expect("Google");
         let env = change(settings(&table, &azure, &google));
         let functions = functions(&env, &clock);
-        let store = Store::new(&env).expect("complete settings");
+        let store = Store::from_env(&env).expect("complete settings");
         let ana = Runtime { tenant: TenantId::random(), key: "key-of-ana", account: "ana@example.com" };
         let bob = Runtime { tenant: TenantId::random(), key: "key-of-bob", account: "bob@example.com" };
         let world = Self { clock, journal, table, azure, google, store, ana, bob, functions };
@@ -109,7 +109,7 @@ impl World {
     pub(crate) async fn has_tenant(&self, runtime: &Runtime, chat: i64) {
         let tenant = Tenant {
             lifecycle: Lifecycle::Active,
-            key_hashes: vec![KeyHash::of(runtime.key)],
+            key_hashes: vec![KeyHash::from_key(runtime.key)],
             ..Tenant::new(runtime.tenant, ChatId(chat))
         };
         self.store.save_tenant(&tenant, None).await.expect("a new tenant");
@@ -119,7 +119,7 @@ impl World {
     pub(crate) async fn connects(&self, runtime: &Runtime, provider: Provider, scopes: &[&str]) {
         let (access, refresh) = self.google.has_consented(runtime.account, scopes);
         let now = self.clock.now();
-        let granted = Granted::parse(&scopes.join(" "));
+        let granted = GrantedScopes::parse(&scopes.join(" "));
         let account = Some(runtime.account.to_owned());
         let token = StoredToken {
             access_token: access.into(),
@@ -130,7 +130,7 @@ impl World {
         };
         let secret_name = Integration::secret_name(runtime.tenant, provider);
         let secret_version = self.azure.vault.put(&secret_name, token.to_secret().expose_secret());
-        let read = self.store.integration(runtime.tenant, provider).await.expect("a table");
+        let read = self.store.load_integration(runtime.tenant, provider).await.expect("a table");
         let row = Integration {
             granted,
             account,
@@ -143,7 +143,7 @@ impl World {
 
     /// Changes the row of Ana's connection.
     pub(crate) async fn change(&self, provider: Provider, change: impl FnOnce(&mut Integration)) {
-        let read = self.store.integration(self.ana.tenant, provider).await.expect("a table").expect("a row");
+        let read = self.store.load_integration(self.ana.tenant, provider).await.expect("a table").expect("a row");
         let mut row = read.clone();
         change(&mut row);
         self.store.save_integration(&row, Some(read.version)).await.expect("nobody else writes");

@@ -8,7 +8,7 @@ use nbhd::domain::plan::Part;
 use nbhd::domain::reconcile_status::RemovedPart;
 use nbhd::domain::subscription::{Status, Subscription, Tier};
 use nbhd::domain::tenant::{Tenant, TenantRecord, Tombstone};
-use nbhd::store::{Billing, Error, EventOutcome, Recorded, Store};
+use nbhd::store::{BillingOutcome, BillingUpdate, Error, EventOutcome, Store};
 use nbhd_sim::table::{self, Table};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_795_000_000);
@@ -28,12 +28,12 @@ impl World {
             ("TABLE_NAME", table::NAME.to_owned()),
             ("AWS_ENDPOINT_URL_DYNAMODB", table.base_url()),
         ]);
-        Self { store: Store::new(&env).expect("a store"), table }
+        Self { store: Store::from_env(&env).expect("a store"), table }
     }
 
-    async fn save(&self, tenant: &Tenant, read_version: Option<u64>, event: &str) -> Result<Recorded, Error> {
+    async fn save(&self, tenant: &Tenant, read_version: Option<u64>, event: &str) -> Result<BillingOutcome, Error> {
         let stripe_ids = vec!["cus_1", "sub_1"];
-        let billing = Billing { tenant: tenant.clone(), read_version, stripe_ids, event: Some(event) };
+        let billing = BillingUpdate { tenant: tenant.clone(), read_version, stripe_ids, event: Some(event) };
         self.store.save_billing(billing, NOW).await
     }
 }
@@ -63,12 +63,12 @@ async fn a_row_is_read_back_as_it_was_written_and_found_by_its_stripe_ids() {
     let tenant = paying();
     let written = world.save(&tenant, None, "evt_1").await.expect("written");
     let expected = Tenant { version: 1, ..tenant.clone() };
-    assert_eq!(written, Recorded::Done(Box::new(expected.clone())));
+    assert_eq!(written, BillingOutcome::Saved(Box::new(expected.clone())));
     assert_eq!(world.store.tenant(tenant.tenant_id).await.expect("readable"), Some(expected));
     for id in ["cus_1", "sub_1"] {
-        assert_eq!(world.store.tenant_of(id).await.expect("readable"), Some(tenant.tenant_id));
+        assert_eq!(world.store.find_tenant(id).await.expect("readable"), Some(tenant.tenant_id));
     }
-    assert_eq!(world.store.tenant_of("cus_2").await.expect("readable"), None);
+    assert_eq!(world.store.find_tenant("cus_2").await.expect("readable"), None);
 }
 
 #[tokio::test]
@@ -77,12 +77,12 @@ async fn a_repeated_event_and_a_stale_row_write_nothing() {
     let tenant = paying();
     world.save(&tenant, None, "evt_1").await.expect("written");
     let changed = Tenant { held: true, ..tenant.clone() };
-    assert_eq!(world.save(&changed, Some(1), "evt_1").await.expect("answered"), Recorded::Repeated);
+    assert_eq!(world.save(&changed, Some(1), "evt_1").await.expect("answered"), BillingOutcome::Duplicate);
     assert!(matches!(world.save(&changed, Some(7), "evt_2").await, Err(Error::Conflict)));
     assert!(matches!(world.save(&changed, None, "evt_2").await, Err(Error::Conflict)));
     let kept = world.store.tenant(tenant.tenant_id).await.expect("readable").expect("there");
     assert!(!kept.held && kept.version == 1);
-    assert!(matches!(world.save(&changed, Some(1), "evt_2").await, Ok(Recorded::Done(_))));
+    assert!(matches!(world.save(&changed, Some(1), "evt_2").await, Ok(BillingOutcome::Saved(_))));
 }
 
 #[tokio::test]
@@ -91,7 +91,7 @@ async fn an_unmatched_event_is_recorded_once_and_then_is_a_repeated_one() {
     for _ in 0..2 {
         world.store.record_event("evt_1", EventOutcome::Unmatched, NOW).await.expect("recorded");
     }
-    assert_eq!(world.save(&paying(), None, "evt_1").await.expect("answered"), Recorded::Repeated);
+    assert_eq!(world.save(&paying(), None, "evt_1").await.expect("answered"), BillingOutcome::Duplicate);
 }
 
 #[tokio::test]

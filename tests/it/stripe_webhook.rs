@@ -23,7 +23,7 @@ async fn a_payment_makes_a_tenant_run_and_nudges_the_reconciler() {
     assert_eq!(row.due.as_ref().map(|due| due.at), Some(world.clock.now()), "the nudge may be lost");
     assert!(world.nudges() > 0);
     for id in [&person.customer, &truth.id] {
-        assert_eq!(world.store.tenant_of(id).await.expect("up"), Some(person.tenant));
+        assert_eq!(world.store.find_tenant(id).await.expect("up"), Some(person.tenant));
     }
     let Some(report) = contract::check(&world.journal) else { return };
     assert_eq!(report.violations, Vec::<String>::new());

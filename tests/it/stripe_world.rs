@@ -9,7 +9,7 @@ use nbhd::domain::due::{Due, Kind};
 use nbhd::domain::ids::{ChatId, TenantId};
 use nbhd::domain::subscription::{Status, Subscription};
 use nbhd::domain::tenant::{Tenant, TenantRecord};
-use nbhd::store::{Billing, Store};
+use nbhd::store::{BillingUpdate, Store};
 use nbhd_sim::gateway;
 use nbhd_sim::journal::Journal;
 use nbhd_sim::server::Server;
@@ -50,10 +50,10 @@ impl World {
         let sqs = Sqs::start(&clock, &journal).await.expect("queues");
         let stripe = Stripe::start(clock.clone(), &journal).await.expect("Stripe");
         let env = settings(&table, &sqs, &stripe);
-        let http = nbhd::http::client_trusting(None).expect("a client");
+        let http = nbhd::http::client_with_roots(None).expect("a client");
         let function = serve(&env, &clock).await;
         stripe.deliver_to(&format!("{}/stripe/webhook", function.base_url()));
-        let store = Store::new(&env).expect("complete settings");
+        let store = Store::from_env(&env).expect("complete settings");
         Self { clock, journal, table, sqs, stripe, store, env, http, function }
     }
 
@@ -69,7 +69,7 @@ impl World {
         let tenant = TenantId::random();
         let customer = self.stripe.has_customer(&[("tenant_id", &tenant.to_string())]);
         let row = Tenant { customer: Some(customer.clone()), ..Tenant::new(tenant, CHAT) };
-        let billing = Billing { tenant: row, read_version: None, stripe_ids: vec![&customer], event: None };
+        let billing = BillingUpdate { tenant: row, read_version: None, stripe_ids: vec![&customer], event: None };
         self.store.save_billing(billing, self.clock.now()).await.expect("a new row");
         Person { tenant, customer }
     }

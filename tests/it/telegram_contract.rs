@@ -327,7 +327,7 @@ impl World {
         let journal = Journal::new();
         let telegram =
             Telegram::start(TOKEN, "nbhd_bot", clock.clone(), journal.clone()).await.expect("a free loopback port");
-        let http = nbhd::http::client_trusting(None).expect("a client");
+        let http = nbhd::http::client_with_roots(None).expect("a client");
         Self { telegram, journal, clock, http }
     }
 

@@ -7,7 +7,7 @@ use nbhd::config::Env;
 use nbhd::domain::ids::{ChatId, TenantId};
 use nbhd::domain::integration::{Integration, Provider, Status};
 use nbhd::domain::route::{Route, RouteStatus};
-use nbhd::domain::scope::Granted;
+use nbhd::domain::scope::GrantedScopes;
 use nbhd::domain::tenant::{Lifecycle, Tenant};
 use nbhd::flows::billing_link::{self, BillingLink};
 use nbhd::store::Store;
@@ -59,9 +59,9 @@ impl World {
         let function = Server::start(gateway::in_front_of(router(app), &clock)).await.expect("a free loopback port");
         telegram.deliver_to(&format!("{}/telegram/webhook", function.base_url()), SECRET);
         telegram.knows(ANA, "Ana");
-        let store = Store::new(&env).expect("complete settings");
+        let store = Store::from_env(&env).expect("complete settings");
         let tenant = TenantId::random();
-        let http = nbhd::http::client_trusting(None).expect("a client");
+        let http = nbhd::http::client_with_roots(None).expect("a client");
         let world = Self { clock, journal, table, sqs, telegram, store, tenant, http, env, function };
         world.set_route(RouteStatus::Active).await;
         world.store.save_tenant(&world.tenant_row(), None).await.expect("a new tenant");
@@ -146,7 +146,7 @@ impl World {
 
     pub(crate) async fn connect(&self, provider: Provider) {
         let row = Integration {
-            granted: Granted::parse(provider.scope()),
+            granted: GrantedScopes::parse(provider.scope()),
             account: Some("ana@example.com".to_owned()),
             secret_version: "1".to_owned(),
             ..Integration::new(self.tenant, provider, self.clock.now())
@@ -155,7 +155,7 @@ impl World {
     }
 
     pub(crate) async fn status_of(&self, provider: Provider) -> Status {
-        self.store.integration(self.tenant, provider).await.expect("the table is up").expect("a row").status
+        self.store.load_integration(self.tenant, provider).await.expect("the table is up").expect("a row").status
     }
 
     fn tenant_row(&self) -> Tenant {

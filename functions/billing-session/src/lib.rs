@@ -1,8 +1,8 @@
-//! The function `billing-session`: from a link in a chat, over a page, to Stripe's Checkout or customer portal, and
-//! back to the bot.
+//! The function `billing-session`: it leads from a link in a chat, over a page, to Stripe's Checkout or customer
+//! portal, and back to the bot.
 //!
-//! A link may be opened by anyone it was sent on to, by previews and by scanners; so opening it shows whose assistant
-//! would be paid for, and only a button on that page makes something.
+//! A link may be opened by anyone it was forwarded to, by previews and by scanners. So opening it only shows whose
+//! assistant would be paid for, and a button on that page creates the session.
 
 mod pages;
 mod refusal;
@@ -26,24 +26,24 @@ use nbhd::flows::billing_link::{BillingLink, Destination, Links};
 use nbhd::providers::stripe::Client;
 use nbhd::store::Store;
 use nbhd::tokens::Claims;
-use nbhd::web;
+use nbhd::web::{self, Page};
 use serde::Deserialize;
 
 use refusal::Refusal;
 
-/// Where Stripe's own pages are: a form of ours may lead there.
-const CHECKOUT: &str = "https://checkout.stripe.com";
-const PORTAL: &str = "https://billing.stripe.com";
+/// The origins of Stripe's pages, to which our forms may redirect.
+const CHECKOUT_ORIGIN: &str = "https://checkout.stripe.com";
+const PORTAL_ORIGIN: &str = "https://billing.stripe.com";
 
-/// What this function uses.
+/// The function's clients and settings.
 pub struct App {
     stripe: Option<Client>,
     store: Store,
     links: Links,
-    platform: MasterKey,
-    bot: String,
-    /// The origin that stands in for Stripe's pages, where one does.
-    stand_in: Option<String>,
+    platform_key: MasterKey,
+    bot_username: String,
+    /// The origin of a simulator's pages in place of Stripe's.
+    simulated_origin: Option<String>,
     clock: Clock,
 }
 
@@ -53,132 +53,126 @@ impl App {
     pub fn new(env: &Env, clock: Clock) -> Result<Self, ConfigError> {
         Ok(Self {
             stripe: Client::from_env(env, nbhd::http::client(env)?)?,
-            store: Store::new(env)?,
+            store: Store::from_env(env)?,
             links: Links::from_env(env)?,
-            platform: env.master_key("PLATFORM_KEY")?,
-            bot: env.required("TELEGRAM_BOT_USERNAME", "the bot's user name, without @")?.to_owned(),
-            stand_in: env.optional("STRIPE_API_URL").map(str::to_owned),
+            platform_key: env.master_key("PLATFORM_KEY")?,
+            bot_username: env.required("TELEGRAM_BOT_USERNAME", "the bot's user name, without @")?.to_owned(),
+            simulated_origin: env.optional("STRIPE_API_URL").map(str::to_owned),
             clock,
         })
     }
 
-    /// Where a form that goes on to `destination` may lead.
-    fn origin_of(&self, destination: Destination) -> String {
-        let own = match destination {
-            Destination::Checkout => CHECKOUT,
-            Destination::Portal => PORTAL,
+    /// The origin that the form of `destination` may redirect to.
+    fn stripe_origin(&self, destination: Destination) -> String {
+        let origin = match destination {
+            Destination::Checkout => CHECKOUT_ORIGIN,
+            Destination::Portal => PORTAL_ORIGIN,
         };
-        self.stand_in.as_deref().unwrap_or(own).to_owned()
+        self.simulated_origin.as_deref().unwrap_or(origin).to_owned()
     }
 
     /// The tenant of a link: the one that its chat has, or the one that it will have.
-    fn tenant_of(&self, link: &BillingLink) -> TenantId {
-        link.tenant_id.unwrap_or_else(|| self.platform.tenant_id(link.chat_id))
+    fn resolve_tenant(&self, link: &BillingLink) -> TenantId {
+        link.tenant_id.unwrap_or_else(|| self.platform_key.tenant_id(link.chat_id))
     }
 }
 
 /// The function's routes.
 pub fn router(app: App) -> Router {
     let routes = Router::new()
-        .route("/billing/checkout", get(ask_checkout).post(go_to_checkout))
-        .route("/billing/portal", get(ask_portal).post(go_to_portal))
-        .route("/billing/done", get(done))
+        .route("/billing/checkout", get(show_checkout).post(start_checkout))
+        .route("/billing/portal", get(show_portal).post(start_portal))
+        .route("/billing/done", get(show_return))
         .with_state(Arc::new(app));
     web::logged("billing-session", routes)
 }
 
-/// Where a link is: in the address of a page, and in its form.
+/// The link's token, in the address of a page and in its form; the tier in the form of Checkout alone.
 #[derive(Deserialize)]
-struct Parameters {
+struct LinkParameters {
     link: String,
     #[serde(default)]
     tier: String,
 }
 
-async fn ask_checkout(State(app): State<Arc<App>>, query: Result<Query<Parameters>, QueryRejection>) -> Response {
+async fn show_checkout(
+    State(app): State<Arc<App>>,
+    query: Result<Query<LinkParameters>, QueryRejection>,
+) -> Result<Page, Refusal> {
     let token = query.map(|Query(parameters)| parameters.link).unwrap_or_default();
-    match admit(&app, &token) {
-        Ok((_, link)) => pages::choose(&app, &link, &token).into_response(),
-        Err(refusal) => refusal.page(),
-    }
+    let (_, link) = verify_link(&app, &token)?;
+    Ok(pages::checkout_page(&app, &link, &token))
 }
 
-async fn ask_portal(State(app): State<Arc<App>>, query: Result<Query<Parameters>, QueryRejection>) -> Response {
+async fn show_portal(
+    State(app): State<Arc<App>>,
+    query: Result<Query<LinkParameters>, QueryRejection>,
+) -> Result<Page, Refusal> {
     let token = query.map(|Query(parameters)| parameters.link).unwrap_or_default();
-    match admit(&app, &token) {
-        Ok((_, link)) => pages::manage(&app, &link, &token).into_response(),
-        Err(refusal) => refusal.page(),
-    }
+    let (_, link) = verify_link(&app, &token)?;
+    Ok(pages::portal_page(&app, &link, &token))
 }
 
-async fn go_to_checkout(
+async fn start_checkout(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
-    form: Result<Form<Parameters>, FormRejection>,
-) -> Response {
-    let (stripe, link, form) = match pressed(&app, &headers, form) {
-        Ok(pressed) => pressed,
-        Err(refusal) => return refusal.page(),
-    };
-    let Ok(tier) = form.tier.parse::<Tier>() else { return Refusal::UnknownTier.page() };
-    match session::checkout(&app, stripe, &link, tier).await {
-        Ok(Some(address)) => see_other(address),
-        Ok(None) => pages::subscribed(&app, &form.link).into_response(),
-        Err(refusal) => refusal.page(),
-    }
+    form: Result<Form<LinkParameters>, FormRejection>,
+) -> Result<Response, Refusal> {
+    let (stripe, link, form) = verify_form(&app, &headers, form)?;
+    let tier: Tier = form.tier.parse().map_err(|_| Refusal::UnknownTier)?;
+    Ok(match session::open_checkout(&app, stripe, &link, tier).await? {
+        Some(address) => redirect_to(address),
+        None => pages::already_subscribed_page(&app, &form.link).into_response(),
+    })
 }
 
-async fn go_to_portal(
+async fn start_portal(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
-    form: Result<Form<Parameters>, FormRejection>,
-) -> Response {
-    let (stripe, link, form) = match pressed(&app, &headers, form) {
-        Ok(pressed) => pressed,
-        Err(refusal) => return refusal.page(),
-    };
-    match session::portal(&app, stripe, &link).await {
-        Ok(Some(address)) => see_other(address),
-        Ok(None) => pages::choose(&app, &link, &form.link).into_response(),
-        Err(refusal) => refusal.page(),
-    }
+    form: Result<Form<LinkParameters>, FormRejection>,
+) -> Result<Response, Refusal> {
+    let (stripe, link, form) = verify_form(&app, &headers, form)?;
+    Ok(match session::open_portal(&app, stripe, &link).await? {
+        Some(address) => redirect_to(address),
+        None => pages::checkout_page(&app, &link, &form.link).into_response(),
+    })
 }
 
-/// How a person came back from Stripe.
+/// The page of Stripe's that a person comes back from: `checkout`, `cancel` or `portal`.
 #[derive(Deserialize)]
-struct Outcome {
+struct ReturnParameters {
     #[serde(default)]
     from: String,
 }
 
-async fn done(State(app): State<Arc<App>>, query: Result<Query<Outcome>, QueryRejection>) -> Response {
-    let from = query.map(|Query(outcome)| outcome.from).unwrap_or_default();
-    pages::back(&app, &from).into_response()
+async fn show_return(State(app): State<Arc<App>>, query: Result<Query<ReturnParameters>, QueryRejection>) -> Page {
+    let from = query.map(|Query(parameters)| parameters.from).unwrap_or_default();
+    pages::return_page(&app, &from)
 }
 
-/// What page and button need alike: configured billing and a valid link.
-fn admit<'a>(app: &'a App, token: &str) -> Result<(&'a Client, Claims<BillingLink>), Refusal> {
+/// Verifies what both a page and its button need: configured billing and a valid link.
+fn verify_link<'a>(app: &'a App, token: &str) -> Result<(&'a Client, Claims<BillingLink>), Refusal> {
     let stripe = app.stripe.as_ref().ok_or(Refusal::NotConfigured)?;
     let link = app.links.read(token, app.clock.now()).map_err(|_| Refusal::InvalidLink)?;
-    web::record_tenant(app.tenant_of(&link.content));
+    web::record_tenant(app.resolve_tenant(&link.content));
     Ok((stripe, link))
 }
 
-/// What a button needs beyond that: to be on our own page.
-fn pressed<'a>(
+/// Verifies a form: it was submitted from our own page, and its link is valid.
+fn verify_form<'a>(
     app: &'a App,
     headers: &HeaderMap,
-    form: Result<Form<Parameters>, FormRejection>,
-) -> Result<(&'a Client, Claims<BillingLink>, Parameters), Refusal> {
+    form: Result<Form<LinkParameters>, FormRejection>,
+) -> Result<(&'a Client, Claims<BillingLink>, LinkParameters), Refusal> {
     if !web::is_same_origin(headers, &app.links.base().origin()) {
         return Err(Refusal::CrossSite);
     }
     let Form(form) = form.map_err(|_| Refusal::InvalidLink)?;
-    let (stripe, link) = admit(app, &form.link)?;
+    let (stripe, link) = verify_link(app, &form.link)?;
     Ok((stripe, link, form))
 }
 
-fn see_other(address: String) -> Response {
+fn redirect_to(address: String) -> Response {
     let headers = [
         (header::LOCATION, address),
         (header::CACHE_CONTROL, "no-store".to_owned()),

@@ -1,7 +1,7 @@
-//! What is asked of Stripe.
+//! The requests to Stripe.
 //!
-//! The requests are typed by `async-stripe`; our own client carries them and reads the answers, because the parser of
-//! `async-stripe` refuses an answer in which one field of another version is missing.
+//! `async-stripe` writes the requests; our own client sends them and reads the answers, because the parser of
+//! `async-stripe` refuses an answer of another API version in which a field is missing.
 
 use std::collections::HashMap;
 
@@ -17,24 +17,32 @@ use stripe_checkout::checkout_session::{
 use stripe_client_core::StripeRequest;
 use stripe_core::customer::CreateCustomer;
 
-/// A `POST` as Stripe takes it.
+/// A `POST` to Stripe's API.
 #[derive(Debug)]
-pub(crate) struct Request {
-    /// Below `/v1`.
+pub(crate) struct StripeCall {
+    /// The path below `/v1`.
     pub(crate) path: String,
-    /// The parameters.
+    /// The parameters, form-encoded.
     pub(crate) form: String,
 }
 
-/// A customer of whom Stripe learns nothing from us but which tenant it is.
-pub(crate) fn customer(tenant: TenantId) -> Request {
-    built(&CreateCustomer::new().metadata(HashMap::from([("tenant_id".to_owned(), tenant.to_string())])))
+/// A customer; all that we tell Stripe about it is its tenant.
+pub(crate) fn create_customer(tenant: TenantId) -> StripeCall {
+    to_call(&CreateCustomer::new().metadata(HashMap::from([("tenant_id".to_owned(), tenant.to_string())])))
 }
 
-/// A Checkout session for one subscription; it carries what brings a removed tenant back.
+/// A Checkout session for one subscription; its metadata is enough to reactivate a removed tenant.
 /// <https://docs.stripe.com/api/checkout/sessions/create>
-pub(crate) fn checkout(customer: &str, price: &str, tier: Tier, tenant: TenantId, chat: ChatId, base: &str) -> Request {
-    let ours = HashMap::from([("tenant_id".to_owned(), tenant.to_string()), ("chat_id".to_owned(), chat.to_string())]);
+pub(crate) fn create_checkout(
+    customer: &str,
+    price: &str,
+    tier: Tier,
+    tenant: TenantId,
+    chat: ChatId,
+    base: &str,
+) -> StripeCall {
+    let metadata =
+        HashMap::from([("tenant_id".to_owned(), tenant.to_string()), ("chat_id".to_owned(), chat.to_string())]);
     let item = CreateCheckoutSessionLineItems {
         price: Some(price.to_owned()),
         quantity: Some(1),
@@ -44,8 +52,10 @@ pub(crate) fn checkout(customer: &str, price: &str, tier: Tier, tenant: TenantId
         terms_of_service: Some(Terms::Required),
         ..CreateCheckoutSessionConsentCollection::new()
     };
-    let subscription =
-        CreateCheckoutSessionSubscriptionData { metadata: Some(ours), ..CreateCheckoutSessionSubscriptionData::new() };
+    let subscription = CreateCheckoutSessionSubscriptionData {
+        metadata: Some(metadata),
+        ..CreateCheckoutSessionSubscriptionData::new()
+    };
     let session = CreateCheckoutSession::new()
         .mode(stripe_checkout::CheckoutSessionMode::Subscription)
         .customer(customer)
@@ -56,16 +66,16 @@ pub(crate) fn checkout(customer: &str, price: &str, tier: Tier, tenant: TenantId
         .subscription_data(subscription)
         .success_url(format!("{base}/billing/done?from=checkout"))
         .cancel_url(format!("{base}/billing/done?from=cancel"));
-    built(&session)
+    to_call(&session)
 }
 
 /// A session of the customer portal. <https://docs.stripe.com/api/customer_portal/sessions/create>
-pub(crate) fn portal(customer: &str, base: &str) -> Request {
+pub(crate) fn create_portal(customer: &str, base: &str) -> StripeCall {
     let back = format!("{base}/billing/done?from=portal");
-    built(&CreateBillingPortalSession::new().customer(customer).return_url(back))
+    to_call(&CreateBillingPortalSession::new().customer(customer).return_url(back))
 }
 
-fn built(request: &impl StripeRequest) -> Request {
+fn to_call(request: &impl StripeRequest) -> StripeCall {
     let built = request.build();
-    Request { path: built.path, form: built.body.unwrap_or_default() }
+    StripeCall { path: built.path, form: built.body.unwrap_or_default() }
 }

@@ -1,4 +1,4 @@
-//! A customer, made once, and a session at Stripe. Whatever is repeated finds what the first time made.
+//! Creating the customer and the sessions at Stripe. Every step is idempotent: a repetition finds what was created.
 
 use std::time::Duration;
 
@@ -6,148 +6,162 @@ use nbhd::domain::due::{Due, Kind};
 use nbhd::domain::ids::TenantId;
 use nbhd::domain::subscription::Tier;
 use nbhd::domain::tenant::{Tenant, TenantRecord, Tombstone};
-use nbhd::flows::billing_link::BillingLink as Link;
+use nbhd::flows::billing_link::BillingLink;
 use nbhd::providers;
 use nbhd::providers::stripe::{Client, Created, Session};
-use nbhd::store::{self, Billing};
+use nbhd::store::{self, BillingUpdate};
 use nbhd::tokens::Claims;
 
 use crate::App;
 use crate::refusal::Refusal;
-use crate::requests::{self, Request};
+use crate::requests::{self, StripeCall};
 
-/// Two tabs at once, and the reconciler: nobody changes a row so often in a row.
-const ATTEMPTS: usize = 4;
-/// When Stripe is asked about a checkout of which it told nothing.
-const ASKED_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+/// How often a write is tried. Only a second tab or the reconciler changes a row between our read and our write.
+const MAX_ATTEMPTS: usize = 4;
+/// When Stripe is asked about a checkout whose events have not arrived.
+const CHECKOUT_CHECK_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The page of a Checkout session for `tier`; `None` when there is a subscription that can be paid or resumed.
-pub(crate) async fn checkout(
+/// Opens a Checkout session for `tier`, and returns the address of its page; `None` when there already is a
+/// subscription that can be paid or resumed.
+pub(crate) async fn open_checkout(
     app: &App,
     stripe: &Client,
-    link: &Claims<Link>,
+    link: &Claims<BillingLink>,
     tier: Tier,
 ) -> Result<Option<String>, Refusal> {
-    let (tenant, chat) = (app.tenant_of(&link.content), link.content.chat_id);
-    let customer = customer(app, stripe, tenant, &link.content).await?;
-    for _ in 0..ATTEMPTS {
+    let (tenant, chat) = (app.resolve_tenant(&link.content), link.content.chat_id);
+    let customer = find_or_create_customer(app, stripe, tenant, &link.content).await?;
+    for _ in 0..MAX_ATTEMPTS {
         if is_subscribed(stripe, &customer).await? {
-            has_asked(app, tenant, Duration::ZERO).await?;
+            schedule_check(app, tenant, Duration::ZERO).await?;
             return Ok(None);
         }
-        let known = stripe.sessions(&customer).await.map_err(unavailable)?;
-        if !is_the_only_one(stripe, &known, tier).await? {
+        let known = stripe.sessions(&customer).await.map_err(map_stripe_error)?;
+        if !expire_other_tiers(stripe, &known, tier).await? {
             continue;
         }
-        // The same for tabs that are at it together: two sessions would be two subscriptions, once both are paid.
+        // Tabs that submit at the same time use the same key: two sessions could be paid, and be two subscriptions.
         let last = known.first().map_or("none", |session| session.id.as_str());
         let key = format!("checkout-{tenant}-{tier}-after-{last}");
         if let Some(page) = known.into_iter().find_map(|session| session.url.filter(|_| session.tier == Some(tier))) {
             return Ok(Some(page));
         }
         let base = app.links.base().as_str();
-        let request = requests::checkout(&customer, stripe.price(tier), tier, tenant, chat, base);
-        let created = make(stripe, request, &key).await?;
-        tracing::info!(code = "checkout_made", tier = tier.as_str(), "sent to Checkout");
+        let request = requests::create_checkout(&customer, stripe.price(tier), tier, tenant, chat, base);
+        let created = send(stripe, request, &key).await?;
+        tracing::info!(code = "checkout_created", tier = tier.as_str(), "Checkout session created; redirecting to it");
         return created.url.map(Some).ok_or(Refusal::StripeUnavailable);
     }
     Err(Refusal::StripeUnavailable)
 }
 
-/// Ends the sessions for another tier; not, when one of them was paid just now.
-async fn is_the_only_one(stripe: &Client, known: &[Session], tier: Tier) -> Result<bool, Refusal> {
+/// Expires the open sessions for another tier; `false` when Stripe refuses, because one of them was paid just now.
+async fn expire_other_tiers(stripe: &Client, known: &[Session], tier: Tier) -> Result<bool, Refusal> {
     for other in known.iter().filter(|session| session.url.is_some() && session.tier != Some(tier)) {
         match stripe.expire(&other.id).await {
             Ok(()) => {}
             Err(providers::Error::Refused { .. }) => return Ok(false),
-            Err(error) => return Err(unavailable(error)),
+            Err(error) => return Err(map_stripe_error(error)),
         }
     }
     Ok(true)
 }
 
-/// The page of a portal session; `None` when there is nothing there that can be paid or resumed.
-pub(crate) async fn portal(app: &App, stripe: &Client, link: &Claims<Link>) -> Result<Option<String>, Refusal> {
-    let record = app.store.tenant_record(app.tenant_of(&link.content)).await.map_err(store_down)?;
+/// Opens a portal session, and returns the address of its page; `None` when there is no subscription that can be paid
+/// or resumed.
+pub(crate) async fn open_portal(
+    app: &App,
+    stripe: &Client,
+    link: &Claims<BillingLink>,
+) -> Result<Option<String>, Refusal> {
+    let record = app.store.tenant_record(app.resolve_tenant(&link.content)).await.map_err(map_store_error)?;
     let Some(customer) = record.as_ref().and_then(TenantRecord::customer) else { return Ok(None) };
     if !is_subscribed(stripe, customer).await? {
         return Ok(None);
     }
-    let request = requests::portal(customer, app.links.base().as_str());
-    // Each press opens a portal of its own: an old one may have been closed.
+    let request = requests::create_portal(customer, app.links.base().as_str());
+    // Each press creates a session of its own: an earlier one may have been closed.
     let key = format!("portal-{}-{}", link.jti, app.clock.now().millis());
-    let created = make(stripe, request, &key).await?;
-    tracing::info!(code = "portal_made", "sent to the portal");
+    let created = send(stripe, request, &key).await?;
+    tracing::info!(code = "portal_created", "portal session created; redirecting to it");
     created.url.map(Some).ok_or(Refusal::StripeUnavailable)
 }
 
-/// Asks Stripe: the row may not know yet of what was paid a minute ago in another tab.
+/// Asks Stripe, because the row may not show yet what was paid a minute ago in another tab.
 async fn is_subscribed(stripe: &Client, customer: &str) -> Result<bool, Refusal> {
-    let word = stripe.word(customer, None).await.map_err(unavailable)?;
+    let word = stripe.word(customer, None).await.map_err(map_stripe_error)?;
     Ok(word.subscription.is_some_and(|counts| counts.status.is_open()))
 }
 
-/// The tenant's customer at Stripe. A removed tenant keeps its own, and stays removed until something is paid.
-async fn customer(app: &App, stripe: &Client, tenant_id: TenantId, link: &Link) -> Result<String, Refusal> {
-    for _ in 0..ATTEMPTS {
-        let record = app.store.tenant_record(tenant_id).await.map_err(store_down)?;
+/// The tenant's customer at Stripe. A removed tenant keeps its customer, and stays removed until it has paid.
+async fn find_or_create_customer(
+    app: &App,
+    stripe: &Client,
+    tenant_id: TenantId,
+    link: &BillingLink,
+) -> Result<String, Refusal> {
+    for _ in 0..MAX_ATTEMPTS {
+        let record = app.store.tenant_record(tenant_id).await.map_err(map_store_error)?;
         if let Some(customer) = record.as_ref().and_then(TenantRecord::customer) {
-            has_asked(app, tenant_id, ASKED_AFTER).await?;
+            schedule_check(app, tenant_id, CHECKOUT_CHECK_DELAY).await?;
             return Ok(customer.to_owned());
         }
-        // One customer, however often and from how many tabs this is reached before its id is on the row.
-        let made = make(stripe, requests::customer(tenant_id), &format!("customer-{tenant_id}")).await?;
+        // The key makes it one customer, from however many tabs this runs before the id is on the row.
+        let created = send(stripe, requests::create_customer(tenant_id), &format!("customer-{tenant_id}")).await?;
         let read_version = record.as_ref().map(TenantRecord::version);
         let row = match record {
             Some(TenantRecord::Live(row)) => *row,
             Some(TenantRecord::Deleted(tombstone)) => tombstone.reactivate(link.chat_id, None, app.clock.now()),
             None => Tenant::new(tenant_id, link.chat_id),
         };
-        // What Stripe tells of the payment may get lost on its way; then the reconciler asks.
-        let due = row.due.clone().or_else(|| Some(Due::new(Kind::Reconcile, tenant_id, app.clock.now() + ASKED_AFTER)));
-        let tenant = Tenant { customer: Some(made.id.clone()), due, ..row };
-        let billing = Billing { tenant, read_version, stripe_ids: vec![&made.id], event: None };
-        match app.store.save_billing(billing, app.clock.now()).await {
-            Ok(_) => return Ok(made.id),
+        // The events of the payment may be lost; then the reconciler asks Stripe.
+        let due = row
+            .due
+            .clone()
+            .or_else(|| Some(Due::new(Kind::Reconcile, tenant_id, app.clock.now() + CHECKOUT_CHECK_DELAY)));
+        let tenant = Tenant { customer: Some(created.id.clone()), due, ..row };
+        let update = BillingUpdate { tenant, read_version, stripe_ids: vec![&created.id], event: None };
+        match app.store.save_billing(update, app.clock.now()).await {
+            Ok(_) => return Ok(created.id),
             Err(store::Error::Conflict) => {}
-            Err(error) => return Err(store_down(error)),
+            Err(error) => return Err(map_store_error(error)),
         }
     }
-    Err(store_down(store::Error::Conflict))
+    Err(map_store_error(store::Error::Conflict))
 }
 
-/// Has Stripe asked about a removed tenant `after` a while, whatever becomes of its events; about one that is there, it
-/// is asked every day.
-async fn has_asked(app: &App, tenant_id: TenantId, after: Duration) -> Result<(), Refusal> {
-    let ask_stripe_at = Some(app.clock.now() + after);
-    for _ in 0..ATTEMPTS {
-        let record = app.store.tenant_record(tenant_id).await.map_err(store_down)?;
+/// Schedules a check with Stripe about a removed tenant after `delay`, in case its events are lost. A tenant that
+/// exists is checked every day anyway.
+async fn schedule_check(app: &App, tenant_id: TenantId, delay: Duration) -> Result<(), Refusal> {
+    let ask_stripe_at = Some(app.clock.now() + delay);
+    for _ in 0..MAX_ATTEMPTS {
+        let record = app.store.tenant_record(tenant_id).await.map_err(map_store_error)?;
         let Some(TenantRecord::Deleted(tombstone)) = record else { return Ok(()) };
         let version = tombstone.version;
         match app.store.save_tombstone(&Tombstone { ask_stripe_at, ..*tombstone }, version).await {
             Ok(_) => return Ok(()),
             Err(store::Error::Conflict) => {}
-            Err(error) => return Err(store_down(error)),
+            Err(error) => return Err(map_store_error(error)),
         }
     }
-    Err(store_down(store::Error::Conflict))
+    Err(map_store_error(store::Error::Conflict))
 }
 
-async fn make(stripe: &Client, request: Request, key: &str) -> Result<Created, Refusal> {
-    stripe.create(&request.path, request.form, key).await.map_err(unavailable)
+async fn send(stripe: &Client, request: StripeCall, key: &str) -> Result<Created, Refusal> {
+    stripe.create(&request.path, request.form, key).await.map_err(map_stripe_error)
 }
 
-fn unavailable(error: providers::Error) -> Refusal {
+fn map_stripe_error(error: providers::Error) -> Refusal {
     if error.is_retryable() {
-        tracing::warn!(%error, "Stripe cannot serve for now");
+        tracing::warn!(code = "stripe_unavailable", %error, "Stripe did not serve; the person is asked to try again");
     } else {
         nbhd::telemetry::metric("BillingRefused", 1);
-        tracing::error!(code = "refused", %error, "Stripe refuses what we ask: a person has to look");
+        tracing::error!(code = "stripe_refused", %error, "Stripe refused our request; an operator has to look");
     }
     Refusal::StripeUnavailable
 }
 
-fn store_down(error: store::Error) -> Refusal {
-    tracing::error!(%error, "the table cannot serve for now");
+fn map_store_error(error: store::Error) -> Refusal {
+    tracing::error!(code = "store_unavailable", %error, "the table could not serve; the person is asked to try again");
     Refusal::StoreUnavailable
 }

@@ -1,4 +1,4 @@
-//! The address of Google's consent page.
+//! Building the address of Google's consent page.
 
 use std::borrow::Cow;
 
@@ -13,13 +13,13 @@ use oauth2::{
 };
 use secrecy::ExposeSecret as _;
 
-/// Our client, as far as asking for consent goes: it sends people to Google and talks to nobody.
-pub(crate) struct Consent {
+/// Our OAuth client, as far as a consent URL needs it; it makes no calls.
+pub(crate) struct ConsentClient {
     client: BasicClient<EndpointSet>,
 }
 
-impl Consent {
-    /// `None` when `GOOGLE_CLIENT_ID` or `GOOGLE_CLIENT_SECRET` is not set: a consent could not be completed then.
+impl ConsentClient {
+    /// `None` when `GOOGLE_CLIENT_ID` or `GOOGLE_CLIENT_SECRET` is not set: a consent could not be completed.
     pub(crate) fn from_env(env: &Env) -> Result<Option<Self>, ConfigError> {
         let (Some(id), Some(_)) = (env.optional("GOOGLE_CLIENT_ID"), env.optional("GOOGLE_CLIENT_SECRET")) else {
             return Ok(None);
@@ -30,17 +30,17 @@ impl Consent {
         Ok(Some(Self { client: BasicClient::new(ClientId::new(id.to_owned())).set_auth_uri(url) }))
     }
 
-    /// Where the consent page is: a form of ours may lead there.
+    /// The origin of the consent page, to which our form is allowed to redirect.
     pub(crate) fn origin(&self) -> String {
         self.client.auth_uri().url().origin().ascii_serialization()
     }
 
-    /// The address to send the holder of `link` to.
+    /// The address of the consent page for the holder of `link`.
     ///
     /// `offline` and `consent` together make Google hand out a refresh token every time; `include_granted_scopes` lets
     /// a second service join the grant of the first.
     /// <https://developers.google.com/identity/protocols/oauth2/web-server#creatingclient>
-    pub(crate) fn url(
+    pub(crate) fn consent_url(
         &self,
         links: &Links,
         link: &Claims<ConnectLink>,

@@ -1,123 +1,122 @@
-//! From a code to connections.
+//! From a code to integrations.
 
 use std::time::Duration;
 
-use axum::response::{IntoResponse as _, Response};
 use nbhd::clock::Timestamp;
 use nbhd::domain::integration::Provider;
-use nbhd::domain::scope::Granted;
+use nbhd::domain::scope::GrantedScopes;
 use nbhd::domain::tenant::{Tenant, TimeZone};
 use nbhd::flows::connect_link;
 use nbhd::flows::stored_token::StoredToken;
 use nbhd::providers::google::oauth::{self, Tokens};
 use nbhd::providers::telegram::MessageOptions;
-use nbhd::store::Nonce;
+use nbhd::store::NonceState;
 use nbhd::telemetry;
 use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::App;
-use crate::arrival::Arrival;
-use crate::ending::Failure;
-use crate::result::Connected;
-use crate::save::{self, Consent, View};
+use crate::callback::VerifiedCallback;
+use crate::consent::{Consent, TenantView, load_tenant};
+use crate::failure::Failure;
+use crate::outcome::Outcome;
+use crate::result::ConnectResult;
+use crate::save::save_consent;
 
-/// A spent nonce is remembered for longer than any token that carries it is valid.
-const REMEMBERED: Duration = connect_link::RECONNECT_LIFETIME.saturating_add(Duration::from_secs(24 * 3600));
+/// How long a spent nonce is kept: longer than any token that carries it is valid.
+const NONCE_RETENTION: Duration = connect_link::RECONNECT_LIFETIME.saturating_add(Duration::from_secs(24 * 3600));
 
-/// What only adorns the result (address, time zone, message) must not keep a person waiting for it.
-const PATIENCE: Duration = Duration::from_secs(4);
+/// The limit of each call that the result can do without: the account's address, the time zone, the chat message.
+const OPTIONAL_CALL_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// What recording and telling have once a connection was given up; API Gateway's 30 s are not over then.
-const AFTERWARDS: Duration = Duration::from_secs(6);
+/// The time left, after connecting timed out, to record the outcome and to tell the person. Together with
+/// [`crate::REQUEST_TIMEOUT`] it stays below API Gateway's 30 s.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// No IANA name of a time zone is near this long.
-const MAX_ZONE_BYTES: usize = 64;
+const MAX_TIME_ZONE_BYTES: usize = 64;
 
-/// How a sign-in ended, as its nonce remembers it. Accounts are left to the connections' own rows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Outcome {
-    Connected { providers: Vec<Provider>, at: Timestamp },
-    Failed(Failure),
-}
-
-/// Uses up a person's way through Google's consent, and answers with how it ended.
-pub(crate) async fn connect(app: &App, arrival: &Arrival, now: Timestamp) -> Response {
-    match attempt(app, arrival, now).await {
-        Ok(connected) => connected.page(app, arrival, now).into_response(),
-        Err(failure) => failure.page(),
+/// Spends the sign-in's nonce, connects what the person consented to, and tells the person in the chat.
+pub(crate) async fn connect(app: &App, callback: &VerifiedCallback, now: Timestamp) -> Result<ConnectResult, Failure> {
+    let deadline = Instant::now() + app.timeout;
+    let report_deadline = deadline + REPORT_TIMEOUT;
+    let (jti, tenant_id) = (&callback.state.jti, callback.state.content.connect.tenant_id);
+    // The tenant is read before the nonce is spent: when the table is down, the person only has to reload the page.
+    let view = load_tenant(app, tenant_id).await?;
+    match app.store.spend_nonce::<Outcome>(jti, now + NONCE_RETENTION).await.map_err(Failure::from_store)? {
+        NonceState::Fresh => {}
+        NonceState::Spent(None) => return Err(Failure::ReplayedState),
+        NonceState::Spent(Some(Outcome::Failed(failure))) => return Err(failure),
+        NonceState::Spent(Some(Outcome::Connected { providers, at })) => {
+            return Ok(ConnectResult::from_recorded(view, providers, at));
+        }
     }
-}
-
-async fn attempt(app: &App, arrival: &Arrival, now: Timestamp) -> Result<Connected, Failure> {
-    let until = Instant::now() + app.patience;
-    let end = until + AFTERWARDS;
-    let (jti, tenant_id) = (&arrival.state.jti, arrival.state.content.connect.tenant_id);
-    // Read before the nonce is spent: with the table down, a reload is all it takes.
-    let view = save::view(app, tenant_id).await?;
-    match app.store.spend_nonce::<Outcome>(jti, now + REMEMBERED).await.map_err(save::unavailable)? {
-        Nonce::Fresh => {}
-        Nonce::Spent(None) => return Err(Failure::ReplayedState),
-        Nonce::Spent(Some(Outcome::Failed(failure))) => return Err(failure),
-        Nonce::Spent(Some(Outcome::Connected { providers, at })) => return Ok(recalled(view, providers, at)),
-    }
-    let chat = view.0.chat_id;
-    let established = timeout_at(until, establish(app, arrival, view, now)).await.unwrap_or_else(|_| {
-        tracing::error!("a connection was given up, for want of time");
+    let chat = view.tenant.chat_id;
+    let connected = timeout_at(deadline, exchange_and_save(app, callback, view, now)).await.unwrap_or_else(|_| {
+        tracing::error!(code = "connect_timeout", "connecting timed out; the person is asked to try again");
         Err(Failure::StoreUnavailable)
     });
-    let ended = match established {
-        Err(failure) => timeout_at(end, failed(app, arrival, failure)).await.unwrap_or(Err(failure)),
+    let result = match connected {
+        Err(failure) => {
+            timeout_at(report_deadline, record_failure(app, callback, failure)).await.unwrap_or(Err(failure))
+        }
         connected => connected,
     };
-    match &ended {
+    match &result {
         Ok(connected) => {
-            let message = connected.message(arrival.services);
+            let message = connected.to_message(callback.services);
             let sent = app.bot.send_message(chat, &message, MessageOptions::default());
-            if !matches!(timeout_at(end.min(Instant::now() + PATIENCE), sent).await, Ok(Ok(_))) {
-                tracing::warn!("the person was not told in the chat; the page told them");
+            if !matches!(timeout_at(report_deadline.min(Instant::now() + OPTIONAL_CALL_TIMEOUT), sent).await, Ok(Ok(_)))
+            {
+                tracing::warn!(
+                    code = "chat_message_failed",
+                    "confirmation was not sent to the chat; only the page confirms the connection"
+                );
             }
             telemetry::metric("IntegrationsConnected", 1);
         }
-        Err(_) => telemetry::metric("ConnectionsFailed", 1),
+        Err(_) => telemetry::metric("IntegrationsFailed", 1),
     }
-    ended
+    result
 }
 
-/// Records a failure, unless only the answer to what connects was lost, and not its effect.
-async fn failed(app: &App, arrival: &Arrival, failure: Failure) -> Result<Connected, Failure> {
-    match app.store.record_nonce(&arrival.state.jti, &Outcome::Failed(failure)).await {
+/// Records the failure on the nonce. If a success was recorded before (the response to that write was lost), returns
+/// that success instead.
+async fn record_failure(app: &App, callback: &VerifiedCallback, failure: Failure) -> Result<ConnectResult, Failure> {
+    match app.store.record_nonce_outcome(&callback.state.jti, &Outcome::Failed(failure)).await {
         Ok(Some(Outcome::Connected { providers, at })) => {
-            let view = save::view(app, arrival.state.content.connect.tenant_id).await?;
-            return Ok(recalled(view, providers, at));
+            let view = load_tenant(app, callback.state.content.connect.tenant_id).await?;
+            return Ok(ConnectResult::from_recorded(view, providers, at));
         }
         Ok(Some(Outcome::Failed(_)) | None) => {}
-        Err(error) => tracing::warn!(error = %error, code = failure.code(), "the outcome was not recorded"),
+        Err(error) => tracing::warn!(
+            code = "outcome_not_recorded",
+            error = %error,
+            failure = failure.code(),
+            "sign-in's outcome was not recorded; reloading the page will say that the sign-in was used"
+        ),
     }
     Err(failure)
 }
 
-/// A connection that was made before, as its rows tell it.
-fn recalled((_, rows): View, providers: Vec<Provider>, at: Timestamp) -> Connected {
-    let account = rows.into_iter().find(|row| providers.contains(&row.provider)).and_then(|row| row.account);
-    Connected { providers, account, at }
-}
-
-/// Code → tokens → vault → rows.
-async fn establish(app: &App, arrival: &Arrival, view: View, now: Timestamp) -> Result<Connected, Failure> {
-    let tokens = exchange(app, arrival).await?;
+/// Exchanges the code for tokens, and saves the tokens in the vault and the integrations in the table.
+async fn exchange_and_save(
+    app: &App,
+    callback: &VerifiedCallback,
+    view: TenantView,
+    now: Timestamp,
+) -> Result<ConnectResult, Failure> {
+    let tokens = exchange_code(app, callback).await?;
     let refresh_token = tokens.refresh_token.clone().ok_or(Failure::NoRefreshToken)?;
     let granted = tokens.granted.clone().unwrap_or_default();
     let providers: Vec<Provider> =
-        arrival.services.providers().iter().copied().filter(|provider| provider.readable_with(&granted)).collect();
+        callback.services.providers().iter().copied().filter(|provider| provider.is_readable_with(&granted)).collect();
     if providers.is_empty() {
         return Err(Failure::ScopeMissing);
     }
     let (account, time_zone) = tokio::join!(
-        account(&arrival.google, &tokens.access_token),
-        time_zone(app, &view.0, &granted, &tokens.access_token)
+        fetch_account_email(&callback.google, &tokens.access_token),
+        fetch_time_zone(app, &view.tenant, &granted, &tokens.access_token)
     );
     let token = StoredToken {
         access_token: tokens.access_token,
@@ -126,30 +125,49 @@ async fn establish(app: &App, arrival: &Arrival, view: View, now: Timestamp) -> 
         granted,
         account: account.clone(),
     };
-    let consent = Consent { google: &arrival.google, jti: &arrival.state.jti, providers, token, time_zone, at: now };
-    save::save(app, &consent, view).await?;
-    Ok(Connected { providers: consent.providers, account, at: now })
+    let consent = Consent { google: &callback.google, jti: &callback.state.jti, providers, token, time_zone, at: now };
+    save_consent(app, &consent, view).await?;
+    Ok(ConnectResult { providers: consent.providers, account, connected_at: now })
 }
 
-async fn exchange(app: &App, arrival: &Arrival) -> Result<Tokens, Failure> {
-    let verifier = app.links.pkce_verifier(&arrival.state.jti);
-    let redirect = app.links.redirect_url(arrival.services);
-    arrival.google.exchange(&arrival.code, &verifier, &redirect).await.map_err(|error| {
+async fn exchange_code(app: &App, callback: &VerifiedCallback) -> Result<Tokens, Failure> {
+    let verifier = app.links.pkce_verifier(&callback.state.jti);
+    let redirect = app.links.redirect_url(callback.services);
+    callback.google.exchange(&callback.code, &verifier, &redirect).await.map_err(|error| {
         match &error {
-            oauth::Error::Configuration { .. } => tracing::error!(error = %error, "Google refuses our client"),
-            oauth::Error::InvalidGrant => tracing::warn!(error = %error, "no tokens for this code"),
-            oauth::Error::Transient(cause) => tracing::warn!(error = %error, cause = %cause, "no tokens for now"),
+            oauth::Error::Configuration { .. } => {
+                tracing::error!(
+                    code = "client_refused",
+                    error = %error,
+                    "Google refuses our OAuth client; nobody can connect until it is corrected"
+                );
+            }
+            oauth::Error::InvalidGrant => {
+                tracing::warn!(code = "code_refused", error = %error, "Google refused the code; nothing is connected");
+            }
+            oauth::Error::Transient(cause) => {
+                tracing::warn!(
+                    code = "exchange_failed",
+                    error = %error,
+                    cause = %cause,
+                    "Google could not exchange the code; nothing is connected"
+                );
+            }
         }
         Failure::ExchangeFailed
     })
 }
 
-/// The account's address, if Google tells it soon.
-async fn account(google: &oauth::Client, access_token: &SecretString) -> Option<String> {
-    match tokio::time::timeout(PATIENCE, google.userinfo(access_token)).await {
+/// The account's address; `None` when Google does not answer in time.
+async fn fetch_account_email(google: &oauth::Client, access_token: &SecretString) -> Option<String> {
+    match timeout(OPTIONAL_CALL_TIMEOUT, google.userinfo(access_token)).await {
         Ok(Ok(account)) => account.email,
         Ok(Err(error)) => {
-            tracing::warn!(error = %error, "connected without the account's address");
+            tracing::warn!(
+                code = "account_unknown",
+                error = %error,
+                "Google did not name the account; connecting without its address"
+            );
             None
         }
         Err(_) => None,
@@ -157,11 +175,16 @@ async fn account(google: &oauth::Client, access_token: &SecretString) -> Option<
 }
 
 /// The zone of the primary calendar, if we may read it and the person has not set one.
-async fn time_zone(app: &App, tenant: &Tenant, granted: &Granted, access_token: &SecretString) -> Option<TimeZone> {
+async fn fetch_time_zone(
+    app: &App,
+    tenant: &Tenant,
+    granted: &GrantedScopes,
+    access_token: &SecretString,
+) -> Option<TimeZone> {
     let chosen = tenant.time_zone.as_ref().is_some_and(|zone| zone.chosen);
-    if chosen || !Provider::GoogleCalendar.readable_with(granted) {
+    if chosen || !Provider::GoogleCalendar.is_readable_with(granted) {
         return None;
     }
-    let name = tokio::time::timeout(PATIENCE, app.calendar.time_zone(access_token)).await.ok()?.ok()?;
-    (name.len() <= MAX_ZONE_BYTES).then_some(TimeZone { name, chosen: false })
+    let name = timeout(OPTIONAL_CALL_TIMEOUT, app.calendar.time_zone(access_token)).await.ok()?.ok()?;
+    (name.len() <= MAX_TIME_ZONE_BYTES).then_some(TimeZone { name, chosen: false })
 }

@@ -1,21 +1,25 @@
 //! The function `oauth-callback`: from Google's answer to a connection, and back again by the undo button.
 //!
-//! The order is what makes it safe to stop anywhere: who comes back is checked first, then the nonce is spent, the code
-//! exchanged, the vault written, then rows and outcome in one transaction, and the person told last.
+//! The order makes it safe to stop anywhere: first the redirect is checked, then the nonce is spent, the code
+//! exchanged, the vault written, then rows and outcome in one transaction; the person is told last.
 
-mod arrival;
+mod callback;
+mod cleanup;
 mod connect;
-mod ending;
+mod consent;
+mod failure;
+mod outcome;
 mod result;
 mod save;
-mod tidy;
 mod undo;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::StatusCode;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use nbhd::clock::{Clock, Waiter};
 use nbhd::config::{ConfigError, Env};
@@ -25,14 +29,17 @@ use nbhd::providers::google::{calendar, oauth};
 use nbhd::providers::telegram::Bot;
 use nbhd::queue::{Jobs, Queues, RefreshJob};
 use nbhd::store::Store;
-use nbhd::web;
+use nbhd::web::{self, Page};
 
-/// When a connection is given up: API Gateway ends a request after 30 s, and outcome and page are due before.
-///
-/// What comes after this time is the note of a failure, or the message in the chat.
-const PATIENCE: Duration = Duration::from_secs(22);
+use callback::CallbackQuery;
+use connect::connect;
+use failure::Failure;
 
-/// What the function holds.
+/// The limit of connecting. API Gateway ends a request after 30 s; recording a failure, or the message in the chat,
+/// comes after this time.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(22);
+
+/// The function's clients and settings.
 pub struct App {
     links: Links,
     store: Store,
@@ -43,7 +50,7 @@ pub struct App {
     bot: Bot,
     clock: Clock,
     waiter: Waiter,
-    patience: Duration,
+    timeout: Duration,
 }
 
 impl App {
@@ -54,7 +61,7 @@ impl App {
         let refresh_queue = env.required("REFRESH_QUEUE_URL", "the address of the queue of refresh jobs")?;
         Ok(Self {
             links: Links::from_env(env)?,
-            store: Store::new(env)?,
+            store: Store::from_env(env)?,
             disconnects: Queues::new(env)?.refresh_jobs(refresh_queue),
             google: oauth::Client::from_env(env, http.clone())?,
             calendar: calendar::Client::new(env, http.clone())?,
@@ -62,31 +69,44 @@ impl App {
             bot: Bot::new(env, http)?,
             clock,
             waiter: Waiter::default(),
-            patience: PATIENCE,
+            timeout: REQUEST_TIMEOUT,
         })
     }
 
-    /// The same, waiting for other workers as `waiter` does.
+    /// Waits by `waiter` for other workers' leases.
     #[must_use]
-    pub fn waiting_by(mut self, waiter: Waiter) -> Self {
+    pub fn with_waiter(mut self, waiter: Waiter) -> Self {
         self.waiter = waiter;
         self
     }
 
-    /// The same, giving a connection up after `patience`.
+    /// Limits connecting to `timeout`.
     #[must_use]
-    pub fn answering_within(mut self, patience: Duration) -> Self {
-        self.patience = patience;
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
         self
     }
 }
 
 /// The function's routes.
 pub fn router(app: App) -> Router {
-    let callback = get(arrival::callback).head(|| async { StatusCode::METHOD_NOT_ALLOWED });
+    let callback = get(handle_callback).head(|| async { StatusCode::METHOD_NOT_ALLOWED });
     let routes = Router::new()
         .route("/oauth/{services}/callback", callback)
-        .route("/oauth/{services}/undo", post(undo::undo))
+        .route("/oauth/{services}/undo", post(undo::handle_undo))
         .with_state(Arc::new(app));
     web::logged("oauth-callback", routes)
+}
+
+async fn handle_callback(
+    State(app): State<Arc<App>>,
+    Path(services): Path<String>,
+    headers: HeaderMap,
+    query: Result<Query<CallbackQuery>, QueryRejection>,
+) -> Result<Page, Failure> {
+    let now = app.clock.now();
+    let Query(query) = query.map_err(|_| Failure::MissingParams)?;
+    let callback = callback::verify(&app, &services, &headers, query, now)?;
+    let result = connect(&app, &callback, now).await?;
+    Ok(result.to_page(&app, &callback, now))
 }

@@ -1,132 +1,109 @@
-//! Keeping what a consent gave: the tokens in the vault, everything else in the table.
+//! Saving a consent: the tokens in the vault, everything else in the table.
 
 use std::time::Duration;
 
 use nbhd::clock::Timestamp;
 use nbhd::domain::ids::TenantId;
 use nbhd::domain::integration::{Integration, Provider, Status};
-use nbhd::domain::refresh;
-use nbhd::domain::tenant::{Tenant, TimeZone};
 use nbhd::flows::lease;
-use nbhd::flows::stored_token::StoredToken;
 use nbhd::providers;
-use nbhd::providers::google::oauth;
 use nbhd::queue::RefreshJob;
-use nbhd::store::{self, Connections};
+use nbhd::store;
 
 use crate::App;
-use crate::connect::Outcome;
-use crate::ending::Failure;
-use crate::tidy;
+use crate::cleanup::clean_up_superseded;
+use crate::consent::{Consent, SecretVersion, TenantView, load_tenant};
+use crate::failure::Failure;
 
-/// The vault may have to recover a deleted name first; the page is due within API Gateway's 30 s all the same.
-const VAULT_PATIENCE: Duration = Duration::from_secs(10);
+/// The limit of all writes to the vault. The vault may have to recover a deleted name first.
+const VAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Another request may change a row between our read and our write, but not this often in a row.
-const ATTEMPTS: usize = 4;
+/// How often saving is tried. Each retry means that another request changed a row between our read and our write.
+const MAX_ATTEMPTS: usize = 4;
 
-/// How many looks a refresh is given to finish: 3 s, more than it takes unless its worker is dead.
-const REFRESH_POLLS: u32 = 12;
+/// How many polls a running refresh is waited for: 3 s, longer than a refresh takes whose worker is alive.
+const MAX_REFRESH_POLLS: u32 = 12;
 
-/// What was read of a tenant.
-pub(crate) type View = (Tenant, Vec<Integration>);
-
-/// What a person's consent gave.
-pub(crate) struct Consent<'a> {
-    pub(crate) google: &'a oauth::Client,
-    pub(crate) jti: &'a str,
-    pub(crate) providers: Vec<Provider>,
-    pub(crate) token: StoredToken,
-    /// The calendar's, unless the person chose one.
-    pub(crate) time_zone: Option<TimeZone>,
-    pub(crate) at: Timestamp,
-}
-
-/// A version of a vault secret.
-pub(crate) struct Version {
-    pub(crate) provider: Provider,
-    pub(crate) vault: Option<String>,
-    pub(crate) name: String,
-    pub(crate) id: String,
-}
-
-/// What one consent has done so far, attempt after attempt.
+/// What the attempts to save one consent have done so far.
 #[derive(Default)]
 struct Progress {
     /// The leases we hold, each with its end.
     leases: Vec<(Provider, Timestamp)>,
-    /// Versions that were written, by us or by who died, and no row came to name.
-    lost: Vec<Version>,
+    /// Versions that were written, by us or by a worker that died, and that no row names.
+    orphans: Vec<SecretVersion>,
 }
 
 impl Progress {
-    fn holds(&self, row: &Integration) -> bool {
+    fn holds_lease(&self, row: &Integration) -> bool {
         self.leases.iter().any(|(provider, until)| *provider == row.provider && row.lease_until == Some(*until))
     }
 }
 
-/// Lease, vault, then rows: a row never speaks of a secret that is not there, and nobody else writes that secret
-/// meanwhile. Whoever changes a row all the same sends us through all of it again.
-pub(crate) async fn save(app: &App, consent: &Consent<'_>, view: View) -> Result<(), Failure> {
-    let tenant_id = view.0.tenant_id;
+/// Takes the leases, writes the vault, then the rows: a row never names a secret that does not exist, and nobody else
+/// writes that secret meanwhile. If a row changes all the same, everything is done again.
+pub(crate) async fn save_consent(app: &App, consent: &Consent<'_>, view: TenantView) -> Result<(), Failure> {
+    let tenant_id = view.tenant.tenant_id;
     let mut progress = Progress::default();
-    let saved = attempt(app, consent, view, &mut progress).await;
+    let saved = try_save(app, consent, view, &mut progress).await;
     if let Err(failure) = saved {
-        give_back(app, tenant_id, &progress).await;
+        release_leases(app, tenant_id, &progress).await;
         if failure == Failure::InvalidState {
-            forget(app, tenant_id, &progress).await;
+            queue_removal(app, tenant_id, &progress).await;
         }
     }
     saved
 }
 
-async fn attempt(app: &App, consent: &Consent<'_>, view: View, progress: &mut Progress) -> Result<(), Failure> {
-    let tenant_id = view.0.tenant_id;
+async fn try_save(app: &App, consent: &Consent<'_>, view: TenantView, progress: &mut Progress) -> Result<(), Failure> {
+    let tenant_id = view.tenant.tenant_id;
     let mut read = Ok(view);
-    for _ in 0..ATTEMPTS {
-        let (tenant, rows) = once_nobody_is_at_work(app, consent, read, progress).await?;
-        if let Some(rows) = lease(app, consent, rows, progress).await? {
+    for _ in 0..MAX_ATTEMPTS {
+        let TenantView { tenant, integrations } = wait_for_leases(app, consent, read, progress).await?;
+        if let Some(rows) = take_leases(app, consent, integrations, progress).await? {
             let written = write_secrets(app, tenant_id, &rows, consent).await?;
-            match app.store.save_connections(consent.connections(&tenant, &rows, &written, &progress.lost)).await {
+            let result = consent.to_result(&tenant, &rows, &written, &progress.orphans);
+            match app.store.save_consent(result).await {
                 Ok(()) => {
-                    tidy::up(app, consent, &rows, &progress.lost).await;
+                    clean_up_superseded(app, consent, &rows, &progress.orphans).await;
                     return Ok(());
                 }
-                Err(store::Error::Conflict) => progress.lost.extend(written),
-                Err(error) => return Err(unavailable(error)),
+                Err(store::Error::Conflict) => progress.orphans.extend(written),
+                Err(error) => return Err(Failure::from_store(error)),
             }
         }
-        read = self::view(app, tenant_id).await;
+        read = load_tenant(app, tenant_id).await;
     }
-    Err(unavailable(store::Error::Conflict))
+    Err(Failure::from_store(store::Error::Conflict))
 }
 
-/// Waits for who holds the lease of a row: a disconnect job would delete what is written now, and a refresh is done in
-/// a moment. One that is not is taken for dead; should it live, its late word is not heard.
-async fn once_nobody_is_at_work(
+/// Waits until no other worker holds a lease on the consent's rows: a disconnect job would delete what is written now,
+/// and a refresh is done in a moment. A refresh that takes longer counts as dead; should its worker live, its write is
+/// refused, because the row has changed by then.
+async fn wait_for_leases(
     app: &App,
     consent: &Consent<'_>,
-    read: Result<View, Failure>,
+    read: Result<TenantView, Failure>,
     progress: &Progress,
-) -> Result<View, Failure> {
+) -> Result<TenantView, Failure> {
     let mut read = read;
     for poll in 0..lease::MAX_POLLS {
-        let (tenant, rows) = read?;
+        let view = read?;
         let now = app.clock.now();
         let is_awaited = |row: &Integration| {
-            row.is_leased(now) && !progress.holds(row) && (row.status == Status::Revoked || poll < REFRESH_POLLS)
+            let may_wait = row.status == Status::Revoked || poll < MAX_REFRESH_POLLS;
+            row.is_leased(now) && !progress.holds_lease(row) && may_wait
         };
-        if !consent.rows(&rows).any(is_awaited) {
-            return Ok((tenant, rows));
+        if !consent.select(&view.integrations).any(is_awaited) {
+            return Ok(view);
         }
         app.waiter.wait(lease::POLL_INTERVAL).await;
-        read = view(app, tenant.tenant_id).await;
+        read = load_tenant(app, view.tenant.tenant_id).await;
     }
-    Err(unavailable(store::Error::Conflict))
+    Err(Failure::from_store(store::Error::Conflict))
 }
 
-/// Takes the leases of the rows that there are; `None` when one changed meanwhile.
-async fn lease(
+/// Takes the leases of the consent's existing rows; `None` when one changed meanwhile.
+async fn take_leases(
     app: &App,
     consent: &Consent<'_>,
     rows: Vec<Integration>,
@@ -138,10 +115,10 @@ async fn lease(
             leased.push(row);
             continue;
         }
-        if row.lease_until.is_some() && !progress.holds(&row) {
-            progress.lost.extend(orphan(app, &row).await);
+        if row.lease_until.is_some() && !progress.holds_lease(&row) {
+            progress.orphans.extend(find_orphan(app, &row).await);
         }
-        let taken = lease::take_over(&app.store, &row, app.clock.now()).await.map_err(unavailable)?;
+        let taken = lease::take_over(&app.store, &row, app.clock.now()).await.map_err(Failure::from_store)?;
         let Some(row) = taken else { return Ok(None) };
         progress.leases.extend(row.lease_until.map(|until| (row.provider, until)));
         leased.push(row);
@@ -149,85 +126,27 @@ async fn lease(
     Ok(Some(leased))
 }
 
-/// The vault's latest version, where a worker may have written it and died before the row named it.
-async fn orphan(app: &App, row: &Integration) -> Option<Version> {
+/// The vault's latest version, when a worker wrote it and died before the row named it.
+async fn find_orphan(app: &App, row: &Integration) -> Option<SecretVersion> {
     let (vault, name) = (app.vaults.recorded(row.vault.as_deref())?, row.secret_name.clone());
     let id = vault.latest(&name).await.ok()?.version;
     let is_orphan = id != row.secret_version;
-    is_orphan.then(|| Version { provider: row.provider, vault: row.vault.clone(), name, id })
+    is_orphan.then(|| SecretVersion { provider: row.provider, vault: row.vault.clone(), name, id })
 }
 
-/// Ends our leases after a failure. They stay on their rows: what the vault holds is not known, so that who takes the
-/// next one begins with the latest version. One that is not ended runs out.
-async fn give_back(app: &App, tenant: TenantId, progress: &Progress) {
+/// Lets our leases expire now, after a failure. Their marks stay on the rows: what the vault holds is not known, so
+/// that the next worker to take the lease has to begin with the latest version. A lease that cannot be released
+/// expires.
+async fn release_leases(app: &App, tenant: TenantId, progress: &Progress) {
     for (provider, until) in &progress.leases {
-        let Ok(Some(row)) = app.store.integration(tenant, *provider).await else { continue };
+        let Ok(Some(row)) = app.store.load_integration(tenant, *provider).await else { continue };
         if row.lease_until != Some(*until) {
             continue;
         }
-        let ended = Integration { lease_until: Some(app.clock.now()), ..row.clone() };
-        if let Err(error) = app.store.save_integration(&ended, Some(row.version)).await {
-            tracing::info!(error = %error, "a lease is left to run out");
+        let released = Integration { lease_until: Some(app.clock.now()), ..row.clone() };
+        if let Err(error) = app.store.save_integration(&released, Some(row.version)).await {
+            tracing::info!(error = %error, "lease was not released; it expires by itself");
         }
-    }
-}
-
-/// The tenant and its connections. A tenant that is gone looks like a state that never was ours.
-pub(crate) async fn view(app: &App, tenant_id: TenantId) -> Result<View, Failure> {
-    let view = app.store.runtime_view(tenant_id).await.map_err(unavailable)?;
-    view.filter(|(tenant, _)| tenant.may_connect()).ok_or(Failure::InvalidState)
-}
-
-pub(crate) fn unavailable(error: store::Error) -> Failure {
-    tracing::error!(error = %error, "the table could not serve");
-    Failure::StoreUnavailable
-}
-
-impl Consent<'_> {
-    /// Those of `rows` that the consent is for.
-    pub(crate) fn rows<'a>(&self, rows: &'a [Integration]) -> impl Iterator<Item = &'a Integration> {
-        rows.iter().filter(|row| self.providers.contains(&row.provider))
-    }
-
-    fn connections<'a>(
-        &'a self,
-        tenant: &'a Tenant,
-        rows: &[Integration],
-        written: &[Version],
-        lost: &[Version],
-    ) -> Connections<'a, Outcome> {
-        let integrations = written.iter().map(|secret| {
-            let former = rows.iter().find(|row| row.provider == secret.provider);
-            // They are disabled once the row is written; should that fail, the next refresh does it.
-            let known =
-                former.map(|row| [row.superseded.as_slice(), std::slice::from_ref(&row.secret_version)].concat());
-            let lost = lost.iter().filter(|lost| lost.provider == secret.provider).map(|lost| lost.id.clone());
-            let superseded = known.into_iter().flatten().chain(lost).collect();
-            let row = self.integration(tenant.tenant_id, secret).superseding(superseded);
-            (row, former.map(|row| row.version))
-        });
-        let changes = |zone: &TimeZone| tenant.time_zone.as_ref().is_none_or(|known| !known.chosen && known != zone);
-        let time_zone = self.time_zone.clone().filter(changes);
-        Connections {
-            tenant,
-            changed_tenant: time_zone.map(|zone| Tenant { time_zone: Some(zone), ..tenant.clone() }),
-            integrations: integrations.collect(),
-            jti: self.jti,
-            outcome: Outcome::Connected { providers: self.providers.clone(), at: self.at },
-        }
-    }
-
-    fn integration(&self, tenant_id: TenantId, secret: &Version) -> Integration {
-        let row = Integration {
-            granted: self.token.granted.clone(),
-            account: self.token.account.clone(),
-            expires_at: Some(self.token.expires_at),
-            vault: secret.vault.clone(),
-            secret_name: secret.name.clone(),
-            secret_version: secret.id.clone(),
-            ..Integration::new(tenant_id, secret.provider, self.at)
-        };
-        refresh::with_next_renewal(row, self.at)
     }
 }
 
@@ -238,7 +157,7 @@ async fn write_secrets(
     tenant: TenantId,
     rows: &[Integration],
     consent: &Consent<'_>,
-) -> Result<Vec<Version>, Failure> {
+) -> Result<Vec<SecretVersion>, Failure> {
     let value = consent.token.to_secret();
     let write_all = async {
         let mut written = Vec::with_capacity(consent.providers.len());
@@ -248,24 +167,33 @@ async fn write_secrets(
             let vault = held.and_then(|row| app.vaults.recorded(row.vault.as_deref()));
             let vault = vault.unwrap_or_else(|| app.vaults.choose(tenant));
             let id = vault.set(&name, tenant, &value).await?;
-            written.push(Version { provider: *provider, vault: Some(vault.address().to_owned()), name, id });
+            written.push(SecretVersion { provider: *provider, vault: Some(vault.address().to_owned()), name, id });
         }
         Ok::<_, providers::Error>(written)
     };
-    match tokio::time::timeout(VAULT_PATIENCE, write_all).await {
+    match tokio::time::timeout(VAULT_TIMEOUT, write_all).await {
         Ok(Ok(written)) => return Ok(written),
-        Ok(Err(error)) => tracing::error!(error = %error, "the vault did not take the tokens"),
-        Err(_) => tracing::error!("the vault did not take the tokens in time"),
+        Ok(Err(error)) => {
+            tracing::error!(code = "vault_unavailable", error = %error, "tokens were not stored; nothing is connected");
+        }
+        Err(_) => {
+            tracing::error!(code = "vault_timeout", "the vault did not store the tokens in time; nothing is connected");
+        }
     }
     Err(Failure::StoreUnavailable)
 }
 
-/// Has the tokens of a tenant that is being removed taken out of the vault again.
-async fn forget(app: &App, tenant_id: TenantId, progress: &Progress) {
-    for Version { provider, name, .. } in &progress.lost {
+/// Queues the removal of the orphaned tokens of a tenant that was removed meanwhile.
+async fn queue_removal(app: &App, tenant_id: TenantId, progress: &Progress) {
+    for SecretVersion { provider, name, .. } in &progress.orphans {
         let job = RefreshJob::Disconnect { tenant_id, provider: *provider };
         if let Err(error) = app.disconnects.send(&job).await {
-            tracing::error!(error = %error, name, "tokens of a removed tenant remain");
+            tracing::error!(
+                code = "tokens_not_removed",
+                error = %error,
+                name,
+                "removal was not queued; tokens of a removed tenant remain in the vault"
+            );
         }
     }
 }

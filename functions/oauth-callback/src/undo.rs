@@ -5,63 +5,56 @@ use std::sync::Arc;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{Form, State};
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
 use nbhd::flows::connect_link::UndoRequest;
 use nbhd::flows::disconnect;
-use nbhd::web::{self, Page};
+use nbhd::web::{self, ErrorPage, Page};
 use serde::Deserialize;
 
 use crate::App;
 
 /// What the button submits.
 #[derive(Deserialize)]
-pub(crate) struct Button {
+pub(crate) struct UndoForm {
     undo: String,
 }
 
-/// Why nothing was taken back.
-enum Failure {
+/// Why nothing was undone.
+pub(crate) enum UndoFailure {
     CrossSite,
     Invalid,
     Unavailable,
 }
 
-/// Takes back the connections that the button was made for; a later one stays.
-pub(crate) async fn undo(
+/// Ends the integrations that the button was made for; one that was connected later stays.
+pub(crate) async fn handle_undo(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
-    button: Result<Form<Button>, FormRejection>,
-) -> Response {
-    let token = button.map(|Form(button)| button.undo).unwrap_or_default();
-    match take_back(&app, &headers, &token).await {
-        Ok(()) => {
-            tracing::info!(code = "undone", "connection taken back");
-            Page::new(StatusCode::OK, "Taken back")
-                .text(
-                    "The connection is ended: the assistant can no longer read the account, and its access is deleted.",
-                )
-                .text("You can close this page.")
-                .into_response()
-        }
-        Err(failure) => failure.page(),
+    form: Result<Form<UndoForm>, FormRejection>,
+) -> Result<Page, UndoFailure> {
+    if !web::is_same_origin(&headers, &app.links.base().origin()) {
+        return Err(UndoFailure::CrossSite);
     }
-}
-
-async fn take_back(app: &App, headers: &HeaderMap, token: &str) -> Result<(), Failure> {
-    if !web::is_same_origin(headers, &app.links.base().origin()) {
-        return Err(Failure::CrossSite);
-    }
-    let undo = app.links.read_undo(token, app.clock.now()).map_err(|_| Failure::Invalid)?.content;
+    let token = form.map(|Form(form)| form.undo).unwrap_or_default();
+    let undo = app.links.read_undo(&token, app.clock.now()).map_err(|_| UndoFailure::Invalid)?.content;
     web::record_tenant(undo.tenant_id);
-    end(app, &undo).await.map_err(|error| {
-        tracing::error!(error = %error, "the connection was not taken back");
-        Failure::Unavailable
-    })
+    request_disconnects(&app, &undo).await.map_err(|error| {
+        tracing::error!(
+            code = "undo_failed",
+            error = %error,
+            "the consent was not undone; its person is asked to press the button again"
+        );
+        UndoFailure::Unavailable
+    })?;
+    tracing::info!(code = "undone", "consent undone; its tokens will be removed");
+    Ok(Page::new(StatusCode::OK, "Taken back")
+        .text("The connection is ended: the assistant can no longer read the account, and its access is deleted.")
+        .text("You can close this page."))
 }
 
-async fn end(app: &App, undo: &UndoRequest) -> Result<(), disconnect::Error> {
+async fn request_disconnects(app: &App, undo: &UndoRequest) -> Result<(), disconnect::Error> {
     for provider in &undo.providers {
-        let row = app.store.integration(undo.tenant_id, *provider).await?;
+        let row = app.store.load_integration(undo.tenant_id, *provider).await?;
         if row.is_some_and(|row| row.connected_at == undo.connected_at) {
             disconnect::request(&app.store, &app.disconnects, undo.tenant_id, *provider, app.clock.now()).await?;
         }
@@ -69,30 +62,29 @@ async fn end(app: &App, undo: &UndoRequest) -> Result<(), disconnect::Error> {
     Ok(())
 }
 
-impl Failure {
-    fn page(&self) -> Response {
-        let (status, code, title, text) = match self {
-            Self::CrossSite => (
-                StatusCode::FORBIDDEN,
-                "cross_site",
-                "Please use the button on the page",
-                "This request did not come from our own page. Send /disconnect to the bot in Telegram instead.",
-            ),
-            Self::Invalid => (
-                StatusCode::FORBIDDEN,
-                "invalid_undo",
-                "This button no longer works",
-                "Send /disconnect to the bot in Telegram to end a connection.",
-            ),
-            Self::Unavailable => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "store_unavailable",
-                "We could not take it back yet",
-                "Something on our side is down. Press the button again in a minute, or send /disconnect to the bot in \
-                 Telegram.",
-            ),
+impl IntoResponse for UndoFailure {
+    fn into_response(self) -> Response {
+        let page = match self {
+            Self::CrossSite => ErrorPage {
+                status: StatusCode::FORBIDDEN,
+                code: "cross_site",
+                title: "Please use the button on the page",
+                text: "This request did not come from our own page. Send /disconnect to the bot in Telegram instead.",
+            },
+            Self::Invalid => ErrorPage {
+                status: StatusCode::FORBIDDEN,
+                code: "invalid_undo",
+                title: "This button no longer works",
+                text: "Send /disconnect to the bot in Telegram to end a connection.",
+            },
+            Self::Unavailable => ErrorPage {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                code: "store_unavailable",
+                title: "We could not take it back yet",
+                text: "Something on our side is down. Press the button again in a minute, or send /disconnect to the \
+                       bot in Telegram.",
+            },
         };
-        tracing::info!(code, "not taken back");
-        Page::new(status, title).text(text).code(code).into_response()
+        page.into_page().into_response()
     }
 }

@@ -54,7 +54,7 @@ pub(crate) enum Error {
 /// Removes the tokens under the integration's lease, because a refresh or a reconnect would write the secret that is
 /// deleted here.
 pub(crate) async fn remove_tokens(app: &App, tenant: TenantId, provider: Provider) -> Result<Outcome, Error> {
-    let row = match app.store.integration(tenant, provider).await? {
+    let row = match app.store.load_integration(tenant, provider).await? {
         Some(row) => row,
         None => match app.store.tenant_record(tenant).await? {
             Some(TenantRecord::Live(live)) if !live.may_connect() => create_row(app, tenant, provider).await?,
@@ -84,7 +84,7 @@ pub(crate) async fn remove_tokens(app: &App, tenant: TenantId, provider: Provide
     let saved = app.store.save_integration(&released, Some(leased.version)).await;
     removed?;
     saved?;
-    metric("ConnectionsRemoved", 1);
+    metric("IntegrationsRemoved", 1);
     Ok(Outcome::Disconnected)
 }
 
@@ -176,7 +176,7 @@ async fn read_grant_token(app: &App, row: &Integration) -> Result<Option<SecretS
 /// too. An unknown account counts as the same.
 async fn is_grant_shared(app: &App, row: &Integration) -> Result<bool, Error> {
     for provider in Provider::ALL.into_iter().filter(|provider| *provider != row.provider) {
-        let other = app.store.integration(row.tenant_id, provider).await?;
+        let other = app.store.load_integration(row.tenant_id, provider).await?;
         if other.is_some_and(|other| other.status == Status::Active && other.may_share_account(row)) {
             return Ok(true);
         }

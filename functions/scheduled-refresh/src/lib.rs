@@ -68,7 +68,7 @@ impl App {
     /// [`ConfigError`] names the setting that is missing or unusable.
     pub fn from_env(env: &Env, clock: Clock) -> Result<Self, ConfigError> {
         let http = nbhd::http::client(env)?;
-        let store = Store::new(env)?;
+        let store = Store::from_env(env)?;
         let queue = env.required("REFRESH_QUEUE_URL", "the address of the queue of refresh jobs")?;
         Ok(Self {
             queue: Queues::new(env)?.refresh_jobs(queue),

@@ -8,7 +8,8 @@
 use nbhd::clock::Timestamp;
 use nbhd::domain::ids::TenantId;
 use nbhd::domain::integration::{Integration, Provider, Status};
-use nbhd::domain::refresh::{self, Class};
+use nbhd::domain::refresh;
+use nbhd::domain::refresh_failure::Class;
 use nbhd::domain::tenant::Tenant;
 use nbhd::domain::update::display_name;
 use nbhd::flows::connect_link::Services;
@@ -42,7 +43,7 @@ pub(crate) async fn notify_person(app: &App, tenant: TenantId) -> Result<Report,
 /// Clears the due rows of a tenant that no longer exists: there is nobody to notify.
 async fn clear_orphaned_rows(app: &App, tenant: TenantId) -> Result<Report, store::Error> {
     for provider in Provider::ALL {
-        let row = app.store.integration(tenant, provider).await?;
+        let row = app.store.load_integration(tenant, provider).await?;
         if let Some(row) = row.filter(|row| row.status == Status::Expired && row.due.is_some()) {
             clear_due(app, &[row]).await?;
         }

@@ -25,7 +25,7 @@ pub async fn enqueue_due(app: &App, request_id: &str) -> Report {
     for part in join_all(shards).await {
         report.add(part);
     }
-    metric("ConnectionsDue", to_metric(report.due));
+    metric("IntegrationsDue", to_metric(report.due));
     metric("OldestOverdueSeconds", report.oldest_overdue_s);
     report.log(request_id, "tick");
     report
@@ -36,7 +36,7 @@ async fn enqueue_shard(app: &App, shard: &str, now: Timestamp) -> Report {
     let mut report = Report::default();
     let mut after = None;
     loop {
-        let page = match app.store.due(shard, now, after).await {
+        let page = match app.store.list_due(shard, now, after).await {
             Ok(page) => page,
             Err(error) => {
                 metric("TicksIncomplete", 1);

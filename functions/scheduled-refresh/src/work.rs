@@ -8,7 +8,8 @@ use futures::stream::{self, StreamExt as _};
 use nbhd::clock::Timestamp;
 use nbhd::domain::ids::TenantId;
 use nbhd::domain::integration::{Integration, Provider, Status};
-use nbhd::domain::refresh::{self, Class, Failure};
+use nbhd::domain::refresh;
+use nbhd::domain::refresh_failure::{Class, Failure};
 use nbhd::flows::refresh::{RefreshOutcome, Trigger};
 use nbhd::queue::RefreshJob;
 use nbhd::store;
@@ -119,7 +120,7 @@ async fn process_tenant(app: &App, tenant: TenantId, providers: Vec<Provider>, d
             result.defer((tenant, provider), Duration::ZERO);
             continue;
         }
-        match app.store.integration(tenant, provider).await {
+        match app.store.load_integration(tenant, provider).await {
             Ok(Some(row)) if row.is_due(app.clock.now()) => {
                 needs_notice |= Box::pin(process_integration(app, &row, &mut result)).await;
             }

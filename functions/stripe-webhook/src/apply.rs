@@ -9,7 +9,7 @@ use nbhd::flows::comeback::Comeback;
 use nbhd::providers;
 use nbhd::providers::stripe::{Client, Event, Word};
 use nbhd::queue::{self, LifecycleJob};
-use nbhd::store::{self, Billing, EventOutcome, Recorded};
+use nbhd::store::{self, BillingOutcome, BillingUpdate, EventOutcome};
 use nbhd::telemetry::metric;
 use nbhd::web::record_tenant;
 
@@ -68,15 +68,15 @@ impl App {
         let stripe_ids: Vec<&str> = std::iter::once(customer).chain(subscription.as_deref()).collect();
         let is_due = tenant.due.as_ref().is_some_and(|due| due.at <= now);
         let is_news = tenant.subscription != known;
-        let billing = Billing { tenant, read_version, stripe_ids, event: Some(&event.id) };
+        let billing = BillingUpdate { tenant, read_version, stripe_ids, event: Some(&event.id) };
         match self.store.save_billing(billing.clone(), now).await? {
-            Recorded::Done(_) => tracing::info!(event = event.id, "Stripe's word is written down"),
+            BillingOutcome::Saved(_) => tracing::info!(event = event.id, "Stripe's word is written down"),
             // Dealt with before; but since then something happened of which nothing arrived.
-            Recorded::Repeated if is_news => {
-                self.store.save_billing(Billing { event: None, ..billing }, now).await?;
+            BillingOutcome::Duplicate if is_news => {
+                self.store.save_billing(BillingUpdate { event: None, ..billing }, now).await?;
             }
-            Recorded::Repeated if !is_due => return Ok(()),
-            Recorded::Repeated => {}
+            BillingOutcome::Duplicate if !is_due => return Ok(()),
+            BillingOutcome::Duplicate => {}
         }
         Ok(self.lifecycle.send(&LifecycleJob::Reconcile { tenant_id }).await?)
     }
@@ -87,7 +87,7 @@ impl App {
         let Some(customer) = event.customer.as_deref() else { return Ok(None) };
         let tenant_id = match event.tenant_id {
             Some(id) => Some(id),
-            None => self.store.tenant_of(customer).await?,
+            None => self.store.find_tenant(customer).await?,
         };
         let Some(tenant_id) = tenant_id else { return Ok(None) };
         let record = self.store.tenant_record(tenant_id).await?;

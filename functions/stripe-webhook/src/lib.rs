@@ -52,7 +52,7 @@ impl App {
         let url = env.required("LIFECYCLE_QUEUE_URL", "the address of the queue of lifecycle jobs")?;
         Ok(Self {
             stripe: configured.map(|(client, signatures)| Stripe { client, signatures }),
-            store: Store::new(env)?,
+            store: Store::from_env(env)?,
             lifecycle: Queues::new(env)?.lifecycle_jobs(url),
             clock,
         })

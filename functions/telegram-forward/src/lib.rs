@@ -50,7 +50,7 @@ impl App {
         let http = nbhd::http::client(env)?;
         let queues = Queues::new(env)?;
         Ok(Self {
-            store: Store::new(env)?,
+            store: Store::from_env(env)?,
             inbound: queues.updates(env.required("INBOUND_QUEUE_URL", QUEUE)?),
             dead_letters: queues.updates(env.required("INBOUND_DLQ_URL", QUEUE)?),
             runtime: runtime::Client::new(http.clone()),
@@ -136,7 +136,7 @@ fn log_failure(error: &Error, receives: u32, duration_ms: u64) {
 
 /// Decides on an update and carries the decision out.
 async fn forward_update(app: &App, queued: &QueuedUpdate) -> Result<Decision, Error> {
-    let decision = match app.store.route(queued.chat).await {
+    let decision = match app.store.load_route(queued.chat).await {
         Ok(route) => decide_next(app, queued, route.as_ref()).await,
         Err(_) if queued.attempt.is_last() => Decision::DeadLetter(Reason::Expired),
         Err(error) => return Err(error.into()),
@@ -144,7 +144,7 @@ async fn forward_update(app: &App, queued: &QueuedUpdate) -> Result<Decision, Er
     match decision {
         Decision::Delivered { was_notified } => {
             metric("UpdatesDelivered", 1);
-            if was_notified && let Err(error) = app.store.clear_waking_told(queued.chat).await {
+            if was_notified && let Err(error) = app.store.clear_waking_notice(queued.chat).await {
                 tracing::warn!(
                     code = "notice_mark_not_cleared",
                     error = %error,

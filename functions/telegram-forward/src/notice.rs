@@ -32,7 +32,7 @@ pub(crate) async fn notify_waiting(app: &App, chat: ChatId, wait: Wait, notify: 
 /// Marks the route, then sends the notice: a crash between the two loses the notice and never repeats it. The mark is
 /// cleared again if Telegram certainly did not show the notice.
 async fn send_waiting_notice(app: &App, chat: ChatId, wait: Wait) -> Result<(), crate::Error> {
-    if !app.store.mark_waking_told(chat, app.clock.now()).await? {
+    if !app.store.record_waking_notice(chat, app.clock.now()).await? {
         return Ok(());
     }
     let text = match wait {
@@ -43,7 +43,7 @@ async fn send_waiting_notice(app: &App, chat: ChatId, wait: Wait) -> Result<(), 
     };
     let sent = app.bot.send_message(chat, text, MessageOptions { silent: true, ..MessageOptions::default() }).await;
     if let Err(Error::RateLimited { .. } | Error::Failed { .. } | Error::Unreachable { timed_out: false, .. }) = sent {
-        app.store.clear_waking_told(chat).await?;
+        app.store.clear_waking_notice(chat).await?;
     }
     sent.map(|_| ()).map_err(crate::Error::Telegram)
 }

@@ -10,7 +10,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use nbhd::clock::Timestamp;
 use nbhd::domain::ids::TenantId;
-use nbhd::domain::secrets::{MasterKey, same_secret};
+use nbhd::domain::secrets::{MasterKey, is_same_secret};
 use nbhd::providers::telegram::{Download, FilePath};
 use secrecy::ExposeSecret as _;
 
@@ -34,7 +34,7 @@ pub(crate) fn verify_path(key: &MasterKey, tenant: TenantId, signed: &str, now: 
     let (until, signature) = seal.split_once('-')?;
     let until = Timestamp::from_millis(until.parse().ok()?);
     let path = FilePath::parse(path)?;
-    let is_valid = same_secret(&key.file_signature(tenant, path.as_str(), until), signature);
+    let is_valid = is_same_secret(&key.file_signature(tenant, path.as_str(), until), signature);
     (is_valid && now < until).then_some(path)
 }
 

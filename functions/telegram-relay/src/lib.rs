@@ -23,7 +23,7 @@ use axum::{Router, routing::any};
 use nbhd::clock::Clock;
 use nbhd::config::{ConfigError, Env};
 use nbhd::domain::rate::{Gcra, Verdict};
-use nbhd::domain::secrets::{MasterKey, same_secret};
+use nbhd::domain::secrets::{MasterKey, is_same_secret};
 use nbhd::domain::tenant::Tenant;
 use nbhd::providers::telegram::{Bot, FilePath};
 use nbhd::store::{RelayLane, Store};
@@ -62,7 +62,7 @@ impl App {
         let bot = Bot::new(env, nbhd::http::client(env)?)?;
         let username = env.required("TELEGRAM_BOT_USERNAME", "the bot's name behind `@`")?;
         Ok(Self {
-            store: Store::new(env)?,
+            store: Store::from_env(env)?,
             identity: stubs::BotIdentity { id: bot.id().parse().unwrap_or_default(), username: username.to_owned() },
             bot,
             platform_key: env.master_key("PLATFORM_KEY")?,
@@ -89,7 +89,7 @@ impl App {
         let (bot, capability) = token.split_once(':').ok_or(Refusal::UNAUTHORIZED)?;
         let tenant = self.store.tenant(id).await?.ok_or(Refusal::UNAUTHORIZED)?;
         let valid = tenant.generations().fold(false, |valid, generation| {
-            valid | same_secret(&self.platform_key.relay_capability(id, generation), capability)
+            valid | is_same_secret(&self.platform_key.relay_capability(id, generation), capability)
         });
         if valid && bot == self.bot.id() { Ok(tenant) } else { Err(Refusal::UNAUTHORIZED) }
     }

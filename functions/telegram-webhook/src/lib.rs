@@ -18,7 +18,7 @@ use nbhd::config::{ConfigError, Env};
 use nbhd::domain::command::Command;
 use nbhd::domain::rate::Gcra;
 use nbhd::domain::route::RouteStatus;
-use nbhd::domain::secrets::same_secret;
+use nbhd::domain::secrets::is_same_secret;
 use nbhd::domain::update::{PrivateUpdate, Update};
 use nbhd::flows::connect_link::Links;
 use nbhd::flows::{billing_link, disconnect};
@@ -85,7 +85,7 @@ impl App {
             limit: Gcra::new(per_minute, Duration::from_secs(60), burst),
             links: Links::from_env(env)?,
             billing: billing_link::Links::from_env(env)?,
-            store: Store::new(env)?,
+            store: Store::from_env(env)?,
             inbound: queues.updates(env.required("INBOUND_QUEUE_URL", "the address of `inbound.fifo`")?),
             refresh: queues
                 .refresh_jobs(env.required("REFRESH_QUEUE_URL", "the address of the queue of refresh jobs")?),
@@ -108,7 +108,7 @@ async fn receive_update(State(app): State<Arc<App>>, headers: HeaderMap, body: B
         return json_error(StatusCode::SERVICE_UNAVAILABLE, "not_configured", "The webhook is not configured yet.");
     };
     let given = headers.get(SECRET_HEADER).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let is_from_telegram = same_secret(secret, given);
+    let is_from_telegram = is_same_secret(secret, given);
     match to_bytes(body, LARGEST_BODY).await {
         Ok(body) if is_from_telegram => app.respond(&body).await,
         Ok(_) => json_error(StatusCode::FORBIDDEN, "forbidden", "Only Telegram may call this address."),
@@ -171,11 +171,11 @@ impl App {
 
     async fn process_private(&self, update: &PrivateUpdate, body: &[u8]) -> Result<Option<Reply>, Error> {
         let now = self.clock.now();
-        match self.store.admit(update.chat, update.update_id, self.limit, now).await? {
+        match self.store.admit_update(update.chat, update.update_id, self.limit, now).await? {
             Admission::Unknown => Ok(Some(replies::welcome(update.chat, self.checkout_button(update, now)))),
-            Admission::Limited { tell } => {
+            Admission::Limited { notify } => {
                 metric("UpdatesLimited", 1);
-                Ok(tell.then(|| replies::slow_down(update.chat)))
+                Ok(notify.then(|| replies::slow_down(update.chat)))
             }
             Admission::Admitted(route) => {
                 record_tenant(route.tenant_id);

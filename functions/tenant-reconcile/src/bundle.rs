@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use nbhd::domain::ids::TenantId;
-use nbhd::domain::secrets::{KeyHash, MasterKey, same_secret};
+use nbhd::domain::secrets::{KeyHash, MasterKey, is_same_secret};
 use nbhd::domain::step_error::StepError;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -69,8 +69,8 @@ impl Bundle {
             model_key: secret("model_key")?,
             model_key_hash: text("model_key_hash")?.to_owned(),
         };
-        let derived = same_secret(&read.webhook_secret, platform.webhook_secret(tenant, generation).expose_secret())
-            && same_secret(&read.relay_token, relay_token(platform, bot_id, tenant, generation).expose_secret());
+        let derived = is_same_secret(&read.webhook_secret, platform.webhook_secret(tenant, generation).expose_secret())
+            && is_same_secret(&read.relay_token, relay_token(platform, bot_id, tenant, generation).expose_secret());
         (read.generation == generation && derived).then_some(read)
     }
 
@@ -89,7 +89,7 @@ impl Bundle {
 
     /// The hash of the internal key, which is all that the table knows of it.
     pub(crate) fn internal_hash(&self) -> KeyHash {
-        KeyHash::of(self.internal_key.expose_secret())
+        KeyHash::from_key(self.internal_key.expose_secret())
     }
 }
 

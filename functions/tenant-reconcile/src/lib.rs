@@ -77,7 +77,7 @@ impl App {
         let identity = credential::from_env(env, &http)?;
         let queues = Queues::new(env)?;
         Ok(Self {
-            store: Store::new(env)?,
+            store: Store::from_env(env)?,
             lifecycle: queues.lifecycle_jobs(env.required("LIFECYCLE_QUEUE_URL", QUEUE)?),
             refresh: queues.refresh_jobs(env.required("REFRESH_QUEUE_URL", QUEUE)?),
             arm: resource_manager::Client::new(env, &http, &identity)?,

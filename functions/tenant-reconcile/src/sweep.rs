@@ -31,7 +31,7 @@ pub async fn sweep(app: &App) -> SweepReport {
 async fn sweep_shard(app: &App, shard: &str, report: &mut SweepReport) -> Result<(), store::Error> {
     let mut after = None;
     loop {
-        let page = app.store.due(shard, app.clock.now(), after).await?;
+        let page = app.store.list_due(shard, app.clock.now(), after).await?;
         for DueRow { tenant_id, .. } in page.rows {
             report.due += 1;
             match app.lifecycle.send(&LifecycleJob::Reconcile { tenant_id }).await {

@@ -110,7 +110,7 @@ impl World {
             ("AWS_ENDPOINT_URL_DYNAMODB", table.base_url()),
             ("AWS_ENDPOINT_URL_SQS", sqs.base_url()),
         ]);
-        let store = Store::new(&env)?;
+        let store = Store::from_env(&env)?;
         let inbound = Queues::new(&env)?.updates(&sqs.url(INBOUND));
         let app = App::new(&env, clock.clone())?;
         let pump = Pump::new(&sqs, INBOUND, &clock, LIMITS, move |event| {

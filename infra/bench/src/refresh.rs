@@ -255,7 +255,7 @@ async fn measured(is_used: bool) -> anyhow::Result<Cost> {
             ..Integration::new(tenant.tenant_id, Provider::Gmail, now)
         };
         let due = Some(refresh::due_entry(&row, now));
-        let read = store.integration(tenant.tenant_id, Provider::Gmail).await?;
+        let read = store.load_integration(tenant.tenant_id, Provider::Gmail).await?;
         let used_at = is_used.then_some(now);
         store.save_integration(&Integration { due, used_at, ..row }, read.map(|row| row.version)).await?;
         if round == 1 {

@@ -179,7 +179,7 @@ fn describe(report: &mut Report, name: &str, cost: &Cost) {
 async fn subscribe(world: &World, chat: ChatId, runtime_url: &str) -> anyhow::Result<()> {
     world.subscribes(chat).await?;
     let store = world.store()?;
-    let route = store.route(chat).await?.context("a subscriber without a route")?;
+    let route = store.load_route(chat).await?.context("a subscriber without a route")?;
     store.put_route(&Route { runtime_url: Some(runtime_url.to_owned()), ..route }).await?;
     Ok(())
 }

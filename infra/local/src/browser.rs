@@ -55,7 +55,7 @@ impl Browser {
     /// # Errors
     /// When no HTTP client can be built.
     pub fn new() -> anyhow::Result<Self> {
-        Ok(Self { http: nbhd::http::client_trusting(None)?, cookies: BTreeMap::new() })
+        Ok(Self { http: nbhd::http::client_with_roots(None)?, cookies: BTreeMap::new() })
     }
 
     /// Opens a link.

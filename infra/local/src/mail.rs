@@ -47,7 +47,7 @@ pub async fn read_mailbox(world: &World, subscriber: &Subscriber) -> anyhow::Res
     let messages: BTreeMap<String, BTreeSet<String>> = world.google.mailbox(ACCOUNT, |mailbox| {
         mailbox.messages().iter().map(|message| (message.id.clone(), message.charsets())).collect()
     });
-    let gmail = Gmail { http: nbhd::http::client_trusting(None)?, runtime: &subscriber.secrets };
+    let gmail = Gmail { http: nbhd::http::client_with_roots(None)?, runtime: &subscriber.secrets };
     let listed = gmail.list_all(world.clock.now().seconds() + 1).await?;
     ensure!(listed == messages.keys().cloned().collect(), "the lists do not name exactly the mailbox's messages");
 

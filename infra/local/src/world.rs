@@ -155,7 +155,7 @@ impl World {
         let reconcile = tenant_reconcile::App::new(&env, clock.clone())?;
         let containers = Containers::default();
         containers.attach(&azure.arm, &clock);
-        let chat = Chat::open(&telegram, stranger(&Store::new(&env)?, chat).await?, name);
+        let chat = Chat::open(&telegram, stranger(&Store::from_env(&env)?, chat).await?, name);
         let all = page::router(chat.clone(), trace.clone()).fallback_service(api);
         let serving = tokio::spawn(async move {
             // `axum::serve` ends only with the task.
@@ -198,7 +198,7 @@ impl World {
     /// # Errors
     /// When a setting is missing.
     pub fn store(&self) -> anyhow::Result<Store> {
-        Ok(Store::new(&self.env)?)
+        Ok(Store::from_env(&self.env)?)
     }
 
     /// The queues, as functions see them.
@@ -222,7 +222,7 @@ impl World {
     /// # Errors
     /// When the table cannot be used.
     pub async fn subscriber(&self, chat: ChatId) -> anyhow::Result<Option<Subscriber>> {
-        let Some(route) = self.store()?.route(chat).await? else { return Ok(None) };
+        let Some(route) = self.store()?.load_route(chat).await? else { return Ok(None) };
         Ok(self.containers.find(&route.tenant_id.to_string()).map(|runtime| Subscriber {
             tenant_id: route.tenant_id,
             chat_id: chat,
@@ -375,7 +375,7 @@ impl World {
 
 /// `chat`, or the first one after it that no earlier run left a route for.
 async fn stranger(store: &Store, mut chat: i64) -> anyhow::Result<i64> {
-    while store.route(ChatId(chat)).await?.is_some() {
+    while store.load_route(ChatId(chat)).await?.is_some() {
         chat += 1;
     }
     Ok(chat)

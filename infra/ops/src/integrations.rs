@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 use nbhd::domain::integration::{Integration, Status};
-use nbhd::domain::refresh::Failure;
+use nbhd::domain::refresh_failure::Failure;
 use serde_json::{Value, json};
 
 use crate::{Operator, Output};
@@ -26,7 +26,7 @@ impl State {
 }
 
 pub(crate) async fn list(operator: &Operator, wanted: Option<State>) -> anyhow::Result<Output> {
-    let mut found = operator.store.every_integration().await?;
+    let mut found = operator.store.list_integrations().await?;
     found.retain(|row| wanted.is_none_or(|wanted| row.status == wanted.status()));
     found.sort_by_key(|row| (row.tenant_id, row.provider));
     Ok(to_output(&found))

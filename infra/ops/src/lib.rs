@@ -83,7 +83,7 @@ pub async fn run(args: Args) -> anyhow::Result<String> {
         Some(file) => Env::from_file(file).with_context(|| format!("`{}` cannot be read", file.display()))?,
         None => Env::load().await?,
     };
-    let (store, queues) = (Store::new(&env)?, Queues::new(&env)?);
+    let (store, queues) = (Store::from_env(&env)?, Queues::new(&env)?);
     let operator = Operator { clock: Clock::System, env, store, queues };
     let output = match args.command {
         Command::Tenants { state } => tenants::list(&operator, state).await?,

@@ -21,7 +21,7 @@ pub(crate) enum State {
 
 pub(crate) async fn list(operator: &Operator, wanted: Option<State>) -> anyhow::Result<Output> {
     let now = operator.clock.now();
-    let mut records = operator.store.every_tenant().await?;
+    let mut records = operator.store.list_tenants().await?;
     records.retain(|record| wanted.is_none_or(|wanted| state(record) == wanted));
     records.sort_by_key(|record| (state(record) as u8, id(record)));
     let rows = records.iter().map(|record| row(record, now)).collect();

@@ -157,7 +157,7 @@ mod tests {
         let router = Router::new().route("/", axum::routing::get(|| async { "hello" }));
         let server = TlsServer::start(&authority, router).await.expect("a free port");
         let get = async |trusted: Option<&Path>| {
-            let client = nbhd::http::client_trusting(trusted).expect("a client");
+            let client = nbhd::http::client_with_roots(trusted).expect("a client");
             client.get(server.base_url()).send().await?.text().await
         };
         assert_eq!(get(Some(authority.bundle())).await.expect("trusted"), "hello");

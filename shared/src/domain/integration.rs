@@ -1,4 +1,4 @@
-//! A tenant's connection to one Google service.
+//! A tenant's integration with one Google service.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::due::Due;
 use super::ids::{InvalidId, TenantId};
-use super::refresh::Failure;
-use super::scope::Granted;
+use super::refresh_failure::Failure;
+use super::scope::GrantedScopes;
 use crate::clock::Timestamp;
 
-/// A service a tenant can connect.
+/// A Google service that a tenant can connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Provider {
@@ -22,10 +22,10 @@ pub enum Provider {
 }
 
 impl Provider {
-    /// Every service there is.
+    /// All services.
     pub const ALL: [Self; 2] = [Self::Gmail, Self::GoogleCalendar];
 
-    /// The name in paths, keys and answers.
+    /// The stable name in paths, keys and responses.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Gmail => "gmail",
@@ -33,7 +33,7 @@ impl Provider {
         }
     }
 
-    /// The name a person reads.
+    /// The name that a person reads.
     pub const fn display_name(self) -> &'static str {
         match self {
             Self::Gmail => "Gmail",
@@ -41,12 +41,12 @@ impl Provider {
         }
     }
 
-    /// The scope we ask for. <https://developers.google.com/identity/protocols/oauth2/scopes>
+    /// The scope that we request. <https://developers.google.com/identity/protocols/oauth2/scopes>
     pub const fn scope(self) -> &'static str {
         self.accepted_scopes()[0]
     }
 
-    /// Every scope that lets us read, the one we ask for first.
+    /// All scopes that let us read; the first is the one we request.
     pub const fn accepted_scopes(self) -> &'static [&'static str] {
         match self {
             Self::Gmail => &[
@@ -60,9 +60,9 @@ impl Provider {
         }
     }
 
-    /// Whether `granted` lets us read this service.
-    pub fn readable_with(self, granted: &Granted) -> bool {
-        granted.any_of(self.accepted_scopes())
+    /// Whether the granted scopes let us read this service.
+    pub fn is_readable_with(self, granted: &GrantedScopes) -> bool {
+        granted.contains_any(self.accepted_scopes())
     }
 }
 
@@ -80,80 +80,81 @@ impl FromStr for Provider {
     }
 }
 
-/// So many superseded versions are remembered of a connection: a row stays small whatever the vault does.
-const MOST_SUPERSEDED: usize = 4;
+/// The most superseded versions that a row remembers, so that it stays small whatever the vault does.
+const MAX_SUPERSEDED: usize = 4;
 
-/// Where a connection stands.
+/// Whether an integration is usable, and if not, who ended it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// Usable, perhaps after a refresh; transient failures leave it so.
+    /// It is usable, perhaps after a refresh; transient failures do not change that.
     Active,
-    /// Google's final word ended it; the person can connect again.
+    /// A permanent error of Google ended it; the person can connect again.
     Expired,
-    /// The person, or we, ended it.
+    /// Its person disconnected it, or we did.
     Revoked,
 }
 
-/// A tenant's connection to one service: everything but the tokens, which only the vault holds.
+/// A tenant's integration with one service: everything except the tokens, which only the vault holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Integration {
-    /// Whose it is.
+    /// The tenant that it belongs to.
     pub tenant_id: TenantId,
-    /// To which service.
+    /// The service that it reads.
     pub provider: Provider,
-    /// Where it stands.
+    /// Whether it is usable.
     pub status: Status,
-    /// What Google granted.
-    pub granted: Granted,
-    /// The Google account's address, when Google told us.
+    /// The scopes that Google granted.
+    pub granted: GrantedScopes,
+    /// The Google account's address; `None` when Google did not tell it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
-    /// When the access token in the vault ends; `None` when unknown.
+    /// When the access token in the vault expires; `None` when unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
-    /// The address of the vault that holds its secret; the first one's where no other was recorded.
+    /// The address of the vault that holds the secret; `None` stands for the first vault of the settings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vault: Option<String>,
     /// The vault secret's name.
     pub secret_name: String,
-    /// The version of that secret this row speaks of.
+    /// The version of the secret that is in use; empty once the tokens are removed.
     pub secret_version: String,
-    /// Superseded versions that may still be readable, oldest first: the next one to write its secret disables them.
+    /// Superseded versions that may still be readable, oldest first; the next worker to write the secret disables them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub superseded: Vec<String>,
-    /// When the vault destroys its secret for good, where it does not let us: known once the connection is removed.
+    /// When the vault purges the deleted secret, if it does not let us purge it; known once the tokens are removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purged_by: Option<Timestamp>,
-    /// Refreshes that failed in a row, none of them finally.
+    /// The number of consecutive refreshes that failed, none of them with a permanent error.
     #[serde(default)]
     pub failures: u32,
-    /// How the last refresh failed; none when it did not.
+    /// Why the last refresh failed; `None` when it did not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
-    /// When a runtime last used it, to within hours.
+    /// When a runtime last used it; recorded at most every six hours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub used_at: Option<Timestamp>,
-    /// Until when one worker alone may refresh it.
+    /// When the lease ends of the worker that may write the secret. A mark in the past means that the lease was not
+    /// ended by a write of its worker, so that the vault's latest version may not be on the row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease_until: Option<Timestamp>,
-    /// When it was last connected.
+    /// When its person last connected it.
     pub connected_at: Timestamp,
-    /// When there is work to do: Active, to refresh it; Expired, to tell the person; Revoked, to remove its tokens.
+    /// When work is due: for Active a refresh, for Expired a message to the person, for Revoked the tokens' removal.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub due: Option<Due>,
-    /// Grows with every write; each write names the version it read.
+    /// Increases by one with every write; each write names the version that it read.
     pub version: u64,
 }
 
 impl Integration {
-    /// A connection made at `now`, before anything is known of it.
+    /// An integration that is connected at `now`, before its secret is written.
     pub fn new(tenant_id: TenantId, provider: Provider, now: Timestamp) -> Self {
         Self {
             tenant_id,
             provider,
             status: Status::Active,
-            granted: Granted::default(),
+            granted: GrantedScopes::default(),
             account: None,
             expires_at: None,
             vault: None,
@@ -171,22 +172,22 @@ impl Integration {
         }
     }
 
-    /// The vault secret of a tenant's connection.
+    /// The name of the vault secret of a tenant's integration.
     pub fn secret_name(tenant: TenantId, provider: Provider) -> String {
         format!("google-{tenant}-{provider}")
     }
 
-    /// Whether there is work to do on it at `now`.
+    /// Whether work is due at `now`.
     pub fn is_due(&self, now: Timestamp) -> bool {
         self.due.as_ref().is_some_and(|due| due.at <= now)
     }
 
-    /// Whether it was disconnected and its tokens are gone: nothing is left of it but this row.
+    /// Whether it was disconnected and its tokens were removed, so that only this row is left.
     pub fn is_removed(&self) -> bool {
         self.status == Status::Revoked && self.secret_version.is_empty()
     }
 
-    /// Whether both may be connected to one Google account: an account we do not know may be any.
+    /// Whether both may belong to the same Google account: an unknown account may be any.
     pub fn may_share_account(&self, other: &Self) -> bool {
         match (&self.account, &other.account) {
             (Some(one), Some(other)) => one.eq_ignore_ascii_case(other),
@@ -194,12 +195,12 @@ impl Integration {
         }
     }
 
-    /// The row that remembers `versions` as superseded; of many, the latest few.
+    /// The row with `versions` as superseded, oldest first; only the latest four are kept.
     #[must_use]
-    pub fn superseding(mut self, versions: Vec<String>) -> Self {
+    pub fn with_superseded(mut self, versions: Vec<String>) -> Self {
         let mut latest: Vec<String> = Vec::new();
         for version in versions.into_iter().rev().filter(|version| !version.is_empty()) {
-            if latest.len() < MOST_SUPERSEDED && version != self.secret_version && !latest.contains(&version) {
+            if latest.len() < MAX_SUPERSEDED && version != self.secret_version && !latest.contains(&version) {
                 latest.push(version);
             }
         }
@@ -208,7 +209,7 @@ impl Integration {
         self
     }
 
-    /// Whether another worker is refreshing it now.
+    /// Whether a worker holds the lease at `now`.
     pub fn is_leased(&self, now: Timestamp) -> bool {
         self.lease_until.is_some_and(|until| until > now)
     }
@@ -232,15 +233,15 @@ mod tests {
             secret_version: "6".to_owned(),
             ..Integration::new(TenantId::random(), Provider::Gmail, Timestamp::from_seconds(0))
         };
-        let row = row.superseding(["", "1", "2", "5", "3", "4", "5", "6"].map(str::to_owned).into());
+        let row = row.with_superseded(["", "1", "2", "5", "3", "4", "5", "6"].map(str::to_owned).into());
         assert_eq!(row.superseded, ["2", "3", "4", "5"]);
     }
 
     #[test]
     fn a_wider_scope_is_accepted_and_a_narrower_is_not() {
-        assert!(Provider::Gmail.readable_with(&Granted::parse("openid https://mail.google.com/")));
-        let metadata_only = Granted::parse("https://www.googleapis.com/auth/gmail.metadata");
-        assert!(!Provider::Gmail.readable_with(&metadata_only));
-        assert!(!Provider::GoogleCalendar.readable_with(&Granted::parse(Provider::Gmail.scope())));
+        assert!(Provider::Gmail.is_readable_with(&GrantedScopes::parse("openid https://mail.google.com/")));
+        let metadata_only = GrantedScopes::parse("https://www.googleapis.com/auth/gmail.metadata");
+        assert!(!Provider::Gmail.is_readable_with(&metadata_only));
+        assert!(!Provider::GoogleCalendar.is_readable_with(&GrantedScopes::parse(Provider::Gmail.scope())));
     }
 }

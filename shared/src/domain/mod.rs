@@ -36,6 +36,7 @@ pub mod plan;
 pub mod rate;
 pub mod reconcile_status;
 pub mod refresh;
+pub mod refresh_failure;
 pub mod release;
 pub mod resources;
 pub mod route;

@@ -14,11 +14,10 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use super::due::{Due, Kind};
 use super::ids::TenantId;
 use super::integration::{Integration, Status};
+use super::refresh_failure::{Class, Failure};
 use crate::clock::Timestamp;
 
 /// An integration that a runtime used within this time is in use: its token is renewed before it ends.
@@ -40,104 +39,6 @@ const SUPERSEDED_RETRY: Duration = Duration::from_secs(3600);
 const FIRST_TRANSIENT: Duration = Duration::from_secs(60);
 const FIRST_CONFIGURATION: Duration = Duration::from_secs(5 * 60);
 const LONGEST: Duration = Duration::from_secs(3600);
-
-/// Why a renewal brought no token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Failure {
-    /// Google says `invalid_grant`, also to the latest version in the vault.
-    GrantEnded,
-    /// The latest version in the vault holds no refresh token.
-    NoRefreshToken,
-    /// Google says `invalid_client`, `unauthorized_client` or something else against our client.
-    ClientRefused,
-    /// We have no client at Google.
-    NotConfigured,
-    /// The vault knows no such secret; a wrong address says the same.
-    SecretMissing,
-    /// The row names a vault that the settings do not have.
-    VaultUnknown,
-    /// No answer from Google.
-    Unreachable,
-    /// Google asks to wait (429).
-    RateLimited,
-    /// Google fails (5xx).
-    ProviderDown,
-    /// Google's answer cannot be read.
-    Unreadable,
-    /// The vault asks to wait.
-    VaultThrottled,
-    /// The vault does not serve, or refuses us.
-    VaultDown,
-    /// The table does not serve.
-    TableDown,
-}
-
-/// What a failure means for the connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
-    /// The provider's last word: the connection is expired, and only the person can renew it.
-    Final,
-    /// Something of ours is set up wrongly: an operator has to act, and the connection stays.
-    Configuration,
-    /// It passes.
-    Transient,
-}
-
-impl Failure {
-    /// Every one, in the order of the table above.
-    pub const ALL: [Self; 13] = [
-        Self::GrantEnded,
-        Self::NoRefreshToken,
-        Self::ClientRefused,
-        Self::NotConfigured,
-        Self::SecretMissing,
-        Self::VaultUnknown,
-        Self::Unreachable,
-        Self::RateLimited,
-        Self::ProviderDown,
-        Self::Unreadable,
-        Self::VaultThrottled,
-        Self::VaultDown,
-        Self::TableDown,
-    ];
-
-    /// What it means.
-    pub const fn class(self) -> Class {
-        match self {
-            Self::GrantEnded | Self::NoRefreshToken => Class::Final,
-            Self::ClientRefused | Self::NotConfigured | Self::SecretMissing | Self::VaultUnknown => {
-                Class::Configuration
-            }
-            Self::Unreachable
-            | Self::RateLimited
-            | Self::ProviderDown
-            | Self::Unreadable
-            | Self::VaultThrottled
-            | Self::VaultDown
-            | Self::TableDown => Class::Transient,
-        }
-    }
-
-    /// The name in rows, logs and listings.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::GrantEnded => "grant_ended",
-            Self::NoRefreshToken => "no_refresh_token",
-            Self::ClientRefused => "client_refused",
-            Self::NotConfigured => "not_configured",
-            Self::SecretMissing => "secret_missing",
-            Self::VaultUnknown => "vault_unknown",
-            Self::Unreachable => "unreachable",
-            Self::RateLimited => "rate_limited",
-            Self::ProviderDown => "provider_down",
-            Self::Unreadable => "unreadable",
-            Self::VaultThrottled => "vault_throttled",
-            Self::VaultDown => "vault_down",
-            Self::TableDown => "table_down",
-        }
-    }
-}
 
 /// Whether a runtime used the integration within a day, or as much longer as the record of a use may be late.
 pub fn is_in_use(row: &Integration, now: Timestamp) -> bool {
@@ -290,7 +191,7 @@ mod tests {
 
     #[test]
     fn an_idle_integration_is_renewed_soon_while_a_superseded_version_may_be_readable() {
-        let untidy = Integration { used_at: None, ..row() }.superseding(vec!["1".to_owned()]);
+        let untidy = Integration { used_at: None, ..row() }.with_superseded(vec!["1".to_owned()]);
         assert_eq!(due_at(&with_next_renewal(untidy, NOW)), NOW + HOUR);
     }
 

@@ -1,7 +1,7 @@
-//! Secrets that are derived instead of stored, and how secrets are compared.
+//! Deriving secrets instead of storing them, and comparing secrets.
 //!
 //! A runtime's webhook secret and its relay capability are `HMAC-SHA256(platform key, purpose ‖ tenant ‖ generation)`:
-//! forward and relay need no vault, and a rotation is a new generation.
+//! forward and relay need no vault for them, and a rotation is a new generation.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ use crate::clock::Timestamp;
 /// The shortest key that is accepted, in bytes: the output of SHA-256.
 pub const MIN_KEY_BYTES: usize = 32;
 
-/// A key that others are derived from.
+/// The key that all other keys and secrets are derived from.
 #[derive(Clone)]
 pub struct MasterKey(hmac::Key);
 
@@ -28,10 +28,10 @@ pub struct MasterKey(hmac::Key);
 pub struct KeyTooShort;
 
 impl MasterKey {
-    /// Takes the key's text as it is; generate it from at least 256 random bits.
+    /// Uses the bytes of the key's text, which has to be generated from at least 256 random bits.
     ///
     /// # Errors
-    /// [`KeyTooShort`] under 32 bytes.
+    /// [`KeyTooShort`] when the text has fewer than [`MIN_KEY_BYTES`].
     pub fn new(key: &SecretString) -> Result<Self, KeyTooShort> {
         let bytes = key.expose_secret().as_bytes();
         if bytes.len() < MIN_KEY_BYTES {
@@ -40,28 +40,29 @@ impl MasterKey {
         Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, bytes)))
     }
 
-    /// The secret a tenant's runtime expects in `X-Telegram-Bot-Api-Secret-Token`: 43 characters of `A-Za-z0-9_-`.
+    /// The secret that a tenant's runtime expects in `X-Telegram-Bot-Api-Secret-Token`: 43 characters of `A-Za-z0-9_-`.
     pub fn webhook_secret(&self, tenant: TenantId, generation: u32) -> SecretString {
         self.derive("runtime-webhook", &[tenant.as_bytes(), &generation.to_be_bytes()])
     }
 
-    /// What opens the relay to a tenant's runtime: the part after `:` of its "bot token".
+    /// The credential of a tenant's runtime at the relay: the part after `:` of its "bot token".
     pub fn relay_capability(&self, tenant: TenantId, generation: u32) -> SecretString {
         self.derive("relay", &[tenant.as_bytes(), &generation.to_be_bytes()])
     }
 
-    /// The signature under a file path that `tenant` alone may download until `until`.
+    /// The signature of a file path that `tenant` alone may download, until `until`.
     pub fn file_signature(&self, tenant: TenantId, path: &str, until: Timestamp) -> SecretString {
         self.derive("relay-file", &[tenant.as_bytes(), &until.millis().to_be_bytes(), path.as_bytes()])
     }
 
-    /// The tenant of a chat: two checkouts at once make one tenant, and nobody without the key can guess its id.
+    /// The tenant of a chat. Concurrent checkouts of a chat get the same tenant, and its id cannot be guessed without
+    /// the key.
     pub fn tenant_id(&self, chat: ChatId) -> TenantId {
         let bytes = self.bytes("tenant", &[&chat.0.to_be_bytes()]);
         TenantId::from(uuid::Builder::from_custom_bytes(bytes).into_uuid())
     }
 
-    /// 128 bits of what [`Self::derive`] derives.
+    /// The first 128 bits of the tag that [`Self::derive`] encodes.
     pub(super) fn bytes(&self, purpose: &str, parts: &[&[u8]]) -> [u8; 16] {
         let mut bytes = [0; 16];
         for (byte, derived) in bytes.iter_mut().zip(self.tag(purpose, parts).as_ref()) {
@@ -92,23 +93,23 @@ impl fmt::Debug for MasterKey {
     }
 }
 
-/// Whether two secrets are the same, in a time that depends on their lengths alone.
-pub fn same_secret(ours: &SecretString, theirs: &str) -> bool {
+/// Whether two secrets are equal; compared in a time that depends on their lengths alone.
+pub fn is_same_secret(ours: &SecretString, theirs: &str) -> bool {
     ours.expose_secret().as_bytes().ct_eq(theirs.as_bytes()).into()
 }
 
-/// The SHA-256 of a tenant's internal key; the key itself is never stored by us.
+/// The SHA-256 of a tenant's internal key; we never store the key itself.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct KeyHash(String);
 
 impl KeyHash {
-    /// The hash of a presented or freshly made key.
-    pub fn of(key: &str) -> Self {
+    /// Hashes a key.
+    pub fn from_key(key: &str) -> Self {
         Self(URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, key.as_bytes())))
     }
 
-    /// Whether both are of the same key, in constant time.
+    /// Whether both are hashes of the same key; compared in constant time.
     pub fn matches(&self, other: &Self) -> bool {
         self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
     }
@@ -145,11 +146,11 @@ mod tests {
         let distinct: std::collections::BTreeSet<_> = secrets.iter().map(|s| s.expose_secret()).collect();
         assert_eq!(distinct.len(), secrets.len());
         assert!(secrets.iter().all(|s| s.expose_secret().len() == 43));
-        assert!(same_secret(&secrets[0], key().webhook_secret(tenant, 1).expose_secret()));
+        assert!(is_same_secret(&secrets[0], key().webhook_secret(tenant, 1).expose_secret()));
     }
 
     #[test]
-    fn a_chat_has_one_tenant_of_a_spelling_that_is_read_back() {
+    fn a_chat_has_one_tenant_whose_id_parses() {
         let id = key().tenant_id(ChatId(1001));
         assert_eq!(id, key().tenant_id(ChatId(1001)));
         assert_ne!(id, key().tenant_id(ChatId(1002)));
@@ -157,8 +158,8 @@ mod tests {
     }
 
     #[test]
-    fn parts_cannot_slide_into_each_other() {
+    fn lists_of_parts_that_concatenate_alike_derive_different_secrets() {
         let ab = key().derive("p", &[b"ab", b"c"]);
-        assert!(!same_secret(&ab, key().derive("p", &[b"a", b"bc"]).expose_secret()));
+        assert!(!is_same_secret(&ab, key().derive("p", &[b"a", b"bc"]).expose_secret()));
     }
 }

@@ -15,7 +15,8 @@ use super::stored_token::StoredFields;
 use crate::clock::{Clock, Timestamp, Waiter};
 use crate::config::{ConfigError, Env};
 use crate::domain::integration::{Integration, Status};
-use crate::domain::refresh::{self, Failure};
+use crate::domain::refresh;
+use crate::domain::refresh_failure::Failure;
 use crate::store::{self, Store};
 use cache::Cache;
 
@@ -134,7 +135,7 @@ impl Broker {
                 return Ok(token);
             }
             known = Some((row.secret_version.clone(), stored));
-            row = self.ensure_usable(self.store.integration(row.tenant_id, row.provider).await?.as_ref())?;
+            row = self.ensure_usable(self.store.load_integration(row.tenant_id, row.provider).await?.as_ref())?;
         }
         Err(Denial::RefreshFailed { retry_after: None })
     }
@@ -144,7 +145,7 @@ impl Broker {
         let row = row.ok_or(Denial::NotConnected)?;
         match row.status {
             Status::Expired | Status::Revoked => Err(Denial::Inactive { status: row.status }),
-            Status::Active if !row.provider.readable_with(&row.granted) => Err(Denial::ScopeInsufficient),
+            Status::Active if !row.provider.is_readable_with(&row.granted) => Err(Denial::ScopeInsufficient),
             Status::Active if !self.refresher.is_configured() => Err(Denial::NotConfigured),
             Status::Active => Ok(row.clone()),
         }

@@ -15,7 +15,7 @@ use crate::clock::Timestamp;
 use crate::config::{ConfigError, Env};
 use crate::domain::ids::{InvalidId, TenantId};
 use crate::domain::integration::Provider;
-use crate::domain::secrets::{KeyTooShort, MasterKey, same_secret};
+use crate::domain::secrets::{KeyTooShort, MasterKey, is_same_secret};
 use crate::tokens::{self, Claims, Purpose, Signer};
 
 /// How long a link is valid, and then the `state` that leads through Google's consent.
@@ -221,7 +221,7 @@ impl Links {
         cookies
             .split(';')
             .filter_map(|cookie| cookie.trim().split_once('='))
-            .any(|(found, text)| found == name && same_secret(&value, text))
+            .any(|(found, text)| found == name && is_same_secret(&value, text))
     }
 
     fn browser_mark(&self, jti: &str) -> SecretString {

@@ -55,7 +55,7 @@ async fn revoke_integration(
     now: Timestamp,
 ) -> Result<bool, store::Error> {
     for _ in 0..ATTEMPTS {
-        let Some(read) = store.integration(tenant, provider).await? else { return Ok(false) };
+        let Some(read) = store.load_integration(tenant, provider).await? else { return Ok(false) };
         if read.status == Status::Revoked {
             return Ok(true);
         }

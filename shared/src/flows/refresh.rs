@@ -16,7 +16,8 @@ use super::stored_token::StoredFields;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{ConfigError, Env};
 use crate::domain::integration::Integration;
-use crate::domain::refresh::{self, Class, Failure};
+use crate::domain::refresh;
+use crate::domain::refresh_failure::{Class, Failure};
 use crate::providers;
 use crate::providers::azure::key_vault::{self, Vault};
 use crate::providers::azure::vaults::Vaults;
@@ -196,7 +197,7 @@ impl Refresher {
             return Ok(Some(stored.into()));
         }
         let known = leased.superseded.iter().chain([&latest.version]).cloned().collect();
-        let noted = leased.clone().superseding(known);
+        let noted = leased.clone().with_superseded(known);
         match self.store.save_integration(&noted, Some(leased.version)).await {
             Ok(row) => *leased = row,
             Err(store::Error::Conflict) => return Ok(None),
@@ -280,7 +281,7 @@ impl Refresher {
                     failure = error.failure.as_str(),
                     "Refresh failed permanently; the integration is Expired and its person will be notified"
                 );
-                metric("ConnectionsExpired", 1);
+                metric("IntegrationsExpired", 1);
                 Err(error)
             }
             Err(store::Error::Conflict) => Ok(RefreshOutcome::Superseded),

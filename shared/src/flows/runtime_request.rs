@@ -67,7 +67,7 @@ impl Gate {
     /// # Errors
     /// [`ConfigError`] when a setting is missing or cannot be used.
     pub fn from_env(env: &Env, http: &reqwest::Client, provider: Provider, clock: Clock) -> Result<Self, ConfigError> {
-        let store = Store::new(env)?;
+        let store = Store::from_env(env)?;
         Ok(Self {
             provider,
             broker: Broker::from_env(env, http, store.clone(), clock)?,
@@ -157,7 +157,7 @@ impl Credentials {
             values.next().filter(|_| values.next().is_none())?.to_str().ok()
         };
         let tenant_id = only(TENANT_HEADER).filter(|tenant| *tenant == path_tenant)?.parse().ok()?;
-        Some(Self { tenant_id, key: KeyHash::of(only(KEY_HEADER)?) })
+        Some(Self { tenant_id, key: KeyHash::from_key(only(KEY_HEADER)?) })
     }
 }
 
@@ -187,7 +187,7 @@ pub fn respond(result: Result<Response, Problem>) -> Response {
 
 /// Whether `key` is one of the tenant's keys. All are compared; without a tenant, one that no key matches.
 fn has_key(tenant: Option<&Tenant>, key: &KeyHash) -> bool {
-    let dummy = [KeyHash::of("")];
+    let dummy = [KeyHash::from_key("")];
     let hashes = tenant.map_or(dummy.as_slice(), |tenant| &tenant.key_hashes);
     let fits = hashes.iter().fold(false, |fits, hash| hash.matches(key) | fits);
     tenant.is_some() && fits

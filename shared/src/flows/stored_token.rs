@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
-use crate::domain::scope::Granted;
+use crate::domain::scope::GrantedScopes;
 
 /// A token is not handed out in this last part of its life, because a call made with it may take longer.
 const MARGIN: Duration = Duration::from_secs(120);
@@ -21,7 +21,7 @@ pub struct StoredToken {
     /// The credential for new access tokens.
     pub refresh_token: SecretString,
     /// The scopes that Google granted.
-    pub granted: Granted,
+    pub granted: GrantedScopes,
     /// The Google account's email address, if Google gave it.
     pub account: Option<String>,
 }
@@ -95,7 +95,7 @@ mod tests {
             access_token: "ya29.access".into(),
             expires_at: NOW,
             refresh_token: "1//refresh".into(),
-            granted: Granted::parse("openid email"),
+            granted: GrantedScopes::parse("openid email"),
             account: Some("ada@example.com".to_owned()),
         };
         let read = StoredFields::parse(&token.to_secret());

@@ -352,7 +352,7 @@ mod tests {
     use super::*;
 
     fn client() -> reqwest::Client {
-        crate::http::client_trusting(None).expect("embedded roots")
+        crate::http::client_with_roots(None).expect("embedded roots")
     }
 
     #[test]

@@ -1,49 +1,49 @@
-//! What Stripe's word changes: the tenant's row, the event that brought it, and whose customer is whose.
+//! What Stripe changes: the tenant's row, the event that was processed, and the tenant of each Stripe id.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::transaction::Transacted;
+use super::transaction::TransactionOutcome;
 use super::{Error, Item, Store, encode, keys};
 use crate::clock::Timestamp;
 use crate::domain::ids::TenantId;
 use crate::domain::tenant::Tenant;
 
-/// How long an event is remembered; Stripe sends one for three days.
+/// How long an event's outcome is kept; Stripe resends an event for three days.
 /// <https://docs.stripe.com/webhooks#automatic-retries>
-const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const EVENT_RETENTION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// What became of an event.
+/// How the processing of an event ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventOutcome {
-    /// Stripe's present word about its tenant is on the row.
+    /// The tenant's row holds what Stripe said when the event was processed.
     Applied,
-    /// No tenant of ours has its customer.
+    /// The event's customer belongs to no tenant of ours.
     Unmatched,
 }
 
-/// Stripe's word about one tenant, to be written in one transaction.
+/// What Stripe says about one tenant, to be written in one transaction.
 #[derive(Clone, Debug)]
-pub struct Billing<'a> {
-    /// The row as it shall be.
+pub struct BillingUpdate<'a> {
+    /// The row to write.
     pub tenant: Tenant,
-    /// The version it was read with (`None`: there was none).
+    /// The version the row was read with; `None` when it must not exist yet.
     pub read_version: Option<u64>,
-    /// Ids of its customer and subscription; the same two transactions may both name them.
+    /// The ids of the tenant's customer and subscription; concurrent transactions may name the same ids.
     pub stripe_ids: Vec<&'a str>,
-    /// The event that made us ask, if one did.
+    /// The event that caused the update; `None` when an operator or the reconciler caused it.
     pub event: Option<&'a str>,
 }
 
-/// How writing it ended.
+/// How writing a [`BillingUpdate`] ended.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Recorded {
-    /// It is written; the row with its new version.
-    Done(Box<Tenant>),
-    /// The event was dealt with before, and nothing was written.
-    Repeated,
+pub enum BillingOutcome {
+    /// The row was written; this is the row with its new version.
+    Saved(Box<Tenant>),
+    /// The event was processed before, and nothing was written.
+    Duplicate,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -58,50 +58,60 @@ struct Event {
 }
 
 impl Store {
-    /// Writes Stripe's word, all or nothing.
+    /// Writes an update, all or nothing.
     ///
     /// # Errors
-    /// [`Error::Conflict`] when the row is not as it was read: read it anew, ask Stripe anew. [`Error::Unavailable`].
-    pub async fn save_billing(&self, billing: Billing<'_>, now: Timestamp) -> Result<Recorded, Error> {
-        let Billing { tenant, read_version, stripe_ids, event } = billing;
+    /// [`Error::Conflict`] when the row is not as it was read: read it and ask Stripe again. [`Error::Unavailable`].
+    pub async fn save_billing(&self, update: BillingUpdate<'_>, now: Timestamp) -> Result<BillingOutcome, Error> {
+        let BillingUpdate { tenant, read_version, stripe_ids, event } = update;
         let saved = Tenant { version: read_version.map_or(1, |version| version + 1), ..tenant };
         let key = keys::tenant(saved.tenant_id);
-        let mut items = vec![self.replacing(&key, encode("tenant", &saved)?, read_version)?];
+        let mut items = vec![self.versioned_put(&key, encode("tenant", &saved)?, read_version)?];
+        let mut event_position = None;
         if let Some(event) = event {
-            items.push(self.replacing(&keys::stripe_event(event), seen(EventOutcome::Applied, now)?, None)?);
+            event_position = Some(items.len());
+            items.push(self.versioned_put(
+                &keys::stripe_event(event),
+                event_item(EventOutcome::Applied, now)?,
+                None,
+            )?);
         }
         let customer = encode("customer", &Customer { tenant_id: saved.tenant_id })?;
         for id in stripe_ids {
-            items.push(self.putting(&keys::stripe(id), customer.clone())?);
+            items.push(self.plain_put(&keys::stripe(id), customer.clone())?);
         }
         match self.transact(items).await? {
-            Transacted::Done => Ok(Recorded::Done(Box::new(saved))),
-            Transacted::Refused(failed) if event.is_some() && failed.contains(&1) => Ok(Recorded::Repeated),
-            Transacted::Refused(_) => Err(Error::Conflict),
+            TransactionOutcome::Committed => Ok(BillingOutcome::Saved(Box::new(saved))),
+            TransactionOutcome::Rejected(failed)
+                if event_position.is_some_and(|position| failed.contains(&position)) =>
+            {
+                Ok(BillingOutcome::Duplicate)
+            }
+            TransactionOutcome::Rejected(_) => Err(Error::Conflict),
         }
     }
 
-    /// Records an event that changes no tenant; recording it again is no matter.
+    /// Records an event that changes no tenant; idempotent.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
     pub async fn record_event(&self, event: &str, outcome: EventOutcome, now: Timestamp) -> Result<(), Error> {
-        match self.replace(&keys::stripe_event(event), seen(outcome, now)?, None).await {
+        match self.replace(&keys::stripe_event(event), event_item(outcome, now)?, None).await {
             Ok(()) | Err(Error::Conflict) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    /// The tenant of a Stripe customer or subscription; one read.
+    /// Finds the tenant of a Stripe customer or subscription; one read.
     ///
     /// # Errors
     /// [`Error::Unavailable`] or [`Error::Corrupt`].
-    pub async fn tenant_of(&self, stripe_id: &str) -> Result<Option<TenantId>, Error> {
+    pub async fn find_tenant(&self, stripe_id: &str) -> Result<Option<TenantId>, Error> {
         let row: Option<Customer> = self.read("customer", &keys::stripe(stripe_id)).await?;
         Ok(row.map(|row| row.tenant_id))
     }
 }
 
-fn seen(outcome: EventOutcome, now: Timestamp) -> Result<Item, Error> {
-    encode("event", &Event { outcome, ttl: (now + REMEMBERED).seconds() })
+fn event_item(outcome: EventOutcome, now: Timestamp) -> Result<Item, Error> {
+    encode("event", &Event { outcome, ttl: (now + EVENT_RETENTION).seconds() })
 }

@@ -1,4 +1,4 @@
-//! What is due: the sparse index, one shard at a time.
+//! The sparse index of due rows, one shard at a time.
 
 use aws_sdk_dynamodb::operation::query::QueryInput;
 use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
@@ -11,43 +11,44 @@ use crate::telemetry::metric;
 
 const INDEX: &str = "due";
 
-/// The most rows of a page: 16 read units of the index, and little memory.
-const PAGE: i32 = 1000;
+/// The most rows of a page: they cost 16 read units of the index.
+const PAGE_ROWS: i32 = 1000;
 
-/// A row that is due, by its key: the index holds no more.
+/// The key of a row that is due; the index holds nothing else of the row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DueRow {
-    /// Whose row it is.
+    /// The tenant that the row belongs to.
     pub tenant_id: TenantId,
-    /// The service, when the row is a connection's and not the tenant's own.
+    /// The service of an integration's row; `None` for the tenant's own row.
     pub provider: Option<Provider>,
-    /// Since when it is due.
+    /// The time since when the row is due.
     pub due_at: Timestamp,
 }
 
-/// Some of what there is, and where the rest begins.
+/// One page of due rows.
 #[derive(Debug)]
-pub struct Page<T> {
-    /// In order.
-    pub rows: Vec<T>,
-    /// What to ask on with; `None` at the end.
+pub struct DuePage {
+    /// The rows, the longest overdue first; at most a thousand.
+    pub rows: Vec<DueRow>,
+    /// Where the next page begins; `None` after the last one.
     pub next: Option<Cursor>,
 }
 
-/// A place in a listing.
+/// The start of a page: the last key of the page before.
 #[derive(Clone, Debug)]
 pub struct Cursor(pub(super) Item);
 
 impl Store {
-    /// The rows of a shard that are due at `now` (see [`Kind::shards`](crate::domain::due::Kind::shards)), the longest
-    /// overdue first, at most a thousand at a time. One query of the index, which costs what is due, not what exists.
+    /// Lists the rows of a shard that are due at `now` (see [`Kind::shards`](crate::domain::due::Kind::shards)), the
+    /// longest overdue first, at most a thousand at a time. One query of the index, whose cost grows with what is due
+    /// alone.
     ///
-    /// The index follows the rows within moments: a row has to be read before anything is done about it.
+    /// The index may be moments behind the rows: callers load a row before they act on it.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
-    pub async fn due(&self, shard: &str, now: Timestamp, after: Option<Cursor>) -> Result<Page<DueRow>, Error> {
-        let request = QueryInput::builder().table_name(&self.table).index_name(INDEX).limit(PAGE);
+    pub async fn list_due(&self, shard: &str, now: Timestamp, after: Option<Cursor>) -> Result<DuePage, Error> {
+        let request = QueryInput::builder().table_name(&self.table).index_name(INDEX).limit(PAGE_ROWS);
         let request = request
             .key_condition_expression("due_shard = :shard AND due_at <= :now")
             .expression_attribute_values(":shard", text(shard))
@@ -55,18 +56,18 @@ impl Store {
             .set_exclusive_start_key(after.map(|Cursor(key)| key))
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
         let answer = self.service.send(request.build()).await.map_err(|error| unavailable(&error))?;
-        let rows = answer.items.unwrap_or_default().iter().filter_map(read).collect();
-        Ok(Page { rows, next: answer.last_evaluated_key.map(Cursor) })
+        let rows = answer.items.unwrap_or_default().iter().filter_map(parse_due_row).collect();
+        Ok(DuePage { rows, next: answer.last_evaluated_key.map(Cursor) })
     }
 }
 
-/// A row that no worker can name is left for a person to look at; it must not hold up the others.
-fn read(item: &Item) -> Option<DueRow> {
+/// An item whose key is of no known kind is skipped, so that it does not hold up the others; an operator has to look.
+fn parse_due_row(item: &Item) -> Option<DueRow> {
     let due_at = || item.get("due_at")?.as_n().ok()?.parse().ok().map(Timestamp::from_millis);
-    let row = keys::read_tenants(item).zip(due_at());
+    let row = keys::parse_row_key(item).zip(due_at());
     if row.is_none() {
         metric("RowsCorrupt", 1);
-        tracing::error!(code = "corrupt", "the index names a row of no known kind");
+        tracing::error!(code = "corrupt", "the index names a row of no known kind; the row is skipped");
     }
     row.map(|((tenant_id, provider), due_at)| DueRow { tenant_id, provider, due_at })
 }

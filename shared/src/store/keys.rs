@@ -1,4 +1,4 @@
-//! Every key of the table, once.
+//! Every key of the table.
 
 use std::collections::HashMap;
 
@@ -16,8 +16,8 @@ const TENANT: &str = "TENANT#";
 const INTEGRATION: &str = "INTEGRATION#";
 const META: &str = "META";
 
-/// `INTEGRATION#…` and `META` are neighbours in the sort order, and `STEP#…` is not between them: a runtime call reads
-/// both with one query that steps cost nothing.
+/// The range of sort keys that a runtime call reads with one query: `INTEGRATION#…` and `META` are neighbours in the
+/// sort order, and `STEP#…` lies outside, so that steps do not add to the query's cost.
 pub(super) const RUNTIME_VIEW: (&str, &str) = (INTEGRATION, META);
 
 /// An item's primary key.
@@ -53,8 +53,9 @@ pub(super) fn integration(id: TenantId, provider: Provider) -> Key {
     Key::new(tenant_partition(id), format!("{INTEGRATION}{provider}"))
 }
 
-/// The tenant whose row an item of the index speaks of, and the service where the row is a connection's.
-pub(super) fn read_tenants(item: &Item) -> Option<(TenantId, Option<Provider>)> {
+/// Parses the key of a tenant's or an integration's row from an item of the index; the service is `None` for a
+/// tenant's.
+pub(super) fn parse_row_key(item: &Item) -> Option<(TenantId, Option<Provider>)> {
     let part = |name| item.get(name)?.as_s().ok();
     let tenant = part(PARTITION)?.strip_prefix(TENANT)?.parse().ok()?;
     match part(SORT)?.as_str() {
@@ -63,22 +64,22 @@ pub(super) fn read_tenants(item: &Item) -> Option<(TenantId, Option<Provider>)> 
     }
 }
 
-/// The relay's rate state of a tenant.
+/// The state of a tenant's rate limits at the relay.
 pub(super) fn relay(id: TenantId) -> Key {
     Key::new(tenant_partition(id), "RELAY")
 }
 
-/// Before every step of a tenant.
+/// The prefix of every step's sort key.
 pub(super) const STEPS: &str = "STEP#";
 
-/// A step that led to a version of the tenant's row, in the order of time.
+/// The step that led to a version of the tenant's row; steps sort by time.
 pub(super) fn step(id: TenantId, at: Timestamp, version: u64) -> Key {
     Key::new(tenant_partition(id), format!("{STEPS}{}#{version:010}", at.rfc3339()))
 }
 
-/// The tenants of an Azure subscription.
-pub(super) fn shard(subscription: &str) -> Key {
-    Key::new(format!("SHARD#{subscription}"), "COUNT")
+/// The count of tenants in an Azure subscription.
+pub(super) fn shard(azure_subscription: &str) -> Key {
+    Key::new(format!("SHARD#{azure_subscription}"), "COUNT")
 }
 
 pub(super) fn rollout() -> Key {
@@ -89,12 +90,12 @@ pub(super) fn route(chat: ChatId) -> Key {
     Key::new(format!("CHAT#{chat}"), "ROUTE")
 }
 
-/// Which tenant a Stripe customer or subscription belongs to.
+/// The tenant of a Stripe customer or subscription.
 pub(super) fn stripe(id: &str) -> Key {
     Key::new(format!("STRIPE#{id}"), "TENANT")
 }
 
-/// An event that was dealt with.
+/// An event that was processed.
 pub(super) fn stripe_event(id: &str) -> Key {
     Key::new(format!("EVENT#stripe#{id}"), "SEEN")
 }
@@ -114,10 +115,10 @@ mod tests {
         assert!(within(&tenant(id)));
         assert!(Provider::ALL.into_iter().all(|provider| within(&integration(id, provider))));
         assert!(!within(&relay(id)));
-        assert_eq!(read_tenants(&tenant(id).attributes()), Some((id, None)));
+        assert_eq!(parse_row_key(&tenant(id).attributes()), Some((id, None)));
         let gmail = integration(id, Provider::Gmail);
-        assert_eq!(read_tenants(&gmail.attributes()), Some((id, Some(Provider::Gmail))));
-        assert_eq!(read_tenants(&relay(id).attributes()), None);
+        assert_eq!(parse_row_key(&gmail.attributes()), Some((id, Some(Provider::Gmail))));
+        assert_eq!(parse_row_key(&relay(id).attributes()), None);
         assert!(!within(&Key::new(tenant_partition(id), "STEP#2026")));
     }
 }

@@ -1,4 +1,4 @@
-//! Everything of a kind, for an operator: scans, whose cost grows with the table. No function uses these.
+//! All rows of a kind, for an operator: scans, whose cost grows with the table. No function uses them.
 
 use aws_sdk_dynamodb::operation::scan::{Scan, ScanError, ScanInput, ScanOutput};
 use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
@@ -13,19 +13,19 @@ crate::aws::impl_requests! {
 }
 
 impl Store {
-    /// Every tenant, removed ones too; a scan.
+    /// Lists every tenant, removed ones too; a scan.
     ///
     /// # Errors
     /// [`Error::Unavailable`] or [`Error::Corrupt`].
-    pub async fn every_tenant(&self) -> Result<Vec<TenantRecord>, Error> {
+    pub async fn list_tenants(&self) -> Result<Vec<TenantRecord>, Error> {
         self.scan("sk = :kind", "META").await?.into_iter().map(record).collect()
     }
 
-    /// Every tenant's connections; a scan.
+    /// Lists every tenant's integrations; a scan.
     ///
     /// # Errors
     /// [`Error::Unavailable`] or [`Error::Corrupt`].
-    pub async fn every_integration(&self) -> Result<Vec<Integration>, Error> {
+    pub async fn list_integrations(&self) -> Result<Vec<Integration>, Error> {
         let items = self.scan("begins_with(sk, :kind)", "INTEGRATION#").await?;
         items.into_iter().map(|item| decode("integration", item)).collect()
     }

@@ -1,10 +1,9 @@
 //! The one DynamoDB table; the only module that names `aws_sdk_dynamodb`.
 //!
-//! Writes are compare-and-set: on `version` where a row is replaced, on the very attributes where a part of it changes.
-//! Every call asks for the capacity it consumed, because the cost of a request is part of the contract.
+//! Writes are compare-and-set: on `version` where a row is replaced, on the changed attributes where a part of it
+//! changes. Every call asks for the capacity it consumed, because tests hold the cost of each request.
 
 mod billing;
-mod connections;
 mod due;
 mod integrations;
 mod keys;
@@ -17,10 +16,10 @@ mod routes;
 mod tenants;
 mod transaction;
 
-pub use billing::{Billing, EventOutcome, Recorded};
-pub use connections::Connections;
-pub use due::{Cursor, DueRow, Page};
-pub use nonces::Nonce;
+pub use billing::{BillingOutcome, BillingUpdate, EventOutcome};
+pub use due::{Cursor, DuePage, DueRow};
+pub use integrations::ConsentResult;
+pub use nonces::NonceState;
 pub use progress::{Progress, RouteChange, SaveOutcome, ShardSlot, StepRecord};
 pub use relay::RelayLane;
 pub use routes::Admission;
@@ -58,29 +57,29 @@ type Item = HashMap<String, AttributeValue>;
 
 const CONDITION_FAILED: &str = "ConditionalCheckFailedException";
 
-/// A conditional write's result: the item as it is now, or as it was when the condition failed.
-enum Written {
-    Done(Option<Item>),
-    Refused(Option<Item>),
+/// How a conditional update ended: with the item as it is now, or as it was when the condition failed.
+enum UpdateOutcome {
+    Applied(Option<Item>),
+    ConditionFailed(Option<Item>),
 }
 
-/// Why the table could not serve; each variant is the caller's next move.
+/// Why the table could not serve; each variant says what the caller does next.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The table did not answer, or throttled: answer 503, or let the queue retry. Whether a write took effect is
+    /// The table did not answer, or throttled: answer 503, or let the queue redeliver. Whether a write took effect is
     /// unknown.
     #[error("the table is unavailable ({reason})")]
     Unavailable {
         /// DynamoDB's error code, or the stage that failed.
         reason: String,
     },
-    /// The item changed since it was read: read it anew and decide again.
+    /// The item changed since it was read: read it again and decide again.
     #[error("the item changed meanwhile")]
     Conflict,
-    /// An item does not have the form this code writes: a person has to look.
+    /// An item does not have the form that this code writes: an operator has to look.
     #[error("the {what} item is not of a readable form ({reason})")]
     Corrupt {
-        /// Which kind of item.
+        /// The kind of item, such as `tenant`.
         what: &'static str,
         /// What is wrong with it, without its values.
         reason: String,
@@ -97,7 +96,7 @@ impl Error {
     }
 }
 
-/// The table.
+/// The table and the client that reaches it.
 #[derive(Clone, Debug)]
 pub struct Store {
     service: Service,
@@ -109,12 +108,12 @@ impl Store {
     ///
     /// # Errors
     /// [`ConfigError`] when a setting is missing.
-    pub fn new(env: &Env) -> Result<Self, ConfigError> {
+    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
         let table = env.required("TABLE_NAME", "the name of the DynamoDB table")?.to_owned();
         Ok(Self { service: Service::from_env(env, "dynamodb")?, table })
     }
 
-    /// Reads one item as it is now.
+    /// Reads one item; the read is consistent.
     async fn read<T: DeserializeOwned>(&self, what: &'static str, key: &Key) -> Result<Option<T>, Error> {
         self.read_item(key).await?.map(|item| decode(what, item)).transpose()
     }
@@ -126,7 +125,7 @@ impl Store {
         Ok(answer.item)
     }
 
-    /// Replaces one item, which must still have the version it was read with; `None` when it must not exist yet.
+    /// Replaces one item, which must still have the version it was read with (`None`: must not exist yet).
     async fn replace(&self, key: &Key, item: Item, read_version: Option<u64>) -> Result<(), Error> {
         let mut item = item;
         item.extend(key.attributes());
@@ -146,13 +145,15 @@ impl Store {
     }
 
     /// Sends a conditional update that returns the old item when its condition fails.
-    async fn write(&self, request: UpdateItemInputBuilder) -> Result<Written, Error> {
+    async fn try_update(&self, request: UpdateItemInputBuilder) -> Result<UpdateOutcome, Error> {
         let error = match self.service.send(request.build()).await {
-            Ok(done) => return Ok(Written::Done(done.attributes)),
+            Ok(done) => return Ok(UpdateOutcome::Applied(done.attributes)),
             Err(error) => error,
         };
         match error.as_service_error() {
-            Some(UpdateItemError::ConditionalCheckFailedException(failed)) => Ok(Written::Refused(failed.item.clone())),
+            Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
+                Ok(UpdateOutcome::ConditionFailed(failed.item.clone()))
+            }
             Some(_) | None => Err(unavailable(&error)),
         }
     }

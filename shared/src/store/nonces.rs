@@ -1,4 +1,4 @@
-//! Links and states that were spent: each works once.
+//! The nonces of links and states: each works once.
 
 use aws_sdk_dynamodb::operation::put_item::{PutItemError, PutItemInput};
 use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemInput};
@@ -10,18 +10,18 @@ use uuid::Uuid;
 use super::{Error, Store, decode, encode, keys, unavailable};
 use crate::clock::Timestamp;
 
-/// What spending a nonce found.
+/// Whether a nonce was spent before.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Nonce<T> {
-    /// It is ours now.
+pub enum NonceState<T> {
+    /// It was not: this request spent it.
     Fresh,
-    /// It was spent before; the outcome, if one was recorded.
+    /// An earlier request spent it; the outcome, if one was recorded.
     Spent(Option<T>),
 }
 
 #[derive(Serialize, Deserialize)]
 struct Row<T> {
-    /// Who spent it: a request that is sent again after its answer was lost finds itself here.
+    /// The request that spent it: a request that is repeated because its response was lost recognises itself.
     spent_by: Uuid,
     #[serde(default = "Option::default", skip_serializing_if = "Option::is_none")]
     outcome: Option<T>,
@@ -29,16 +29,16 @@ struct Row<T> {
 }
 
 impl Store {
-    /// Spends the nonce `jti`, once; what was spent is remembered until `remember_until`.
+    /// Spends the nonce `jti`, once; its row is kept until `expires_at`.
     ///
     /// # Errors
     /// [`Error::Unavailable`]; whether it was spent is then unknown.
-    pub async fn spend_nonce<T>(&self, jti: &str, remember_until: Timestamp) -> Result<Nonce<T>, Error>
+    pub async fn spend_nonce<T>(&self, jti: &str, expires_at: Timestamp) -> Result<NonceState<T>, Error>
     where
         T: Serialize + DeserializeOwned,
     {
         let (key, spent_by) = (keys::nonce(jti), Uuid::new_v4());
-        let mut item = encode("nonce", &Row::<T> { spent_by, outcome: None, ttl: remember_until.seconds() })?;
+        let mut item = encode("nonce", &Row::<T> { spent_by, outcome: None, ttl: expires_at.seconds() })?;
         item.extend(key.attributes());
         let request = PutItemInput::builder().table_name(&self.table).set_item(Some(item));
         let request = request
@@ -46,7 +46,7 @@ impl Store {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
         let error = match self.service.send(request.build()).await {
-            Ok(_) => return Ok(Nonce::Fresh),
+            Ok(_) => return Ok(NonceState::Fresh),
             Err(error) => error,
         };
         let Some(PutItemError::ConditionalCheckFailedException(failed)) = error.as_service_error() else {
@@ -54,16 +54,16 @@ impl Store {
         };
         let row = failed.item.clone().map(|item| decode::<Row<T>>("nonce", item)).transpose()?;
         Ok(match row {
-            Some(row) if row.spent_by == spent_by => Nonce::Fresh,
-            row => Nonce::Spent(row.and_then(|row| row.outcome)),
+            Some(row) if row.spent_by == spent_by => NonceState::Fresh,
+            row => NonceState::Spent(row.and_then(|row| row.outcome)),
         })
     }
 
-    /// Records how a spent nonce ended; what was recorded before stays, and is returned.
+    /// Records the outcome of a spent nonce. An outcome that was recorded before stays, and is returned.
     ///
     /// # Errors
     /// [`Error::Conflict`] when it was never spent, [`Error::Unavailable`].
-    pub async fn record_nonce<T>(&self, jti: &str, outcome: &T) -> Result<Option<T>, Error>
+    pub async fn record_nonce_outcome<T>(&self, jti: &str, outcome: &T) -> Result<Option<T>, Error>
     where
         T: Serialize + DeserializeOwned,
     {

@@ -5,7 +5,7 @@ use aws_sdk_dynamodb::operation::query::QueryInput;
 use aws_sdk_dynamodb::types::{Delete, ReturnConsumedCapacity, TransactWriteItem, Update};
 use serde::{Deserialize, Serialize};
 
-use super::transaction::{Transacted, incomplete};
+use super::transaction::{TransactionOutcome, map_build_error};
 use super::{Error, Item, Store, decode, encode, keys, number, text, unavailable};
 use crate::clock::Timestamp;
 use crate::domain::ids::TenantId;
@@ -117,11 +117,11 @@ impl Store {
             items.push(self.change_route(tenant, route)?);
         }
         match self.transact(items).await? {
-            Transacted::Done => Ok(SaveOutcome::Saved(saved)),
-            Transacted::Refused(failed) if slot_position.is_some_and(|slot| failed == [slot]) => {
+            TransactionOutcome::Committed => Ok(SaveOutcome::Saved(saved)),
+            TransactionOutcome::Rejected(failed) if slot_position.is_some_and(|slot| failed == [slot]) => {
                 Ok(SaveOutcome::ShardFull)
             }
-            Transacted::Refused(_) => Err(Error::Conflict),
+            TransactionOutcome::Rejected(_) => Err(Error::Conflict),
         }
     }
 
@@ -133,7 +133,7 @@ impl Store {
             TenantRecord::Live(tenant) => encode("tenant", tenant)?,
             TenantRecord::Deleted(tombstone) => encode("tombstone", tombstone)?,
         };
-        let row = self.replacing(&keys::tenant(saved.tenant_id()), item, Some(read_version))?;
+        let row = self.versioned_put(&keys::tenant(saved.tenant_id()), item, Some(read_version))?;
         Ok((saved, row))
     }
 
@@ -204,16 +204,16 @@ impl Store {
 
     async fn delete_fenced(&self, tenant: TenantId, version: u64, rows: Vec<Item>) -> Result<(), Error> {
         let deletes = rows.into_iter().map(|key| self.delete_item(key));
-        let items = std::iter::once(self.unchanged(tenant, version)).chain(deletes).collect::<Result<_, _>>()?;
+        let items = std::iter::once(self.version_check(tenant, version)).chain(deletes).collect::<Result<_, _>>()?;
         match self.transact(items).await? {
-            Transacted::Done => Ok(()),
-            Transacted::Refused(_) => Err(Error::Conflict),
+            TransactionOutcome::Committed => Ok(()),
+            TransactionOutcome::Rejected(_) => Err(Error::Conflict),
         }
     }
 
     fn put_step(&self, tenant: TenantId, step: &StepRecord, version: u64) -> Result<TransactWriteItem, Error> {
         let stored = Stored { step, ttl: (step.at + KEPT).seconds() };
-        self.putting(&keys::step(tenant, step.at, version), encode("step", &stored)?)
+        self.plain_put(&keys::step(tenant, step.at, version), encode("step", &stored)?)
     }
 
     fn count_tenants(&self, slot: ShardSlot<'_>) -> Result<TransactWriteItem, Error> {
@@ -228,11 +228,11 @@ impl Store {
                 .set_key(Some(keys::shard(azure_subscription).attributes()))
                 .expression_attribute_values(":one", number(-1)),
         };
-        Ok(TransactWriteItem::builder().update(update.build().map_err(incomplete)?).build())
+        Ok(TransactWriteItem::builder().update(update.build().map_err(map_build_error)?).build())
     }
 
     fn delete_item(&self, key: Item) -> Result<TransactWriteItem, Error> {
-        let delete = Delete::builder().table_name(&self.table).set_key(Some(key)).build().map_err(incomplete)?;
+        let delete = Delete::builder().table_name(&self.table).set_key(Some(key)).build().map_err(map_build_error)?;
         Ok(TransactWriteItem::builder().delete(delete).build())
     }
 
@@ -264,7 +264,7 @@ impl Store {
             }
             None => set.push_str(" REMOVE other_generation"),
         }
-        let update = update.update_expression(set).build().map_err(incomplete)?;
+        let update = update.update_expression(set).build().map_err(map_build_error)?;
         Ok(TransactWriteItem::builder().update(update).build())
     }
 }

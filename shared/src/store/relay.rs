@@ -1,20 +1,20 @@
-//! The relay's rate state of a tenant.
+//! The state of a tenant's rate limits at the relay.
 
 use aws_sdk_dynamodb::operation::update_item::UpdateItemInput;
 use aws_sdk_dynamodb::types::{ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure};
 use serde::Deserialize;
 
-use super::{Error, Store, Written, decode, keys, number};
+use super::{Error, Store, UpdateOutcome, decode, keys, number};
 use crate::clock::Timestamp;
 use crate::domain::ids::TenantId;
 use crate::domain::rate::{Gcra, Verdict};
 
-/// Which of a tenant's limits at the relay a call counts against; each has an arrival time of its own.
+/// The limit at the relay that a call counts against; each limit has an arrival time of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RelayLane {
-    /// What appears or changes in the chat.
+    /// Calls that add to the chat or change it.
     Sends,
-    /// Everything else that costs Telegram a call.
+    /// All other calls that reach Telegram.
     Calls,
 }
 
@@ -53,7 +53,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Verdict, Error> {
         let mut seen = None;
-        // Only a call at the very same time sends us around again, and the limit is soon reached.
+        // Only a concurrent call repeats the loop, and the limit ends it.
         loop {
             let next = match limit.check_batch(seen, now, count) {
                 Verdict::Admit(next) => next,
@@ -66,8 +66,8 @@ impl Store {
         }
     }
 
-    /// Moves the arrival time from what was seen (`None`: anything not ahead of now) to `next`; else what it is
-    /// instead.
+    /// Moves the arrival time from what was seen (`None`: any time up to `now`) to `next`. Returns `None` when it did,
+    /// or else the arrival time that a concurrent call wrote.
     async fn advance_relay(
         &self,
         (tenant, lane): (TenantId, RelayLane),
@@ -91,10 +91,10 @@ impl Store {
                 .condition_expression("#arrival = :seen")
                 .expression_attribute_values(":seen", number(seen.millis())),
         };
-        match self.write(request).await? {
-            Written::Done(_) => Ok(None),
-            Written::Refused(Some(item)) => Ok(lane.arrival(&decode("relay", item)?)),
-            Written::Refused(None) => Ok(None),
+        match self.try_update(request).await? {
+            UpdateOutcome::Applied(_) => Ok(None),
+            UpdateOutcome::ConditionFailed(Some(item)) => Ok(lane.arrival(&decode("relay", item)?)),
+            UpdateOutcome::ConditionFailed(None) => Ok(None),
         }
     }
 }

@@ -4,11 +4,11 @@ use super::{Error, Store, encode, keys};
 use crate::domain::release::Rollout;
 
 impl Store {
-    /// The rollout; one read.
+    /// Loads the rollout; one read.
     ///
     /// # Errors
     /// [`Error::Unavailable`] or [`Error::Corrupt`].
-    pub async fn rollout(&self) -> Result<Option<Rollout>, Error> {
+    pub async fn load_rollout(&self) -> Result<Option<Rollout>, Error> {
         self.read("rollout", &keys::rollout()).await
     }
 

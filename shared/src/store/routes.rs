@@ -1,4 +1,4 @@
-//! The route of a chat: admission of an update in one conditional write, and the once-only marks.
+//! The route of a chat: the admission of an update in one conditional write, and the marks of notices.
 
 use std::time::Duration;
 
@@ -7,35 +7,36 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemInput;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemInputBuilder;
 use aws_sdk_dynamodb::types::{ReturnConsumedCapacity, ReturnValue, ReturnValuesOnConditionCheckFailure};
 
-use super::{Error, Item, Store, Written, decode, encode, keys, number, unavailable};
+use super::{Error, Item, Store, UpdateOutcome, decode, encode, keys, number, unavailable};
 use crate::clock::Timestamp;
 use crate::domain::ids::ChatId;
 use crate::domain::rate::{Gcra, Verdict};
 use crate::domain::route::{Route, ThrottleNotice};
 
-/// A person over the limit is told so once in this time.
+/// A person over the limit is notified once in this time.
 const SLOW_DOWN_WINDOW: Duration = Duration::from_secs(60);
 
-/// What the route said to an update.
+/// Whether an update is admitted, by its chat's route.
 #[derive(Clone, Debug)]
 pub enum Admission {
-    /// Within the limit. What follows depends on the route's status: a suspended person's commands count as well.
+    /// The update is within the limit. The caller goes on by the route's status: commands of a suspended person count,
+    /// too.
     Admitted(Route),
-    /// No tenant has this chat.
+    /// The chat has no tenant.
     Unknown,
-    /// Over the limit.
+    /// The update is over the limit.
     Limited {
-        /// Whether the person should be told: once a window, and again for a retry of the update it was told for.
-        tell: bool,
+        /// Whether the person is to be notified: once in a window, and again for a retry of the same update.
+        notify: bool,
     },
 }
 
 impl Store {
-    /// The route of a chat as it is now; one read.
+    /// Loads the route of a chat; one consistent read.
     ///
     /// # Errors
     /// [`Error::Unavailable`] or [`Error::Corrupt`].
-    pub async fn route(&self, chat: ChatId) -> Result<Option<Route>, Error> {
+    pub async fn load_route(&self, chat: ChatId) -> Result<Option<Route>, Error> {
         self.read("route", &keys::route(chat)).await
     }
 
@@ -52,32 +53,38 @@ impl Store {
         Ok(())
     }
 
-    /// Routes an update and charges it against the limit: one conditional write, and a second one when the first one's
-    /// condition fails within the burst or the person is told to slow down. A retry of the update last admitted passes
-    /// without a charge, so that nothing done before a failed enqueue turns Telegram's retry away.
+    /// Finds an update's route and charges the update against the limit: one conditional write, and a second one for an
+    /// update within the burst, or for the record of a notice. A retry of the last admitted update is not charged, so
+    /// that Telegram's retry after a failed enqueue is not refused.
     ///
     /// # Errors
     /// [`Error::Unavailable`] or [`Error::Corrupt`].
-    pub async fn admit(&self, chat: ChatId, update_id: i64, limit: Gcra, now: Timestamp) -> Result<Admission, Error> {
-        let rested = self
+    pub async fn admit_update(
+        &self,
+        chat: ChatId,
+        update_id: i64,
+        limit: Gcra,
+        now: Timestamp,
+    ) -> Result<Admission, Error> {
+        let within_rate = self
             .route_update(chat)
             .update_expression("SET arrival = :next, last_update = :update")
             .condition_expression("attribute_exists(pk) AND (attribute_not_exists(arrival) OR arrival <= :now)")
             .expression_attribute_values(":next", number((now + limit.interval()).millis()))
             .expression_attribute_values(":update", number(update_id))
             .expression_attribute_values(":now", number(now.millis()));
-        let mut route = match self.write(rested).await? {
-            Written::Done(item) => return admitted(item),
-            Written::Refused(None) => return Ok(Admission::Unknown),
-            Written::Refused(Some(item)) => decode::<Route>("route", item)?,
+        let mut route = match self.try_update(within_rate).await? {
+            UpdateOutcome::Applied(item) => return to_admission(item),
+            UpdateOutcome::ConditionFailed(None) => return Ok(Admission::Unknown),
+            UpdateOutcome::ConditionFailed(Some(item)) => decode::<Route>("route", item)?,
         };
-        // Two updates of one chat at the very same time may send us around; the limit is soon reached.
+        // Only a concurrent update of the same chat repeats the loop, and the limit ends it.
         loop {
             if route.last_update == Some(update_id) {
                 return Ok(Admission::Admitted(route));
             }
             if let Verdict::Refuse(_) = limit.check(route.arrival, now) {
-                return Ok(Admission::Limited { tell: self.mark_slow_down(&route, update_id, now).await? });
+                return Ok(Admission::Limited { notify: self.record_throttle_notice(&route, update_id, now).await? });
             }
             let within_burst = self
                 .route_update(chat)
@@ -86,16 +93,16 @@ impl Store {
                 .expression_attribute_values(":interval", number(limit.interval().as_millis()))
                 .expression_attribute_values(":latest", number((now + limit.tolerance()).millis()))
                 .expression_attribute_values(":update", number(update_id));
-            route = match self.write(within_burst).await? {
-                Written::Done(item) => return admitted(item),
-                Written::Refused(None) => return Ok(Admission::Unknown),
-                Written::Refused(Some(item)) => decode("route", item)?,
+            route = match self.try_update(within_burst).await? {
+                UpdateOutcome::Applied(item) => return to_admission(item),
+                UpdateOutcome::ConditionFailed(None) => return Ok(Admission::Unknown),
+                UpdateOutcome::ConditionFailed(Some(item)) => decode("route", item)?,
             };
         }
     }
 
-    /// Marks that the person was told to slow down; whether they should be told now.
-    async fn mark_slow_down(&self, route: &Route, update_id: i64, now: Timestamp) -> Result<bool, Error> {
+    /// Records that the person is notified about the limit; whether they are to be notified now.
+    async fn record_throttle_notice(&self, route: &Route, update_id: i64, now: Timestamp) -> Result<bool, Error> {
         let window_start = now - SLOW_DOWN_WINDOW;
         match route.throttle_notice {
             Some(told) if told.update_id == update_id => return Ok(true),
@@ -114,32 +121,32 @@ impl Store {
             .expression_attribute_names("#at", "at")
             .expression_attribute_values(":mark", mark)
             .expression_attribute_values(":window_start", number(window_start.millis()));
-        Ok(matches!(self.write(request).await?, Written::Done(_)))
+        Ok(matches!(self.try_update(request).await?, UpdateOutcome::Applied(_)))
     }
 
-    /// Marks that the person was told that the assistant is waking up; `false` when it was marked before.
+    /// Records that the person is notified that the assistant is waking up; `false` when that was recorded before.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
-    pub async fn mark_waking_told(&self, chat: ChatId, now: Timestamp) -> Result<bool, Error> {
+    pub async fn record_waking_notice(&self, chat: ChatId, now: Timestamp) -> Result<bool, Error> {
         let request = self
             .route_update(chat)
             .update_expression("SET waking_notice_at = :now")
             .condition_expression("attribute_exists(pk) AND attribute_not_exists(waking_notice_at)")
             .expression_attribute_values(":now", number(now.millis()));
-        Ok(matches!(self.write(request).await?, Written::Done(_)))
+        Ok(matches!(self.try_update(request).await?, UpdateOutcome::Applied(_)))
     }
 
-    /// Clears that mark, after a delivery.
+    /// Clears the record of that notice, after a delivery.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
-    pub async fn clear_waking_told(&self, chat: ChatId) -> Result<(), Error> {
+    pub async fn clear_waking_notice(&self, chat: ChatId) -> Result<(), Error> {
         let request = self
             .route_update(chat)
             .update_expression("REMOVE waking_notice_at")
             .condition_expression("attribute_exists(pk)");
-        self.write(request).await.map(|_| ())
+        self.try_update(request).await.map(|_| ())
     }
 
     fn route_update(&self, chat: ChatId) -> UpdateItemInputBuilder {
@@ -152,7 +159,7 @@ impl Store {
     }
 }
 
-fn admitted(item: Option<Item>) -> Result<Admission, Error> {
+fn to_admission(item: Option<Item>) -> Result<Admission, Error> {
     let missing = || Error::Corrupt { what: "route", reason: "the write returned no item".to_owned() };
     Ok(Admission::Admitted(decode("route", item.ok_or_else(missing)?)?))
 }

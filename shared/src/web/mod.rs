@@ -1,8 +1,10 @@
 //! What every HTTP function answers with: JSON errors, pages, and one log line a request.
 
+mod error_page;
 mod page;
 
-pub use page::{Button, Page};
+pub use error_page::ErrorPage;
+pub use page::{ButtonStyle, Page};
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! The pages a person sees on the way to Google or Stripe and back: one look, no script, nothing from elsewhere.
+//! The pages that a person sees on the way to Google or Stripe and back: one style, no scripts, no external resources.
 
 use std::fmt::Write as _;
 
@@ -10,28 +10,29 @@ use ring::digest;
 
 const STYLE: &str = include_str!("page.css");
 
-/// How much a button stands out.
+/// How a button looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Button {
-    /// What the page is for.
-    Main,
-    /// A way out.
-    Quiet,
+pub enum ButtonStyle {
+    /// Filled: the page's purpose.
+    Primary,
+    /// An outline: a way out.
+    Secondary,
 }
 
-/// A page that nobody stores or frames. Whatever text is put on it is escaped.
+/// A page that browsers neither store nor show in a frame. All text put on it is escaped.
 #[derive(Clone, Debug)]
 pub struct Page {
     status: StatusCode,
     title: String,
     body: String,
     form_targets: Vec<String>,
+    retry_after: Option<u32>,
 }
 
 impl Page {
-    /// A page with a heading and nothing else yet.
+    /// A page that holds only its heading, which is also its title.
     pub fn new(status: StatusCode, title: &str) -> Self {
-        Self { status, title: escape(title), body: String::new(), form_targets: Vec::new() }
+        Self { status, title: escape(title), body: String::new(), form_targets: Vec::new(), retry_after: None }
     }
 
     /// Adds a paragraph.
@@ -40,11 +41,11 @@ impl Page {
         self.html(format_args!("<p>{}</p>", escape(text)))
     }
 
-    /// Adds a list of facts: a label and what it stands for, such as a name that someone else chose.
+    /// Adds a list of labels, each with its value, such as a name that someone else chose.
     #[must_use]
-    pub fn facts(self, facts: &[(&str, &str)]) -> Self {
+    pub fn definition_list(self, entries: &[(&str, &str)]) -> Self {
         let mut list = String::new();
-        for (label, value) in facts {
+        for (label, value) in entries {
             // `bdi` keeps a name with right-to-left marks from turning the text around it.
             let _ = write!(list, "<div><dt>{}</dt><dd><bdi>{}</bdi></dd></div>", escape(label), escape(value));
         }
@@ -53,14 +54,14 @@ impl Page {
 
     /// Adds a button that posts `fields` to `action`, an address of ours.
     #[must_use]
-    pub fn form(self, action: &str, fields: &[(&str, &str)], button: Button, label: &str) -> Self {
+    pub fn form(self, action: &str, fields: &[(&str, &str)], style: ButtonStyle, label: &str) -> Self {
         let mut inputs = String::new();
         for (name, value) in fields {
             let _ = write!(inputs, "<input type=\"hidden\" name=\"{}\" value=\"{}\">", escape(name), escape(value));
         }
-        let class = match button {
-            Button::Main => "",
-            Button::Quiet => " class=\"quiet\"",
+        let class = match style {
+            ButtonStyle::Primary => "",
+            ButtonStyle::Secondary => " class=\"secondary\"",
         };
         let (action, label) = (escape(action), escape(label));
         let mut page = self.html(format_args!(
@@ -70,9 +71,10 @@ impl Page {
         page
     }
 
-    /// Lets a form be redirected to `origin`: browsers hold redirects after a form to its policy too.
+    /// Allows a form to be redirected to `origin`: browsers apply the policy for forms to the redirect that answers
+    /// one.
     #[must_use]
-    pub fn leading_to(mut self, origin: String) -> Self {
+    pub fn allow_redirect_to(mut self, origin: String) -> Self {
         self.form_targets.push(origin);
         self
     }
@@ -83,17 +85,18 @@ impl Page {
         self.html(format_args!("<p><a href=\"{}\">{}</a></p>", escape(url), escape(label)))
     }
 
-    /// Adds a picture of dark and light squares, `width` in a row, with the light margin that cameras need.
+    /// Adds a QR code: its modules row by row, `width` in each, `true` for a dark one; the margin that cameras need is
+    /// added.
     #[must_use]
-    pub fn squares(self, width: usize, dark: &[bool]) -> Self {
+    pub fn qr_code(self, width: usize, dark: &[bool]) -> Self {
         const MARGIN: usize = 4;
         let mut path = String::new();
-        for (place, _) in dark.iter().enumerate().filter(|(_, dark)| **dark) {
-            let _ = write!(path, "M{} {}h1v1h-1z", place % width + MARGIN, place / width + MARGIN);
+        for (index, _) in dark.iter().enumerate().filter(|(_, dark)| **dark) {
+            let _ = write!(path, "M{} {}h1v1h-1z", index % width + MARGIN, index / width + MARGIN);
         }
         let side = width + 2 * MARGIN;
         self.html(format_args!(
-            "<svg class=\"squares\" viewBox=\"0 0 {side} {side}\" role=\"img\" aria-label=\"QR code\">\
+            "<svg class=\"qr\" viewBox=\"0 0 {side} {side}\" role=\"img\" aria-label=\"QR code\">\
              <path fill=\"#fff\" d=\"M0 0h{side}v{side}h-{side}z\"/><path fill=\"#000\" d=\"{path}\"/></svg>"
         ))
     }
@@ -104,10 +107,16 @@ impl Page {
         self.html(format_args!("<p class=\"copy\">{}</p>", escape(text)))
     }
 
-    /// Adds a stable code, small: for whoever is asked for help.
+    /// Adds a stable code in small print, for a person to name when they ask for help.
     #[must_use]
     pub fn code(self, code: &str) -> Self {
         self.html(format_args!("<p class=\"code\">Code: <code>{}</code></p>", escape(code)))
+    }
+
+    /// Asks programs to come back after so many seconds.
+    #[must_use]
+    pub fn retry_after(self, seconds: u32) -> Self {
+        Self { retry_after: Some(seconds), ..self }
     }
 
     fn html(mut self, html: std::fmt::Arguments<'_>) -> Self {
@@ -128,7 +137,7 @@ impl Page {
 impl IntoResponse for Page {
     fn into_response(self) -> Response {
         let policy = self.security_policy();
-        let Self { status, title, body, .. } = self;
+        let Self { status, title, body, retry_after, .. } = self;
         let html = format!(
             "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
@@ -143,16 +152,19 @@ impl IntoResponse for Page {
         };
         set(header::CONTENT_SECURITY_POLICY, &policy);
         set(header::CACHE_CONTROL, "no-store");
-        // Addresses of pages carry tokens, so no one else learns them. `no-referrer` would also blank the `Origin` of
-        // our own forms, by which browsers without fetch metadata are recognised.
+        // Addresses of pages carry tokens, so other sites must not see them. `no-referrer` would also blank the
+        // `Origin` of our own forms, which `is_same_origin` needs from browsers without fetch metadata.
         set(header::REFERRER_POLICY, "same-origin");
         set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
         set(header::X_FRAME_OPTIONS, "DENY");
+        if let Some(seconds) = retry_after {
+            set(header::RETRY_AFTER, &seconds.to_string());
+        }
         response
     }
 }
 
-/// Text made safe inside HTML, in an element or a quoted attribute.
+/// Escapes text for HTML, in an element or a quoted attribute.
 fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {
@@ -178,8 +190,8 @@ mod tests {
     fn no_text_becomes_markup() {
         let page = Page::new(StatusCode::OK, HOSTILE)
             .text(HOSTILE)
-            .facts(&[(HOSTILE, HOSTILE)])
-            .form(HOSTILE, &[(HOSTILE, HOSTILE)], Button::Main, HOSTILE)
+            .definition_list(&[(HOSTILE, HOSTILE)])
+            .form(HOSTILE, &[(HOSTILE, HOSTILE)], ButtonStyle::Primary, HOSTILE)
             .copyable(HOSTILE)
             .link(HOSTILE, HOSTILE)
             .code(HOSTILE);
@@ -190,8 +202,9 @@ mod tests {
     #[test]
     fn a_page_without_a_form_submits_nothing() {
         assert!(Page::new(StatusCode::OK, "").security_policy().contains("form-action 'none'"));
-        let page =
-            Page::new(StatusCode::OK, "").form("/", &[], Button::Quiet, "").leading_to("https://a.example".into());
+        let page = Page::new(StatusCode::OK, "")
+            .form("/", &[], ButtonStyle::Secondary, "")
+            .allow_redirect_to("https://a.example".into());
         assert!(page.security_policy().contains("form-action 'self' https://a.example;"));
     }
 }

@@ -59,7 +59,7 @@ async fn a_leak_into_a_log_line_or_an_item_is_found() {
     assert!(found.len() == 1 && found[0].starts_with("a planted leak leaked into Log"), "{found:?}");
 
     let store = stage.world.store().expect("a store");
-    let mut route = store.route(ChatId(CHAT)).await.expect("the table").expect("a route");
+    let mut route = store.load_route(ChatId(CHAT)).await.expect("the table").expect("a route");
     route.runtime_url = Some(format!("https://example.com/{text}"));
     store.put_route(&route).await.expect("the table");
     stage.look_at_the_table();

@@ -64,13 +64,13 @@ impl Stage {
         let runtime = Router::new().fallback(deliver).with_state(Arc::clone(&mood));
         let runtime = Server::start(world.journal.watch("runtime", runtime)).await.expect("a free port");
         let store = world.store().expect("a store");
-        let mut route = store.route(ChatId(CHAT)).await.expect("the table").expect("a route");
+        let mut route = store.load_route(ChatId(CHAT)).await.expect("the table").expect("a route");
         route.runtime_url = Some(runtime.base_url());
         store.put_route(&route).await.expect("the table");
 
         let texts = Texts::new();
         texts.fill(&world);
-        let http = nbhd::http::client_trusting(None).expect("a client");
+        let http = nbhd::http::client_with_roots(None).expect("a client");
         let plants = vec![Plant::new(
             "the person's name in Telegram",
             name,

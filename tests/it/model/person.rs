@@ -11,7 +11,7 @@ use nbhd::domain::names::Names;
 use nbhd::domain::subscription::{Status, Subscription, Tier};
 use nbhd::domain::tenant::{Tenant, TenantRecord, Tombstone};
 use nbhd::queue::LifecycleJob;
-use nbhd::store::Billing;
+use nbhd::store::BillingUpdate;
 use nbhd_sim::stripe::{self, BASIC, Card, PLUS, Stripe};
 
 use super::history::{Act, Beginning, Event, What};
@@ -229,7 +229,7 @@ impl World {
         }
         let customer = self.stripe.has_customer(&[("tenant_id", &tenant_id.to_string())]);
         let tenant = Tenant { customer: Some(customer.clone()), due, ..Tenant::new(tenant_id, chat) };
-        let billing = Billing { tenant, read_version: None, stripe_ids: vec![&customer], event: None };
+        let billing = BillingUpdate { tenant, read_version: None, stripe_ids: vec![&customer], event: None };
         self.store.save_billing(billing, now).await.ok()?;
         self.with(number, |person| person.customer = Some(customer.clone()));
         self.hears(number);

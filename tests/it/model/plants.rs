@@ -19,7 +19,7 @@ use nbhd::providers::azure::credential;
 use nbhd::providers::azure::resource_manager::{self, KEY_VAULT_SECRETS_USER};
 use nbhd::providers::stripe;
 use nbhd::queue::LifecycleJob;
-use nbhd::store::Billing;
+use nbhd::store::BillingUpdate;
 use nbhd_sim::arm::ACCOUNT;
 use nbhd_sim::azure::{Azure, VAULT};
 use nbhd_sim::key_vault::{Failure, Operation};
@@ -99,7 +99,7 @@ impl Planted {
             between = Some(proxy);
         }
         let env = Env::from_pairs(settings.clone());
-        let http = || nbhd::http::client_trusting(Some(azure.authority.bundle())).expect("a client");
+        let http = || nbhd::http::client_with_roots(Some(azure.authority.bundle())).expect("a client");
         let stripe = plant.and_then(|_| stripe::Client::from_env(&env, http()).expect("settings"));
         let identity = || credential::from_env(&env, &http()).expect("settings");
         let arm = plant.map(|_| resource_manager::Client::new(&env, &http(), &identity()).expect("settings"));
@@ -135,7 +135,7 @@ impl Planted {
         let (read_version, customer) = (Some(tenant.version), tenant.customer.clone());
         let stripe_ids = customer.iter().map(String::as_str).collect();
         let tenant_id = tenant.tenant_id;
-        let billing = Billing { tenant, read_version, stripe_ids, event: Some(id) };
+        let billing = BillingUpdate { tenant, read_version, stripe_ids, event: Some(id) };
         let saved = world.store.save_billing(billing, world.clock.now()).await;
         let is_queued = world.lifecycle.send(&LifecycleJob::Reconcile { tenant_id }).await.is_ok();
         Some(if saved.is_ok() && is_queued { 200 } else { 503 })
@@ -251,7 +251,7 @@ impl Planted {
 
 /// The tenant of a customer.
 async fn live(world: &World, customer: &str) -> Option<Tenant> {
-    let tenant = world.store.tenant_of(customer).await.ok()??;
+    let tenant = world.store.find_tenant(customer).await.ok()??;
     match world.store.tenant_record(tenant).await.ok()?? {
         TenantRecord::Live(tenant) => Some(*tenant),
         TenantRecord::Deleted(_) => None,

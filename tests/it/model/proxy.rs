@@ -15,7 +15,7 @@ type Change = dyn Fn(&str, &str, &mut Value) + Send + Sync;
 
 /// Starts a server that passes everything on to `upstream` (`http://host:port`), changed by `change`.
 pub(super) async fn start(upstream: &str, change: impl Fn(&str, &str, &mut Value) + Send + Sync + 'static) -> Server {
-    let http = nbhd::http::client_trusting(None).expect("a client");
+    let http = nbhd::http::client_with_roots(None).expect("a client");
     let upstream: Arc<str> = upstream.into();
     let change: Arc<Change> = Arc::new(change);
     let router = Router::new().fallback(move |request| {

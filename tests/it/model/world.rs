@@ -149,7 +149,7 @@ impl World {
             _google: google,
             webhook: stripe_webhook::router(webhook),
             lifecycle: Queues::new(&env).expect("complete settings").lifecycle_jobs(&sqs.url(LIFECYCLE)),
-            store: Store::new(&env).expect("complete settings"),
+            store: Store::from_env(&env).expect("complete settings"),
             people: RefCell::default(),
             late: RefCell::default(),
             counts: RefCell::default(),

@@ -4,7 +4,7 @@ use nbhd::clock::Timestamp;
 use nbhd::domain::ids::TenantId;
 use nbhd::domain::integration::{Integration, Provider};
 use nbhd::domain::refresh;
-use nbhd::domain::scope::Granted;
+use nbhd::domain::scope::GrantedScopes;
 use nbhd::flows::stored_token::StoredToken;
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value, json};
@@ -20,7 +20,7 @@ pub(super) fn connected(world: &World, person: &Person) -> Integration {
         access_token: access.into(),
         expires_at: now + HOUR,
         refresh_token: refresh_token.into(),
-        granted: Granted::parse(Provider::Gmail.scope()),
+        granted: GrantedScopes::parse(Provider::Gmail.scope()),
         account: Some(person.account.clone()),
     };
     let name = Integration::secret_name(person.tenant, Provider::Gmail);

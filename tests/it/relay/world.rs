@@ -67,7 +67,7 @@ impl World {
         let app = telegram_relay::App::new(&env, clock.clone()).expect("complete settings");
         let http = nbhd::http::client(&env).expect("complete settings");
         let bot = Bot::new(&env, http).expect("complete settings");
-        let store = Store::new(&env).expect("complete settings");
+        let store = Store::from_env(&env).expect("complete settings");
         let router = gateway::in_front_of(telegram_relay::router(app), &clock);
         Self { table, telegram, journal, clock, bot, store, router }
     }

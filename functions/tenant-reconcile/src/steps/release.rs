@@ -17,7 +17,7 @@ pub(super) async fn chosen_release(context: &StepContext<'_>) -> Result<Release,
     if *wanted == settings.release_id() {
         return Ok(settings.release().clone());
     }
-    let rollout = context.app.store.rollout().await?;
+    let rollout = context.app.store.load_rollout().await?;
     // Nobody knows a release that is two behind any more.
     Ok(rollout.map_or_else(
         || settings.release().clone(),
@@ -31,14 +31,14 @@ pub(super) async fn comparable(context: &StepContext<'_>, id: &str) -> Result<Op
     if id == settings.release_id() {
         return Ok(Some(settings.release().clone()));
     }
-    let rollout = context.app.store.rollout().await?;
+    let rollout = context.app.store.load_rollout().await?;
     let known = rollout.as_ref().and_then(|rollout| rollout.release(id));
     Ok(known.filter(|known| known.app_fingerprint == settings.release().app_fingerprint).cloned())
 }
 
 pub(crate) async fn choose_release<'a>(context: &StepContext<'a>) -> Result<StepResult<'a>, Failure> {
     let (settings, now, tenant) = (&context.app.settings, context.app.clock.now(), context.tenant);
-    let known = context.app.store.rollout().await?;
+    let known = context.app.store.load_rollout().await?;
     let before = known.clone();
     let rollout = match known {
         None => Some(Rollout::new(settings.release().clone(), now)),
@@ -68,7 +68,7 @@ pub(crate) async fn free_rollout_slot<'a>(context: &StepContext<'a>, healthy: bo
         let learned = if healthy { Learned::RolloutSlotFreed } else { Learned::RolledBack { failed: newest, release } };
         StepResult::new(learned)
     };
-    let Some(mut rollout) = context.app.store.rollout().await? else { return Ok(result(None)) };
+    let Some(mut rollout) = context.app.store.load_rollout().await? else { return Ok(result(None)) };
     let before = rollout.clone();
     let was_halted = rollout.is_halted();
     let release = rollout.free_slot(context.tenant.tenant_id, healthy, context.app.clock.now());

@@ -91,7 +91,7 @@ async fn remove_integrations(context: &StepContext<'_>) -> Result<Option<Timesta
     let (store, queue, tenant_id) = (&context.app.store, &context.app.refresh, context.tenant.tenant_id);
     let (mut is_left, mut purged_by) = (false, None);
     for provider in Provider::ALL {
-        match store.integration(tenant_id, provider).await? {
+        match store.load_integration(tenant_id, provider).await? {
             Some(row) if row.is_removed() => purged_by = purged_by.max(row.purged_by),
             Some(_) => {
                 is_left = true;

@@ -16,7 +16,7 @@ pub(super) struct Assistant {
 
 impl Assistant {
     pub(super) fn new(settings: Settings) -> anyhow::Result<Self> {
-        Ok(Self { http: nbhd::http::client_trusting(None)?, settings })
+        Ok(Self { http: nbhd::http::client_with_roots(None)?, settings })
     }
 
     /// One turn: an update in, at most one message out. A message the relay refuses is lost, as in OpenClaw.

@@ -145,7 +145,7 @@ impl World {
             Step::WriteKeys { generation, limit_cents } => Learned::KeysWritten(Keys {
                 generation,
                 secret_version: generation.to_string(),
-                internal: KeyHash::of(&generation.to_string()),
+                internal: KeyHash::from_key(&generation.to_string()),
                 model_key: format!("k{generation}"),
                 limit_cents,
                 disabled: false,

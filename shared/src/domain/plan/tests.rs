@@ -73,7 +73,7 @@ fn keys(generation: u32) -> Keys {
     Keys {
         generation,
         secret_version: "1".to_owned(),
-        internal: KeyHash::of("key"),
+        internal: KeyHash::from_key("key"),
         model_key: "hash".to_owned(),
         limit_cents: 500,
         disabled: false,

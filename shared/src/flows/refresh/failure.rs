@@ -1,7 +1,7 @@
 //! Maps the errors of Google, the vault and the table to failures of a refresh.
 
 use super::RefreshError;
-use crate::domain::refresh::Failure;
+use crate::domain::refresh_failure::Failure;
 use crate::providers;
 use crate::store;
 use crate::telemetry::metric;

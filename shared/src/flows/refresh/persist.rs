@@ -36,7 +36,7 @@ impl Refresher {
         let now = self.clock.now();
         let superseded = self.disable_versions(self.find_vault(leased)?, leased, leased.superseded.clone()).await;
         let granted = response.tokens.granted.clone().unwrap_or_else(|| leased.granted.clone());
-        let row = Integration { granted, ..cleared(leased) }.superseding(superseded);
+        let row = Integration { granted, ..cleared(leased) }.with_superseded(superseded);
         self.save_row(leased, refresh::with_next_renewal(row, now), response, now).await
     }
 
@@ -89,8 +89,9 @@ impl Refresher {
         let written = secret_version.clone();
         let row =
             Integration { secret_version, expires_at: Some(expires_at), granted, account, used_at, ..cleared(leased) };
-        let saved =
-            self.save_row(leased, refresh::with_next_renewal(row.superseding(superseded), now), response, now).await?;
+        let saved = self
+            .save_row(leased, refresh::with_next_renewal(row.with_superseded(superseded), now), response, now)
+            .await?;
         if matches!(saved, RefreshOutcome::Superseded) {
             self.withdraw_version(vault, leased, &written).await;
         }
@@ -131,7 +132,7 @@ impl Refresher {
     /// it, because its token ends the grant.
     async fn withdraw_version(&self, vault: &Vault, leased: &Integration, written: &str) {
         for _ in 0..ATTEMPTS {
-            let row = match self.store.integration(leased.tenant_id, leased.provider).await {
+            let row = match self.store.load_integration(leased.tenant_id, leased.provider).await {
                 Ok(Some(row)) if row.status == Status::Active && row.secret_version != written => row,
                 Ok(_) | Err(_) => return,
             };
@@ -140,7 +141,7 @@ impl Refresher {
                 return;
             }
             let superseded = row.superseded.iter().cloned().chain([written.to_owned()]).collect();
-            let (row, read_version) = (row.clone().superseding(superseded), row.version);
+            let (row, read_version) = (row.clone().with_superseded(superseded), row.version);
             match self.store.save_integration(&row, Some(read_version)).await {
                 Err(store::Error::Conflict) => {}
                 Ok(_) | Err(_) => return,

@@ -11,7 +11,7 @@ const KNOWN: [&str; 4] = ["q", "max_results", "include_thread", "time_min"];
 fn tenant(keys: &[&str]) -> Tenant {
     Tenant {
         lifecycle: Lifecycle::Active,
-        key_hashes: keys.iter().map(|key| KeyHash::of(key)).collect(),
+        key_hashes: keys.iter().map(|key| KeyHash::from_key(key)).collect(),
         version: 1,
         ..Tenant::new(TenantId::random(), ChatId(1))
     }
@@ -26,10 +26,10 @@ fn detail(problem: &Problem) -> &str {
 fn either_of_two_keys_opens_during_a_rotation_and_no_other() {
     let rotating = tenant(&["old", "new"]);
     for (key, opened) in [("old", true), ("new", true), ("other", false), ("", false)] {
-        assert_eq!(has_key(Some(&rotating), &KeyHash::of(key)), opened, "{key}");
+        assert_eq!(has_key(Some(&rotating), &KeyHash::from_key(key)), opened, "{key}");
     }
     for nobody in [None, Some(&tenant(&[]))] {
-        assert!(["", "old"].iter().all(|key| !has_key(nobody, &KeyHash::of(key))));
+        assert!(["", "old"].iter().all(|key| !has_key(nobody, &KeyHash::from_key(key))));
     }
 }
 

@@ -14,7 +14,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
 use crate::config::{ConfigError, Env};
-use crate::domain::scope::Granted;
+use crate::domain::scope::GrantedScopes;
 use crate::providers;
 use crate::providers::{google, wire};
 
@@ -50,7 +50,7 @@ pub struct Tokens {
     /// On an exchange, what Google sent; on a refresh, what it sent or else the one that was used: it stays valid.
     pub refresh_token: Option<SecretString>,
     /// What was granted, when the answer says so: a person can untick each scope that was asked for.
-    pub granted: Option<Granted>,
+    pub granted: Option<GrantedScopes>,
 }
 
 /// Whose account was connected.
