@@ -62,7 +62,7 @@ async fn a_process_signs_in_once() {
     let world = World::start().await;
     world.identity().await;
     world.identity().await;
-    assert_eq!((world.journal.of(ENTRA).len(), world.journal.of(ARM).len()), (1, 2));
+    assert_eq!((world.journal.entries_of(ENTRA).len(), world.journal.entries_of(ARM).len()), (1, 2));
 }
 
 #[tokio::test]
@@ -85,7 +85,7 @@ async fn without_a_token_nothing_is_said() {
 async fn a_new_principal_is_unknown_for_a_while() {
     let world = World::start().await;
     let scope = world.group.vault_secret(VAULT, SECRET);
-    world.arm.principals_take(Pace::For(Duration::from_secs(60)));
+    world.arm.delays_principals(Pace::After(Duration::from_secs(60)));
     let identity = world.identity().await;
     let grant = || world.client.grant_secret(&scope, ROLE, &identity.principal_id);
 
@@ -93,7 +93,7 @@ async fn a_new_principal_is_unknown_for_a_while() {
     world.clock.advance(Duration::from_secs(60));
     assert_eq!(grant().await.expect("an answer"), Granted::InPlace);
     assert_eq!(grant().await.expect("an answer"), Granted::InPlace);
-    assert!(world.arm.can_read(&identity.principal_id, VAULT, SECRET));
+    assert!(world.arm.may_read(&identity.principal_id, VAULT, SECRET));
     world.keeps_to_the_contract();
 }
 
@@ -104,7 +104,7 @@ async fn a_role_reads_the_one_secret_it_is_scoped_to() {
     let reader = world.client.identity(&world.group, NAME).await.expect("an identity").principal_id;
     assert_eq!(world.arm.readers(VAULT, SECRET), std::slice::from_ref(&reader));
     for (vault, secret) in [(VAULT, "runtime-t10"), (VAULT, "runtime-t"), ("other", SECRET)] {
-        assert!(!world.arm.can_read(&reader, vault, secret), "{vault} {secret}");
+        assert!(!world.arm.may_read(&reader, vault, secret), "{vault} {secret}");
     }
 }
 
@@ -196,13 +196,13 @@ async fn a_name_that_would_lead_elsewhere_is_not_sent() {
     let world = World::start().await;
     let answer = world.client.delete_identity(&world.group, "a/../b?x").await;
     assert!(matches!(answer, Err(Error::Refused { status: 400, reason }) if reason == "InvalidName"));
-    assert!(world.journal.of(ARM).is_empty());
+    assert!(world.journal.entries_of(ARM).is_empty());
 }
 
 #[tokio::test]
 async fn throttling_says_how_long_to_wait() {
     let world = World::start().await;
-    world.arm.fail_next(Operation::PutIdentity, Failure::Throttled(17));
+    world.arm.faults.fail_next(Operation::PutIdentity, Failure::Throttled(17));
     let answer = world.client.put_identity(&world.group, NAME, LOCATION, &tags()).await;
     let wait = Some(Duration::from_secs(17));
     assert!(matches!(answer, Err(Error::RateLimited { retry_after }) if retry_after == wait));
@@ -221,20 +221,20 @@ async fn no_failure_of_azure_is_a_final_word() {
         Failure::Nonsense,
         Failure::Throttled(1),
     ] {
-        world.arm.goes_down(failure);
+        world.arm.faults.fail_all(failure);
         let error = world.client.put_identity(&world.group, NAME, LOCATION, &tags()).await.expect_err("down");
         assert!(error.is_retryable(), "{failure:?}: {error:?}");
         let error = world.client.app(&world.group, NAME).await.expect_err("down");
         assert!(error.is_retryable(), "{failure:?}: {error:?}");
     }
-    world.arm.recovers();
+    world.arm.faults.recover();
     assert_eq!(world.arm.resources(), []);
 }
 
 #[tokio::test]
 async fn a_lost_answer_leaves_its_effect_and_doing_it_again_is_harmless() {
     let world = World::start().await;
-    world.arm.fail_next(Operation::PutIdentity, Failure::AnswerLost);
+    world.arm.faults.fail_next(Operation::PutIdentity, Failure::AnswerLost);
     let answer = world.client.put_identity(&world.group, NAME, LOCATION, &tags()).await;
     assert!(matches!(answer, Err(Error::Unreachable { .. })));
     let made = world.client.identity(&world.group, NAME).await.expect("it was made");
@@ -244,10 +244,10 @@ async fn a_lost_answer_leaves_its_effect_and_doing_it_again_is_harmless() {
 #[tokio::test]
 async fn a_sign_in_that_fails_says_nothing_of_the_resource() {
     let world = World::start().await;
-    world.azure.entra.fail_next(StatusCode::SERVICE_UNAVAILABLE);
+    world.azure.entra.faults.fail_any(StatusCode::SERVICE_UNAVAILABLE);
     let error = world.client.identity(&world.group, NAME).await.expect_err("no token");
     assert!(error.is_retryable(), "{error:?}");
-    assert!(world.journal.of(ARM).is_empty());
+    assert!(world.journal.entries_of(ARM).is_empty());
 }
 
 #[tokio::test]

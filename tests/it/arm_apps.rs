@@ -6,7 +6,7 @@ use std::time::Duration;
 use nbhd::providers::Error;
 use nbhd::providers::azure::resource_manager::container_app::{Provisioning, Running};
 use nbhd::providers::azure::resource_manager::{Operation, Polled, Started};
-use nbhd_sim::arm::{Announced, Failure, Operation as Asked, Pace, Replica};
+use nbhd_sim::arm::{ContainerEvent, Failure, Operation as Asked, OperationUrl, Pace};
 use nbhd_sim::azure::VAULT;
 use nbhd_sim::server::Server;
 use serde_json::json;
@@ -46,10 +46,10 @@ async fn an_app_is_created_stopped_started_and_deleted() {
 
 #[tokio::test]
 async fn every_way_to_announce_an_operation_leads_to_its_end() {
-    for announced in [Announced::Documented, Announced::Silently, Announced::Elsewhere] {
+    for announced in [OperationUrl::Documented, OperationUrl::Absent, OperationUrl::OtherHost] {
         let world = World::start().await;
-        world.arm.announces(announced);
-        world.arm.operations_take(Pace::Looks(2));
+        world.arm.sends_operation_url(announced);
+        world.arm.delays_operations(Pace::Polls(2));
         let app = world.prepared().await;
         let (client, group) = (&world.client, &world.group);
         let polls = world.ends(client.put_app(group, NAME, &app).await.expect("begun")).await;
@@ -64,7 +64,7 @@ async fn every_way_to_announce_an_operation_leads_to_its_end() {
 #[tokio::test]
 async fn what_is_in_effect_at_once_needs_no_look() {
     let world = World::start().await;
-    world.arm.operations_take(Pace::AtOnce);
+    world.arm.delays_operations(Pace::Immediate);
     let app = world.prepared().await;
     let (client, group) = (&world.client, &world.group);
     assert_eq!(client.put_app(group, NAME, &app).await.expect("an answer"), Started::Done);
@@ -78,8 +78,8 @@ async fn what_is_in_effect_at_once_needs_no_look() {
 #[tokio::test]
 async fn an_operation_survives_being_saved_and_takes_the_time_it_takes() {
     let world = World::start().await;
-    world.arm.operations_take(Pace::For(Duration::from_secs(90)));
-    world.arm.asks_to_wait(30);
+    world.arm.delays_operations(Pace::After(Duration::from_secs(90)));
+    world.arm.sends_retry_after(30);
     let app = world.prepared().await;
     let operation = pending(world.client.put_app(&world.group, NAME, &app).await.expect("begun"));
     assert_eq!(operation.retry_after(), Duration::from_secs(30));
@@ -98,7 +98,7 @@ async fn an_operation_survives_being_saved_and_takes_the_time_it_takes() {
 #[tokio::test]
 async fn while_one_operation_goes_on_another_is_not_begun() {
     let world = World::start().await;
-    world.arm.operations_take(Pace::For(Duration::from_secs(60)));
+    world.arm.delays_operations(Pace::After(Duration::from_secs(60)));
     let app = world.prepared().await;
     let (client, group) = (&world.client, &world.group);
     client.put_app(group, NAME, &app).await.expect("begun");
@@ -115,13 +115,13 @@ async fn a_failed_operation_is_said_by_its_code_in_every_way() {
     let world = World::start().await;
     let app = world.prepared().await;
     let (client, group) = (&world.client, &world.group);
-    world.arm.operations_take(Pace::For(Duration::from_secs(1)));
+    world.arm.delays_operations(Pace::After(Duration::from_secs(1)));
     let fails = async |started: Result<Started, Error>| {
         let polled = client.poll(&pending(started.expect("begun"))).await.expect("an answer");
         assert!(matches!(&polled, Polled::Failed { code } if code == "ContainerAppOperationError"), "{polled:?}");
     };
     let begin = async |asked| {
-        world.arm.fail_next(asked, Failure::Provisioning);
+        world.arm.faults.fail_next(asked, Failure::Provisioning);
         let started = if asked == Asked::PutApp {
             client.put_app(group, NAME, &app).await
         } else if asked == Asked::StopApp {
@@ -145,9 +145,9 @@ async fn an_operation_that_azure_forgot_is_unknown_and_an_outage_says_nothing_of
     let world = World::start().await;
     let app = world.prepared().await;
     let operation = pending(world.client.put_app(&world.group, NAME, &app).await.expect("begun"));
-    world.arm.fail_next(Asked::Poll, Failure::Unheard);
+    world.arm.faults.fail_next(Asked::Poll, Failure::Unheard);
     assert!(world.client.poll(&operation).await.expect_err("no answer").is_retryable());
-    world.arm.fail_next(Asked::Poll, Failure::Throttled(9));
+    world.arm.faults.fail_next(Asked::Poll, Failure::Throttled(9));
     assert!(world.client.poll(&operation).await.expect_err("no answer").is_retryable());
     world.arm.deletes(world.group.app(NAME).as_str()).await;
     assert_eq!(world.client.poll(&operation).await.expect("an answer"), Polled::Unknown);
@@ -167,7 +167,7 @@ async fn a_function_stopped_dead_right_after_a_put_leaves_the_app_in_progress() 
 async fn a_lost_answer_to_a_put_shows_in_the_app_itself() {
     let world = World::start().await;
     let app = world.prepared().await;
-    world.arm.fail_next(Asked::PutApp, Failure::AnswerLost);
+    world.arm.faults.fail_next(Asked::PutApp, Failure::AnswerLost);
     let lost = world.client.put_app(&world.group, NAME, &app).await;
     assert!(matches!(lost, Err(Error::Unreachable { .. })));
     assert_eq!(world.app().await.provisioning, Provisioning::InProgress);
@@ -261,12 +261,12 @@ async fn a_container_starts_with_its_app_sleeps_when_idle_and_wakes_on_a_request
     let told = Arc::clone(&log);
     world.arm.runs_containers(move |replica, secrets| {
         let line = match replica {
-            Replica::Starts(app) => {
+            ContainerEvent::Started(app) => {
                 let secret = app.secret_of("NBHD_SECRETS").and_then(|name| secrets.get(name)).cloned();
                 format!("starts {} {}", app.env("NBHD_TENANT_ID").unwrap_or_default(), secret.unwrap_or_default())
             }
-            Replica::Ends(app) => format!("ends {}", app.name),
-            Replica::Gone(app) => format!("gone {}", app.name),
+            ContainerEvent::Ended(app) => format!("ends {}", app.name),
+            ContainerEvent::Deleted(app) => format!("gone {}", app.name),
         };
         told.lock().expect("no panic").push(line);
         let url = url.clone();

@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use nbhd_sim::arm::ARM;
 use nbhd_sim::arm::contract::Contract;
-use nbhd_sim::contracts;
 use nbhd_sim::journal::Entry;
 use serde_json::{Value, json};
 
@@ -11,15 +10,14 @@ use crate::arm_world::{NAME, World};
 
 #[tokio::test]
 async fn every_departure_is_noticed() {
-    let Some(folder) = contracts::dir() else { return };
-    let contract = Contract::read(&folder).expect("the descriptions");
+    let Some(contract) = Contract::load() else { return };
     let world = World::start().await;
     world.deployed().await;
     world.app().await;
-    let entries = world.journal.of(ARM);
+    let entries = world.journal.entries_of(ARM);
     let put = entries.iter().find(|entry| entry.method == "PUT" && entry.path.contains("/containerApps/"));
     let put = put.expect("the app was put");
-    assert_eq!(contract.departures(put), Vec::<String>::new());
+    assert_eq!(contract.violations(put), Vec::<String>::new());
 
     let request = |edit: &dyn Fn(&mut Value)| Entry { request: edited(&put.request, edit), ..put.clone() };
     let answer = |edit: &dyn Fn(&mut Value)| Entry { answer: edited(&put.answer, edit), ..put.clone() };
@@ -39,7 +37,7 @@ async fn every_departure_is_noticed() {
         ("no type", Entry { path: put.path.replace(NAME, "a/b"), ..put.clone() }),
     ];
     for (what, entry) in wrong {
-        assert!(!contract.departures(&entry).is_empty(), "{what}");
+        assert!(!contract.violations(&entry).is_empty(), "{what}");
     }
 }
 
@@ -48,7 +46,7 @@ async fn the_account_key_is_not_on_the_wire() {
     let world = World::start().await;
     world.deployed().await;
     assert!(world.journal.search("accountKey\"").is_empty());
-    assert!(world.journal.of(ARM).iter().all(|entry| !entry.mentions("the runtime's keys")));
+    assert!(world.journal.entries_of(ARM).iter().all(|entry| !entry.contains_text("the runtime's keys")));
 }
 
 fn edited(body: &Bytes, edit: &dyn Fn(&mut Value)) -> Bytes {

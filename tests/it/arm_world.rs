@@ -10,9 +10,8 @@ use nbhd::providers::azure::resource_manager::{
     App, Client, ContainerApp, Granted, Group, Identity, Operation, Polled, Share, Started, Storage, Tags,
 };
 use nbhd_sim::arm::contract::Contract;
-use nbhd_sim::arm::{ACCOUNT, ARM, Arm, ENVIRONMENT, LOCATION};
+use nbhd_sim::arm::{ACCOUNT, Arm, ENVIRONMENT, LOCATION};
 use nbhd_sim::azure::{Azure, VAULT};
-use nbhd_sim::contracts;
 use nbhd_sim::journal::Journal;
 use uuid::Uuid;
 
@@ -145,14 +144,9 @@ impl World {
 
     /// What went over the wire, held to Microsoft's descriptions.
     pub(crate) fn keeps_to_the_contract(&self) {
-        let Some(folder) = contracts::dir() else { return };
-        let contract = Contract::read(&folder).expect("the descriptions");
-        let entries = self.journal.of(ARM);
-        assert!(!entries.is_empty());
-        for entry in entries {
-            let departures = contract.departures(&entry);
-            assert!(departures.is_empty(), "{} {} {:?}: {departures:#?}", entry.method, entry.path, entry.status);
-        }
+        let Some(report) = Contract::load().map(|contract| contract.check(&self.journal)) else { return };
+        assert!(report.requests > 0);
+        assert_eq!(report.violations, Vec::<String>::new());
     }
 }
 

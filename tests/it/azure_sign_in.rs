@@ -9,7 +9,6 @@ use nbhd::providers::Error;
 use nbhd::providers::azure::key_vault::Vault;
 use nbhd::providers::azure::vaults::Vaults;
 use nbhd_sim::azure::Azure;
-use nbhd_sim::contracts;
 use nbhd_sim::entra::{ENTRA, FederatedCredential};
 use nbhd_sim::journal::{Entry, Journal};
 use nbhd_sim::sts::contract::Contract;
@@ -32,8 +31,8 @@ async fn aws_vouches_for_the_role_once_and_the_vault_opens() {
     for _ in 0..3 {
         vault.latest(NAME).await.expect("read");
     }
-    assert_eq!((world.journal.of(STS).len(), world.journal.of(ENTRA).len()), (1, 1));
-    assert!(world.journal.of(ENTRA).iter().all(|entry| !entry.mentions("client_secret")));
+    assert_eq!((world.journal.entries_of(STS).len(), world.journal.entries_of(ENTRA).len()), (1, 1));
+    assert!(world.journal.entries_of(ENTRA).iter().all(|entry| !entry.contains_text("client_secret")));
 }
 
 #[tokio::test]
@@ -64,12 +63,12 @@ async fn an_sts_that_is_down_is_a_blip_and_the_next_call_signs_in() {
     ] {
         let world = World::start().await;
         let vault = world.vault();
-        world.azure.sts.fail_next(failure);
+        world.azure.sts.faults.fail_any(failure);
         let error = vault.latest(NAME).await.expect_err("no sign-in");
         assert!(is_expected(&error) && error.is_retryable(), "{failure:?} became {error:?}");
         // A sign-in that is throttled is no different from a vault that is.
         world.clock.advance(std::time::Duration::from_secs(1));
-        assert!(world.journal.of(ENTRA).is_empty());
+        assert!(world.journal.entries_of(ENTRA).is_empty());
         assert!(matches!(vault.latest(NAME).await, Err(Error::NotFound)));
     }
     let world = World::start().await;
@@ -81,7 +80,7 @@ async fn an_sts_that_is_down_is_a_blip_and_the_next_call_signs_in() {
 #[tokio::test]
 async fn an_account_that_does_not_federate_is_told_as_such() {
     let world = World::start().await;
-    world.azure.sts.fail_next(Failure::Refusal(403, "OutboundWebIdentityFederationDisabledException"));
+    world.azure.sts.faults.fail_any(Failure::Refusal(403, "OutboundWebIdentityFederationDisabledException"));
     let refused = world.vault().latest(NAME).await;
     let Err(Error::Refused { status: 403, reason }) = refused else { panic!("a final word: {refused:?}") };
     assert_eq!(reason, "OutboundWebIdentityFederationDisabledException");
@@ -96,7 +95,7 @@ async fn a_client_secret_is_used_where_one_is_set() {
         let read = vault.latest(NAME).await;
         assert!(if opens { read.is_ok() } else { matches!(read, Err(Error::Refused { status: 401, .. })) });
     }
-    assert!(world.journal.of(STS).is_empty());
+    assert!(world.journal.entries_of(STS).is_empty());
 }
 
 #[tokio::test]
@@ -128,12 +127,11 @@ async fn no_error_carries_an_assertion() {
 
 #[tokio::test]
 async fn every_request_and_every_answer_is_as_aws_describes_it() {
-    let Some(contracts) = contracts::dir() else { return };
-    let contract = Contract::read(&contracts).expect("the description");
+    let Some(contract) = Contract::load() else { return };
     let world = World::start().await;
     let _ = world.vault().latest(NAME).await.expect_err("not there");
-    let entry = world.journal.of(STS).pop().expect("one request");
-    assert_eq!(contract.departures(&entry), Vec::<String>::new());
+    let entry = world.journal.entries_of(STS).pop().expect("one request");
+    assert_eq!(contract.violations(&entry), Vec::<String>::new());
 
     let request = String::from_utf8(entry.request.to_vec()).expect("a form");
     let answer = String::from_utf8(entry.answer.to_vec()).expect("XML");
@@ -146,7 +144,7 @@ async fn every_request_and_every_answer_is_as_aws_describes_it() {
         Entry { path: "/sts".to_owned(), ..entry.clone() },
         Entry { answer: answer.replace("Expiration", "Expires").into(), ..entry.clone() },
     ] {
-        assert!(!contract.departures(&departing).is_empty(), "{:?}", departing.request);
+        assert!(!contract.violations(&departing).is_empty(), "{:?}", departing.request);
     }
 }
 

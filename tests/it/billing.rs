@@ -6,7 +6,8 @@ use nbhd::domain::ids::{ChatId, TenantId};
 use nbhd::domain::subscription::{Status, Tier};
 use nbhd::domain::tenant::{Lifecycle, Tenant, TenantRecord};
 use nbhd::flows::billing_link::{Destination, Links};
-use nbhd_sim::stripe::{Beginning, Endpoint, Failure, PLUS, contract};
+use nbhd_sim::stripe::contract::Contract;
+use nbhd_sim::stripe::{Beginning, Endpoint, Failure, PLUS};
 use tower::ServiceExt as _;
 
 use crate::stripe_world::{CHAT, DAY, Person, World};
@@ -104,7 +105,7 @@ async fn a_stranger_chooses_a_plan_pays_and_is_a_tenant() {
     assert!(world.deliver().await.iter().all(|status| *status == 200));
     let known = world.subscription(&person).await.expect("known");
     assert_eq!((known.status, known.tier), (Status::Active, Tier::Plus));
-    let Some(report) = contract::check(&world.journal) else { return };
+    let Some(report) = Contract::load().map(|contract| contract.check(&world.journal)) else { return };
     assert_eq!(report.violations, Vec::<String>::new());
     assert!(report.requests >= 3);
 }
@@ -274,18 +275,18 @@ async fn every_failure_has_a_page_and_makes_nothing() {
     }
     assert!(world.table_calls().is_empty() && world.stripe.customers().is_empty());
 
-    world.table.fail(true);
+    world.table.faults.set_down(true);
     code(browser.press("/billing/checkout", &link, "basic").await, 503, "store_unavailable").await;
     code(browser.press("/billing/portal", &link, "").await, 503, "store_unavailable").await;
-    world.table.fail(false);
+    world.table.faults.set_down(false);
     for endpoint in [Endpoint::CreateCustomer, Endpoint::ListSubscriptions, Endpoint::CreateCheckout] {
         for failure in [Failure::Down(500), Failure::RateLimited, Failure::AnswerLost, Failure::Garbage] {
-            world.stripe.fail_next(endpoint, failure);
+            world.stripe.faults.fail_next(endpoint, failure);
             let seen = browser.press("/billing/checkout", &link, "basic").await;
             if seen.status != StatusCode::SEE_OTHER {
                 code(seen, 502, "stripe_unavailable").await;
             }
-            world.stripe.recovers();
+            world.stripe.faults.recover();
         }
     }
     browser.chooses(&link, Tier::Basic).await;

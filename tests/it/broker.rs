@@ -21,7 +21,7 @@ async fn a_valid_token_is_handed_out_without_google_and_then_without_the_vault()
     world.journal.clear();
     let second = broker.access_token(Some(&row)).await.expect("valid");
     assert_eq!(first.expose_secret(), second.expose_secret());
-    assert!(world.journal.of(KEY_VAULT).is_empty());
+    assert!(world.journal.entries_of(KEY_VAULT).is_empty());
     assert_eq!(world.google.calls(Endpoint::Token), 0);
 }
 
@@ -100,7 +100,7 @@ async fn refresh_failed_and_ends_nothing() {
     ] {
         let world = World::connected().await;
         world.later(HOUR);
-        world.google.fail_next(Endpoint::Token, failure.clone());
+        world.google.faults.fail_next(Endpoint::Token, failure.clone());
         let row = world.row().await;
         let denied = world.broker().access_token(Some(&row)).await.err();
         assert_eq!(denied, Some(Denial::RefreshFailed { retry_after }), "{failure:?}");
@@ -129,9 +129,9 @@ async fn store_unavailable_when_the_vault_fails_and_ends_nothing() {
             world.later(HOUR);
             world.google.person_revokes(ADA);
             if reads_before == 0 {
-                world.azure.vault.goes_down(failure);
+                world.azure.vault.faults.fail_all(failure);
             } else {
-                world.azure.vault.fail_after(Operation::Get, reads_before, failure);
+                world.azure.vault.faults.fail_after(Operation::Get, reads_before, failure);
             }
             let row = world.row().await;
             let denied = world.broker().access_token(Some(&row)).await.err();
@@ -146,7 +146,7 @@ async fn store_unavailable_when_the_vault_fails_and_ends_nothing() {
 #[tokio::test]
 async fn store_unavailable_when_the_sign_in_fails() {
     let world = World::connected().await;
-    world.azure.entra.fail_next(StatusCode::SERVICE_UNAVAILABLE);
+    world.azure.entra.faults.fail_any(StatusCode::SERVICE_UNAVAILABLE);
     let row = world.row().await;
     let denied = world.broker().access_token(Some(&row)).await.err();
     assert_eq!(denied, Some(Denial::StoreUnavailable { retry_after: None }));
@@ -157,7 +157,7 @@ async fn store_unavailable_when_the_table_fails() {
     let world = World::connected().await;
     let row = world.row().await;
     world.later(HOUR);
-    world.table.fail(true);
+    world.table.faults.set_down(true);
     let denied = world.broker().access_token(Some(&row)).await.err();
     assert_eq!(denied, Some(Denial::StoreUnavailable { retry_after: None }));
     assert_eq!(world.google.calls(Endpoint::Token), 0, "no lease, no refresh");
@@ -168,7 +168,7 @@ async fn a_vault_that_cannot_write_does_not_keep_a_fresh_token_from_its_caller()
     for failure in [key_vault::Failure::Throttled(1), key_vault::Failure::AnswerLost] {
         let world = World::connected().await;
         world.later(HOUR);
-        world.azure.vault.fail_next(Operation::Set, failure);
+        world.azure.vault.faults.fail_next(Operation::Set, failure);
         let row = world.row().await;
         world.broker().access_token(Some(&row)).await.expect("Google gave one");
         let row = world.row().await;

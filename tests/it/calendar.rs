@@ -140,10 +140,10 @@ async fn googles_failures_have_their_names_here_too() {
             (Failure::Down(503), 502, "provider_request_failed"),
             (Failure::Garbage, 502, "provider_request_failed"),
         ] {
-            world.google.fail_next(endpoint, failure.clone());
+            world.google.faults.fail_next(endpoint, failure.clone());
             assert_eq!(world.get(path).await.error(), (status, code.to_owned()), "{endpoint:?} {failure:?}");
         }
-        world.google.fail_next(endpoint, Failure::Unauthorized);
+        world.google.faults.fail_next(endpoint, Failure::Unauthorized);
         assert_eq!(world.get(path).await.status, 200, "{endpoint:?}");
     }
 }
@@ -156,5 +156,5 @@ async fn a_call_costs_one_query_and_one_round_trip() {
     world.forget_calls();
     world.get(FREEBUSY).await;
     assert_eq!(world.table_calls(), ["Query"]);
-    assert_eq!(world.journal.of("google").len(), 2, "asked at once");
+    assert_eq!(world.journal.entries_of("google").len(), 2, "asked at once");
 }

@@ -19,7 +19,7 @@ async fn a_connection_that_takes_too_long_has_its_page_and_its_outcome() {
     let world = oauth_world::World::start().await;
     let mut browser = world.browser_answered_within(PATIENCE);
     let back = world.way_back(&mut browser, Services::Gmail, &Scopes::All).await;
-    world.google.answers_after(Endpoint::Token, LONG);
+    world.google.faults.delay(Endpoint::Token, LONG);
     let page = browser.get(&back).await;
     assert_eq!((page.status, page.code()), (StatusCode::SERVICE_UNAVAILABLE, "store_unavailable"));
     assert_eq!(world.in_new_sandbox(&browser).get(&back).await.code(), "store_unavailable", "not `replayed_state`");
@@ -29,7 +29,7 @@ async fn a_connection_that_takes_too_long_has_its_page_and_its_outcome() {
 async fn a_token_that_takes_too_long_is_a_refresh_that_failed() {
     let (world, gate, caller) = admitted().await;
     world.clock.advance(runtime_world::HOUR);
-    world.google.answers_after(Endpoint::Token, LONG);
+    world.google.faults.delay(Endpoint::Token, LONG);
     let asked = gate.call_google(&caller, "q", async |_| Ok::<_, nbhd::providers::Error>(())).await;
     assert!(matches!(asked, Err(Problem::RefreshFailed { .. })), "{asked:?}");
 }

@@ -176,7 +176,7 @@ async fn nothing_is_deleted_before_google_has_spoken() {
     for failure in [Failure::Down(503), Failure::RateLimited(Some(5)), Failure::AnswerLost] {
         let world = World::connected().await;
         request(&world).await;
-        world.google.fail_next(Endpoint::Revoke, failure.clone());
+        world.google.faults.fail_next(Endpoint::Revoke, failure.clone());
         assert_eq!(job(&world).await, FAILED, "{failure:?}");
         assert!(world.azure.vault.value(&world.secret_name()).is_some());
         assert_eq!(job(&world).await, DONE);
@@ -196,7 +196,7 @@ async fn a_vault_that_fails_anywhere_lets_the_job_come_up_again() {
     ] {
         let world = World::connected().await;
         request(&world).await;
-        world.azure.vault.fail_next(operation, failure);
+        world.azure.vault.faults.fail_next(operation, failure);
         assert_eq!(job(&world).await, FAILED, "{operation:?} {failure:?}");
         assert_eq!(job(&world).await, DONE, "{operation:?} {failure:?}");
         assert_is_disconnected(&world).await;
@@ -262,9 +262,9 @@ async fn a_latest_version_that_was_taken_back_does_not_keep_the_grant_alive() {
 async fn a_table_that_is_down_lets_the_job_come_up_again() {
     let world = World::connected().await;
     request(&world).await;
-    world.table.fail(true);
+    world.table.faults.set_down(true);
     assert_eq!(job(&world).await, FAILED);
-    world.table.fail(false);
+    world.table.faults.set_down(false);
     assert_eq!(job(&world).await, DONE);
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use nbhd::domain::route::RouteStatus;
 use nbhd_sim::runtime::Failure;
-use nbhd_sim::sqs::INBOUND;
 use nbhd_sim::sqs::queue::Outgoing;
+use nbhd_sim::sqs::{INBOUND, Unavailable};
 use nbhd_sim::telegram;
 
 use crate::forward_world::{ANA, BEN, World, update};
@@ -42,7 +42,7 @@ async fn what_the_runtime_did_not_promise_to_keep_comes_again_after_two_seconds(
     ] {
         let world = World::start().await;
         let runtime = world.has(ANA).await;
-        runtime.fail_next(failure);
+        runtime.faults.fail_any(failure);
         world.says(ANA, 1).await;
         assert_eq!(world.attempt().await, Some(Duration::from_secs(2)), "{failure:?}");
         assert_eq!(world.telegram.actions_in(ANA), ["typing"], "{failure:?}");
@@ -84,7 +84,7 @@ async fn retry_after_is_honoured_within_a_second_and_a_minute() {
     for (asked, waited) in [(7, 7), (0, 1), (3600, 60)] {
         let world = World::start().await;
         let runtime = world.has(ANA).await;
-        runtime.fail_next(Failure::TooManyRequests(asked));
+        runtime.faults.fail_any(Failure::TooManyRequests(asked));
         world.says(ANA, 1).await;
         assert_eq!(world.attempt().await, Some(Duration::from_secs(waited)));
     }
@@ -122,7 +122,7 @@ async fn a_word_that_telegram_did_not_take_is_said_at_the_next_attempt() {
     for _ in 0..3 {
         world.attempt().await;
     }
-    world.telegram.fail_next("sendMessage", telegram::Failure::TooManyRequests(3));
+    world.telegram.faults.fail_next("sendMessage", telegram::Failure::TooManyRequests(3));
     world.attempt().await;
     assert_eq!(world.telegram.texts_to(ANA).len(), 0);
     world.attempt().await;
@@ -157,8 +157,8 @@ async fn after_45_minutes_it_is_a_dead_letter_and_the_person_is_told_which() {
 async fn until_the_person_can_be_told_the_message_stays() {
     let world = World::start().await;
     let runtime = world.has(ANA).await;
-    runtime.fail_next(Failure::Status(400));
-    world.telegram.fail_next("sendMessage", telegram::Failure::TooManyRequests(1));
+    runtime.faults.fail_any(Failure::Status(400));
+    world.telegram.faults.fail_next("sendMessage", telegram::Failure::TooManyRequests(1));
     world.says(ANA, 1).await;
     assert_eq!(world.drain().await.reported, 1);
     assert_eq!((world.dead_letters(), world.waiting().len()), (vec![1], 1));
@@ -168,7 +168,7 @@ async fn until_the_person_can_be_told_the_message_stays() {
 async fn a_person_who_blocked_the_bot_holds_nothing_up() {
     let world = World::start().await;
     let runtime = world.has(ANA).await;
-    runtime.fail_next(Failure::Status(400));
+    runtime.faults.fail_any(Failure::Status(400));
     world.telegram.blocks_the_bot(ANA);
     world.says(ANA, 1).await;
     assert_eq!(world.drain().await.done, 1);
@@ -179,7 +179,7 @@ async fn a_person_who_blocked_the_bot_holds_nothing_up() {
 async fn what_the_runtime_cannot_read_is_a_dead_letter_at_once() {
     let world = World::start().await;
     let runtime = world.has(ANA).await;
-    runtime.fail_next(Failure::Status(400));
+    runtime.faults.fail_any(Failure::Status(400));
     world.says(ANA, 1).await;
     assert_eq!(world.drain().await.done, 1);
     assert_eq!((world.dead_letters(), runtime.attempts()), (vec![1], 1));
@@ -298,12 +298,12 @@ async fn an_outage_of_ours_loses_nothing() {
     let world = World::start().await;
     let runtime = world.has(ANA).await;
     world.says(ANA, 1).await;
-    world.table.fail(true);
+    world.table.faults.set_down(true);
     assert_eq!(world.attempt().await, Some(Duration::from_secs(2)));
-    world.sqs.fail(true);
+    world.sqs.faults.set_down(true);
     assert_eq!(world.attempt().await, Some(Duration::from_secs(180)), "without a word the queue's own timeout holds");
-    world.table.fail(false);
-    world.sqs.fail(false);
+    world.table.faults.set_down(false);
+    world.sqs.faults.set_down(false);
     world.run_until_idle().await;
     assert_eq!((runtime.update_ids(), world.dead_letters().len()), (vec![1], 0));
 }
@@ -312,9 +312,9 @@ async fn an_outage_of_ours_loses_nothing() {
 async fn a_dead_letter_that_the_queue_did_not_take_is_retried() {
     let world = World::start().await;
     let runtime = world.has(ANA).await;
-    runtime.fail_next(Failure::Status(400));
-    runtime.fail_next(Failure::Status(400));
-    world.sqs.fail_operation("SendMessage", true);
+    runtime.faults.fail_any(Failure::Status(400));
+    runtime.faults.fail_any(Failure::Status(400));
+    world.sqs.faults.fail_always("SendMessage", Unavailable);
     let sent = Outgoing {
         body: update(ANA, 1),
         group: Some(ANA.to_string()),
@@ -324,7 +324,7 @@ async fn a_dead_letter_that_the_queue_did_not_take_is_retried() {
     world.sqs.send(INBOUND, sent).expect("a good message");
     assert_eq!(world.attempt().await, Some(Duration::from_secs(2)));
     assert!(world.telegram.texts_to(ANA).is_empty(), "nobody is told before the message is kept");
-    world.sqs.fail_operation("SendMessage", false);
+    world.sqs.faults.recover();
     world.run_until_idle().await;
     assert_eq!((world.dead_letters(), world.telegram.texts_to(ANA).len()), (vec![1], 1));
 }

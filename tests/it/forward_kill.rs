@@ -13,7 +13,7 @@ async fn stopped_between_any_two_effects_nothing_is_lost_or_said_twice() {
         world.table.stops_with(world.journal.interruption());
         world.says(ANA, 1).await;
         // It waits long enough for the word, is stopped at each request of two attempts, and then delivered.
-        runtime.fail_next(Failure::Status(503));
+        runtime.faults.fail_any(Failure::Status(503));
         world.advance(11);
         let stopped = world.journal.interruption().stop_after(requests, world.run_until_idle()).await;
         world.run_until_idle().await;
@@ -34,7 +34,7 @@ async fn stopped_while_dead_lettering_the_message_is_kept_and_the_person_notifie
         let runtime = world.has(ANA).await;
         runtime.stops_with(world.journal.interruption());
         world.table.stops_with(world.journal.interruption());
-        runtime.fail_as(|_| Some(Failure::Status(400)));
+        runtime.faults.fail_with(|_| Some(Failure::Status(400)));
         world.says(ANA, 1).await;
         let stopped = world.journal.interruption().stop_after(requests, world.drain()).await;
         world.run_until_idle().await;

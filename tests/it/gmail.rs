@@ -50,7 +50,7 @@ async fn a_search_and_a_number_reach_google_as_they_are() {
     let world = World::start().await;
     let found = world.get("gmail/messages?q=subject%3Abudget%20%26%20fields%3D*&max_results=1").await;
     assert_eq!(found.status, 200);
-    let asked = world.journal.of("google")[0].path.clone();
+    let asked = world.journal.entries_of("google")[0].path.clone();
     assert!(asked.contains("maxResults=1&") && asked.ends_with("q=subject%3Abudget+%26+fields%3D*"), "{asked}");
 }
 
@@ -70,7 +70,7 @@ async fn a_message_is_opened_with_its_text_and_its_attachments_listed() {
     let attachment = &opened["attachments"][0];
     assert!(attachment["filename"].is_string() && attachment["size"].as_u64() > Some(0), "{attachment}");
     assert!(opened["to"].is_string() && opened["label_ids"].as_array().is_some_and(|labels| !labels.is_empty()));
-    assert!(world.journal.of("google").iter().all(|call| !call.path.contains("/attachments/")));
+    assert!(world.journal.entries_of("google").iter().all(|call| !call.path.contains("/attachments/")));
 }
 
 #[tokio::test]
@@ -102,7 +102,7 @@ async fn a_path_works_with_and_without_a_trailing_slash() {
 #[tokio::test]
 async fn one_message_that_is_gone_meanwhile_does_not_hide_the_others() {
     let world = World::start().await;
-    world.google.fail_next(Endpoint::MessagesGet, Failure::Gone);
+    world.google.faults.fail_next(Endpoint::MessagesGet, Failure::Gone);
     let list = world.get(LIST).await;
     assert_eq!((list.status, list.json()["messages"].as_array().map(Vec::len)), (200, Some(4)));
 }
@@ -281,7 +281,7 @@ async fn provider_rate_limited_says_for_how_long() {
         (Failure::UsageLimit, "30"),
     ] {
         for endpoint in [Endpoint::MessagesList, Endpoint::MessagesGet] {
-            world.google.fail_next(endpoint, failure.clone());
+            world.google.faults.fail_next(endpoint, failure.clone());
             let answer = world.get(LIST).await;
             assert_eq!(answer.error(), (429, "provider_rate_limited".to_owned()), "{failure:?}");
             assert_eq!(answer.retry_after(), Some(seconds), "{failure:?}");
@@ -294,7 +294,7 @@ async fn integration_refresh_failed_and_a_later_call_succeeds() {
     let world = World::start().await;
     world.clock.advance(HOUR);
     for failure in [Failure::Down(503), Failure::RateLimited(Some(9)), Failure::Garbage] {
-        world.google.fail_next(Endpoint::Token, failure.clone());
+        world.google.faults.fail_next(Endpoint::Token, failure.clone());
         assert_eq!(world.get(LIST).await.error(), (502, "integration_refresh_failed".to_owned()), "{failure:?}");
     }
     world.clock.advance(HOUR);
@@ -311,7 +311,7 @@ async fn provider_request_failed_gives_googles_status() {
         (Endpoint::MessagesList, Failure::Echoes, json!(400)),
     ];
     for (endpoint, failure, status) in cases {
-        world.google.fail_next(endpoint, failure.clone());
+        world.google.faults.fail_next(endpoint, failure.clone());
         let answer = world.get(LIST).await;
         assert_eq!(answer.error(), (502, "provider_request_failed".to_owned()), "{failure:?}");
         assert_eq!(answer.json()["provider_status"], status, "{failure:?}");
@@ -323,16 +323,16 @@ async fn provider_request_failed_gives_googles_status() {
 #[tokio::test]
 async fn store_unavailable_whether_table_or_vault_is_down() {
     let world = World::start().await;
-    world.table.fail(true);
+    world.table.faults.set_down(true);
     let answer = world.get(LIST).await;
     assert_eq!(answer.error(), (503, "store_unavailable".to_owned()));
     assert!(answer.retry_after().is_some());
-    world.table.fail(false);
-    world.azure.vault.goes_down(key_vault::Failure::Throttled(11));
+    world.table.faults.set_down(false);
+    world.azure.vault.faults.fail_all(key_vault::Failure::Throttled(11));
     let answer = world.get(LIST).await;
     assert_eq!(answer.error(), (503, "store_unavailable".to_owned()));
     assert!(answer.retry_after().is_some());
-    world.azure.vault.recovers();
+    world.azure.vault.faults.recover();
     world.clock.advance(Duration::from_secs(11));
     assert_eq!(world.get(LIST).await.status, 200);
 }

@@ -11,12 +11,12 @@ async fn a_refused_token_is_renewed_once() {
     let world = World::start().await;
     for endpoint in [Endpoint::MessagesList, Endpoint::MessagesGet] {
         let renewals = world.google.calls(Endpoint::Token);
-        world.google.fail_next(endpoint, Failure::Unauthorized);
+        world.google.faults.fail_next(endpoint, Failure::Unauthorized);
         assert_eq!(world.get(LIST).await.status, 200, "{endpoint:?}");
         assert_eq!(world.google.calls(Endpoint::Token), renewals + 1, "{endpoint:?}");
     }
     let (renewals, lists) = (world.google.calls(Endpoint::Token), world.google.calls(Endpoint::MessagesList));
-    world.google.fails(Endpoint::MessagesList, Failure::Unauthorized);
+    world.google.faults.fail_always(Endpoint::MessagesList, Failure::Unauthorized);
     let answer = world.get(LIST).await;
     assert_eq!(
         (answer.error().1.as_str(), &answer.json()["provider_status"]),
@@ -46,7 +46,7 @@ async fn a_warm_list_of_ten_is_eleven_requests_in_two_round_trips() {
     world.journal.clear();
     // No get is answered, so all ten can only be under way when none waits for another.
     let (lists, gets) = (world.google.calls(Endpoint::MessagesList), world.google.calls(Endpoint::MessagesGet));
-    world.google.fails(Endpoint::MessagesGet, Failure::Hangs);
+    world.google.faults.fail_always(Endpoint::MessagesGet, Failure::Hangs);
     let all_asked = async {
         while world.google.calls(Endpoint::MessagesGet) < gets + 10 {
             tokio::task::yield_now().await;
@@ -65,7 +65,7 @@ async fn every_request_asks_for_the_fields_it_needs() {
     let world = World::start().await;
     world.get(LIST).await;
     open(&world, &message(&world, "nvoice"), "").await;
-    let calls = world.journal.of("google");
+    let calls = world.journal.entries_of("google");
     assert!(calls.iter().all(|call| call.path.contains("fields=")), "{calls:?}");
 }
 
@@ -74,7 +74,7 @@ async fn neither_mail_nor_token_nor_key_is_emitted() {
     let world = World::start().await;
     let id = message(&world, "nvoice");
     let text = open(&world, &id, "").await["body_text"].as_str().expect("a text").to_owned();
-    world.google.fail_next(Endpoint::MessagesList, Failure::Echoes);
+    world.google.faults.fail_next(Endpoint::MessagesList, Failure::Echoes);
     world.get("gmail/messages/?q=very-private-search").await;
     let emitted = nbhd::telemetry::capture();
     let line = text.lines().find(|line| line.len() > 20).expect("a line of some length");

@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, StatusCode};
 use nbhd::config::Env;
 use nbhd::providers::google::{calendar, gmail, oauth};
 use nbhd_sim::contracts;
-use nbhd_sim::google::contract::check;
+use nbhd_sim::google::contract::Contract;
 use nbhd_sim::google::{Endpoint, Failure};
 use nbhd_sim::journal::{Entry, Journal};
 use secrecy::SecretString;
@@ -54,9 +54,9 @@ async fn every_answer_of_the_simulator_is_one_google_describes() {
     world.post(&token, "/calendar/v3/freeBusy", asked).await;
     world.get("ya29.unknown", "/gmail/v1/users/me/messages").await;
 
-    let Some(report) = check(&world.journal) else { return };
+    let Some(report) = Contract::load().map(|contract| contract.check(&world.journal)) else { return };
     assert_eq!(report.violations, Vec::<String>::new());
-    assert_eq!(report.held, 4 + 4 * ids.len() + 3 + 5 + 1 + 1 + 1);
+    assert_eq!(report.requests, 4 + 4 * ids.len() + 3 + 5 + 1 + 1 + 1);
 }
 
 #[tokio::test]
@@ -87,8 +87,8 @@ async fn our_clients_ask_for_what_google_describes_and_understand_the_answers() 
     assert_eq!(calendar.events(&token, &range).await.expect("events").items.len(), 2);
     assert_eq!(calendar.free_busy(&token, from, to).await.expect("busy times").len(), 1);
 
-    let Some(report) = check(&world.journal) else { return };
-    assert_eq!((report.violations, report.held), (Vec::new(), 1 + 1 + 3 * 2 + 3));
+    let Some(report) = Contract::load().map(|contract| contract.check(&world.journal)) else { return };
+    assert_eq!((report.violations, report.requests), (Vec::new(), 1 + 1 + 3 * 2 + 3));
 }
 
 #[tokio::test]
@@ -105,12 +105,13 @@ async fn every_message_of_the_corpus_is_answered_as_google_describes() {
         let (status, _) = world.get(&token, &format!("/gmail/v1/users/me/messages/{id}")).await;
         assert_eq!(status, StatusCode::OK);
     }
-    let Some(report) = check(&world.journal) else { return };
-    assert_eq!((report.violations, report.held), (Vec::new(), count));
+    let Some(report) = Contract::load().map(|contract| contract.check(&world.journal)) else { return };
+    assert_eq!((report.violations, report.requests), (Vec::new(), count));
 }
 
 #[test]
 fn the_check_finds_what_breaks_a_document() {
+    let Some(contract) = Contract::load() else { return };
     let messages = "/gmail/v1/users/me/messages";
     let list = json!({ "messages": [], "resultSizeEstimate": 0 });
     for (method, path, body, answer, violation) in [
@@ -144,9 +145,9 @@ fn the_check_finds_what_breaks_a_document() {
     ] {
         let journal = Journal::new();
         let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
-        let place = journal.record(Entry::asked("google", method, path, &HeaderMap::new(), body.into()));
-        journal.answered(place, StatusCode::OK, &HeaderMap::new(), answer.to_string().into());
-        let Some(report) = check(&journal) else { return };
+        let place = journal.record(Entry::new("google", method, path, &HeaderMap::new(), body.into()));
+        journal.record_answer(place, StatusCode::OK, &HeaderMap::new(), answer.to_string().into());
+        let report = contract.check(&journal);
         let found = report.violations.iter().any(|found| found.contains(violation));
         assert!(found, "{method} {path} should break `{violation}`: {:?}", report.violations);
     }
@@ -156,13 +157,13 @@ fn the_check_finds_what_breaks_a_document() {
 async fn an_injected_failure_is_held_to_nothing_but_its_request_is() {
     let world = World::start().await;
     let token = world.access_token().await;
-    world.google.fail_next(Endpoint::MessagesList, Failure::Garbage);
-    world.google.fail_next(Endpoint::MessagesList, Failure::Down(503));
+    world.google.faults.fail_next(Endpoint::MessagesList, Failure::Garbage);
+    world.google.faults.fail_next(Endpoint::MessagesList, Failure::Down(503));
     for _ in 0..2 {
         world.get(&token, "/gmail/v1/users/me/messages").await;
     }
-    world.google.fail_next(Endpoint::MessagesList, Failure::RateLimited(Some(7)));
+    world.google.faults.fail_next(Endpoint::MessagesList, Failure::RateLimited(Some(7)));
     world.get(&token, "/gmail/v1/users/me/messages?unknown=1").await;
-    let Some(report) = check(&world.journal) else { return };
-    assert_eq!((report.held, report.violations.len()), (3, 1), "{:?}", report.violations);
+    let Some(report) = Contract::load().map(|contract| contract.check(&world.journal)) else { return };
+    assert_eq!((report.requests, report.violations.len()), (3, 1), "{:?}", report.violations);
 }

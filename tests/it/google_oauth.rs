@@ -68,7 +68,7 @@ async fn only_invalid_grant_is_final() {
         (Failure::Garbage, false),
         (Failure::AnswerLost, false),
     ] {
-        world.google.fail_next(Endpoint::Token, failure.clone());
+        world.google.faults.fail_next(Endpoint::Token, failure.clone());
         let error = client(&world).refresh(&refresh_token).await.err().expect("it failed");
         assert_eq!(matches!(error, Error::InvalidGrant), is_final, "{failure:?}");
         let shown = format!("{error:?}");
@@ -88,7 +88,7 @@ async fn what_is_ours_to_configure_is_told_apart_from_what_passes() {
     let refused = client.refresh(&refresh_token).await;
     assert!(matches!(refused, Err(Error::Configuration { code }) if code == "invalid_client"));
 
-    world.google.fail_next(Endpoint::Token, Failure::RateLimited(Some(7)));
+    world.google.faults.fail_next(Endpoint::Token, Failure::RateLimited(Some(7)));
     let limited = self::client(&world).refresh(&refresh_token).await;
     let Err(Error::Transient(providers::Error::RateLimited { retry_after })) = limited else {
         panic!("a rate limit passes");
@@ -100,7 +100,7 @@ async fn what_is_ours_to_configure_is_told_apart_from_what_passes() {
 async fn a_grant_is_revoked_once_and_again_without_harm() {
     let world = World::start().await;
     let refresh_token = tokens(&world).await.refresh_token.expect("asked for");
-    world.google.fail_next(Endpoint::Revoke, Failure::Down(503));
+    world.google.faults.fail_next(Endpoint::Revoke, Failure::Down(503));
     let down = client(&world).revoke(&refresh_token).await;
     assert!(matches!(down, Err(providers::Error::Failed { status: 503 })));
     for _ in ["once", "and again"] {

@@ -59,7 +59,7 @@ async fn a_browser_clicks_through_the_page() {
     let path = url.strip_prefix(&world.google.base_url()).expect("its own address");
     let choose = async |form: &[(&str, &str)]| {
         world.form(path, form).await;
-        let entry = world.journal.of("google").pop().expect("an entry");
+        let entry = world.journal.entries_of("google").pop().expect("an entry");
         entry.answer_headers.into_iter().find(|(name, _)| name == "location").map(|(_, to)| to)
     };
     let back = choose(&[("account", PERSON), ("scope", GMAIL), ("decision", "allow")]).await.expect("sent back");
@@ -220,9 +220,9 @@ async fn failures_come_when_told_and_calls_are_counted() {
     let world = World::start().await;
     let token = world.access_token().await;
     let list = async || world.get(&token, "/gmail/v1/users/me/messages").await;
-    world.google.fail_next(Endpoint::MessagesList, Failure::RateLimited(Some(30)));
-    world.google.fail_next(Endpoint::MessagesList, Failure::UsageLimit);
-    world.google.fail_next(Endpoint::MessagesList, Failure::Unauthorized);
+    world.google.faults.fail_next(Endpoint::MessagesList, Failure::RateLimited(Some(30)));
+    world.google.faults.fail_next(Endpoint::MessagesList, Failure::UsageLimit);
+    world.google.faults.fail_next(Endpoint::MessagesList, Failure::Unauthorized);
     let mut seen = Vec::new();
     for _ in 0..4 {
         let (status, body) = list().await;
@@ -230,9 +230,9 @@ async fn failures_come_when_told_and_calls_are_counted() {
     }
     let reasons = [(429, "rateLimitExceeded"), (403, "userRateLimitExceeded"), (401, "authError"), (200, "")];
     assert_eq!(seen, reasons.map(|(status, reason)| (status, reason.to_owned())));
-    world.google.fails(Endpoint::MessagesList, Failure::Down(503));
+    world.google.faults.fail_always(Endpoint::MessagesList, Failure::Down(503));
     assert_eq!((list().await.0, list().await.0), (StatusCode::SERVICE_UNAVAILABLE, StatusCode::SERVICE_UNAVAILABLE));
-    world.google.recovers();
+    world.google.faults.recover();
     assert_eq!(list().await.0, StatusCode::OK);
     assert_eq!((world.google.calls(Endpoint::MessagesList), world.google.calls(Endpoint::Token)), (7, 1));
 }

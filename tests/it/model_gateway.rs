@@ -25,7 +25,7 @@ async fn a_key_is_made_with_a_monthly_limit_and_told_once() {
     assert_eq!((key.limit_cents, key.limit_reset.as_deref(), key.used_cents), (Some(1_999), Some("monthly"), Some(0)));
     assert_eq!(&world.client.get(&made.hash).await.expect("read"), key);
 
-    let told = world.journal.entries().iter().filter(|entry| entry.mentions(made.key.expose_secret())).count();
+    let told = world.journal.entries().iter().filter(|entry| entry.contains_text(made.key.expose_secret())).count();
     assert_eq!(told, 1);
 }
 
@@ -114,7 +114,7 @@ async fn deleting_twice_is_done_as_well() {
 #[tokio::test]
 async fn a_key_whose_answer_was_lost_is_found_deleted_and_made_anew() {
     let world = World::start().await;
-    world.gateway.fail_next(Operation::Create, Failure::AnswerLost);
+    world.gateway.faults.fail_next(Operation::Create, Failure::AnswerLost);
     let lost = world.client.create(NAME, 500).await.expect_err("lost");
     assert!(matches!(lost, Error::Unreachable { .. }) && lost.is_retryable());
     for key in world.finds(NAME).await.expect("a list") {
@@ -137,15 +137,15 @@ async fn what_passes_is_told_apart_from_a_final_word() {
         (Failure::Status(400), false),
     ] {
         for operation in OPERATIONS {
-            world.gateway.fail_next(operation, failure);
+            world.gateway.faults.fail_next(operation, failure);
             let error = world.asks(operation).await.expect_err("it fails");
             assert_eq!(error.is_retryable(), is_retryable, "{operation:?}: {failure:?} became {error:?}");
         }
     }
-    world.gateway.fail_next(Operation::Create, Failure::Throttled(Some(7)));
+    world.gateway.faults.fail_next(Operation::Create, Failure::Throttled(Some(7)));
     let throttled = world.client.create(NAME, 1).await;
     assert!(matches!(throttled, Err(Error::RateLimited { retry_after: Some(wait) }) if wait.as_secs() == 7));
-    world.gateway.fail_next(Operation::List, Failure::Nonsense);
+    world.gateway.faults.fail_next(Operation::List, Failure::Nonsense);
     assert!(matches!(world.finds(NAME).await, Err(Error::Malformed { .. })));
     assert!(world.gateway.keys().is_empty());
 }
@@ -156,7 +156,7 @@ async fn no_error_carries_a_credential() {
     let management_key = world.env.required("MODEL_GATEWAY_MANAGEMENT_KEY", "").expect("set");
     for failure in [Failure::Echoes, Failure::Nonsense, Failure::AnswerLost] {
         for operation in OPERATIONS {
-            world.gateway.fail_next(operation, failure);
+            world.gateway.faults.fail_next(operation, failure);
             let error = format!("{:?}", world.asks(operation).await);
             assert!(!error.contains(management_key) && !error.contains("sk-or-v1"), "{error}");
         }
@@ -241,7 +241,7 @@ impl World {
     }
 
     fn requests(&self) -> usize {
-        self.journal.of(MODEL_GATEWAY).len()
+        self.journal.entries_of(MODEL_GATEWAY).len()
     }
 
     async fn asks(&self, operation: Operation) -> Result<(), Error> {

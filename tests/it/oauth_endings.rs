@@ -158,7 +158,7 @@ async fn exchange_failed_whatever_google_says() {
         let world = World::start().await;
         let mut browser = world.browser();
         let back = world.way_back(&mut browser, Services::Gmail, &Scopes::All).await;
-        world.google.fail_next(Endpoint::Token, failure.clone());
+        world.google.faults.fail_next(Endpoint::Token, failure.clone());
         for _ in ["at first", "on a reload"] {
             let page = browser.get(&back).await;
             assert_eq!((page.status, page.code()), (StatusCode::BAD_GATEWAY, "exchange_failed"), "{failure:?}");
@@ -209,11 +209,11 @@ async fn store_unavailable_while_the_table_is_down_and_a_reload_afterwards_works
     let world = World::start().await;
     let mut browser = world.browser();
     let back = world.way_back(&mut browser, Services::Gmail, &Scopes::All).await;
-    world.table.fail(true);
+    world.table.faults.set_down(true);
     let page = browser.get(&back).await;
     assert_eq!((page.status, page.code()), (StatusCode::SERVICE_UNAVAILABLE, "store_unavailable"));
     assert_eq!((page.header("retry-after"), world.google.calls(Endpoint::Token)), ("30", 0));
-    world.table.fail(false);
+    world.table.faults.set_down(false);
     assert_eq!(browser.get(&back).await.status, StatusCode::OK);
 }
 
@@ -221,11 +221,11 @@ async fn store_unavailable_while_the_table_is_down_and_a_reload_afterwards_works
 async fn store_unavailable_while_the_vault_is_down() {
     let world = World::start().await;
     let mut browser = world.browser();
-    world.azure.vault.goes_down(key_vault::Failure::Status(StatusCode::SERVICE_UNAVAILABLE));
+    world.azure.vault.faults.fail_all(key_vault::Failure::Status(StatusCode::SERVICE_UNAVAILABLE));
     let page = world.connect(&mut browser, Services::Gmail, &Scopes::All).await;
     assert_eq!((page.status, page.code()), (StatusCode::SERVICE_UNAVAILABLE, "store_unavailable"));
     assert!(world.row(world.ada, Provider::Gmail).await.is_none());
-    world.azure.vault.recovers();
+    world.azure.vault.faults.recover();
     assert_eq!(world.connect(&mut browser, Services::Gmail, &Scopes::All).await.status, StatusCode::OK);
 }
 
@@ -235,7 +235,7 @@ async fn connected_when_only_the_answer_to_the_last_write_was_lost() {
     let mut browser = world.browser();
     let back = world.way_back(&mut browser, Services::Gmail, &Scopes::All).await;
     // What is read, the nonce, and then the transaction.
-    world.table.fail_after(2, true);
+    world.table.faults.fail_any_after(2, nbhd_sim::table::Failure::AnswerLost);
     for _ in ["at first", "on a reload"] {
         let page = browser.get(&back).await;
         assert_eq!((page.status, page.body.contains(ADA)), (StatusCode::OK, true));

@@ -162,7 +162,7 @@ async fn a_disconnect_job_at_work_is_waited_for() {
 async fn connect_while(world: &World, change: impl FnOnce(Tenant) -> Tenant) -> (StatusCode, String) {
     let mut browser = world.browser();
     let back = world.way_back(&mut browser, Services::Google, &Scopes::All).await;
-    world.google.answers_after(Endpoint::UserInfo, Duration::from_millis(300));
+    world.google.faults.delay(Endpoint::UserInfo, Duration::from_millis(300));
     let changing = async {
         while world.google.calls(Endpoint::UserInfo) == 0 {
             tokio::task::yield_now().await;

@@ -62,12 +62,12 @@ async fn undo_with_table_or_queue_down_says_so_and_works_later() {
     let mut browser = world.browser();
     let result = world.connect(&mut browser, Services::Gmail, &Scopes::All).await;
     for (table, queue) in [(true, false), (false, true)] {
-        world.table.fail(table);
-        world.sqs.fail(queue);
+        world.table.faults.set_down(table);
+        world.sqs.faults.set_down(queue);
         let page = browser.submit(&result).await;
         assert_eq!((page.status, page.code()), (StatusCode::SERVICE_UNAVAILABLE, "store_unavailable"));
     }
-    world.sqs.fail(false);
+    world.sqs.faults.set_down(false);
     assert_eq!(browser.submit(&result).await.status, StatusCode::OK);
     assert_eq!(world.sqs.messages("refresh").len(), 1);
 }

@@ -110,8 +110,8 @@ async fn a_payment_during_the_removal_waits_and_begins_a_new_life() {
     world.pays(Status::Canceled).await;
     world.settles().await;
     world.clock.advance(RETENTION);
-    world.azure.arm.operations_take(Pace::For(5 * MINUTE));
-    world.azure.arm.asks_to_wait(30);
+    world.azure.arm.delays_operations(Pace::After(5 * MINUTE));
+    world.azure.arm.sends_retry_after(30);
     tenant_reconcile::sweep(&world.app).await;
     let removal = world.reconcile().await;
     assert!(matches!(removal, Outcome::Waiting { .. }), "{removal:?} {:#?}", world.steps().await);
@@ -119,7 +119,7 @@ async fn a_payment_during_the_removal_waits_and_begins_a_new_life() {
 
     world.pays(Status::Active).await;
     world.settles().await;
-    world.azure.arm.operations_take(Pace::Looks(1));
+    world.azure.arm.delays_operations(Pace::Polls(1));
     world.lives_on(20 * MINUTE).await;
     world.assert_active().await;
     assert!(world.steps().await.iter().any(|step| step.contains("a new life begins")));
@@ -196,7 +196,7 @@ async fn whatever_fails_once_is_made_good() {
     for operation in arm {
         for failure in failures {
             let world = World::start().await;
-            world.azure.arm.fail_next(operation, failure);
+            world.azure.arm.faults.fail_next(operation, failure);
             world.pays(Status::Active).await;
             world.settles().await;
             world.assert_active().await;
@@ -205,7 +205,7 @@ async fn whatever_fails_once_is_made_good() {
     for operation in [model_gateway::Operation::List, model_gateway::Operation::Create] {
         for failure in [model_gateway::Failure::AnswerLost, model_gateway::Failure::Status(500)] {
             let world = World::start().await;
-            world.gateway.fail_next(operation, failure);
+            world.gateway.faults.fail_next(operation, failure);
             world.pays(Status::Active).await;
             world.settles().await;
             world.assert_active().await;
@@ -216,7 +216,7 @@ async fn whatever_fails_once_is_made_good() {
 #[tokio::test]
 async fn a_provisioning_that_azure_ends_badly_is_begun_anew() {
     let world = World::start().await;
-    world.azure.arm.fail_next(Operation::PutApp, Failure::Provisioning);
+    world.azure.arm.faults.fail_next(Operation::PutApp, Failure::Provisioning);
     world.pays(Status::Active).await;
     world.settles().await;
     world.assert_active().await;
@@ -225,7 +225,7 @@ async fn a_provisioning_that_azure_ends_badly_is_begun_anew() {
 #[tokio::test]
 async fn a_new_principal_is_waited_for_and_is_no_failure() {
     let world = World::start().await;
-    world.azure.arm.principals_take(Pace::For(3 * MINUTE));
+    world.azure.arm.delays_principals(Pace::After(3 * MINUTE));
     world.pays(Status::Active).await;
     world.settles().await;
     world.assert_active().await;
@@ -237,8 +237,8 @@ async fn a_new_principal_is_waited_for_and_is_no_failure() {
 #[tokio::test]
 async fn a_slow_operation_spends_no_retry() {
     let world = World::start().await;
-    world.azure.arm.operations_take(Pace::For(20 * MINUTE));
-    world.azure.arm.asks_to_wait(15);
+    world.azure.arm.delays_operations(Pace::After(20 * MINUTE));
+    world.azure.arm.sends_retry_after(15);
     world.pays(Status::Active).await;
     world.settles().await;
     world.assert_active().await;

@@ -5,7 +5,7 @@ use nbhd::domain::plan::StepName;
 use nbhd::domain::step_error::StepError;
 use nbhd::domain::subscription::{RETENTION, Status};
 use nbhd::domain::tenant::{Lifecycle, Tombstone};
-use nbhd_sim::arm::{Failure, Operation, Replica};
+use nbhd_sim::arm::{ContainerEvent, Failure, Operation};
 use nbhd_sim::stripe::{BASIC, Beginning};
 use tenant_reconcile::{App, Outcome};
 
@@ -57,7 +57,7 @@ fn with_image(world: &World, digit: char) -> App {
 /// Containers of this image start, and that is all.
 fn never_answers(world: &World, bad: String) {
     world.azure.arm.runs_containers(move |replica, _| {
-        let is_bad = matches!(&replica, Replica::Starts(app) if app.image() == Some(bad.as_str()));
+        let is_bad = matches!(&replica, ContainerEvent::Started(app) if app.image() == Some(bad.as_str()));
         Box::pin(async move { is_bad.then(|| "http://127.0.0.1:9".to_owned()) })
     });
 }
@@ -142,7 +142,7 @@ async fn a_setting_of_the_app_is_a_release_too() {
 async fn a_stripe_that_stays_down_holds_up_nothing_else() {
     let world = World::start().await;
     world.is_told(Status::Active).await;
-    world.stripe.is_down(nbhd_sim::stripe::Failure::RateLimited);
+    world.stripe.faults.fail_all(nbhd_sim::stripe::Failure::RateLimited);
     world.nudge().await;
     world.settles().await;
     world.assert_active().await;
@@ -153,7 +153,7 @@ async fn a_stripe_that_stays_down_holds_up_nothing_else() {
 #[tokio::test]
 async fn a_change_that_azure_refuses_again_and_again_is_made_less_and_less_often() {
     let world = World::start().await;
-    world.azure.arm.fail_as(|operation| (operation == Operation::PutApp).then_some(Failure::Provisioning));
+    world.azure.arm.faults.fail_with(|operation| (operation == Operation::PutApp).then_some(Failure::Provisioning));
     world.pays(Status::Active).await;
     let began = world.clock.now();
     for _ in 0..12 {

@@ -9,7 +9,7 @@ use nbhd::domain::reconcile_status::{INVOCATION_LIMIT, LEASE};
 use nbhd::domain::subscription::{RETENTION, Status};
 use nbhd::domain::tenant::{Lifecycle, Tombstone};
 use nbhd_sim::arm::ACCOUNT;
-use nbhd_sim::interruption::{Named, Place, Sender};
+use nbhd_sim::interruption::{NamedRequest, SenderFate, StopPoint};
 use nbhd_sim::stripe::{BASIC, Beginning};
 use serde_json::json;
 
@@ -76,11 +76,11 @@ async fn tokens_that_a_connect_wrote_late_are_removed_and_the_receipt_says_so() 
 async fn a_recheck_that_azure_cannot_serve_is_tried_again() {
     let world = removed().await;
     comes_late(&world);
-    world.azure.arm.goes_down(nbhd_sim::arm::Failure::Throttled(30));
+    world.azure.arm.faults.fail_all(nbhd_sim::arm::Failure::Throttled(30));
     world.lives_on(30 * MINUTE).await;
     assert!(!world.azure.arm.resources().is_empty());
     assert!(!world.tombstone().await.recheck.is_last);
-    world.azure.arm.recovers();
+    world.azure.arm.faults.recover();
     world.lives_on(20 * MINUTE).await;
     world.assert_nothing_is_left();
 }
@@ -146,13 +146,13 @@ async fn who_comes_back_between_the_rechecks_waits_for_nothing() {
 async fn a_model_key_that_is_made_after_its_worker_died_is_deleted_though_the_tenant_is_suspended() {
     let world = World::start().await;
     world.pays(Status::Active).await;
-    let place = Place::Named(Named { request: "model-gateway POST api/v1/keys".to_owned(), nth: 1 });
-    let (ended, late) = world.journal.interruption().delay_at(place, Sender::Stopped, world.settles()).await;
+    let place = StopPoint::Named(NamedRequest { request: "model-gateway POST api/v1/keys".to_owned(), nth: 1 });
+    let (ended, late) = world.journal.interruption().delay_at(place, SenderFate::Stopped, world.settles()).await;
     let (None, Some(late)) = (ended, late) else { panic!("it was not stopped") };
     world.change(|tenant| tenant.held = true).await;
     world.lives_on(10 * MINUTE).await;
     assert_eq!(world.row().await.lifecycle, Lifecycle::Suspended);
-    late.lands().await;
+    late.arrive().await;
     assert_eq!(world.gateway.keys().len(), 1);
     world.lives_on(10 * MINUTE).await;
     assert_eq!(world.gateway.keys().len(), 0, "{:#?}", world.steps().await);

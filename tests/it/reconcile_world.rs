@@ -256,7 +256,7 @@ impl World {
     }
 
     pub(crate) fn arm_calls(&self) -> usize {
-        self.journal.of(ARM).len()
+        self.journal.entries_of(ARM).len()
     }
 
     /// The bot's messages to Ana.

@@ -112,7 +112,7 @@ async fn a_grant_that_another_connection_needs_is_kept() {
 #[tokio::test]
 async fn a_former_grant_that_cannot_be_ended_is_no_obstacle() {
     let world = connected(Services::Gmail).await;
-    world.google.fail_next(Endpoint::Revoke, Failure::Down(503));
+    world.google.faults.fail_next(Endpoint::Revoke, Failure::Down(503));
     reconnects(&world, Services::Gmail, OTHER).await;
     assert!(!world.google.granted(ADA).is_empty());
     assert_eq!(row(&world).await.account.as_deref(), Some(OTHER));
@@ -122,7 +122,7 @@ async fn a_former_grant_that_cannot_be_ended_is_no_obstacle() {
 async fn a_superseded_version_that_stays_readable_is_remembered_and_disabled_by_the_next_refresh() {
     let world = connected(Services::Gmail).await;
     let former = row(&world).await;
-    world.azure.vault.fail_next(Operation::Update, key_vault::Failure::Status(StatusCode::SERVICE_UNAVAILABLE));
+    world.azure.vault.faults.fail_next(Operation::Update, key_vault::Failure::Status(StatusCode::SERVICE_UNAVAILABLE));
     reconnects(&world, Services::Gmail, ADA).await;
     let now = row(&world).await;
     assert_eq!(readable(&world), [former.secret_version.clone(), now.secret_version.clone()]);
@@ -136,7 +136,7 @@ async fn a_vault_that_fails_a_reconnect_gives_the_lease_back() {
     let world = connected(Services::Gmail).await;
     let mut browser = patient(&world);
     let back = world.way_back(&mut browser, Services::Gmail, &Scopes::All).await;
-    world.azure.vault.fail_next(Operation::Set, key_vault::Failure::AnswerLost);
+    world.azure.vault.faults.fail_next(Operation::Set, key_vault::Failure::AnswerLost);
     assert_eq!(browser.get(&back).await.code(), "store_unavailable");
     let row = row(&world).await;
     assert!(!row.is_leased(world.clock.now()) && row.lease_until.is_some(), "over, and in doubt");

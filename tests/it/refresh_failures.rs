@@ -32,8 +32,8 @@ async fn no_refresh_token_in_the_vault_expires_and_tells() {
 #[tokio::test]
 async fn invalid_client_or_unauthorized_client_backs_off() {
     for code in ["invalid_client", "unauthorized_client", "deleted_client"] {
-        let refuse = |world: &mut World| world.google.fails(Endpoint::Token, google::Failure::OAuth(code));
-        backs_off(Failure::ClientRefused, refuse, |world| world.google.recovers()).await;
+        let refuse = |world: &mut World| world.google.faults.fail_always(Endpoint::Token, google::Failure::OAuth(code));
+        backs_off(Failure::ClientRefused, refuse, |world| world.google.faults.recover()).await;
     }
 }
 
@@ -97,8 +97,8 @@ async fn no_answer_from_google_backs_off() {
 async fn a_429_of_google_is_waited_for_and_no_longer_than_five_minutes() {
     for (asked, at_least) in [(1, Duration::ZERO), (240, 4 * MINUTE), (1_000_000, 5 * MINUTE)] {
         let world = World::connected().await;
-        world.google.fails(Endpoint::Token, google::Failure::RateLimited(Some(asked)));
-        let wait = backs_off_in(world, Failure::RateLimited, |_| {}, |world| world.google.recovers()).await;
+        world.google.faults.fail_always(Endpoint::Token, google::Failure::RateLimited(Some(asked)));
+        let wait = backs_off_in(world, Failure::RateLimited, |_| {}, |world| world.google.faults.recover()).await;
         assert!((at_least..=5 * MINUTE).contains(&wait), "{asked}: {wait:?}");
     }
 }
@@ -106,35 +106,35 @@ async fn a_429_of_google_is_waited_for_and_no_longer_than_five_minutes() {
 #[tokio::test]
 async fn a_5xx_of_google_backs_off() {
     for failure in [google::Failure::Down(500), google::Failure::Down(503), google::Failure::AnswerLost] {
-        let fail = |world: &mut World| world.google.fails(Endpoint::Token, failure.clone());
-        backs_off(Failure::ProviderDown, fail, |world| world.google.recovers()).await;
+        let fail = |world: &mut World| world.google.faults.fail_always(Endpoint::Token, failure.clone());
+        backs_off(Failure::ProviderDown, fail, |world| world.google.faults.recover()).await;
     }
 }
 
 #[tokio::test]
 async fn an_answer_of_google_that_cannot_be_read_backs_off() {
     for failure in [google::Failure::Garbage, google::Failure::OAuth("temporarily_unavailable")] {
-        let fail = |world: &mut World| world.google.fails(Endpoint::Token, failure.clone());
-        backs_off(Failure::Unreadable, fail, |world| world.google.recovers()).await;
+        let fail = |world: &mut World| world.google.faults.fail_always(Endpoint::Token, failure.clone());
+        backs_off(Failure::Unreadable, fail, |world| world.google.faults.recover()).await;
     }
 }
 
 #[tokio::test]
 async fn a_vault_that_throttles_backs_off() {
-    let throttle = |world: &mut World| world.azure.vault.goes_down(key_vault::Failure::Throttled(7));
-    backs_off(Failure::VaultThrottled, throttle, |world| world.azure.vault.recovers()).await;
+    let throttle = |world: &mut World| world.azure.vault.faults.fail_all(key_vault::Failure::Throttled(7));
+    backs_off(Failure::VaultThrottled, throttle, |world| world.azure.vault.faults.recover()).await;
 }
 
 #[tokio::test]
 async fn a_vault_that_is_down_backs_off() {
     for status in [StatusCode::INTERNAL_SERVER_ERROR, StatusCode::FORBIDDEN, StatusCode::NOT_FOUND] {
-        let fail = |world: &mut World| world.azure.vault.goes_down(key_vault::Failure::Status(status));
-        backs_off(Failure::VaultDown, fail, |world| world.azure.vault.recovers()).await;
+        let fail = |world: &mut World| world.azure.vault.faults.fail_all(key_vault::Failure::Status(status));
+        backs_off(Failure::VaultDown, fail, |world| world.azure.vault.faults.recover()).await;
     }
     // A failed read is never a missing refresh token, and a failed write loses none.
     for operation in [Operation::Get, Operation::Set] {
-        let fail = |world: &mut World| world.azure.vault.fail_next(operation, key_vault::Failure::AnswerLost);
-        backs_off(Failure::VaultDown, fail, |world| world.azure.vault.recovers()).await;
+        let fail = |world: &mut World| world.azure.vault.faults.fail_next(operation, key_vault::Failure::AnswerLost);
+        backs_off(Failure::VaultDown, fail, |world| world.azure.vault.faults.recover()).await;
     }
 }
 
@@ -144,10 +144,10 @@ async fn a_table_that_is_down_leaves_the_connection_due() {
     world.later(46 * MINUTE);
     let row = world.row().await;
     assert_eq!(world.tick().await.due, 1);
-    world.table.fail(true);
+    world.table.faults.set_down(true);
     assert_eq!(world.work().await.failed, 1);
     assert_eq!(world.tick().await.due, 0, "nothing can be read");
-    world.table.fail(false);
+    world.table.faults.set_down(false);
     assert_eq!(world.row().await, row);
     assert_eq!(world.google.calls(Endpoint::Token), 0);
     world.later(6 * MINUTE);

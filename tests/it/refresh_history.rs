@@ -18,7 +18,7 @@ use nbhd::domain::tenant::{Lifecycle, Tenant};
 use nbhd::flows::stored_token::StoredFields;
 use nbhd_sim::google::{self, Endpoint, Rotation};
 use nbhd_sim::key_vault::{self, Operation};
-use nbhd_sim::telegram;
+use nbhd_sim::{table, telegram};
 use scheduled_refresh::{App, Report};
 use secrecy::ExposeSecret as _;
 
@@ -148,7 +148,7 @@ impl History {
             superseded.extend(self.world.azure.vault.versions(&read.secret_name).pop().map(|(version, _)| version));
         }
         let row = connected(&self.world, &self.people[place]).with_superseded(superseded.clone());
-        self.world.table.fail_after(usize::MAX, false);
+        self.world.table.faults.recover();
         self.world.store.save_integration(&row, Some(read.version)).await.expect("nobody else writes");
         if self.random.bool() {
             superseded.iter().for_each(|version| self.world.azure.vault.disables(&row.secret_name, version));
@@ -181,8 +181,8 @@ impl History {
     fn weather(&mut self) {
         let World { google, azure, table, telegram, .. } = &self.world;
         let random = &mut self.random;
-        google.recovers();
-        azure.vault.recovers();
+        google.faults.recover();
+        azure.vault.faults.recover();
         google.rotates_refresh_tokens(if random.bool() { Rotation::WhenUsed } else { Rotation::Never });
         let failures = [
             google::Failure::Down(503),
@@ -193,8 +193,8 @@ impl History {
         ];
         let failure = failures[random.usize(..failures.len())].clone();
         match random.u8(..10) {
-            0 => google.fails(Endpoint::Token, failure),
-            1..4 => (0..random.usize(1..4)).for_each(|_| google.fail_next(Endpoint::Token, failure.clone())),
+            0 => google.faults.fail_always(Endpoint::Token, failure),
+            1..4 => (0..random.usize(1..4)).for_each(|_| google.faults.fail_next(Endpoint::Token, failure.clone())),
             _ => {}
         }
         let failures = [
@@ -206,11 +206,11 @@ impl History {
         let failure = failures[random.usize(..failures.len())];
         let operations = [Operation::Get, Operation::Set, Operation::Update];
         match random.u8(..10) {
-            0 => azure.vault.goes_down(failure),
-            1..5 => azure.vault.fail_next(operations[random.usize(..3)], failure),
+            0 => azure.vault.faults.fail_all(failure),
+            1..5 => azure.vault.faults.fail_next(operations[random.usize(..3)], failure),
             _ => {}
         }
-        telegram.recovers();
+        telegram.faults.recover();
         let failures = [
             telegram::Failure::TooManyRequests(90),
             telegram::Failure::Status(StatusCode::BAD_GATEWAY),
@@ -219,10 +219,14 @@ impl History {
         ];
         if random.u8(..10) < 4 {
             let failure = failures[random.usize(..failures.len())].clone();
-            telegram.fail_next(["getChat", "sendMessage"][random.usize(..2)], failure);
+            telegram.faults.fail_next(["getChat", "sendMessage"][random.usize(..2)], failure);
         }
         if random.u8(..10) < 3 {
-            table.fail_after(random.usize(..60), random.bool());
+            let (passing, has_effect) = (random.usize(..60), random.bool());
+            table.faults.recover();
+            table
+                .faults
+                .fail_any_after(passing, if has_effect { table::Failure::AnswerLost } else { table::Failure::Down });
         }
     }
 
@@ -255,10 +259,10 @@ impl History {
 
     /// The fault's end: two hours, and everything is done that is due.
     async fn calm(&mut self) {
-        self.world.google.recovers();
-        self.world.azure.vault.recovers();
-        self.world.telegram.recovers();
-        self.world.table.fail_after(usize::MAX, false);
+        self.world.google.faults.recover();
+        self.world.azure.vault.faults.recover();
+        self.world.telegram.faults.recover();
+        self.world.table.faults.recover();
         for _ in 0..24 {
             self.world.later(TICK);
             scheduled_refresh::enqueue_due(&self.app, "tick").await;

@@ -100,7 +100,7 @@ async fn telegrams_refusal_is_not_the_end_of_it() {
     for (method, failure) in [("sendMessage", &slow), ("sendMessage", &refused), ("getChat", &slow), ("getChat", &down)]
     {
         let world = ended().await;
-        world.telegram.fail_next(method, failure.clone());
+        world.telegram.faults.fail_next(method, failure.clone());
         world.tick().await;
         let report = world.work().await;
         assert_eq!((report.notified, report.failed), (0, 1), "{method} {failure:?}");
@@ -118,7 +118,7 @@ async fn telegrams_refusal_is_not_the_end_of_it() {
 async fn a_message_that_may_have_arrived_is_not_sent_again() {
     for (failure, sent) in [(Failure::AnswerLost, 1), (Failure::Status(StatusCode::BAD_GATEWAY), 0)] {
         let world = ended().await;
-        world.telegram.fail_next("sendMessage", failure);
+        world.telegram.faults.fail_next("sendMessage", failure);
         for _ in 0..5 {
             round(&world).await;
             world.later(HOUR);

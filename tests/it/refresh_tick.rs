@@ -228,7 +228,7 @@ async fn a_vault_at_rest_defers_its_connections_without_a_write() {
     let world = World::connected().await;
     world.later(46 * MINUTE);
     let app = world.app();
-    world.azure.vault.fail_next(Operation::Get, key_vault::Failure::Throttled(30));
+    world.azure.vault.faults.fail_next(Operation::Get, key_vault::Failure::Throttled(30));
     let job = json!({ "job": "due", "connections": [[world.tenant, "gmail"]] }).to_string();
     assert_eq!(handled(&app, &job).await.failed, 1);
     let at = world.clock.now();
@@ -236,7 +236,7 @@ async fn a_vault_at_rest_defers_its_connections_without_a_write() {
     world.journal.clear();
     assert_eq!(handled(&app, &job).await, Report { due: 1, deferred: 1, ..Report::default() });
     assert_eq!(world.row().await, row);
-    assert!(world.journal.of(KEY_VAULT).is_empty());
+    assert!(world.journal.entries_of(KEY_VAULT).is_empty());
     assert_eq!(world.work().await, Report::default(), "put off");
     world.later(MINUTE);
     assert_eq!(world.work().await, Report { due: 1, refreshed: 1, ..Report::default() }, "no tick was needed");
@@ -248,7 +248,7 @@ async fn what_has_been_due_for_long_is_left_to_the_ticks() {
     let world = World::connected().await;
     world.later(46 * MINUTE);
     let app = world.app();
-    world.azure.vault.fail_next(Operation::Get, key_vault::Failure::Throttled(30));
+    world.azure.vault.faults.fail_next(Operation::Get, key_vault::Failure::Throttled(30));
     let job = json!({ "job": "due", "connections": [[world.tenant, "gmail"]] }).to_string();
     assert_eq!(handled(&app, &job).await.failed, 1);
     let at = world.clock.now() - 11 * MINUTE;
@@ -284,7 +284,7 @@ async fn the_two_events_of_the_function_are_told_apart() {
     let worked = scheduled_refresh::handle_event(&app, json!({ "Records": [record] }), "id").await.expect("a response");
     assert_eq!(worked["batchItemFailures"], json!([]));
     assert_eq!(world.google.calls(Endpoint::Token), 1);
-    world.table.fail(true);
+    world.table.faults.set_down(true);
     let record = json!({ "messageId": "2", "body": message.sent.body });
     let failed = scheduled_refresh::handle_event(&app, json!({ "Records": [record] }), "id").await.expect("a response");
     assert_eq!(failed["batchItemFailures"][0]["itemIdentifier"], "2");

@@ -135,7 +135,7 @@ async fn the_shared_bot_is_not_a_runtimes_to_configure() {
     for method in telegram_relay::stubs::METHODS {
         let answer = world.post(&ana, method, &hostile).await;
         assert_eq!(answer.status, StatusCode::OK, "{method}");
-        if let Some(contract) = Contract::load().expect("readable") {
+        if let Some(contract) = Contract::load() {
             assert_eq!(contract.of_answer(method, 200, &answer.body), Vec::<String>::new());
         }
     }
@@ -184,7 +184,7 @@ async fn telegrams_own_word_passes_through() {
     let world = World::start().await;
     let ana = world.tenant(ANA).await;
     let message = json!({"chat_id": ANA, "text": "hi"});
-    world.telegram.fail_next("sendMessage", Failure::TooManyRequests(17));
+    world.telegram.faults.fail_next("sendMessage", Failure::TooManyRequests(17));
     let limited = world.post(&ana, "sendMessage", &message).await;
     assert_eq!(limited.json()["parameters"], json!({"retry_after": 17}));
     limited.is_refused(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests: retry after 17");
@@ -213,7 +213,7 @@ async fn telegram_failing_is_a_bad_gateway_and_never_the_runtimes_fault() {
         for (method, body) in
             [("sendMessage", json!({"chat_id": ANA, "text": "hi"})), ("getFile", json!({"file_id": "f"}))]
         {
-            world.telegram.fail_next(method, failure.clone());
+            world.telegram.faults.fail_next(method, failure.clone());
             world.post(&ana, method, &body).await.is_refused(StatusCode::BAD_GATEWAY, "Bad Gateway");
         }
     }
@@ -223,7 +223,7 @@ async fn telegram_failing_is_a_bad_gateway_and_never_the_runtimes_fault() {
 async fn the_table_being_down_is_told_as_unavailable() {
     let world = World::start().await;
     let ana = world.tenant(ANA).await;
-    world.table.fail(true);
+    world.table.faults.set_down(true);
     for method in ["getMe", "sendMessage"] {
         let answer = world.post(&ana, method, &json!({"chat_id": ANA, "text": "hi"})).await;
         answer.is_refused(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable");
@@ -243,7 +243,7 @@ async fn neither_the_bots_token_nor_a_capability_is_ever_shown() {
             ("getFile", json!({"file_id": "f"})),
             ("getMe", Value::Null),
         ] {
-            failure.iter().for_each(|failure| world.telegram.fail_next(method, failure.clone()));
+            failure.iter().for_each(|failure| world.telegram.faults.fail_next(method, failure.clone()));
             let answer = world.post(&ana, method, &body).await;
             shown.push_str(&answer.text());
         }

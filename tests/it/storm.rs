@@ -101,7 +101,7 @@ async fn weather(world: &World, chats: &[Chat], random: &mut fastrand::Rng, faul
 
 fn fail_at_random(runtime: &Runtime, mut random: fastrand::Rng, faults: &Faults) {
     let faults = Arc::clone(faults);
-    runtime.fail_as(move |_| {
+    runtime.faults.fail_with(move |_| {
         let failure = match random.u8(..40) {
             0..3 => Failure::Refused,
             3..5 => Failure::Status(500),

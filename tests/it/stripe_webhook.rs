@@ -3,7 +3,8 @@
 use axum::http::StatusCode;
 use nbhd::domain::subscription::{Entitlement, Status, Tier};
 use nbhd::domain::tenant::{Lifecycle, Tenant};
-use nbhd_sim::stripe::{AfterDunning, Beginning, Endpoint, Failure, PLUS, billing, contract};
+use nbhd_sim::stripe::contract::Contract;
+use nbhd_sim::stripe::{AfterDunning, Beginning, Endpoint, Failure, PLUS, billing};
 
 use crate::stripe_world::{CHAT, DAY, World};
 
@@ -25,7 +26,7 @@ async fn a_payment_makes_a_tenant_run_and_nudges_the_reconciler() {
     for id in [&person.customer, &truth.id] {
         assert_eq!(world.store.find_tenant(id).await.expect("up"), Some(person.tenant));
     }
-    let Some(report) = contract::check(&world.journal) else { return };
+    let Some(report) = Contract::load().map(|contract| contract.check(&world.journal)) else { return };
     assert_eq!(report.violations, Vec::<String>::new());
 }
 
@@ -143,12 +144,12 @@ async fn stripe_down_is_answered_503_and_nothing_is_recorded() {
     for failure in [Failure::Down(500), Failure::RateLimited, Failure::Garbage, Failure::AnswerLost] {
         let world = World::start().await;
         let person = world.subscriber().await;
-        world.stripe.is_down(failure);
+        world.stripe.faults.fail_all(failure);
         let before = world.table.items().expect("readable");
         assert_eq!(world.post(&world.event("invoice.paid")).await, StatusCode::SERVICE_UNAVAILABLE, "{failure:?}");
         assert_eq!(world.table.items().expect("readable"), before);
         assert_eq!(world.nudges(), 0);
-        world.stripe.recovers();
+        world.stripe.faults.recover();
         assert_eq!(world.post(&world.event("invoice.paid")).await, StatusCode::OK);
         assert_eq!(world.status(&person).await, Some(Status::Active));
     }
@@ -159,12 +160,12 @@ async fn a_table_or_queue_that_is_down_is_answered_503_and_made_up_for() {
     let world = World::start().await;
     let person = world.subscriber().await;
     let event = world.event("invoice.paid");
-    world.table.fail(true);
+    world.table.faults.set_down(true);
     assert_eq!(world.post(&event).await, StatusCode::SERVICE_UNAVAILABLE);
-    world.table.fail(false);
-    world.sqs.fail(true);
+    world.table.faults.set_down(false);
+    world.sqs.faults.set_down(true);
     assert_eq!(world.post(&event).await, StatusCode::SERVICE_UNAVAILABLE);
-    world.sqs.fail(false);
+    world.sqs.faults.set_down(false);
     assert_eq!(world.post(&event).await, StatusCode::OK);
     assert_eq!((world.status(&person).await, world.nudges()), (Some(Status::Active), 1));
 }

@@ -28,8 +28,8 @@ async fn a_message_carries_its_options_and_no_preview() {
     assert_eq!(sent[0].message["reply_markup"]["inline_keyboard"][0][0]["url"], button.url);
     assert_eq!(sent[0].params.json("link_preview_options"), Some(json!({"is_disabled": true})));
     assert_eq!((sent[1].reply_to, world.telegram.actions_in(ANA.0)), (None, vec!["typing".to_owned()]));
-    if let Some(contract) = Contract::load().expect("readable") {
-        assert_eq!(contract.violations(&world.journal).await, Vec::<String>::new());
+    if let Some(contract) = Contract::load() {
+        assert_eq!(contract.check(&world.journal).violations, Vec::<String>::new());
     }
 }
 
@@ -37,7 +37,7 @@ async fn a_message_carries_its_options_and_no_preview() {
 async fn every_failure_is_the_callers_next_move() {
     let world = World::start().await;
     let send = async || world.bot.send_message(ANA, "hi", MessageOptions::default()).await.err();
-    let fails = |failure| world.telegram.fail_next("sendMessage", failure);
+    let fails = |failure| world.telegram.faults.fail_next("sendMessage", failure);
 
     fails(Failure::TooManyRequests(17));
     assert!(matches!(send().await, Some(Error::RateLimited { retry_after: Some(wait) }) if wait.as_secs() == 17));
@@ -60,7 +60,7 @@ async fn every_failure_is_the_callers_next_move() {
 async fn an_error_shows_neither_the_token_nor_an_address() {
     let nowhere = bot("http://127.0.0.1:1");
     let world = World::start().await;
-    world.telegram.fail_next("*", Failure::AnswerLost);
+    world.telegram.faults.fail_any(Failure::AnswerLost);
     for bot in [nowhere, world.bot.clone()] {
         let error = bot.call::<Value>("getMe", &json!({})).await.expect_err("no answer");
         for shown in [error.to_string(), format!("{error:?}"), format!("{bot:?}")] {

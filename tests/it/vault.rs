@@ -10,7 +10,6 @@ use nbhd::providers::Error;
 use nbhd::providers::azure::key_vault::Vault;
 use nbhd::providers::azure::vaults::Vaults;
 use nbhd_sim::azure::Azure;
-use nbhd_sim::contracts;
 use nbhd_sim::entra::ENTRA;
 use nbhd_sim::journal::Journal;
 use nbhd_sim::key_vault::contract::Contract;
@@ -58,16 +57,16 @@ async fn a_process_signs_in_once() {
     for _ in 0..3 {
         world.vault().set(NAME, tenant(), &"value".into()).await.expect("set");
     }
-    assert_eq!(world.journal.of(ENTRA).len(), 1);
+    assert_eq!(world.journal.entries_of(ENTRA).len(), 1);
     // The first request is bare and asks for the challenge.
-    assert_eq!(world.journal.of(KEY_VAULT).len(), 4);
+    assert_eq!(world.journal.entries_of(KEY_VAULT).len(), 4);
 }
 
 #[tokio::test]
 async fn only_the_vaults_word_counts_as_disabled() {
     let world = World::start().await;
     let first = world.vault().set(NAME, tenant(), &"one".into()).await.expect("set");
-    world.azure.vault.fail_next(Operation::Update, Failure::Nonsense);
+    world.azure.vault.faults.fail_next(Operation::Update, Failure::Nonsense);
     assert!(matches!(world.vault().disable(NAME, &first).await, Err(Error::Malformed { .. })));
     world.vault().disable(NAME, &first).await.expect("disabled");
 }
@@ -160,10 +159,10 @@ async fn a_throttled_vault_says_for_how_long_and_is_asked_once() {
     let world = World::start().await;
     world.vault().set(NAME, tenant(), &"value".into()).await.expect("set");
     world.journal.clear();
-    world.azure.vault.fail_next(Operation::Get, Failure::Throttled(7));
+    world.azure.vault.faults.fail_next(Operation::Get, Failure::Throttled(7));
     let throttled = world.vault().latest(NAME).await;
     assert!(matches!(throttled, Err(Error::RateLimited { retry_after: Some(wait) }) if wait == Duration::from_secs(7)));
-    assert_eq!(world.journal.of(KEY_VAULT).len(), 1);
+    assert_eq!(world.journal.entries_of(KEY_VAULT).len(), 1);
 }
 
 #[tokio::test]
@@ -177,7 +176,7 @@ async fn a_vault_that_is_down_is_never_a_missing_secret() {
         (Failure::Status(StatusCode::NOT_FOUND), |error| matches!(error, Error::Refused { status: 404, .. })),
         (Failure::Nonsense, |error| matches!(error, Error::Malformed { .. })),
     ] {
-        world.azure.vault.fail_next(Operation::Get, failure);
+        world.azure.vault.faults.fail_next(Operation::Get, failure);
         let error = world.vault().latest(NAME).await.expect_err("down");
         assert!(is_expected(&error), "{failure:?} became {error:?}");
     }
@@ -192,7 +191,7 @@ async fn a_failing_sign_in_is_never_a_missing_secret() {
         (StatusCode::UNAUTHORIZED, |error| matches!(error, Error::Refused { .. })),
     ] {
         let world = World::start().await;
-        world.azure.entra.fail_next(status);
+        world.azure.entra.faults.fail_any(status);
         let error = world.vault().latest(NAME).await.expect_err("no token");
         assert!(is_expected(&error), "{status} became {error:?}");
         world.clock.advance(Duration::from_secs(1));
@@ -222,7 +221,7 @@ async fn a_vault_that_throttles_is_left_alone_for_as_long_as_it_asks_and_no_othe
     let other = addresses.iter().find(|address| **address != asked.address()).expect("two");
     let simulators = [&world.azure.vault, &world.azure.others[0]];
     let throttling = simulators.into_iter().find(|vault| vault.base_url() == asked.address()).expect("two");
-    throttling.fail_next(Operation::Set, Failure::Throttled(9));
+    throttling.faults.fail_next(Operation::Set, Failure::Throttled(9));
     asked.set(NAME, tenant, &"value".into()).await.expect_err("throttled");
 
     world.journal.clear();
@@ -230,7 +229,7 @@ async fn a_vault_that_throttles_is_left_alone_for_as_long_as_it_asks_and_no_othe
     let error = asked.latest(NAME).await.expect_err("still resting");
     let five = Some(Duration::from_secs(5));
     assert!(matches!(error, Error::RateLimited { retry_after } if retry_after == five));
-    assert!(world.journal.of(KEY_VAULT).is_empty(), "it is not asked");
+    assert!(world.journal.entries_of(KEY_VAULT).is_empty(), "it is not asked");
     let other = vaults.recorded(Some(other)).expect("configured");
     other.set(NAME, tenant, &"value".into()).await.expect("set");
     world.clock.advance(Duration::from_secs(5));
@@ -270,7 +269,7 @@ async fn no_error_carries_the_secret() {
     world.azure.vault.put(NAME, "do-not-tell");
     for failure in [Failure::Nonsense, Failure::AnswerLost, Failure::Throttled(1)] {
         for operation in [Operation::Get, Operation::Set] {
-            world.azure.vault.fail_next(operation, failure);
+            world.azure.vault.faults.fail_next(operation, failure);
         }
         let errors = [world.vault().latest(NAME).await.err(), world.vault().set(NAME, tenant(), &secret).await.err()];
         assert!(!format!("{errors:?}").contains("do-not-tell"));
@@ -279,8 +278,7 @@ async fn no_error_carries_the_secret() {
 
 #[tokio::test]
 async fn every_request_and_every_answer_is_as_microsoft_describes_it() {
-    let Some(contracts) = contracts::dir() else { return };
-    let contract = Contract::read(&contracts).expect("the description");
+    let Some(contract) = Contract::load() else { return };
     let world = World::start().await;
     let first = world.vault().set(NAME, tenant(), &"one".into()).await.expect("set");
     world.vault().set(NAME, tenant(), &"two".into()).await.expect("set");
@@ -289,26 +287,23 @@ async fn every_request_and_every_answer_is_as_microsoft_describes_it() {
     world.vault().latest(NAME).await.expect("read");
     world.vault().delete(NAME).await.expect("deleted");
     world.vault().set(NAME, tenant(), &"three".into()).await.expect("recovered and set");
-    world.azure.vault.fail_next(Operation::Get, Failure::Throttled(1));
+    world.azure.vault.faults.fail_next(Operation::Get, Failure::Throttled(1));
     let _ = world.vault().latest(NAME).await.expect_err("throttled");
     world.clock.advance(Duration::from_secs(1));
     world.vault().delete(NAME).await.expect("deleted");
     world.vault().purge(NAME).await.expect("purged");
 
-    let entries = world.journal.of(KEY_VAULT);
-    let departures: Vec<String> = entries.iter().flat_map(|entry| contract.departures(entry)).collect();
-    assert!(departures.is_empty(), "{departures:#?}");
-    assert_eq!(entries.len(), 13);
+    let report = contract.check(&world.journal);
+    assert_eq!((report.violations, report.requests), (Vec::new(), 13));
 }
 
 #[tokio::test]
 async fn the_description_catches_a_departure() {
-    let Some(contracts) = contracts::dir() else { return };
-    let contract = Contract::read(&contracts).expect("the description");
+    let Some(contract) = Contract::load() else { return };
     let world = World::start().await;
     world.vault().set(NAME, tenant(), &"one".into()).await.expect("set");
-    let kept = world.journal.of(KEY_VAULT).pop().expect("the set");
-    assert_eq!(contract.departures(&kept), Vec::<String>::new());
+    let kept = world.journal.entries_of(KEY_VAULT).pop().expect("the set");
+    assert_eq!(contract.violations(&kept), Vec::<String>::new());
 
     let changed = [
         nbhd_sim::journal::Entry { path: format!("/keys/{NAME}?api-version=7.6"), ..kept.clone() },
@@ -318,7 +313,7 @@ async fn the_description_catches_a_departure() {
         nbhd_sim::journal::Entry { status: Some(202), ..kept },
     ];
     for entry in changed {
-        assert_eq!(contract.departures(&entry).len(), 1, "{entry:?}");
+        assert_eq!(contract.violations(&entry).len(), 1, "{entry:?}");
     }
 }
 

@@ -117,10 +117,10 @@ async fn disconnect_stopped_after_any_effect_is_completed_by_telegrams_retry() {
 async fn disconnect_with_the_queue_down_is_already_effective_and_telegram_retries() {
     let world = World::start().await;
     world.connect(Provider::Gmail).await;
-    world.sqs.fail(true);
+    world.sqs.faults.set_down(true);
     assert_eq!(world.ana_says("/disconnect gmail").await.status, Some(503));
     assert_eq!(world.status_of(Provider::Gmail).await, Status::Revoked);
-    world.sqs.fail(false);
+    world.sqs.faults.set_down(false);
     assert_eq!(world.deliver().await.status, Some(200));
     assert_eq!(world.jobs().len(), 1);
 }

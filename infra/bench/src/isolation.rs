@@ -129,7 +129,7 @@ impl World {
         };
         for chat in 1..=WELL {
             let (runtime, arrived) = (runtime_of(&store, chat).await?, arrived.clone());
-            runtime.fail_as(move |update_id| {
+            runtime.faults.fail_with(move |update_id| {
                 // The receiver is gone only once the measurement has ended.
                 let _ = arrived.send((update_id, Instant::now()));
                 None
@@ -138,7 +138,7 @@ impl World {
         }
         for chat in WELL + 1..=WELL + hanging {
             let runtime = runtime_of(&store, chat).await?;
-            runtime.fail_as(|_| Some(Failure::Hang));
+            runtime.faults.fail_with(|_| Some(Failure::Hang));
             world.send(chat, -chat).await?;
             world.hanging.push(runtime);
         }

@@ -269,7 +269,12 @@ async fn measured(is_used: bool) -> anyhow::Result<Cost> {
             let calls = world.table.calls().into_iter().filter(|call| (call.operation != "GetItem") == is_write);
             calls.map(|call| call.units).sum()
         };
-        before = (world.journal.of("google").len(), world.journal.of("key-vault").len(), sum(false), sum(true));
+        before = (
+            world.journal.entries_of("google").len(),
+            world.journal.entries_of("key-vault").len(),
+            sum(false),
+            sum(true),
+        );
     }
     let (google, vault, reads, writes) = before;
     anyhow::ensure!(google == 1, "{google} calls of Google");

@@ -32,7 +32,7 @@ pub(crate) async fn measure(report: &mut Report, function: &Artifact) -> anyhow:
     report.section(&format!("{due} connections due in one tick, Google 50 ms away, {PROCESSES} processes"));
     let world = Arc::new(World::start(Options::with_clock(Clock::System)).await?);
     seed(&world, due)?;
-    world.google.answers_after(Endpoint::Token, GOOGLE_DISTANCE);
+    world.google.faults.delay(Endpoint::Token, GOOGLE_DISTANCE);
     let settings = warm::settings(&world);
 
     let mut ticking = Function::start(function, &settings).await?;

@@ -226,7 +226,7 @@ pub(crate) async fn mailbox_list(report: &mut Report, gmail: &Artifact) -> anyho
     describe(report, "Google at no distance", &near);
     report.at_most("table units per list", near.units, 1.0, "units");
     for endpoint in [Endpoint::MessagesList, Endpoint::MessagesGet] {
-        world.google.answers_after(endpoint, GOOGLE_DISTANCE);
+        world.google.faults.delay(endpoint, GOOGLE_DISTANCE);
     }
     let far = cost(&world, &mut gmail, std::iter::repeat_n(event, LISTS), 200).await?;
     describe(report, "Google answering in 50 ms", &far);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nbhd::clock::Clock;
-use nbhd_sim::arm::{AppView, Arm, Replica, Secrets};
+use nbhd_sim::arm::{AppView, Arm, ContainerEvent, Secrets};
 use nbhd_sim::runtime::{Runtime, Settings};
 use serde_json::Value;
 
@@ -39,15 +39,15 @@ impl Containers {
     }
 
     /// Applies a change of an app; returns the address of a container that has started.
-    async fn apply_change(&self, replica: Replica, secrets: &Secrets, clock: &Clock) -> Option<String> {
+    async fn apply_change(&self, replica: ContainerEvent, secrets: &Secrets, clock: &Clock) -> Option<String> {
         match replica {
-            Replica::Starts(app) => return self.start(&app, secrets, clock).await,
-            Replica::Ends(app) => {
+            ContainerEvent::Started(app) => return self.start(&app, secrets, clock).await,
+            ContainerEvent::Ended(app) => {
                 if let Some((_, runtime)) = self.lock().get(&app.name) {
                     runtime.stops();
                 }
             }
-            Replica::Gone(app) => {
+            ContainerEvent::Deleted(app) => {
                 self.lock().remove(&app.name);
             }
         }

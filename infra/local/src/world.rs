@@ -143,7 +143,7 @@ impl World {
             std::fs::write(&file, lines.collect::<String>()).with_context(|| format!("`{}`", file.display()))?;
         }
         let env = Env::from_pairs(settings);
-        let api = journal.watch(API, gateway::in_front_of(wiring::functions(&env, &clock, &trace)?, &clock));
+        let api = journal.wrap(API, gateway::in_front_of(wiring::functions(&env, &clock, &trace)?, &clock));
         for services in ["gmail", "google-calendar", "google"] {
             google.allows_redirect_to(&format!("{base_url}/oauth/{services}/callback"));
         }
@@ -243,7 +243,7 @@ impl World {
     /// How many requests Azure's resource manager and vault have had.
     pub fn azure_calls(&self) -> usize {
         let names = [nbhd_sim::arm::ARM, nbhd_sim::key_vault::KEY_VAULT];
-        names.into_iter().map(|name| self.journal.of(name).len()).sum()
+        names.into_iter().map(|name| self.journal.entries_of(name).len()).sum()
     }
 
     /// Runs everything until nothing is left to do: Telegram and Stripe deliver to the webhooks, the queues to their

@@ -3,7 +3,7 @@
 //! See <https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow>. Tokens do not age: the
 //! SDK reads the machine's clock, which no test moves. [`Entra::forgets_its_tokens`] ends them instead.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::extract::{Path, State};
@@ -15,6 +15,7 @@ use nbhd::clock::Clock;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::faults::Faults;
 use crate::journal::Journal;
 use crate::sts::Sts;
 use crate::tls::{Authority, TlsServer};
@@ -28,6 +29,8 @@ const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-be
 /// The simulator; clones are the same Entra.
 #[derive(Clone, Debug)]
 pub struct Entra {
+    /// How requests for a token fail on demand: with a status.
+    pub faults: Faults<(), StatusCode>,
     inner: Arc<Inner>,
     server: Arc<TlsServer>,
 }
@@ -41,6 +44,7 @@ struct Inner {
     /// Whose signatures the federated credential trusts.
     sts: Sts,
     state: Mutex<Granted>,
+    faults: Faults<(), StatusCode>,
 }
 
 /// Whom the application trusts beside its own secret.
@@ -60,7 +64,6 @@ struct Granted {
     trusted: FederatedCredential,
     /// The scope of each token given out.
     tokens: HashMap<String, String>,
-    failures: VecDeque<StatusCode>,
 }
 
 impl Entra {
@@ -80,14 +83,15 @@ impl Entra {
             client_secret: format!("entra-secret-{}", Uuid::new_v4().simple()),
             clock,
             sts: sts.clone(),
-            state: Mutex::new(Granted { trusted, tokens: HashMap::new(), failures: VecDeque::new() }),
+            state: Mutex::new(Granted { trusted, tokens: HashMap::new() }),
+            faults: Faults::default(),
         });
         let router = Router::new()
             .route("/{tenant}/oauth2/v2.0/token", post(token))
             .route("/{tenant}/v2.0/.well-known/openid-configuration", get(discovery))
             .with_state(Arc::clone(&inner));
-        let server = TlsServer::start(authority, journal.watch(ENTRA, router)).await?;
-        Ok(Self { inner, server: Arc::new(server) })
+        let server = TlsServer::start(authority, journal.wrap(ENTRA, router)).await?;
+        Ok(Self { faults: inner.faults.clone(), inner, server: Arc::new(server) })
     }
 
     /// What a function needs to sign in here.
@@ -107,11 +111,6 @@ impl Entra {
     /// Changes whom the application trusts.
     pub fn trusts(&self, change: impl FnOnce(&mut FederatedCredential)) {
         change(&mut self.inner.lock().trusted);
-    }
-
-    /// The next request for a token fails with this status.
-    pub fn fail_next(&self, status: StatusCode) {
-        self.inner.lock().failures.push_back(status);
     }
 
     /// Every token given out so far ceases to be accepted.
@@ -204,8 +203,7 @@ async fn token(
     Path(tenant): Path<String>,
     Form(form): Form<HashMap<String, String>>,
 ) -> Response {
-    let failure = inner.lock().failures.pop_front();
-    if let Some(status) = failure {
+    if let Some(status) = inner.faults.take(()) {
         return Refusal(status, "temporarily_unavailable", 90_033).into_response();
     }
     match inner.grant(&tenant, &form) {

@@ -4,7 +4,7 @@
 //! gone or given it up.
 //!
 //! Every request to a simulator counts. The one to stop or to be held at has its effect, and its answer never arrives,
-//! or late. One that is late has no effect until [`Late::lands`].
+//! or late. One that is late has no effect until [`LateRequest::arrive`].
 
 use std::collections::HashMap;
 use std::fmt;
@@ -18,22 +18,22 @@ use tokio::sync::{Notify, oneshot};
 #[derive(Clone, Debug, Default)]
 pub struct Interruption {
     armed: Arc<Mutex<Option<Armed>>>,
-    witness: Arc<Mutex<Witness>>,
+    observer: Arc<Mutex<Observer>>,
 }
 
 /// One of the requests of a piece of work.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum Place {
+pub enum StopPoint {
     /// The request of this number, from 1.
     Number(usize),
     /// The `nth` of those called so.
-    Named(Named),
+    Named(NamedRequest),
 }
 
 /// A request by what it is: this outlives changes of what is asked before it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Named {
+pub struct NamedRequest {
     /// Simulator, method and the end of its path without identifiers, such as `arm DELETE default/shares/*`.
     pub request: String,
     /// Which of those, from 1.
@@ -43,53 +43,54 @@ pub struct Named {
 /// What becomes of whoever sent a request that is late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Sender {
+pub enum SenderFate {
     /// It is stopped dead.
     Stopped,
-    /// It is told that the connection broke.
-    Unheard,
+    /// Its connection breaks.
+    #[serde(rename = "unheard")]
+    Disconnected,
 }
 
 /// A request under way that has not arrived.
 #[derive(Debug)]
-pub struct Late {
+pub struct LateRequest {
     /// Which one.
-    pub request: Named,
-    lands: Option<oneshot::Sender<()>>,
-    landed: oneshot::Receiver<()>,
+    pub request: NamedRequest,
+    release: Option<oneshot::Sender<()>>,
+    arrived: oneshot::Receiver<()>,
 }
 
 #[derive(Debug)]
 struct Armed {
-    place: Place,
+    point: StopPoint,
     seen: HashMap<String, usize>,
     number: usize,
-    then: Then,
+    action: Action,
     reached: oneshot::Sender<Reached>,
 }
 
 #[derive(Debug)]
 struct Reached {
-    request: Named,
-    late: Option<Late>,
+    request: NamedRequest,
+    late: Option<LateRequest>,
 }
 
 #[derive(Clone, Debug)]
-enum Then {
+enum Action {
     Stop,
     /// Lets the one request go on that was held.
     HoldUntil(Arc<Notify>),
-    BeLate(Sender),
+    Delay(SenderFate),
 }
 
 #[derive(Clone, Default)]
-struct Witness(Option<Arc<dyn Fn() + Send + Sync>>);
+struct Observer(Option<Arc<dyn Fn() + Send + Sync>>);
 
 /// What becomes of a request that has just come in.
 pub(crate) enum Arrival {
     Now,
     /// Its effect waits for the first, and is told to the second.
-    Late(Sender, oneshot::Receiver<()>, oneshot::Sender<()>),
+    Late(SenderFate, oneshot::Receiver<()>, oneshot::Sender<()>),
 }
 
 impl Interruption {
@@ -98,15 +99,15 @@ impl Interruption {
     pub fn stop_after<T>(&self, requests: usize, work: impl Future<Output = T>) -> impl Future<Output = Option<T>> {
         // Boxed, here and below: what is stopped is a whole function.
         let work = Box::pin(work);
-        async move { self.stop_at(Place::Number(requests), work).await.ok() }
+        async move { self.stop_at(StopPoint::Number(requests), work).await.ok() }
     }
 
-    /// As [`Self::stop_after`], at any place.
+    /// As [`Self::stop_after`], at any point.
     ///
     /// # Errors
     /// The request at which it was stopped.
-    pub async fn stop_at<T>(&self, place: Place, work: impl Future<Output = T>) -> Result<T, Named> {
-        let reached = self.arm(place, Then::Stop);
+    pub async fn stop_at<T>(&self, point: StopPoint, work: impl Future<Output = T>) -> Result<T, NamedRequest> {
+        let reached = self.arm(point, Action::Stop);
         let ended = tokio::select! {
             ended = work => Ok(ended),
             Ok(reached) = reached => Err(reached.request),
@@ -125,20 +126,20 @@ impl Interruption {
     ) -> impl Future<Output = (T, Option<U>)> {
         let (work, meanwhile) = (Box::pin(work), Box::pin(meanwhile));
         async move {
-            let (ended, held) = self.hold_at(Place::Number(requests), work, meanwhile).await;
+            let (ended, held) = self.hold_at(StopPoint::Number(requests), work, meanwhile).await;
             (ended, held.map(|(_, between)| between))
         }
     }
 
-    /// As [`Self::hold_after`], at any place; with the request at which it was held.
+    /// As [`Self::hold_after`], at any point; with the request at which it was held.
     pub async fn hold_at<T, U>(
         &self,
-        place: Place,
+        point: StopPoint,
         work: impl Future<Output = T>,
         meanwhile: impl Future<Output = U>,
-    ) -> (T, Option<(Named, U)>) {
+    ) -> (T, Option<(NamedRequest, U)>) {
         let released = Arc::new(Notify::new());
-        let reached = self.arm(place, Then::HoldUntil(Arc::clone(&released)));
+        let reached = self.arm(point, Action::HoldUntil(Arc::clone(&released)));
         let mut work = std::pin::pin!(work);
         let request = tokio::select! {
             ended = &mut work => {
@@ -155,11 +156,11 @@ impl Interruption {
     /// Runs `work`, and lets one of its requests be late; `None` as its result when it was stopped with that.
     pub async fn delay_at<T>(
         &self,
-        place: Place,
-        sender: Sender,
+        point: StopPoint,
+        sender: SenderFate,
         work: impl Future<Output = T>,
-    ) -> (Option<T>, Option<Late>) {
-        let mut reached = self.arm(place, Then::BeLate(sender));
+    ) -> (Option<T>, Option<LateRequest>) {
+        let mut reached = self.arm(point, Action::Delay(sender));
         let mut work = std::pin::pin!(work);
         let late = tokio::select! {
             ended = &mut work => {
@@ -169,62 +170,64 @@ impl Interruption {
             Ok(reached) = &mut reached => reached.late,
         };
         match sender {
-            Sender::Stopped => (None, late),
-            Sender::Unheard => (Some(work.await), late),
+            SenderFate::Stopped => (None, late),
+            SenderFate::Disconnected => (Some(work.await), late),
         }
     }
 
     /// From now on `look` is called whenever a request has had its effect and is not answered yet.
-    pub fn watched_by(&self, look: impl Fn() + Send + Sync + 'static) {
-        *self.witness.lock().unwrap_or_else(PoisonError::into_inner) = Witness(Some(Arc::new(look)));
+    pub fn observe_effects(&self, observe: impl Fn() + Send + Sync + 'static) {
+        *self.observer.lock().unwrap_or_else(PoisonError::into_inner) = Observer(Some(Arc::new(observe)));
     }
 
     /// For simulators: a request has come in, and has had no effect yet.
-    pub(crate) fn arrived(&self, name: &str) -> Arrival {
-        let Some((armed, request)) = self.take_at(name, |then| matches!(then, Then::BeLate(_))) else {
+    pub(crate) fn on_request(&self, name: &str) -> Arrival {
+        let Some((armed, request)) = self.take_armed(name, |action| matches!(action, Action::Delay(_))) else {
             return Arrival::Now;
         };
-        let Then::BeLate(sender) = armed.then else { return Arrival::Now };
-        let (lands, waits) = oneshot::channel();
-        let (tells, landed) = oneshot::channel();
-        let late = Late { request: request.clone(), lands: Some(lands), landed };
+        let Action::Delay(sender) = armed.action else { return Arrival::Now };
+        let (release, waits) = oneshot::channel();
+        let (tells, arrived) = oneshot::channel();
+        let late = LateRequest { request: request.clone(), release: Some(release), arrived };
         // Whoever waits for it may have ended.
         let _ = armed.reached.send(Reached { request, late: Some(late) });
         Arrival::Late(sender, waits, tells)
     }
 
     /// For simulators: a request has had its effect. Never returns at the one to stop at.
-    pub(crate) async fn passed(&self, name: &str) {
-        let witness = self.witness.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Witness(Some(look)) = witness {
-            look();
+    pub(crate) async fn on_effect(&self, name: &str) {
+        let observer = self.observer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Observer(Some(observe)) = observer {
+            observe();
         }
-        let Some((armed, request)) = self.take_at(name, |then| !matches!(then, Then::BeLate(_))) else { return };
+        let Some((armed, request)) = self.take_armed(name, |action| !matches!(action, Action::Delay(_))) else {
+            return;
+        };
         let _ = armed.reached.send(Reached { request, late: None });
-        match armed.then {
-            Then::HoldUntil(released) => released.notified().await,
-            Then::Stop | Then::BeLate(_) => std::future::pending().await,
+        match armed.action {
+            Action::HoldUntil(released) => released.notified().await,
+            Action::Stop | Action::Delay(_) => std::future::pending().await,
         }
     }
 
-    /// Counts a request where `counts` says so; what is armed, when this is its place.
-    fn take_at(&self, name: &str, counts: impl Fn(&Then) -> bool) -> Option<(Armed, Named)> {
+    /// Counts a request where `counts` says so; what is armed, when this is its point.
+    fn take_armed(&self, name: &str, counts: impl Fn(&Action) -> bool) -> Option<(Armed, NamedRequest)> {
         let mut slot = self.armed.lock().unwrap_or_else(PoisonError::into_inner);
-        let armed = slot.as_mut().filter(|armed| counts(&armed.then))?;
+        let armed = slot.as_mut().filter(|armed| counts(&armed.action))?;
         armed.number += 1;
         let nth = armed.seen.entry(name.to_owned()).or_default();
         *nth += 1;
-        let request = Named { request: name.to_owned(), nth: *nth };
-        let is_it = match &armed.place {
-            Place::Number(number) => armed.number >= *number,
-            Place::Named(named) => *named == request,
+        let request = NamedRequest { request: name.to_owned(), nth: *nth };
+        let is_it = match &armed.point {
+            StopPoint::Number(number) => armed.number >= *number,
+            StopPoint::Named(named) => *named == request,
         };
         if is_it { slot.take().map(|armed| (armed, request)) } else { None }
     }
 
-    fn arm(&self, place: Place, then: Then) -> oneshot::Receiver<Reached> {
+    fn arm(&self, point: StopPoint, action: Action) -> oneshot::Receiver<Reached> {
         let (reached, hears) = oneshot::channel();
-        let armed = Armed { place, seen: HashMap::new(), number: 0, then, reached };
+        let armed = Armed { point, seen: HashMap::new(), number: 0, action, reached };
         *self.armed.lock().unwrap_or_else(PoisonError::into_inner) = Some(armed);
         hears
     }
@@ -234,19 +237,19 @@ impl Interruption {
     }
 }
 
-impl Late {
+impl LateRequest {
     /// The request arrives, and has had its effect when this returns.
-    pub async fn lands(mut self) {
-        if let Some(lands) = self.lands.take() {
-            let _ = lands.send(());
+    pub async fn arrive(mut self) {
+        if let Some(release) = self.release.take() {
+            let _ = release.send(());
         }
         // An error: the server it was under way to has ended.
-        let _ = (&mut self.landed).await;
+        let _ = (&mut self.arrived).await;
     }
 }
 
 /// What a request is called: the end of its path, with `*` for what looks like an identifier.
-pub(crate) fn name(simulator: &str, method: &str, path: &str) -> String {
+pub(crate) fn request_name(simulator: &str, method: &str, path: &str) -> String {
     let path = path.split('?').next().unwrap_or_default();
     let is_id = |part: &str| part.len() >= 8 && (part.len() >= 26 || part.bytes().any(|byte| byte.is_ascii_digit()));
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
@@ -255,9 +258,9 @@ pub(crate) fn name(simulator: &str, method: &str, path: &str) -> String {
     format!("{simulator} {method} {}", end.join("/"))
 }
 
-impl fmt::Debug for Witness {
+impl fmt::Debug for Observer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Witness").field(&self.0.is_some()).finish()
+        f.debug_tuple("Observer").field(&self.0.is_some()).finish()
     }
 }
 
@@ -270,9 +273,9 @@ mod tests {
         let group = "/subscriptions/5814ab12-4a70-44fc-8b14-777be7466b94/resourceGroups/nbhd/providers";
         let app =
             format!("{group}/Microsoft.App/containerApps/tftjfwl7loqti2lyb5t2ff6icsu/stop?api-version=2026-01-01");
-        assert_eq!(name("arm", "POST", &app), "arm POST containerApps/*/stop");
+        assert_eq!(request_name("arm", "POST", &app), "arm POST containerApps/*/stop");
         let role = "/secrets/runtime-x1234567/providers/Microsoft.Authorization/roleAssignments/0e599908-c803-8013";
-        assert_eq!(name("arm", "PUT", role), "arm PUT Microsoft.Authorization/roleAssignments/*");
-        assert_eq!(name("model-gateway", "POST", "/api/v1/keys"), "model-gateway POST api/v1/keys");
+        assert_eq!(request_name("arm", "PUT", role), "arm PUT Microsoft.Authorization/roleAssignments/*");
+        assert_eq!(request_name("model-gateway", "POST", "/api/v1/keys"), "model-gateway POST api/v1/keys");
     }
 }

@@ -12,7 +12,8 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 
-use crate::interruption::{Arrival, Interruption, Sender, name};
+use crate::faults::{broken_answer, broken_body};
+use crate::interruption::{Arrival, Interruption, SenderFate, request_name};
 
 /// What one simulator, or several, saw; clones share their entries.
 #[derive(Clone, Debug, Default)]
@@ -48,55 +49,55 @@ impl Journal {
         Self::default()
     }
 
-    /// Adds `entry` and returns its place, for [`Journal::answered`].
+    /// Adds `entry` and returns its index, for [`Journal::record_answer`].
     pub fn record(&self, entry: Entry) -> usize {
         let mut entries = self.lock();
         entries.push(entry);
         entries.len() - 1
     }
 
-    /// Notes the answer to the entry at `place`.
-    pub fn answered(&self, place: usize, status: StatusCode, headers: &HeaderMap, body: Bytes) {
-        if let Some(entry) = self.lock().get_mut(place) {
+    /// Records the answer to the entry at `index`.
+    pub fn record_answer(&self, index: usize, status: StatusCode, headers: &HeaderMap, body: Bytes) {
+        if let Some(entry) = self.lock().get_mut(index) {
             entry.status = Some(status.as_u16());
-            entry.answer_headers = plain(headers);
+            entry.answer_headers = to_text(headers);
             entry.answer = body;
         }
     }
 
-    /// Everything so far, oldest first.
+    /// Every entry so far, oldest first.
     pub fn entries(&self) -> Vec<Entry> {
         self.lock().clone()
     }
 
-    /// What the simulator of this name saw, oldest first.
-    pub fn of(&self, simulator: &str) -> Vec<Entry> {
+    /// The entries of the simulator of this name, oldest first.
+    pub fn entries_of(&self, simulator: &str) -> Vec<Entry> {
         self.lock().iter().filter(|entry| entry.simulator == simulator).cloned().collect()
     }
 
     /// The entries that carry `needle` anywhere: path, headers or bodies, of the request or of the answer.
     pub fn search(&self, needle: &str) -> Vec<Entry> {
-        self.lock().iter().filter(|entry| entry.mentions(needle)).cloned().collect()
+        self.lock().iter().filter(|entry| entry.contains_text(needle)).cloned().collect()
     }
 
-    /// Everything so far, oldest first, which is forgotten at once: what comes next is in the next one's hands.
+    /// Removes and returns every entry so far, oldest first.
     pub fn drain(&self) -> Vec<Entry> {
         std::mem::take(&mut *self.lock())
     }
 
-    /// Forgets everything so far.
+    /// Removes every entry so far.
     pub fn clear(&self) {
         self.lock().clear();
     }
 
-    /// What stops a function at one of the requests to the simulators that write this journal.
+    /// Stops, holds or delays one of the requests to the simulators that write this journal.
     pub fn interruption(&self) -> &Interruption {
         &self.interruption
     }
 
     /// Wraps `router` so that every request to it and every answer of it is recorded under `simulator`.
-    pub fn watch(&self, simulator: &'static str, router: Router) -> Router {
-        router.layer(from_fn_with_state((self.clone(), simulator), write_down))
+    pub fn wrap(&self, simulator: &'static str, router: Router) -> Router {
+        router.layer(from_fn_with_state((self.clone(), simulator), record_exchange))
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Entry>> {
@@ -106,9 +107,9 @@ impl Journal {
 
 impl Entry {
     /// The entry of a request that has no answer yet.
-    pub fn asked(simulator: &'static str, method: &str, path: &str, headers: &HeaderMap, body: Bytes) -> Self {
+    pub fn new(simulator: &'static str, method: &str, path: &str, headers: &HeaderMap, body: Bytes) -> Self {
         let (method, path) = (method.to_owned(), path.to_owned());
-        Self { simulator, method, path, headers: plain(headers), request: body, ..Self::default() }
+        Self { simulator, method, path, headers: to_text(headers), request: body, ..Self::default() }
     }
 
     /// The request's header of this lower-case name.
@@ -122,7 +123,7 @@ impl Entry {
     }
 
     /// Whether `needle` is anywhere in the request or in the answer.
-    pub fn mentions(&self, needle: &str) -> bool {
+    pub fn contains_text(&self, needle: &str) -> bool {
         let in_headers = |headers: &[(String, String)]| {
             headers.iter().any(|(name, value)| name.contains(needle) || value.contains(needle))
         };
@@ -134,7 +135,7 @@ impl Entry {
     }
 }
 
-async fn write_down(
+async fn record_exchange(
     State((journal, simulator)): State<(Journal, &'static str)>,
     request: Request,
     next: Next,
@@ -143,11 +144,11 @@ async fn write_down(
     let Ok(body) = axum::body::to_bytes(body, usize::MAX).await else {
         return StatusCode::BAD_REQUEST.into_response();
     };
-    let entry = Entry::asked(simulator, head.method.as_str(), &head.uri.to_string(), &head.headers, body.clone());
-    let name = name(simulator, head.method.as_str(), &head.uri.to_string());
-    let place = journal.record(entry);
+    let entry = Entry::new(simulator, head.method.as_str(), &head.uri.to_string(), &head.headers, body.clone());
+    let name = request_name(simulator, head.method.as_str(), &head.uri.to_string());
+    let index = journal.record(entry);
 
-    if let Arrival::Late(sender, waits, tells) = journal.interruption.arrived(&name) {
+    if let Arrival::Late(sender, waits, tells) = journal.interruption.on_request(&name) {
         tokio::spawn(async move {
             if waits.await.is_ok() {
                 next.run(Request::from_parts(head, Body::from(body))).await;
@@ -155,30 +156,24 @@ async fn write_down(
             }
         });
         match sender {
-            Sender::Stopped => std::future::pending::<()>().await,
-            Sender::Unheard => {}
+            SenderFate::Stopped => std::future::pending::<()>().await,
+            SenderFate::Disconnected => {}
         }
-        return Response::new(failing_body(axum::Error::new(std::io::Error::from(
-            std::io::ErrorKind::ConnectionReset,
-        ))));
+        return broken_answer();
     }
 
     let (head, body) = next.run(Request::from_parts(head, Body::from(body))).await.into_parts();
     let body = match axum::body::to_bytes(body, usize::MAX).await {
         Ok(body) => body,
         // An answer that a simulator cuts short stays cut short, and is none.
-        Err(cut) => return Response::from_parts(head, failing_body(cut)),
+        Err(cut) => return Response::from_parts(head, broken_body(cut)),
     };
-    journal.answered(place, head.status, &head.headers, body.clone());
-    journal.interruption.passed(&name).await;
+    journal.record_answer(index, head.status, &head.headers, body.clone());
+    journal.interruption.on_effect(&name).await;
     Response::from_parts(head, Body::from(body))
 }
 
-fn failing_body(error: axum::Error) -> Body {
-    Body::from_stream(futures::stream::once(async { Err::<Bytes, _>(error) }))
-}
-
-fn plain(headers: &HeaderMap) -> Vec<(String, String)> {
+fn to_text(headers: &HeaderMap) -> Vec<(String, String)> {
     let lossy = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
     headers.iter().map(|(name, value)| (name.to_string(), lossy(value.as_bytes()))).collect()
 }
@@ -195,7 +190,7 @@ mod tests {
     async fn a_request_and_its_answer_are_kept_byte_for_byte() {
         let journal = Journal::new();
         let echo = Router::new().route("/echo", axum::routing::post(|body: Bytes| async { body }));
-        let server = crate::server::Server::start(journal.watch("echo", echo)).await.expect("a free port");
+        let server = crate::server::Server::start(journal.wrap("echo", echo)).await.expect("a free port");
         let request =
             "POST /echo?a=b HTTP/1.1\r\nhost: h\r\nx-key: k\r\ncontent-length: 3\r\nconnection: close\r\n\r\nhi!";
         let mut stream = tokio::net::TcpStream::connect(server.address()).await.expect("it listens");
@@ -204,7 +199,7 @@ mod tests {
         tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut answer).await.expect("it answers");
 
         assert!(answer.starts_with(b"HTTP/1.1 200") && answer.ends_with(b"hi!"));
-        let entry = journal.of("echo").pop().expect("one entry");
+        let entry = journal.entries_of("echo").pop().expect("one entry");
         assert_eq!((entry.method.as_str(), entry.path.as_str(), entry.path_only()), ("POST", "/echo?a=b", "/echo"));
         assert_eq!((entry.header("x-key"), entry.status), (Some("k"), Some(200)));
         assert_eq!((&entry.request[..], &entry.answer[..]), (&b"hi!"[..], &b"hi!"[..]));

@@ -3,13 +3,14 @@
 //! It accepts Entra's tokens only, refuses what the vault refuses, and can be told to fail.
 //! See <https://learn.microsoft.com/rest/api/keyvault/secrets/operation-groups>.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::http::StatusCode;
 use nbhd::clock::Clock;
 
 use crate::entra::Entra;
+use crate::faults::Faults;
 use crate::journal::Journal;
 use crate::tls::{Authority, TlsServer};
 
@@ -25,6 +26,8 @@ pub const KEY_VAULT: &str = "key-vault";
 /// The simulator; clones are the same vault.
 #[derive(Clone, Debug)]
 pub struct KeyVault {
+    /// How it fails on demand.
+    pub faults: Faults<Operation, Failure>,
     inner: Arc<Inner>,
     server: Arc<TlsServer>,
 }
@@ -34,18 +37,16 @@ struct Inner {
     entra: Entra,
     clock: Clock,
     state: Mutex<State>,
+    faults: Faults<Operation, Failure>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     secrets: Secrets,
-    /// Each with how many requests of its operation pass first.
-    failures: VecDeque<(Operation, u32, Failure)>,
-    outage: Option<Failure>,
 }
 
 /// What can be asked of a secret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
     /// Read a version's value.
     Get,
@@ -85,36 +86,14 @@ impl KeyVault {
     /// # Errors
     /// When no loopback port can be bound.
     pub async fn start(authority: &Authority, entra: &Entra, clock: Clock, journal: Journal) -> anyhow::Result<Self> {
-        let inner = Arc::new(Inner { entra: entra.clone(), clock, state: Mutex::default() });
-        let server = TlsServer::start(authority, journal.watch(KEY_VAULT, api::router(Arc::clone(&inner)))).await?;
-        Ok(Self { inner, server: Arc::new(server) })
+        let inner = Arc::new(Inner { entra: entra.clone(), clock, state: Mutex::default(), faults: Faults::default() });
+        let server = TlsServer::start(authority, journal.wrap(KEY_VAULT, api::router(Arc::clone(&inner)))).await?;
+        Ok(Self { faults: inner.faults.clone(), inner, server: Arc::new(server) })
     }
 
     /// The vault's URL, without a trailing slash.
     pub fn base_url(&self) -> String {
         self.server.base_url()
-    }
-
-    /// The next request for `operation` fails; several wait in line.
-    pub fn fail_next(&self, operation: Operation, failure: Failure) {
-        self.fail_after(operation, 0, failure);
-    }
-
-    /// The request for `operation` that comes after `passing` others fails.
-    pub fn fail_after(&self, operation: Operation, passing: u32, failure: Failure) {
-        self.inner.lock().failures.push_back((operation, passing, failure));
-    }
-
-    /// Every request fails until [`Self::recovers`].
-    pub fn goes_down(&self, failure: Failure) {
-        self.inner.lock().outage = Some(failure);
-    }
-
-    /// Ends an outage and forgets failures still in line.
-    pub fn recovers(&self) {
-        let mut state = self.inner.lock();
-        state.outage = None;
-        state.failures.clear();
     }
 
     /// From now on a deletion or a recovery is in progress for the next `requests` that name the secret.
@@ -177,21 +156,5 @@ impl KeyVault {
 impl Inner {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How this request shall fail, if it shall.
-    fn failure(&self, operation: Operation) -> Option<Failure> {
-        let mut state = self.lock();
-        let in_line = state.failures.iter().position(|(failing, ..)| *failing == operation);
-        match in_line.and_then(|place| state.failures.get_mut(place)) {
-            Some((_, passing @ 1.., _)) => *passing -= 1,
-            Some((_, 0, failure)) => {
-                let failure = *failure;
-                in_line.and_then(|place| state.failures.remove(place));
-                return Some(failure);
-            }
-            None => {}
-        }
-        state.outage
     }
 }

@@ -7,6 +7,7 @@ pub mod arm;
 pub mod azure;
 pub mod contracts;
 pub mod entra;
+pub mod faults;
 pub mod gateway;
 pub mod google;
 pub mod interruption;

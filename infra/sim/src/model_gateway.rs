@@ -10,6 +10,7 @@ use std::time::Duration;
 use nbhd::clock::{Clock, Timestamp};
 use uuid::Uuid;
 
+use crate::faults::Faults;
 use crate::journal::Journal;
 use crate::server::Server;
 
@@ -25,6 +26,8 @@ pub const MODEL_GATEWAY: &str = "model-gateway";
 /// The simulator; clones are the same gateway.
 #[derive(Clone, Debug)]
 pub struct ModelGateway {
+    /// How it fails on demand.
+    pub faults: Faults<Operation, Failure>,
     inner: Arc<Inner>,
     server: Arc<Server>,
 }
@@ -34,6 +37,7 @@ struct Inner {
     management_key: String,
     clock: Clock,
     state: Mutex<State>,
+    faults: Faults<Operation, Failure>,
 }
 
 #[derive(Debug, Default)]
@@ -42,11 +46,8 @@ struct State {
     replies: VecDeque<Reply>,
     /// How many of the youngest keys go once the next page of the list is given.
     vanishing: usize,
-    /// Each with how many requests of its operation pass first.
-    failures: VecDeque<(Operation, u32, Failure)>,
     /// Keys younger than this are not seen yet.
     lag: Option<Duration>,
-    outage: Option<Failure>,
 }
 
 /// What the model says to the next request.
@@ -74,7 +75,7 @@ pub struct Held {
 }
 
 /// What can be asked of the gateway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
     /// A page of keys.
     List,
@@ -114,9 +115,9 @@ impl ModelGateway {
     /// When no port can be bound.
     pub async fn start(clock: Clock, journal: &Journal) -> std::io::Result<Self> {
         let management_key = keys::credential();
-        let inner = Arc::new(Inner { management_key, clock, state: Mutex::default() });
-        let server = Server::start(journal.watch(MODEL_GATEWAY, api::router(Arc::clone(&inner)))).await?;
-        Ok(Self { inner, server: Arc::new(server) })
+        let inner = Arc::new(Inner { management_key, clock, state: Mutex::default(), faults: Faults::default() });
+        let server = Server::start(journal.wrap(MODEL_GATEWAY, api::router(Arc::clone(&inner)))).await?;
+        Ok(Self { faults: inner.faults.clone(), inner, server: Arc::new(server) })
     }
 
     /// The root of its API, without a trailing slash.
@@ -172,33 +173,10 @@ impl ModelGateway {
         self.inner.lock().replies.push_back(reply);
     }
 
-    /// The next request for `operation` fails; several wait in line.
-    pub fn fail_next(&self, operation: Operation, failure: Failure) {
-        self.fail_after(operation, 0, failure);
-    }
-
-    /// The request for `operation` that comes after `passing` others fails.
-    pub fn fail_after(&self, operation: Operation, passing: u32, failure: Failure) {
-        self.inner.lock().failures.push_back((operation, passing, failure));
-    }
-
-    /// Every request fails until [`Self::recovers`].
-    pub fn goes_down(&self, failure: Failure) {
-        self.inner.lock().outage = Some(failure);
-    }
-
-    /// Keys younger than `lag` are in no list and cannot be ended (404) until [`Self::recovers`], as where a list or a
-    /// replica is behind. No document of OpenRouter's is known to us that says so or rules it out: it is our own.
-    pub fn lags(&self, lag: Duration) {
-        self.inner.lock().lag = Some(lag);
-    }
-
-    /// Ends an outage and forgets failures still in line.
-    pub fn recovers(&self) {
-        let mut state = self.inner.lock();
-        state.outage = None;
-        state.lag = None;
-        state.failures.clear();
+    /// From now on keys younger than `lag` are in no list and cannot be ended (404), as where a list or a replica is
+    /// behind; `None`: no longer. No document of OpenRouter's is known to us that says so or rules it out: it is our own.
+    pub fn lags(&self, lag: Option<Duration>) {
+        self.inner.lock().lag = lag;
     }
 }
 
@@ -209,22 +187,6 @@ impl Inner {
 
     fn now(&self) -> Timestamp {
         self.clock.now()
-    }
-
-    /// How this request shall fail, if it shall.
-    fn failure(&self, operation: Operation) -> Option<Failure> {
-        let mut state = self.lock();
-        let in_line = state.failures.iter().position(|(failing, ..)| *failing == operation);
-        match in_line.and_then(|place| state.failures.get_mut(place)) {
-            Some((_, passing @ 1.., _)) => *passing -= 1,
-            Some((_, 0, failure)) => {
-                let failure = *failure;
-                in_line.and_then(|place| state.failures.remove(place));
-                return Some(failure);
-            }
-            None => {}
-        }
-        state.outage
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) async fn post(
     headers: HeaderMap,
     body: Bytes,
 ) -> Option<(StatusCode, Bytes)> {
-    let place = journal.record(Entry::asked(simulator, "POST", url, &headers, body.clone()));
+    let place = journal.record(Entry::new(simulator, "POST", url, &headers, body.clone()));
     let mut request = Request::new(Full::new(body));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = url.parse().ok()?;
@@ -32,6 +32,6 @@ pub(crate) async fn post(
         Some((head, body.collect().await.ok()?.to_bytes()))
     };
     let (head, body) = tokio::time::timeout(ANSWER_WITHIN, exchange).await.ok()??;
-    journal.answered(place, head.status, &head.headers, body.clone());
+    journal.record_answer(place, head.status, &head.headers, body.clone());
     Some((head.status, body))
 }

@@ -3,7 +3,6 @@
 //! See <https://docs.aws.amazon.com/STS/latest/APIReference/API_GetWebIdentityToken.html>. It checks the form of the
 //! request and the scope of its signature, not the signature itself.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
@@ -19,6 +18,7 @@ use ring::signature::{KeyPair as _, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::faults::Faults;
 use crate::journal::Journal;
 use crate::server::Server;
 
@@ -37,6 +37,8 @@ const ACCESS_KEY: &str = "local";
 /// The simulator; clones are the same STS.
 #[derive(Clone, Debug)]
 pub struct Sts {
+    /// How it fails on demand.
+    pub faults: Faults<(), Failure>,
     inner: Arc<Inner>,
     server: Arc<Server>,
 }
@@ -48,12 +50,12 @@ struct Inner {
     role: String,
     key: RsaKeyPair,
     state: Mutex<Told>,
+    faults: Faults<(), Failure>,
 }
 
 #[derive(Debug, Default)]
 struct Told {
     issued: Vec<String>,
-    failures: VecDeque<Failure>,
 }
 
 /// How a request goes wrong.
@@ -78,10 +80,11 @@ impl Sts {
             role: "arn:aws:iam::123456789012:role/nbhd-function".to_owned(),
             key,
             state: Mutex::default(),
+            faults: Faults::default(),
         });
         let router = Router::new().route("/", post(call)).with_state(Arc::clone(&inner));
-        let server = Server::start(journal.watch(STS, router)).await?;
-        Ok(Self { inner, server: Arc::new(server) })
+        let server = Server::start(journal.wrap(STS, router)).await?;
+        Ok(Self { faults: inner.faults.clone(), inner, server: Arc::new(server) })
     }
 
     /// What a function needs to be vouched for here.
@@ -102,11 +105,6 @@ impl Sts {
     /// Who signs the tokens.
     pub fn issuer(&self) -> &str {
         &self.inner.issuer
-    }
-
-    /// The next request fails so; several wait in line.
-    pub fn fail_next(&self, failure: Failure) {
-        self.inner.lock().failures.push_back(failure);
     }
 
     /// Every token ever issued, for tests that search for them where they must not be.
@@ -162,7 +160,7 @@ impl Inner {
     }
 
     fn answer(&self, headers: &HeaderMap, body: &str) -> Result<String, Refusal> {
-        if let Some(failure) = self.lock().failures.pop_front() {
+        if let Some(failure) = self.faults.take(()) {
             return match failure {
                 Failure::Refusal(status, code) => Err(Refusal(status, code, "The request was refused.")),
                 Failure::Nonsense => Ok("not STS".to_owned()),

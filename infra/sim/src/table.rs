@@ -17,7 +17,8 @@ use dynoxide::actions::{scan::ScanRequest, update_time_to_live::UpdateTimeToLive
 use dynoxide::errors::DynoxideError;
 use serde_json::{Value, json};
 
-use crate::interruption::{Arrival, Interruption, Sender};
+use crate::faults::Faults;
+use crate::interruption::{Arrival, Interruption, SenderFate};
 use crate::proxy::Upstream;
 use crate::server::Server;
 
@@ -26,6 +27,8 @@ pub const NAME: &str = "nbhd";
 
 /// The running table; it stops when dropped.
 pub struct Table {
+    /// How it fails on demand, by operation, such as `UpdateItem`.
+    pub faults: Faults<String, Failure>,
     database: Database,
     meter: Arc<Mutex<Meter>>,
     front: Server,
@@ -43,34 +46,21 @@ pub struct Call {
     pub units: f64,
 }
 
+/// How a request fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Failure {
+    /// 500, without an effect.
+    #[default]
+    Down,
+    /// The request has its effect, and its answer is lost: 500.
+    AnswerLost,
+}
+
 #[derive(Debug, Default)]
 struct Meter {
     interruption: Interruption,
-    failing: bool,
-    /// After how many more requests one fails, and whether that one has its effect.
-    failing_at: Option<(usize, bool)>,
     calls: Vec<Call>,
     writes: usize,
-}
-
-impl Meter {
-    /// Whether this request fails; if so, whether it has its effect all the same.
-    fn failure(&mut self) -> Option<bool> {
-        if self.failing {
-            return Some(false);
-        }
-        match self.failing_at {
-            Some((0, has_effect)) => {
-                self.failing_at = None;
-                Some(has_effect)
-            }
-            Some((left, has_effect)) => {
-                self.failing_at = Some((left - 1, has_effect));
-                None
-            }
-            None => None,
-        }
-    }
 }
 
 impl Table {
@@ -83,24 +73,15 @@ impl Table {
         create(&database)?;
         let engine = serve(database.clone()).await?;
         let meter = Arc::default();
-        let state = (Upstream::new(engine.base_url()), Arc::clone(&meter));
+        let faults = Faults::default();
+        let state = (Upstream::new(engine.base_url()), Arc::clone(&meter), faults.clone());
         let front = Server::start(Router::new().fallback(measure).with_state(state)).await?;
-        Ok(Self { database, meter, front, _engine: engine })
+        Ok(Self { faults, database, meter, front, _engine: engine })
     }
 
     /// For `AWS_ENDPOINT_URL_DYNAMODB`.
     pub fn base_url(&self) -> String {
         self.front.base_url()
-    }
-
-    /// Answers every request with 500 from now on, or no longer.
-    pub fn fail(&self, failing: bool) {
-        lock(&self.meter).failing = failing;
-    }
-
-    /// Lets one request fail, after `passing` others; its effect happens all the same, or does not.
-    pub fn fail_after(&self, passing: usize, has_effect: bool) {
-        lock(&self.meter).failing_at = Some((passing, has_effect));
     }
 
     /// Every request since the start or the last [`Table::forget_calls`], oldest first.
@@ -217,19 +198,21 @@ fn create(database: &Database) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn measure(State((engine, meter)): State<(Upstream, Arc<Mutex<Meter>>)>, request: Request) -> Response {
-    let failure = lock(&meter).failure();
-    if failure == Some(false) {
+type Measured = (Upstream, Arc<Mutex<Meter>>, Faults<String, Failure>);
+
+async fn measure(State((engine, meter, faults)): State<Measured>, request: Request) -> Response {
+    let operation = operation(request.headers());
+    let failure = faults.take(operation.as_str());
+    if failure == Some(Failure::Down) {
         return failed();
     }
-    let operation = operation(request.headers());
     let request = match ask_for_capacity(request).await {
         Ok(request) => request,
         Err(refusal) => return refusal.into_response(),
     };
     let interruption = lock(&meter).interruption.clone();
     let name = format!("table {operation}");
-    if let Arrival::Late(sender, waits, tells) = interruption.arrived(&name) {
+    if let Arrival::Late(sender, waits, tells) = interruption.on_request(&name) {
         tokio::spawn(async move {
             if waits.await.is_ok() {
                 let answer = engine.pass_on(request).await;
@@ -238,8 +221,8 @@ async fn measure(State((engine, meter)): State<(Upstream, Arc<Mutex<Meter>>)>, r
             }
         });
         match sender {
-            Sender::Stopped => std::future::pending::<()>().await,
-            Sender::Unheard => {}
+            SenderFate::Stopped => std::future::pending::<()>().await,
+            SenderFate::Disconnected => {}
         }
         return failed();
     }
@@ -251,8 +234,8 @@ async fn measure(State((engine, meter)): State<(Upstream, Arc<Mutex<Meter>>)>, r
         meter.writes += usize::from(call.done && !matches!(call.operation.as_str(), "GetItem" | "Query" | "Scan"));
         meter.calls.push(call);
     }
-    interruption.passed(&name).await;
-    if failure == Some(true) { failed() } else { Response::from_parts(head, Body::from(body)) }
+    interruption.on_effect(&name).await;
+    if failure == Some(Failure::AnswerLost) { failed() } else { Response::from_parts(head, Body::from(body)) }
 }
 
 fn failed() -> Response {

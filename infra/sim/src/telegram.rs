@@ -12,6 +12,7 @@ use nbhd::clock::Clock;
 use serde_json::Value;
 use tokio::sync::Notify;
 
+use crate::faults::Faults;
 use crate::journal::Journal;
 use crate::server::Server;
 
@@ -40,6 +41,8 @@ pub const WEBHOOK: &str = "telegram-updates";
 /// The simulator; clones are the same Telegram.
 #[derive(Clone, Debug)]
 pub struct Telegram {
+    /// How it fails on demand, by the method that is called, or `download`.
+    pub faults: Faults<String, Failure>,
     inner: Arc<Inner>,
     server: Arc<Server>,
 }
@@ -52,6 +55,7 @@ struct Inner {
     journal: Journal,
     state: Mutex<State>,
     something_pending: Notify,
+    faults: Faults<String, Failure>,
 }
 
 /// How the next call of a method goes wrong.
@@ -96,9 +100,10 @@ impl Telegram {
             journal: journal.clone(),
             state: Mutex::default(),
             something_pending: Notify::new(),
+            faults: Faults::default(),
         });
-        let server = Server::start(journal.watch(BOT_API, api::router(Arc::clone(&inner)))).await?;
-        Ok(Self { inner, server: Arc::new(server) })
+        let server = Server::start(journal.wrap(BOT_API, api::router(Arc::clone(&inner)))).await?;
+        Ok(Self { faults: inner.faults.clone(), inner, server: Arc::new(server) })
     }
 
     /// The Bot API's base URL, without a trailing slash.
@@ -190,16 +195,6 @@ impl Telegram {
     /// How the bot answered this callback query; `None` while it has not.
     pub fn answer_to_query(&self, query_id: &str) -> Option<String> {
         self.inner.state().callbacks.get(query_id)?.answer.clone()
-    }
-
-    /// Lets the next call of `method` (`*` for any) go wrong; several are used up in order.
-    pub fn fail_next(&self, method: &str, failure: Failure) {
-        self.inner.state().failures.push((method.to_owned(), failure));
-    }
-
-    /// Forgets failures still in line.
-    pub fn recovers(&self) {
-        self.inner.state().failures.clear();
     }
 
     /// Sets the webhook as a call of `setWebhook` would.

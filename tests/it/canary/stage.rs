@@ -62,7 +62,7 @@ impl Stage {
         let subscriber = world.subscribes(ChatId(CHAT)).await.expect("a subscriber");
         let mood = Arc::new(Mutex::new(Mood::Takes));
         let runtime = Router::new().fallback(deliver).with_state(Arc::clone(&mood));
-        let runtime = Server::start(world.journal.watch("runtime", runtime)).await.expect("a free port");
+        let runtime = Server::start(world.journal.wrap("runtime", runtime)).await.expect("a free port");
         let store = world.store().expect("a store");
         let mut route = store.load_route(ChatId(CHAT)).await.expect("the table").expect("a route");
         route.runtime_url = Some(runtime.base_url());
@@ -252,17 +252,17 @@ async fn answer(request: reqwest::RequestBuilder) -> (StatusCode, Value) {
 /// Secrets that were made on the way, found where they had to appear.
 fn made_up(journal: &Journal) -> Vec<Plant> {
     let mut plants = Vec::new();
-    for entry in journal.of("google").iter().filter(|entry| entry.path_only() == "/token") {
+    for entry in journal.entries_of("google").iter().filter(|entry| entry.path_only() == "/token") {
         let form = url::form_urlencoded::parse(&entry.request);
         let verifiers = form.filter(|(name, _)| name == "code_verifier").map(|(_, verifier)| verifier.into_owned());
         plants.extend(verifiers.map(|verifier| Plant::new("a PKCE verifier", verifier, &[Sink::Google])));
     }
-    for entry in journal.of("entra") {
+    for entry in journal.entries_of("entra") {
         let answer: Value = serde_json::from_slice(&entry.answer).unwrap_or_default();
         let token = answer["access_token"].as_str();
         plants.extend(token.map(|token| Plant::new("a token of Entra's", token, &[]).may(&[Sink::Vault, Sink::Arm])));
     }
-    for entry in journal.of("api") {
+    for entry in journal.entries_of("api") {
         for (name, value) in &entry.answer_headers {
             if name == "set-cookie" {
                 let secret = value.split(';').next().and_then(|pair| pair.split_once('='));

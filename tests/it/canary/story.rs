@@ -84,7 +84,7 @@ pub(super) async fn the_assistant_answers(stage: &mut Stage) {
         telegram::Failure::AnswerLost,
     ] {
         let lost = stage.plant("an answer Telegram did not take", &[Sink::Telegram]);
-        stage.world.telegram.fail_next("sendMessage", failure);
+        stage.world.telegram.faults.fail_next("sendMessage", failure);
         assert_ne!(relay(stage, "sendMessage", send(&lost)).await, StatusCode::OK);
     }
 
@@ -115,7 +115,7 @@ pub(super) async fn the_assistant_replies_to_a_link(stage: &mut Stage) {
 
 pub(super) async fn google_is_connected(stage: &mut Stage) {
     for failure in [Failure::Echoes, Failure::Garbage, Failure::Down(503), Failure::OAuth("invalid_grant")] {
-        stage.world.google.fail_next(Endpoint::Token, failure);
+        stage.world.google.faults.fail_next(Endpoint::Token, failure);
         connect(stage, &Scopes::All).await;
     }
     connect(stage, &Scopes::Deny).await;
@@ -131,15 +131,15 @@ pub(super) async fn google_is_connected(stage: &mut Stage) {
     let address = format!("{}/oauth/google/callback?error={code}&state=x", stage.world.base_url());
     assert_ne!(Browser::new().expect("a browser").open(&address).await.expect("a page").status, 200);
 
-    stage.world.azure.vault.goes_down(key_vault::Failure::Status(StatusCode::SERVICE_UNAVAILABLE));
+    stage.world.azure.vault.faults.fail_all(key_vault::Failure::Status(StatusCode::SERVICE_UNAVAILABLE));
     connect(stage, &Scopes::All).await;
-    stage.world.azure.vault.recovers();
+    stage.world.azure.vault.faults.recover();
     let (mut browser, back) = consent(stage, &Scopes::All).await;
-    stage.world.table.fail(true);
+    stage.world.table.faults.set_down(true);
     assert_ne!(browser.open(&back).await.expect("a page").status, 200, "the table is down");
-    stage.world.table.fail(false);
+    stage.world.table.faults.set_down(false);
 
-    stage.world.google.fail_next(Endpoint::UserInfo, Failure::Echoes);
+    stage.world.google.faults.fail_next(Endpoint::UserInfo, Failure::Echoes);
     connect(stage, &Scopes::Only(vec!["calendar.readonly"])).await;
     let seen = connect(stage, &Scopes::All).await;
     assert_eq!(seen.status, 200);
@@ -177,10 +177,10 @@ pub(super) async fn the_assistant_reads(stage: &mut Stage) {
         let failures =
             [Failure::Echoes, Failure::Garbage, Failure::UsageLimit, Failure::Unauthorized, Failure::Down(500)];
         for failure in failures {
-            stage.world.google.fails(endpoint, failure);
+            stage.world.google.faults.fail_always(endpoint, failure);
             tool(stage, path).await;
         }
-        stage.world.google.recovers();
+        stage.world.google.faults.recover();
     }
     stage.look_at_the_table();
 }
@@ -188,14 +188,14 @@ pub(super) async fn the_assistant_reads(stage: &mut Stage) {
 pub(super) async fn tokens_age(stage: &mut Stage) {
     for failure in [Failure::Down(503), Failure::Echoes, Failure::Garbage] {
         stage.world.clock.advance(2 * HOUR);
-        stage.world.google.fail_next(Endpoint::Token, failure);
+        stage.world.google.faults.fail_next(Endpoint::Token, failure);
         assert_ne!(tool(stage, "gmail/messages/").await, StatusCode::OK);
     }
     for failure in [key_vault::Failure::Status(StatusCode::SERVICE_UNAVAILABLE), key_vault::Failure::Nonsense] {
         stage.world.clock.advance(2 * HOUR);
-        stage.world.azure.vault.goes_down(failure);
+        stage.world.azure.vault.faults.fail_all(failure);
         assert_ne!(tool(stage, "google-calendar/events/").await, StatusCode::OK);
-        stage.world.azure.vault.recovers();
+        stage.world.azure.vault.faults.recover();
     }
     stage.world.clock.advance(2 * HOUR);
     assert_eq!(tool(stage, "gmail/messages/").await, StatusCode::OK, "a blip is not an outage");
@@ -211,7 +211,7 @@ pub(super) async fn deliveries_fail(stage: &mut Stage) {
     for status in [400, 401, 500] {
         stage.runtime(Mood::Echoes(status));
         let refused = stage.plant("a message that was given up", GIVEN_UP);
-        stage.world.telegram.fail_next("sendMessage", telegram::Failure::Nonsense);
+        stage.world.telegram.faults.fail_next("sendMessage", telegram::Failure::Nonsense);
         stage.world.telegram.says(CHAT, &refused);
         stage.settle().await;
     }
@@ -221,24 +221,24 @@ pub(super) async fn deliveries_fail(stage: &mut Stage) {
 pub(super) async fn stores_fail(stage: &mut Stage) {
     let secret = stage.setting("TELEGRAM_WEBHOOK_SECRET");
     let send = |text: &str| json!({ "chat_id": CHAT, "text": text }).to_string();
-    stage.world.table.fail(true);
+    stage.world.table.faults.set_down(true);
     let unrouted = stage.plant("a message without a table", NOWHERE);
     assert_eq!(stage.webhook(&secret, update(&unrouted)).await, StatusCode::SERVICE_UNAVAILABLE);
     let unsent = stage.plant("an answer without a table", NOWHERE);
     assert_ne!(relay(stage, "sendMessage", send(&unsent)).await, StatusCode::OK);
     assert_eq!(tool(stage, "gmail/messages/").await, StatusCode::SERVICE_UNAVAILABLE);
-    stage.world.table.fail(false);
+    stage.world.table.faults.set_down(false);
 
-    stage.world.sqs.fail(true);
+    stage.world.sqs.faults.set_down(true);
     let unqueued = stage.plant("a message without a queue", &[Sink::Inbound]);
     assert_eq!(stage.webhook(&secret, update(&unqueued)).await, StatusCode::SERVICE_UNAVAILABLE);
-    stage.world.sqs.fail(false);
+    stage.world.sqs.faults.set_down(false);
 }
 
 pub(super) async fn google_is_disconnected(stage: &mut Stage) {
-    stage.world.google.fail_next(Endpoint::Revoke, Failure::Echoes);
+    stage.world.google.faults.fail_next(Endpoint::Revoke, Failure::Echoes);
     let down = key_vault::Failure::Status(StatusCode::SERVICE_UNAVAILABLE);
-    stage.world.azure.vault.fail_next(key_vault::Operation::Delete, down);
+    stage.world.azure.vault.faults.fail_next(key_vault::Operation::Delete, down);
     stage.world.telegram.says(CHAT, "/disconnect");
     stage.settle().await;
     assert!(tool(stage, "gmail/messages/").await.is_client_error(), "nothing is connected");
@@ -270,7 +270,7 @@ async fn consent(stage: &mut Stage, scopes: &Scopes) -> (Browser, String) {
 }
 
 fn newest_link(stage: &Stage) -> Option<String> {
-    let answers = stage.world.journal.of("api");
+    let answers = stage.world.journal.entries_of("api");
     let answer = answers.iter().rev().find(|entry| entry.path_only() == "/telegram/webhook")?;
     find(&serde_json::from_slice(&answer.answer).ok()?, "/oauth/google/authorize")
 }

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use nbhd_sim::arm::Failure as Arm;
-use nbhd_sim::interruption::Place;
+use nbhd_sim::interruption::StopPoint;
 use nbhd_sim::key_vault::{self, Failure as Vault};
 use nbhd_sim::model_gateway::{self, Failure as Gateway};
+use nbhd_sim::sqs::Unavailable;
 use nbhd_sim::stripe::Failure as Stripe;
 use nbhd_sim::telegram::Failure as Telegram;
 use serde::{Deserialize, Serialize};
@@ -18,9 +19,9 @@ use super::world::{Chance, World};
 #[serde(rename_all = "snake_case")]
 pub(super) enum Fault {
     /// The resource manager, `times` times, beginning with this of its requests.
-    Arm { at: Place, times: usize, how: How },
+    Arm { at: StopPoint, times: usize, how: How },
     /// The model gateway: each operation once, after `passing` others of its kind.
-    Gateway { passing: u32, how: How },
+    Gateway { passing: usize, how: How },
     /// The vault: each operation once.
     Vault { how: How },
     /// Stripe: every call.
@@ -60,12 +61,12 @@ const LAG: Duration = Duration::from_secs(5 * 60);
 impl Fault {
     pub(super) fn draw(chance: &Chance) -> Self {
         use How::{AnswerLost, Down, Nonsense, Throttled, Unheard};
-        let passing = u32::try_from(chance.below(3)).expect("few");
+        let passing = chance.below(3);
         match chance.below(100) {
             0..40 => {
                 let how = chance.choice(&[Throttled, Down, AnswerLost, AnswerLost, Unheard, Nonsense]);
                 let times = 1 + chance.below(2);
-                Self::Arm { at: Place::Number(1 + chance.below(10)), times, how }
+                Self::Arm { at: StopPoint::Number(1 + chance.below(10)), times, how }
             }
             40..60 => Self::Gateway { passing, how: chance.choice(&[Throttled, Down, AnswerLost, Unheard]) },
             60..78 => Self::Vault { how: chance.choice(&[Throttled, Down, AnswerLost, Nonsense]) },
@@ -101,21 +102,21 @@ impl World {
             Fault::Gateway { passing, how } => {
                 use model_gateway::Operation::{Create, Delete, Get, List, Update};
                 for operation in [List, Create, Get, Update, Delete] {
-                    self.gateway.fail_after(operation, passing, gateway(how));
+                    self.gateway.faults.fail_after(operation, passing, gateway(how));
                 }
             }
             Fault::Vault { how } => {
                 use key_vault::Operation::{Delete, Get, Purge, Set};
                 for operation in [Get, Set, Delete, Purge] {
-                    self.azure.vault.fail_next(operation, vault(how));
+                    self.azure.vault.faults.fail_next(operation, vault(how));
                 }
             }
-            Fault::Stripe { how } => self.stripe.is_down(stripe(how)),
+            Fault::Stripe { how } => self.stripe.faults.fail_all(stripe(how)),
             Fault::Table { at } => self.watch.lets_table_fail_after(at),
-            Fault::Queue => self.sqs.fail_operation("SendMessage", true),
-            Fault::Telegram { how } => self.telegram.fail_next("sendMessage", telegram(how)),
-            Fault::StaleArm => self.azure.arm.deletes_nothing(true),
-            Fault::StaleGateway => self.gateway.lags(LAG),
+            Fault::Queue => self.sqs.faults.fail_always("SendMessage", Unavailable),
+            Fault::Telegram { how } => self.telegram.faults.fail_next("sendMessage", telegram(how)),
+            Fault::StaleArm => self.azure.arm.ignores_deletes(true),
+            Fault::StaleGateway => self.gateway.lags(Some(LAG)),
         }
         self.count(|counts| counts.fault(&fault.name()));
     }
@@ -123,15 +124,16 @@ impl World {
     /// Ends every failure that was to come; what did fail.
     pub(super) fn mends(&self, fault: Fault) -> Option<Fault> {
         let failed = self.watch.mends();
-        self.table.fail(false);
-        self.gateway.recovers();
-        self.azure.vault.recovers();
-        self.stripe.recovers();
-        self.sqs.fail_operation("SendMessage", false);
-        self.telegram.recovers();
-        self.azure.arm.deletes_nothing(false);
+        self.table.faults.set_down(false);
+        self.gateway.faults.recover();
+        self.gateway.lags(None);
+        self.azure.vault.faults.recover();
+        self.stripe.faults.recover();
+        self.sqs.faults.recover();
+        self.telegram.faults.recover();
+        self.azure.arm.ignores_deletes(false);
         match fault {
-            Fault::Arm { times, how, .. } => failed.map(|at| Fault::Arm { at: Place::Named(at), times, how }),
+            Fault::Arm { times, how, .. } => failed.map(|at| Fault::Arm { at: StopPoint::Named(at), times, how }),
             Fault::Gateway { .. }
             | Fault::Vault { .. }
             | Fault::Stripe { .. }

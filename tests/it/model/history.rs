@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use nbhd::clock::Timestamp;
-use nbhd_sim::interruption::{Place, Sender};
+use nbhd_sim::interruption::{SenderFate, StopPoint};
 use serde::{Deserialize, Serialize};
 
 use super::faults::Fault;
@@ -104,17 +104,17 @@ pub(super) enum Beginning {
 pub(super) enum Weather {
     Calm,
     /// It is stopped dead after so many requests.
-    Crash(Place),
+    Crash(StopPoint),
     /// It is held after so many requests, while others go on.
     Hold {
-        at: Place,
+        at: StopPoint,
         /// What happens meanwhile; `None` when that is still to be drawn, or when it ended before.
         meanwhile: Option<Meanwhile>,
     },
     /// One of its requests is under way for a while before it takes effect.
     Late {
-        at: Place,
-        sender: Sender,
+        at: StopPoint,
+        sender: SenderFate,
         /// Milliseconds after the sender was stopped, or went on.
         lands_after: u64,
     },

@@ -188,7 +188,7 @@ impl Planted {
         let is_open = world.watch.route(chat).is_some_and(|route| route["status"] == "active");
         let resources = &row.reconcile.resources;
         match plant {
-            Plant::ForgetsThePurge => world.azure.vault.fail_next(Operation::Purge, Failure::Pretended),
+            Plant::ForgetsThePurge => world.azure.vault.faults.fail_next(Operation::Purge, Failure::Pretended),
             Plant::ActivatesBeforeHealth if row.lifecycle == Lifecycle::Provisioning => {
                 write(world, &format!("CHAT#{chat}"), "ROUTE", "status");
                 write(world, &format!("TENANT#{tenant}"), "META", "lifecycle");

@@ -14,7 +14,7 @@ use nbhd::domain::subscription::Entitlement;
 use nbhd::domain::tenant::{Lifecycle, Tenant, Tombstone};
 use nbhd_sim::arm::{Arm, Failure, Operation};
 use nbhd_sim::azure::Azure;
-use nbhd_sim::interruption::{Interruption, Named, Place};
+use nbhd_sim::interruption::{Interruption, NamedRequest, StopPoint};
 use nbhd_sim::table::Table;
 use serde_json::{Map, Value};
 
@@ -50,13 +50,13 @@ struct State {
 
 /// From which request on the resource manager fails, how often, and how.
 struct ArmFails {
-    at: Place,
+    at: StopPoint,
     times: usize,
     how: Failure,
     number: usize,
     seen: HashMap<String, usize>,
     /// The first that failed.
-    failed: Option<Named>,
+    failed: Option<NamedRequest>,
 }
 
 /// A promise that was broken.
@@ -82,12 +82,12 @@ impl Watch {
         let watch = Arc::new(Self { table, arm, clock, state: Mutex::default() });
         let weak = Arc::downgrade(&watch);
         let looks = Weak::clone(&weak);
-        interruption.watched_by(move || {
+        interruption.observe_effects(move || {
             if let Some(watch) = looks.upgrade() {
                 watch.looks();
             }
         });
-        watch.arm.fail_as(move |operation| weak.upgrade().and_then(|watch| watch.before(operation)));
+        watch.arm.faults.fail_with(move |operation| weak.upgrade().and_then(|watch| watch.before(operation)));
         watch
     }
 
@@ -117,13 +117,13 @@ impl Watch {
         self.state().table_fails_after = Some(requests);
     }
 
-    pub(super) fn lets_arm_fail(&self, at: Place, times: usize, how: Failure) {
+    pub(super) fn lets_arm_fail(&self, at: StopPoint, times: usize, how: Failure) {
         let fails = ArmFails { at, times, how, number: 0, seen: HashMap::new(), failed: None };
         self.state().arm_fails = Some(fails);
     }
 
     /// Nothing fails any more; the first request that the resource manager let fail.
-    pub(super) fn mends(&self) -> Option<Named> {
+    pub(super) fn mends(&self) -> Option<NamedRequest> {
         let mut state = self.state();
         state.table_fails_after = None;
         state.arm_fails.take().and_then(|fails| fails.failed)
@@ -170,7 +170,7 @@ impl Watch {
             if let Some(left) = &mut state.table_fails_after {
                 *left = left.saturating_sub(1);
                 if *left == 0 {
-                    self.table.fail(true);
+                    self.table.faults.set_down(true);
                 }
             }
             let is_news = std::mem::replace(&mut state.writes, writes) != writes;
@@ -285,10 +285,10 @@ impl ArmFails {
         let request = format!("{operation:?}");
         let nth = self.seen.entry(request.clone()).or_default();
         *nth += 1;
-        let named = Named { request, nth: *nth };
+        let named = NamedRequest { request, nth: *nth };
         let begins = match &self.at {
-            Place::Number(number) => self.number >= *number,
-            Place::Named(at) => *at == named,
+            StopPoint::Number(number) => self.number >= *number,
+            StopPoint::Named(at) => *at == named,
         };
         if self.times == 0 || (self.failed.is_none() && !begins) {
             return None;

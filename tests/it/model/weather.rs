@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use nbhd::clock::Timestamp;
 use nbhd::domain::reconcile_status::LEASE;
-use nbhd_sim::interruption::{Place, Sender};
+use nbhd_sim::interruption::{SenderFate, StopPoint};
 use nbhd_sim::pump::{Limits, Pump};
 use nbhd_sim::sqs::{LIFECYCLE, REFRESH};
 
@@ -26,13 +26,13 @@ impl World {
         let after = || 1 + self.chance.below(1 + self.chance.below(requests));
         match self.chance.below(100) {
             _ if self.is_calm.get() => Weather::Calm,
-            0..12 => Weather::Crash(Place::Number(after())),
-            12..24 => Weather::Hold { at: Place::Number(after()), meanwhile: None },
+            0..12 => Weather::Crash(StopPoint::Number(after())),
+            12..24 => Weather::Hold { at: StopPoint::Number(after()), meanwhile: None },
             24..32 => {
-                let sender = self.chance.choice(&[Sender::Stopped, Sender::Unheard]);
+                let sender = self.chance.choice(&[SenderFate::Stopped, SenderFate::Disconnected]);
                 let lands_after = self.chance.choice(&[SECOND, 30 * SECOND, 3 * MINUTE, 9 * MINUTE]);
                 let lands_after = u64::try_from(lands_after.as_millis()).expect("minutes");
-                Weather::Late { at: Place::Number(after()), sender, lands_after }
+                Weather::Late { at: StopPoint::Number(after()), sender, lands_after }
             }
             32..48 => Weather::Fault(Fault::draw(&self.chance)),
             _ => Weather::Calm,
@@ -126,7 +126,7 @@ impl World {
                 Ok(ended) => (Weather::Calm, Some(ended)),
                 Err(request) => {
                     self.count(|counts| counts.crashes += 1);
-                    (Weather::Crash(Place::Named(request)), None)
+                    (Weather::Crash(StopPoint::Named(request)), None)
                 }
             },
             Weather::Hold { at, meanwhile } => {
@@ -134,7 +134,7 @@ impl World {
                 let (ended, held) = interruption.hold_at(at, work, meanwhile).await;
                 self.count(|counts| counts.faults("held while others worked", usize::from(held.is_some())));
                 let weather = held.map_or(Weather::Calm, |(request, meanwhile)| Weather::Hold {
-                    at: Place::Named(request),
+                    at: StopPoint::Named(request),
                     meanwhile: Some(meanwhile),
                 });
                 (weather, Some(ended))
@@ -143,7 +143,7 @@ impl World {
                 let (ended, late) = interruption.delay_at(at, sender, work).await;
                 let Some(late) = late else { return (Weather::Calm, ended) };
                 self.count(|counts| counts.fault(&format!("late: {sender:?}")));
-                let at = Place::Named(late.request.clone());
+                let at = StopPoint::Named(late.request.clone());
                 let lands_at = self.clock.now() + Duration::from_millis(lands_after);
                 self.late.borrow_mut().push((lands_at, number, late));
                 (Weather::Late { at, sender, lands_after }, ended)
@@ -220,7 +220,7 @@ impl World {
             let chat = self.with(number, |person| person.chat);
             let told = self.telegram.texts_to(chat).len();
             self.watch.lets_land(true);
-            late.lands().await;
+            late.arrive().await;
             self.watch.lets_land(false);
             let tenant = self.with(number, |person| person.tenant);
             self.watch.looks_at(tenant, chat);

@@ -19,7 +19,7 @@ use nbhd::store::Store;
 use nbhd_sim::arm::{ACCOUNT, ENVIRONMENT, LOCATION};
 use nbhd_sim::azure::Azure;
 use nbhd_sim::google::Google;
-use nbhd_sim::interruption::Late;
+use nbhd_sim::interruption::LateRequest;
 use nbhd_sim::journal::Journal;
 use nbhd_sim::model_gateway::ModelGateway;
 use nbhd_sim::sqs::{LIFECYCLE, REFRESH, Sqs};
@@ -66,7 +66,7 @@ pub(super) struct World {
     pub(super) watch: Arc<Watch>,
     pub(super) chance: Chance,
     /// Requests under way: when they take effect, and whose they are.
-    pub(super) late: RefCell<Vec<(Timestamp, usize, Late)>>,
+    pub(super) late: RefCell<Vec<(Timestamp, usize, LateRequest)>>,
     pub(super) counts: RefCell<Counts>,
     pub(super) people: RefCell<Vec<Person>>,
     pub(super) mail: RefCell<Mail>,

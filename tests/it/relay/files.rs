@@ -35,7 +35,7 @@ async fn a_path_opens_nothing_to_another_tenant_nor_without_its_seal() {
     let (world, ana, path) = with_a_file().await;
     let ben = world.tenant(BEN).await;
     let bare = telegrams_path(&world);
-    let before = world.journal.of(BOT_API).len();
+    let before = world.journal.entries_of(BOT_API).len();
     let (seal, _) = path.split_once('/').expect("a seal");
     for stolen in [path.clone(), bare.clone(), format!("{seal}/{bare}")] {
         world.download(&ben, &stolen).await.is_refused(StatusCode::NOT_FOUND, "Not Found");
@@ -56,17 +56,17 @@ async fn a_path_opens_nothing_to_another_tenant_nor_without_its_seal() {
     }
     let stranger = Runtime { capability: ben.capability, ..ana.clone() };
     world.download(&stranger, &path).await.is_refused(StatusCode::UNAUTHORIZED, "Unauthorized");
-    assert_eq!(world.journal.of(BOT_API).len(), before);
+    assert_eq!(world.journal.entries_of(BOT_API).len(), before);
     assert_eq!(world.download(&ana, &path).await.status, StatusCode::OK);
 }
 
 #[tokio::test]
 async fn a_file_that_is_gone_is_not_found_and_telegram_failing_a_bad_gateway() {
     let (world, ana, path) = with_a_file().await;
-    world.telegram.fail_next("download", Failure::Status(StatusCode::NOT_FOUND));
+    world.telegram.faults.fail_next("download", Failure::Status(StatusCode::NOT_FOUND));
     world.download(&ana, &path).await.is_refused(StatusCode::NOT_FOUND, "Not Found");
     for status in [StatusCode::UNAUTHORIZED, StatusCode::SERVICE_UNAVAILABLE] {
-        world.telegram.fail_next("download", Failure::Status(status));
+        world.telegram.faults.fail_next("download", Failure::Status(status));
         world.download(&ana, &path).await.is_refused(StatusCode::BAD_GATEWAY, "Bad Gateway");
     }
 }
@@ -83,7 +83,7 @@ async fn with_a_file() -> (World, Runtime, String) {
 
 /// The path as Telegram gave it to the relay.
 fn telegrams_path(world: &World) -> String {
-    let answers = world.journal.of(BOT_API);
+    let answers = world.journal.entries_of(BOT_API);
     let answer = answers.iter().find(|entry| entry.path.ends_with("/getFile")).expect("asked");
     let answer: serde_json::Value = serde_json::from_slice(&answer.answer).expect("JSON");
     answer["result"]["file_path"].as_str().expect("a path").to_owned()

@@ -1,12 +1,13 @@
 //! The rules are held to Telegram's contract: every method is decided on, and so is every parameter of an allowed one.
 
 use axum::http::StatusCode;
+use nbhd::config::Env;
 use serde_json::json;
 use telegram_relay::rules::{METHODS, Method, Parameter, Rule};
 use telegram_relay::stubs;
 
 use super::samples::{Api, Field, names_someone, samples};
-use super::world::{ANA, World};
+use super::world::{ANA, BOT_ID, BOT_SECRET, World};
 
 /// Methods that are refused by design, and why. A method of the contract that stands nowhere has to be decided on.
 #[rustfmt::skip]
@@ -95,6 +96,17 @@ async fn a_refused_method_is_no_method_and_reaches_nobody() {
     assert_eq!(world.calls(), []);
 }
 
+#[tokio::test]
+async fn every_method_the_relay_passes_on_is_simulated() {
+    let world = World::start().await;
+    let http = nbhd::http::client(&Env::from_pairs([("", "")])).expect("a client");
+    for method in METHODS {
+        let url = format!("{}/bot{BOT_ID}:{BOT_SECRET}/{}", world.telegram.base_url(), method.name);
+        let request = http.post(url).header("content-type", "application/json").body("{}");
+        assert_eq!(request.send().await.expect("an answer").status(), 400, "{}", method.name);
+    }
+}
+
 #[test]
 fn every_parameter_of_an_allowed_method_has_a_rule_that_fits_the_contract() {
     let Some(api) = Api::load() else { return };
@@ -144,8 +156,8 @@ async fn every_accepted_parameter_reaches_telegram_as_the_contract_has_it() {
         assert_eq!(world.calls().len(), sent, "a call of `{}` did not get through", method.name);
     }
     assert!(sent > 400, "only {sent} calls");
-    let contract = nbhd_sim::telegram::contract::Contract::load().expect("readable").expect("present");
-    let violations = contract.violations(&world.journal).await;
+    let contract = nbhd_sim::telegram::contract::Contract::load().expect("present");
+    let violations = contract.check(&world.journal).violations;
     assert!(violations.is_empty(), "{} violation(s):\n{}", violations.len(), violations[..10].join("\n"));
 }
 

@@ -135,7 +135,7 @@ impl World {
 
     /// Every call that reached Telegram: method and body, `null` where that is not JSON.
     pub(super) fn calls(&self) -> Vec<(String, Value)> {
-        let calls = self.journal.of(BOT_API).into_iter();
+        let calls = self.journal.entries_of(BOT_API).into_iter();
         calls
             .map(|call| {
                 let method = call.path_only().rsplit('/').next().unwrap_or_default().to_owned();

@@ -1,7 +1,6 @@
 //! The resource manager's HTTP face: who may call, what is meant, and how it shall fail.
 
 use std::collections::HashMap;
-use std::io;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -12,10 +11,11 @@ use axum::{Json, Router};
 use nbhd::clock::Timestamp;
 use serde_json::{Value, json};
 
-use super::apps::{Progress, Verb};
-use super::state::{Allowed, Refusal, bad};
+use super::apps::{ChangeKind, Progress};
+use super::state::{Refusal, RuleResult, invalid};
 use super::target::Target;
-use super::{Announced, Failure, Inner, LOCATION, Operation};
+use super::{Failure, Inner, LOCATION, Operation, OperationUrl};
+use crate::faults::broken_answer;
 
 /// What a token must have been given out for.
 const RESOURCE: &str = "https://management.azure.com";
@@ -29,7 +29,7 @@ pub(super) fn router(inner: Arc<Inner>) -> Router {
 }
 
 /// One request, taken apart.
-struct Asked<'a> {
+struct ParsedRequest<'a> {
     /// `https://host:port`.
     base: String,
     path: &'a str,
@@ -51,17 +51,17 @@ async fn answer(State(inner): State<Arc<Inner>>, request: Request) -> Response {
     let Some(operation) = target.operation(head.method.as_str()) else {
         return Refusal(StatusCode::NOT_FOUND, "InvalidResourceType", "No such type or method.").into_response();
     };
-    let failure = inner.failure(operation);
+    let failure = inner.faults.take(operation);
     match failure {
         Some(Failure::Throttled(seconds)) => return throttled(seconds),
         Some(Failure::Status(status)) => {
             return Refusal(status, "ServerError", "Azure failed, as it was told to.").into_response();
         }
-        Some(Failure::Unheard) => return broken(),
+        Some(Failure::Unheard) => return broken_answer(),
         Some(Failure::Nonsense) => return "<html>not Azure</html>".into_response(),
         Some(Failure::AnswerLost | Failure::Provisioning) | None => {}
     }
-    let answer = match taken_apart(&inner, &head, body, target, failure).await {
+    let answer = match parse_request(&inner, &head, body, target, failure).await {
         Ok(asked) => {
             let answer = asked.answer(&inner, operation);
             inner.settles().await;
@@ -69,7 +69,7 @@ async fn answer(State(inner): State<Arc<Inner>>, request: Request) -> Response {
         }
         Err(refusal) => refusal.into_response(),
     };
-    if failure == Some(Failure::AnswerLost) { broken() } else { answer }
+    if failure == Some(Failure::AnswerLost) { broken_answer() } else { answer }
 }
 
 /// Nothing is said to a caller without a token but where to get one.
@@ -84,35 +84,35 @@ fn unauthorized(inner: &Inner, headers: &HeaderMap) -> Option<Response> {
     Some(([(header::WWW_AUTHENTICATE, inner.entra.challenge(RESOURCE))], refusal).into_response())
 }
 
-async fn taken_apart<'a>(
+async fn parse_request<'a>(
     inner: &Inner,
     head: &'a axum::http::request::Parts,
     body: Body,
     target: Target<'a>,
     failure: Option<Failure>,
-) -> Allowed<Asked<'a>> {
+) -> RuleResult<ParsedRequest<'a>> {
     let Query(query) = Query::<HashMap<String, String>>::try_from_uri(&head.uri).unwrap_or_default();
     let version = query.get("api-version").map(String::as_str).unwrap_or_default();
     let is_date = version.len() == 10 && version.bytes().all(|b| b.is_ascii_digit() || b == b'-');
     if !is_date {
-        return Err(bad("MissingApiVersionParameter", "The api-version query parameter is required."));
+        return Err(invalid("MissingApiVersionParameter", "The api-version query parameter is required."));
     }
     let path = head.uri.path().trim_end_matches('/');
-    inner.lock().knows(path)?;
+    inner.lock().check_path(path)?;
     let bytes = axum::body::to_bytes(body, MAX_BODY_BYTES).await.unwrap_or_default();
     let body = match (head.method.as_str(), bytes.is_empty()) {
         ("PUT", _) => serde_json::from_slice::<Value>(&bytes).ok().filter(Value::is_object),
         _ => Some(Value::Null),
     };
-    let body = body.ok_or(bad("InvalidRequestContent", "The request content was invalid."))?;
+    let body = body.ok_or(invalid("InvalidRequestContent", "The request content was invalid."))?;
     let host = head.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let fails = (failure == Some(Failure::Provisioning)).then_some(FAILED);
     let base = format!("https://{host}");
-    Ok(Asked { base, path, query, target, body, fails, now: inner.clock.now() })
+    Ok(ParsedRequest { base, path, query, target, body, fails, now: inner.clock.now() })
 }
 
-impl Asked<'_> {
-    fn answer(self, inner: &Inner, operation: Operation) -> Allowed<Response> {
+impl ParsedRequest<'_> {
+    fn answer(self, inner: &Inner, operation: Operation) -> RuleResult<Response> {
         match operation {
             Operation::PutIdentity | Operation::PutRole | Operation::PutShare | Operation::PutStorage => {
                 let (status, body) = inner.lock().put(self.path, self.target, self.body, self.now)?;
@@ -126,57 +126,60 @@ impl Asked<'_> {
             }
             Operation::DeleteRole => {
                 let mut state = inner.lock();
-                let shown = state.shown(self.path).filter(|_| state.is_deletable(self.path));
+                let shown = state.get(self.path).filter(|_| state.is_deletable(self.path));
                 if shown.is_some() {
                     state.remove(self.path);
                 }
                 Ok(shown.map_or_else(|| StatusCode::NO_CONTENT.into_response(), |shown| Json(shown).into_response()))
             }
-            Operation::PutApp => self.begins(inner, Verb::Put),
-            Operation::DeleteApp => self.begins(inner, Verb::Delete),
-            Operation::StartApp => self.begins(inner, Verb::Start),
-            Operation::StopApp => self.begins(inner, Verb::Stop),
-            Operation::Poll => self.polled(inner),
+            Operation::PutApp => self.begin_change(inner, ChangeKind::Put),
+            Operation::DeleteApp => self.begin_change(inner, ChangeKind::Delete),
+            Operation::StartApp => self.begin_change(inner, ChangeKind::Start),
+            Operation::StopApp => self.begin_change(inner, ChangeKind::Stop),
+            Operation::Poll => self.poll(inner),
             Operation::Get => {
                 let mut state = inner.lock();
-                state.look(&self.path.to_ascii_lowercase(), self.now);
-                let shown = state.shown(self.path).ok_or_else(|| self.not_found())?;
+                state.count_poll(&self.path.to_ascii_lowercase(), self.now);
+                let shown = state.get(self.path).ok_or_else(|| self.not_found())?;
                 Ok(Json(shown).into_response())
             }
-            Operation::List => self.listed(inner),
+            Operation::List => self.list(inner),
         }
     }
 
-    fn begins(self, inner: &Inner, verb: Verb) -> Allowed<Response> {
+    fn begin_change(self, inner: &Inner, kind: ChangeKind) -> RuleResult<Response> {
         let app = if let Target::Action { app, .. } = self.target { app } else { self.path }.to_owned();
         let mut state = inner.lock();
-        let there = state.thing(&app).is_some() && (verb != Verb::Delete || state.is_deletable(&app));
-        let (operation, is_new) = match verb {
-            Verb::Put => state.put_app(&app, self.body.clone(), self.fails, self.now)?,
-            Verb::Delete if !there => return Ok(StatusCode::NO_CONTENT.into_response()),
-            Verb::Start | Verb::Stop if !there => return Err(self.not_found()),
-            Verb::Delete | Verb::Start | Verb::Stop => state.begin((verb, &app), None, self.fails, self.now)?,
+        let there = state.find(&app).is_some() && (kind != ChangeKind::Delete || state.is_deletable(&app));
+        let (operation, is_new) = match kind {
+            ChangeKind::Put => state.put_app(&app, self.body.clone(), self.fails, self.now)?,
+            ChangeKind::Delete if !there => return Ok(StatusCode::NO_CONTENT.into_response()),
+            ChangeKind::Start | ChangeKind::Stop if !there => return Err(self.not_found()),
+            ChangeKind::Delete | ChangeKind::Start | ChangeKind::Stop => {
+                state.begin((kind, &app), None, self.fails, self.now)?
+            }
         };
-        let shown = state.shown(&app).unwrap_or_default();
+        let shown = state.get(&app).unwrap_or_default();
         let in_progress = matches!(shown["properties"]["provisioningState"].as_str(), Some("InProgress" | "Deleting"));
         if !in_progress {
-            let status = if verb == Verb::Put && is_new { StatusCode::CREATED } else { StatusCode::OK };
-            return Ok(if verb == Verb::Delete {
+            let status = if kind == ChangeKind::Put && is_new { StatusCode::CREATED } else { StatusCode::OK };
+            return Ok(if kind == ChangeKind::Delete {
                 status.into_response()
             } else {
                 (status, Json(shown)).into_response()
             });
         }
-        let mut answer = match verb {
-            Verb::Put => (StatusCode::CREATED, Json(shown)).into_response(),
-            Verb::Delete | Verb::Start | Verb::Stop => StatusCode::ACCEPTED.into_response(),
+        let mut answer = match kind {
+            ChangeKind::Put => (StatusCode::CREATED, Json(shown)).into_response(),
+            ChangeKind::Delete | ChangeKind::Start | ChangeKind::Stop => StatusCode::ACCEPTED.into_response(),
         };
-        let way = if verb == Verb::Put { "containerappOperationStatuses" } else { "containerappOperationResults" };
-        let name = if verb == Verb::Put { ASYNC_OPERATION } else { header::LOCATION.as_str() };
-        let host = match state.announced {
-            Announced::Documented => Some(self.base.as_str()),
-            Announced::Silently => None,
-            Announced::Elsewhere => Some("https://elsewhere.test"),
+        let way =
+            if kind == ChangeKind::Put { "containerappOperationStatuses" } else { "containerappOperationResults" };
+        let name = if kind == ChangeKind::Put { ASYNC_OPERATION } else { header::LOCATION.as_str() };
+        let host = match state.operation_url {
+            OperationUrl::Documented => Some(self.base.as_str()),
+            OperationUrl::Absent => None,
+            OperationUrl::OtherHost => Some("https://elsewhere.test"),
         };
         if let Some(host) = host {
             let subscription = self.path.split('/').nth(2).unwrap_or_default();
@@ -189,7 +192,7 @@ impl Asked<'_> {
         Ok(answer)
     }
 
-    fn polled(&self, inner: &Inner) -> Allowed<Response> {
+    fn poll(&self, inner: &Inner) -> RuleResult<Response> {
         let (Target::Status { operation } | Target::Result { operation }) = self.target else {
             return Err(self.not_found());
         };
@@ -197,7 +200,7 @@ impl Asked<'_> {
         let progress = state.progress(operation, self.now).ok_or_else(|| self.not_found())?;
         let by_status = matches!(self.target, Target::Status { .. });
         let (status, error) = match &progress {
-            Progress::GoesOn => ("InProgress", Value::Null),
+            Progress::InProgress => ("InProgress", Value::Null),
             Progress::Succeeded(..) => ("Succeeded", Value::Null),
             Progress::Failed(code) => ("Failed", json!({"code": code, "message": "The operation failed."})),
         };
@@ -207,14 +210,14 @@ impl Asked<'_> {
         }
         let mut answer = match progress {
             _ if by_status => Json(body).into_response(),
-            Progress::GoesOn => {
+            Progress::InProgress => {
                 let mut answer = StatusCode::ACCEPTED.into_response();
                 let url = format!("{}{}?{}", self.base, self.path, plain_query(&self.query));
                 put_header(&mut answer, header::LOCATION.as_str(), &url);
                 answer
             }
-            Progress::Succeeded(Verb::Delete, _) => StatusCode::NO_CONTENT.into_response(),
-            Progress::Succeeded(_, app) => Json(state.shown(&app).unwrap_or_default()).into_response(),
+            Progress::Succeeded(ChangeKind::Delete, _) => StatusCode::NO_CONTENT.into_response(),
+            Progress::Succeeded(_, app) => Json(state.get(&app).unwrap_or_default()).into_response(),
             Progress::Failed(_) => (StatusCode::CONFLICT, Json(json!({"error": error}))).into_response(),
         };
         if status == "InProgress" {
@@ -224,17 +227,17 @@ impl Asked<'_> {
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "what is no list is not found")]
-    fn listed(&self, inner: &Inner) -> Allowed<Response> {
+    fn list(&self, inner: &Inner) -> RuleResult<Response> {
         let state = inner.lock();
-        let below = |kind: &str| state.below(&format!("{}/", self.path), kind);
+        let below = |kind: &str| state.list_below(&format!("{}/", self.path), kind);
         let all = match self.target {
-            Target::Roles { scope } => state.assignments_about(scope),
+            Target::Roles { scope } => state.list_assignments(scope),
             Target::Shares => below("Microsoft.Storage/storageAccounts/fileServices/shares"),
             Target::Storages => below("Microsoft.App/managedEnvironments/storages"),
             Target::Resources => {
                 let group = self.path.rsplit_once('/').map_or(self.path, |(group, _)| group);
                 let tag = self.query.get("$filter").and_then(|filter| filter.strip_prefix("tagName eq '"));
-                state.tagged(group, tag.and_then(|tag| tag.strip_suffix('\'')))
+                state.list_tagged(group, tag.and_then(|tag| tag.strip_suffix('\'')))
             }
             Target::Revisions { app } => {
                 let (name, replicas) = self.revision(state.apps.replicas(&app.to_ascii_lowercase()))?;
@@ -262,7 +265,7 @@ impl Asked<'_> {
         Ok(Json(page).into_response())
     }
 
-    fn revision<T>(&self, found: Option<T>) -> Allowed<T> {
+    fn revision<T>(&self, found: Option<T>) -> RuleResult<T> {
         found.ok_or_else(|| self.not_found())
     }
 
@@ -294,13 +297,6 @@ fn put_header(answer: &mut Response, name: &str, value: &str) {
 fn throttled(seconds: u32) -> Response {
     let refusal = Refusal(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", "The request is being throttled.");
     ([(header::RETRY_AFTER, seconds.to_string())], refusal).into_response()
-}
-
-/// An answer that breaks off.
-fn broken() -> Response {
-    let error =
-        futures::stream::once(async { Err::<bytes::Bytes, _>(io::Error::from(io::ErrorKind::ConnectionReset)) });
-    Response::new(Body::from_stream(error))
 }
 
 impl IntoResponse for Refusal {

@@ -8,8 +8,11 @@ use nbhd::clock::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::state::{Allowed, Refusal, State, settled};
-use super::{Pace, Replica};
+use super::state::{Refusal, RuleResult, State, has_settled};
+use super::{ContainerEvent, Pace};
+
+/// How long an app without a smallest number of replicas keeps its last one after a request.
+const IDLE_AFTER: Duration = Duration::from_secs(300);
 
 #[derive(Debug, Default)]
 pub(super) struct Apps {
@@ -17,7 +20,7 @@ pub(super) struct Apps {
     by_id: BTreeMap<String, AppState>,
     operations: BTreeMap<String, Change>,
     /// What containers have to do, in order.
-    pub(super) changes: VecDeque<Replica>,
+    pub(super) changes: VecDeque<ContainerEvent>,
     pub(super) overlaps: u32,
 }
 
@@ -43,9 +46,9 @@ struct Running {
 #[derive(Debug)]
 struct Change {
     app: String,
-    verb: Verb,
+    kind: ChangeKind,
     since: Timestamp,
-    looks: u32,
+    polls: u32,
     pace: Pace,
     fails: Option<&'static str>,
     ended: bool,
@@ -53,7 +56,7 @@ struct Change {
 
 /// What an operation does to its app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verb {
+pub(super) enum ChangeKind {
     Put,
     Delete,
     Start,
@@ -77,19 +80,19 @@ pub struct AppView {
 
 /// What an operation has come to.
 pub(super) enum Progress {
-    GoesOn,
-    Succeeded(Verb, String),
+    InProgress,
+    Succeeded(ChangeKind, String),
     Failed(&'static str),
 }
 
-/// What becomes of a request to an app.
-pub(super) enum Door {
-    /// There is none, or it was stopped.
-    Closed,
-    /// A replica had to be started first.
-    Waking,
-    /// The address behind it, if a container answers there.
-    Open(Option<String>),
+/// Whether an app takes a request.
+pub(super) enum Admission {
+    /// The app does not exist, or was stopped.
+    NotFound,
+    /// A replica is being started first.
+    Starting,
+    /// A replica runs; the address of its container, if one answers there.
+    Running(Option<String>),
 }
 
 const BUSY: Refusal = Refusal(
@@ -139,14 +142,14 @@ impl Apps {
     }
 
     /// An app's ingress is up.
-    pub(super) fn reached_at(&mut self, key: &str, fqdn: String) {
+    pub(super) fn set_ingress(&mut self, key: &str, fqdn: String) {
         if let Some(app) = self.by_id.get_mut(key) {
             app.fqdn = fqdn;
         }
     }
 
     /// The container behind an app answers there.
-    pub(super) fn runs_at(&mut self, id: &str, url: Option<String>) {
+    pub(super) fn set_container(&mut self, id: &str, url: Option<String>) {
         if let Some(replica) = self.by_id.get_mut(&id.to_ascii_lowercase()).and_then(|app| app.replica.as_mut()) {
             replica.url = url;
         }
@@ -157,26 +160,26 @@ impl Apps {
     }
 
     /// The app is no more.
-    pub(super) fn removed(&mut self, key: &str, body: &Value) {
+    pub(super) fn remove(&mut self, key: &str, body: &Value) {
         let Some(app) = self.by_id.remove(key) else { return };
         self.operations.retain(|_, change| change.app != key || change.ended);
         let view = app.view(body.clone());
         if app.replica.is_some() {
-            self.changes.push_back(Replica::Ends(view.clone()));
+            self.changes.push_back(ContainerEvent::Ended(view.clone()));
         }
-        self.changes.push_back(Replica::Gone(view));
+        self.changes.push_back(ContainerEvent::Deleted(view));
     }
 
     /// Adds what Azure adds to an app's body.
-    pub(super) fn complete(&self, key: &str, body: &mut Value) {
+    pub(super) fn add_state(&self, key: &str, body: &mut Value) {
         let Some(app) = self.by_id.get(key) else { return };
-        let verb = app.operation.as_ref().and_then(|id| self.operations.get(id)).map(|change| change.verb);
-        let state = match verb {
-            Some(Verb::Delete) => "Deleting",
-            Some(Verb::Put | Verb::Start | Verb::Stop) => "InProgress",
+        let kind = app.operation.as_ref().and_then(|id| self.operations.get(id)).map(|change| change.kind);
+        let state = match kind {
+            Some(ChangeKind::Delete) => "Deleting",
+            Some(ChangeKind::Put | ChangeKind::Start | ChangeKind::Stop) => "InProgress",
             None => app.state,
         };
-        let running = match (verb, app.stopped) {
+        let running = match (kind, app.stopped) {
             (Some(_), _) => "Progressing",
             (None, true) => "Stopped",
             (None, false) => "Running",
@@ -211,27 +214,27 @@ impl AppState {
 
 impl State {
     pub(super) fn app_views(&self) -> Vec<AppView> {
-        let bodied = |view: AppView| AppView { body: self.shown(&view.id).unwrap_or_default(), ..view };
+        let bodied = |view: AppView| AppView { body: self.get(&view.id).unwrap_or_default(), ..view };
         self.apps.views().into_iter().map(bodied).collect()
     }
 
     /// Begins a change; the operation's id, and whether the app is new. `body` is for a PUT.
     pub(super) fn begin(
         &mut self,
-        (verb, id): (Verb, &str),
+        (kind, id): (ChangeKind, &str),
         body: Option<Value>,
         fails: Option<&'static str>,
         now: Timestamp,
-    ) -> Allowed<(String, bool)> {
+    ) -> RuleResult<(String, bool)> {
         let key = id.to_ascii_lowercase();
-        self.look(&key, now);
+        self.count_poll(&key, now);
         if self.apps.by_id.get(&key).is_some_and(|app| app.operation.is_some()) {
             return Err(BUSY);
         }
         let mut is_new = false;
         let mut deploys = false;
         if let Some(body) = body {
-            let former = self.thing(id).map(|thing| thing.body["properties"]["template"].clone());
+            let former = self.find(id).map(|resource| resource.body["properties"]["template"].clone());
             is_new = former.is_none();
             deploys = former.is_none_or(|former| former != body["properties"]["template"]);
             self.insert(id, body, now);
@@ -249,127 +252,121 @@ impl State {
         });
         app.operation = Some(operation.clone());
         app.revision += u32::from(deploys);
-        let starts = match verb {
-            Verb::Put => deploys && !app.stopped,
-            Verb::Start => std::mem::take(&mut app.stopped) || app.replica.is_none(),
-            Verb::Delete | Verb::Stop => false,
+        let starts = match kind {
+            ChangeKind::Put => deploys && !app.stopped,
+            ChangeKind::Start => std::mem::take(&mut app.stopped) || app.replica.is_none(),
+            ChangeKind::Delete | ChangeKind::Stop => false,
         };
         let change =
-            Change { app: key.clone(), verb, since: now, looks: 0, pace: self.operations_take, fails, ended: false };
+            Change { app: key.clone(), kind, since: now, polls: 0, pace: self.operations_pace, fails, ended: false };
         self.apps.operations.insert(operation.clone(), change);
         if starts && fails.is_none() {
-            self.replica_starts(&key, now);
+            self.start_replica(&key, now);
         }
         self.settle(now);
         Ok((operation, is_new))
     }
 
-    /// Somebody looks at an app: what takes so many looks has had one more.
-    pub(super) fn look(&mut self, key: &str, now: Timestamp) {
+    /// Counts a poll towards the end of the app's change.
+    pub(super) fn count_poll(&mut self, key: &str, now: Timestamp) {
         let Some(operation) = self.apps.by_id.get(key).and_then(|app| app.operation.clone()) else { return };
         self.progress(&operation, now);
     }
 
-    /// Looks at an operation; `None` when there is no such one.
+    /// Counts a poll of an operation and returns its progress; `None` when there is none of this id.
     pub(super) fn progress(&mut self, operation: &str, now: Timestamp) -> Option<Progress> {
         self.settle(now);
         let change = self.apps.operations.get_mut(operation)?;
         if !change.ended {
-            change.looks += 1;
-            return Some(Progress::GoesOn);
+            change.polls += 1;
+            return Some(Progress::InProgress);
         }
         let app = change.app.clone();
         Some(match change.fails {
             Some(code) => Progress::Failed(code),
-            None => Progress::Succeeded(change.verb, app),
+            None => Progress::Succeeded(change.kind, app),
         })
     }
 
     /// Ends what is due: operations, and replicas that nobody asked anything of.
     pub(super) fn settle(&mut self, now: Timestamp) {
-        let due = |change: &&mut Change| !change.ended && settled(change.pace, change.looks, change.since, now);
+        let due = |change: &&mut Change| !change.ended && has_settled(change.pace, change.polls, change.since, now);
         let mut ended = Vec::new();
         for change in self.apps.operations.values_mut().filter(due) {
             change.ended = true;
-            ended.push((change.app.clone(), change.verb, change.fails));
+            ended.push((change.app.clone(), change.kind, change.fails));
         }
-        for (key, verb, fails) in ended {
-            self.end(&key, verb, fails);
+        for (key, kind, fails) in ended {
+            self.end_change(&key, kind, fails);
         }
-        let idle_after = self.idle_after;
-        let idle: Vec<String> = self
-            .apps
-            .by_id
-            .iter()
-            .filter(|(_, app)| app.is_idle(idle_after, now))
-            .map(|(key, _)| key.clone())
-            .collect();
+        let idle: Vec<String> =
+            self.apps.by_id.iter().filter(|(_, app)| app.is_idle(now)).map(|(key, _)| key.clone()).collect();
         for key in idle {
-            let least = self.shown(&key).map(|body| body["properties"]["template"]["scale"]["minReplicas"].as_u64());
+            let least = self.get(&key).map(|body| body["properties"]["template"]["scale"]["minReplicas"].as_u64());
             if least.flatten().unwrap_or(0) == 0 {
-                self.replica_ends(&key);
+                self.end_replica(&key);
             }
         }
     }
 
-    /// A request for an app is at its door.
-    pub(super) fn knock(&mut self, key: &str, now: Timestamp) -> Door {
+    /// Admits a request to an app, and starts a replica where it has none.
+    pub(super) fn admit(&mut self, key: &str, now: Timestamp) -> Admission {
         self.settle(now);
         let Some(app) = self.apps.by_id.get_mut(key).filter(|app| !app.stopped && app.state == "Succeeded") else {
-            return Door::Closed;
+            return Admission::NotFound;
         };
         app.last_request = now;
         match &app.replica {
-            Some(replica) => Door::Open(replica.url.clone()),
+            Some(replica) => Admission::Running(replica.url.clone()),
             None => {
-                self.replica_starts(key, now);
-                Door::Waking
+                self.start_replica(key, now);
+                Admission::Starting
             }
         }
     }
 
-    fn end(&mut self, key: &str, verb: Verb, fails: Option<&'static str>) {
+    fn end_change(&mut self, key: &str, kind: ChangeKind, fails: Option<&'static str>) {
         let Some(app) = self.apps.by_id.get_mut(key) else { return };
         app.operation = None;
-        match (verb, fails) {
-            (Verb::Put, Some(_)) => app.state = "Failed",
-            (Verb::Put, None) => app.state = "Succeeded",
-            (Verb::Delete, None) => drop(self.remove(key)),
-            (Verb::Stop, None) => {
+        match (kind, fails) {
+            (ChangeKind::Put, Some(_)) => app.state = "Failed",
+            (ChangeKind::Put, None) => app.state = "Succeeded",
+            (ChangeKind::Delete, None) => drop(self.remove(key)),
+            (ChangeKind::Stop, None) => {
                 app.stopped = true;
-                self.replica_ends(key);
+                self.end_replica(key);
             }
-            (Verb::Start, None) | (Verb::Delete | Verb::Start | Verb::Stop, Some(_)) => {}
+            (ChangeKind::Start, None) | (ChangeKind::Delete | ChangeKind::Start | ChangeKind::Stop, Some(_)) => {}
         }
     }
 
-    fn replica_starts(&mut self, key: &str, now: Timestamp) {
+    fn start_replica(&mut self, key: &str, now: Timestamp) {
         let former = self.apps.by_id.get(key).is_some_and(|app| app.replica.is_some());
         if former {
             // Single-revision mode keeps the old replica until the new one is ready.
             self.apps.overlaps += 1;
-            self.replica_ends(key);
+            self.end_replica(key);
         }
-        let body = self.shown(key).unwrap_or_default();
+        let body = self.get(key).unwrap_or_default();
         let Some(app) = self.apps.by_id.get_mut(key) else { return };
         app.replica = Some(Running::default());
         app.last_request = now;
         let view = app.view(body);
-        self.apps.changes.push_back(Replica::Starts(view));
+        self.apps.changes.push_back(ContainerEvent::Started(view));
     }
 
-    fn replica_ends(&mut self, key: &str) {
-        let body = self.shown(key).unwrap_or_default();
+    fn end_replica(&mut self, key: &str) {
+        let body = self.get(key).unwrap_or_default();
         let Some(app) = self.apps.by_id.get_mut(key) else { return };
         if app.replica.take().is_some() {
             let view = app.view(body);
-            self.apps.changes.push_back(Replica::Ends(view));
+            self.apps.changes.push_back(ContainerEvent::Ended(view));
         }
     }
 }
 
 impl AppState {
-    fn is_idle(&self, after: Duration, now: Timestamp) -> bool {
-        self.replica.is_some() && self.operation.is_none() && now.since(self.last_request) >= after
+    fn is_idle(&self, now: Timestamp) -> bool {
+        self.replica.is_some() && self.operation.is_none() && now.since(self.last_request) >= IDLE_AFTER
     }
 }

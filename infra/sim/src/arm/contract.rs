@@ -3,14 +3,12 @@
 //! Bodies of requests are held to the ARM schemas and, like answers, to the Bicep types, which know the read-only half;
 //! statuses to what the Python SDKs accept and to the description of long-running operations.
 
-use std::path::Path;
-
-use anyhow::Context as _;
 use serde_json::{Value, json};
 
-use super::Operation;
 use super::target::Target;
-use crate::journal::Entry;
+use super::{ARM, Operation};
+use crate::contracts::{self, Report};
+use crate::journal::{Entry, Journal};
 
 /// Read-only and write-only properties, as the Bicep types flag them.
 const REQUIRED: u64 = 1;
@@ -35,76 +33,78 @@ struct Provider {
 }
 
 impl Contract {
-    /// Reads the descriptions below the folder of contracts.
+    /// The descriptions; `None` where they are absent and not required.
     ///
-    /// # Errors
-    /// When one is absent or not JSON.
-    pub fn read(contracts: &Path) -> anyhow::Result<Self> {
-        let read = |path: &str| -> anyhow::Result<Value> {
-            let path = contracts.join("azure").join(path);
-            let text = std::fs::read_to_string(&path).with_context(|| format!("`{}` is unreadable", path.display()))?;
-            Ok(serde_json::from_str(&text)?)
-        };
+    /// # Panics
+    /// When one cannot be read, or is absent and `NBHD_REQUIRE_SHARED=1`.
+    pub fn load() -> Option<Self> {
+        let folder = contracts::dir()?.join("azure");
+        let read = |path: &str| contracts::read_json(&folder.join(path));
         let providers = [
             ("Microsoft.ManagedIdentity", "2024-11-30"),
             ("Microsoft.Authorization", "2022-04-01"),
             ("Microsoft.Storage", "2025-06-01"),
             ("Microsoft.App", "2026-01-01"),
         ];
-        let providers = providers.map(|(name, version)| -> anyhow::Result<Provider> {
-            let mut schema = read(&format!("arm-schemas/{version}_{name}.json"))?;
+        let providers = providers.map(|(name, version)| {
+            let mut schema = read(&format!("arm-schemas/{version}_{name}.json"));
             strict(&mut schema);
             // It says whole cores, where Azure takes quarters.
             if schema["definitions"]["ContainerResources"].is_object() {
                 schema["definitions"]["ContainerResources"]["properties"]["cpu"] = json!({"type": "number"});
             }
-            let types = read(&format!("bicep-types/{}_{version}_types.json", name.to_lowercase()))?;
+            let types = read(&format!("bicep-types/{}_{version}_types.json", name.to_lowercase()));
             let types = types.as_array().cloned().unwrap_or_default();
-            Ok(Provider { name, version, schema, types })
+            Provider { name, version, schema, types }
         });
-        Ok(Self {
-            providers: providers.into_iter().collect::<anyhow::Result<_>>()?,
-            operations: read("sdk_operations.json")?,
-            container_apps: read("containerapps_lro_2026-01-01.condensed.json")?,
+        Some(Self {
+            providers: providers.into(),
+            operations: read("sdk_operations.json"),
+            container_apps: read("containerapps_lro_2026-01-01.condensed.json"),
         })
     }
 
+    /// Checks every request to the resource manager and its answer.
+    pub fn check(&self, journal: &Journal) -> Report {
+        Report::of(&journal.entries_of(ARM), |entry| self.violations(entry))
+    }
+
     /// Everything in which the entry departs from the descriptions; empty when it keeps to them.
-    pub fn departures(&self, entry: &Entry) -> Vec<String> {
+    pub fn violations(&self, entry: &Entry) -> Vec<String> {
         let target = Target::of(entry.path_only());
         let Some(operation) = target.operation(&entry.method) else {
             return vec![format!("`{} {}` is no operation of Azure", entry.method, entry.path_only())];
         };
-        let mut departures = Vec::new();
+        let mut violations = Vec::new();
         let provider = target.kind().and_then(|kind| self.providers.iter().find(|one| kind.starts_with(one.name)));
         if let (Some(kind), Some(provider)) = (target.kind(), provider) {
             if !entry.path.contains(&format!("api-version={}", provider.version)) {
-                departures.push(format!("request: not version {}", provider.version));
+                violations.push(format!("request: not version {}", provider.version));
             }
             let request = serde_json::from_slice::<Value>(&entry.request);
             if let ("PUT", Ok(body)) = (entry.method.as_str(), &request) {
-                departures.extend(provider.refuses(kind, entry.path_only(), body));
-                provider.check(kind, body, READ_ONLY, &mut departures);
+                violations.extend(provider.refuses(kind, entry.path_only(), body));
+                provider.check(kind, body, READ_ONLY, &mut violations);
             }
             let answer = serde_json::from_slice::<Value>(&entry.answer);
             if let (Some(200 | 201), Ok(body)) = (entry.status, &answer) {
-                provider.check(kind, body, WRITE_ONLY, &mut departures);
+                provider.check(kind, body, WRITE_ONLY, &mut violations);
                 let states = self.container_apps["provisioningState"].as_array();
                 let state = &body["properties"]["provisioningState"];
                 if target == Target::App && !states.is_some_and(|states| states.contains(state)) {
-                    departures.push("answer: not a `provisioningState`".to_owned());
+                    violations.push("answer: not a `provisioningState`".to_owned());
                 }
             }
         }
         if let Some(status @ ..=399) = entry.status {
-            departures.extend(self.status(target, operation, status, entry));
+            violations.extend(self.status(target, operation, status, entry));
         } else if entry.status.is_some() {
             let body = serde_json::from_slice::<Value>(&entry.answer).unwrap_or_default();
             if !body["error"]["code"].is_string() || !body["error"]["message"].is_string() {
-                departures.push("answer: an error without code and message".to_owned());
+                violations.push("answer: an error without code and message".to_owned());
             }
         }
-        departures
+        violations
     }
 
     /// Whether a status of success is one that is described for the operation, with the headers it needs.
@@ -156,33 +156,30 @@ impl Contract {
 
 impl Provider {
     /// Where a request's body departs from the ARM schema.
-    fn refuses(&self, kind: &str, path: &str, body: &Value) -> Option<String> {
+    fn refuses(&self, kind: &str, path: &str, body: &Value) -> Vec<String> {
         let name = kind.split_once('/').map(|(_, rest)| rest.replace('/', "_")).unwrap_or_default();
         let lists = ["resourceDefinitions", "subscription_resourceDefinitions"];
         let definition = lists.iter().map(|list| &self.schema[list][&name]).find(|found| found.is_object());
-        let Some(definition) = definition else { return Some(format!("`{name}` is not described")) };
+        let Some(definition) = definition else { return vec![format!("`{name}` is not described")] };
         let mut schema = definition.clone();
         schema["definitions"] = self.schema["definitions"].clone();
         let mut whole = body.clone();
         whole["name"] = json!(path.rsplit('/').next());
         whole["type"] = json!(kind);
         whole["apiVersion"] = json!(self.version);
-        let Ok(validator) = jsonschema::draft4::new(&schema) else {
-            return Some("the schema is unusable".to_owned());
-        };
-        let found = validator.iter_errors(&whole).next();
-        found.map(|error| format!("request: departs at `{}` ({})", error.instance_path(), error.schema_path()))
+        let found = contracts::departures(jsonschema::draft4::new(&schema), &whole);
+        found.into_iter().map(|found| format!("request: {found}")).collect()
     }
 
     /// Where a body departs from the Bicep type of its kind; properties with the flag must not be there.
-    fn check(&self, kind: &str, body: &Value, absent: u64, departures: &mut Vec<String>) {
+    fn check(&self, kind: &str, body: &Value, absent: u64, violations: &mut Vec<String>) {
         let named = |one: &&Value| {
             let name = one["name"].as_str().unwrap_or_default();
             one["$type"] == "ResourceType" && name == format!("{kind}@{}", self.version)
         };
         match self.types.iter().find(named) {
-            Some(resource) => self.compare("", self.of(&resource["body"]), body, absent, departures),
-            None => departures.push(format!("`{kind}` has no type")),
+            Some(resource) => self.compare("", self.of(&resource["body"]), body, absent, violations),
+            None => violations.push(format!("`{kind}` has no type")),
         }
     }
 
@@ -191,7 +188,7 @@ impl Provider {
         place.and_then(|place: usize| self.types.get(place)).unwrap_or(&Value::Null)
     }
 
-    fn compare(&self, path: &str, kind: &Value, value: &Value, absent: u64, departures: &mut Vec<String>) {
+    fn compare(&self, path: &str, kind: &Value, value: &Value, absent: u64, violations: &mut Vec<String>) {
         let fits = match kind["$type"].as_str() {
             Some("ObjectType") => {
                 let given = value.as_object();
@@ -200,9 +197,9 @@ impl Provider {
                     let below = format!("{path}/{name}");
                     match given.and_then(|given| given.get(name)) {
                         // What a path says already is allowed in an answer, and never part of a request's body.
-                        Some(_) if flags & absent != 0 => departures.push(format!("`{below}` does not belong here")),
-                        Some(value) => self.compare(&below, self.of(&known["type"]), value, absent, departures),
-                        None if flags & REQUIRED != 0 && name != "name" => departures.push(format!("no `{below}`")),
+                        Some(_) if flags & absent != 0 => violations.push(format!("`{below}` does not belong here")),
+                        Some(value) => self.compare(&below, self.of(&known["type"]), value, absent, violations),
+                        None if flags & REQUIRED != 0 && name != "name" => violations.push(format!("no `{below}`")),
                         None => {}
                     }
                 }
@@ -210,16 +207,16 @@ impl Provider {
                     match (kind["properties"].get(name), kind.get("additionalProperties")) {
                         (Some(_), _) => {}
                         (None, Some(more)) => {
-                            self.compare(&format!("{path}/*"), self.of(more), value, absent, departures)
+                            self.compare(&format!("{path}/*"), self.of(more), value, absent, violations)
                         }
-                        (None, None) => departures.push(format!("`{path}/{name}` is unknown")),
+                        (None, None) => violations.push(format!("`{path}/{name}` is unknown")),
                     }
                 }
                 given.is_some()
             }
             Some("ArrayType") => {
                 for value in value.as_array().into_iter().flatten() {
-                    self.compare(&format!("{path}[]"), self.of(&kind["itemType"]), value, absent, departures);
+                    self.compare(&format!("{path}[]"), self.of(&kind["itemType"]), value, absent, violations);
                 }
                 value.is_array()
             }
@@ -238,7 +235,7 @@ impl Provider {
             _ => true,
         };
         if !fits {
-            departures.push(format!("`{path}` is not of its type"));
+            violations.push(format!("`{path}` is not of its type"));
         }
     }
 }

@@ -11,7 +11,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
 use super::Inner;
-use super::apps::Door;
+use super::apps::Admission;
 use crate::proxy::Upstream;
 use crate::tls::{Authority, TlsServer};
 
@@ -29,7 +29,7 @@ impl Ingresses {
     }
 
     /// Every app of these has an ingress from now on, and no other: what is told is where each is reached.
-    pub(super) async fn follow(&self, apps: &[String]) -> Vec<(String, String)> {
+    pub(super) async fn update(&self, apps: &[String]) -> Vec<(String, String)> {
         let lacks: Vec<String> = {
             let mut by_app = self.by_app.lock().unwrap_or_else(PoisonError::into_inner);
             by_app.retain(|app, _| apps.contains(app));
@@ -38,7 +38,7 @@ impl Ingresses {
         let mut reached = Vec::new();
         for app in lacks {
             let (inner, key) = (Weak::clone(&self.inner), app.clone());
-            let router = Router::new().fallback(move |request| enter(inner.clone(), key.clone(), request));
+            let router = Router::new().fallback(move |request| handle(inner.clone(), key.clone(), request));
             if let Ok(server) = TlsServer::start(&self.authority, router).await {
                 reached.push((app.clone(), server.base_url().trim_start_matches("https://").to_owned()));
                 self.by_app.lock().unwrap_or_else(PoisonError::into_inner).insert(app, server);
@@ -48,19 +48,19 @@ impl Ingresses {
     }
 }
 
-async fn enter(inner: Weak<Inner>, app: String, request: Request) -> Response {
+async fn handle(inner: Weak<Inner>, app: String, request: Request) -> Response {
     let Some(inner) = inner.upgrade() else { return StatusCode::NOT_FOUND.into_response() };
-    let mut door = inner.lock().knock(&app, inner.clock.now());
-    if matches!(door, Door::Waking) {
+    let mut admission = inner.lock().admit(&app, inner.clock.now());
+    if matches!(admission, Admission::Starting) {
         inner.settles().await;
-        door = inner.lock().knock(&app, inner.clock.now());
+        admission = inner.lock().admit(&app, inner.clock.now());
     }
-    match door {
-        Door::Open(Some(url)) => Upstream::new(url).pass_on(request).await,
+    match admission {
+        Admission::Running(Some(url)) => Upstream::new(url).pass_on(request).await,
         // Nothing runs containers in this world: what runs is as healthy as can be.
-        Door::Open(None) if request.uri().path() == "/healthz" => StatusCode::OK.into_response(),
-        Door::Open(None) | Door::Waking => StatusCode::SERVICE_UNAVAILABLE.into_response(),
-        Door::Closed => {
+        Admission::Running(None) if request.uri().path() == "/healthz" => StatusCode::OK.into_response(),
+        Admission::Running(None) | Admission::Starting => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        Admission::NotFound => {
             (StatusCode::NOT_FOUND, "Error 404 - This Container App is stopped or does not exist.").into_response()
         }
     }

@@ -25,12 +25,12 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::entra::Entra;
+use crate::faults::Faults;
 use crate::journal::Journal;
 use crate::key_vault::KeyVault;
 use crate::tls::{Authority, TlsServer};
 
 pub use apps::AppView;
-use faults::Failures;
 pub use faults::{Failure, Operation};
 use ingress::Ingresses;
 use state::State;
@@ -49,6 +49,8 @@ const GROUP: &str = "nbhd";
 /// The simulator; clones are the same Azure.
 #[derive(Clone, Debug)]
 pub struct Arm {
+    /// How it fails on demand.
+    pub faults: Faults<Operation, Failure>,
     inner: Arc<Inner>,
     server: Arc<TlsServer>,
 }
@@ -57,56 +59,56 @@ struct Inner {
     entra: Entra,
     clock: Clock,
     state: Mutex<State>,
-    failures: Mutex<Failures>,
+    faults: Faults<Operation, Failure>,
     ingresses: Ingresses,
-    containers: Mutex<Arc<Containers>>,
-    /// Held while containers start and end, so that they do in the order in which they were told to.
+    containers: Mutex<Arc<ContainerHook>>,
+    /// Resource while containers start and end, so that they do in the order in which they were told to.
     changing: tokio::sync::Mutex<()>,
 }
 
 /// How long something takes to settle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
-    /// No time.
-    AtOnce,
-    /// So many looks at it still find it unsettled.
-    Looks(u32),
-    /// So long, by the world's clock.
-    For(Duration),
+    /// It is settled at once.
+    Immediate,
+    /// It is still unsettled for so many requests that ask about it.
+    Polls(u32),
+    /// It takes this long by the simulator's clock.
+    After(Duration),
 }
 
-/// How an operation that goes on is announced.
+/// Which address of an operation in progress an answer carries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Announced {
-    /// As documented: `Azure-AsyncOperation` for a PUT, `Location` for the others.
+pub enum OperationUrl {
+    /// The documented one: in `Azure-AsyncOperation` for a PUT, in `Location` for the others.
     #[default]
     Documented,
-    /// By nothing but the resource's own `provisioningState`.
-    Silently,
-    /// With an address at another host, which must never be called with a token.
-    Elsewhere,
+    /// None: only the resource's own `provisioningState` shows the operation.
+    Absent,
+    /// One at another host, which must never be called with a token.
+    OtherHost,
 }
 
-/// What Azure has its host do with an app's containers.
+/// What happened to an app's container, for the hook that runs containers.
 #[derive(Clone, Debug)]
-pub enum Replica {
-    /// A replica starts: an app was deployed or started, or a request woke it.
-    Starts(AppView),
-    /// The app's replica ends, and its process with it: stopped, idle, or replaced.
-    Ends(AppView),
-    /// The app is gone for good.
-    Gone(AppView),
+pub enum ContainerEvent {
+    /// A replica of the app started: the app was deployed or started, or a request woke it.
+    Started(AppView),
+    /// The app's replica ended, and its process with it: it was stopped, idle, or replaced.
+    Ended(AppView),
+    /// The app was deleted.
+    Deleted(AppView),
 }
 
 /// The future of a hook's answer: where the container's port answers, as `http://host:port`.
-pub type Starting = Pin<Box<dyn Future<Output = Option<String>> + Send>>;
-type Containers = dyn Fn(Replica, Secrets) -> Starting + Send + Sync;
+pub type ContainerStart = Pin<Box<dyn Future<Output = Option<String>> + Send>>;
+type ContainerHook = dyn Fn(ContainerEvent, Secrets) -> ContainerStart + Send + Sync;
 /// The values behind a starting app's secrets, by their names in the app: those that its own identity may read.
 pub type Secrets = BTreeMap<String, String>;
 
-/// One thing that somebody would pay for, or that opens something.
+/// A resource that exists at Azure, as tests compare them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct Resource {
     /// Its full name.
     pub id: String,
     /// Its type, such as `Microsoft.App/containerApps`.
@@ -131,14 +133,14 @@ impl Arm {
         let inner = Arc::new_cyclic(|inner| Inner {
             entra: entra.clone(),
             clock,
-            state: Mutex::new(State::with(group)),
-            failures: Mutex::default(),
+            state: Mutex::new(State::new(group)),
+            faults: Faults::default(),
             ingresses: Ingresses::new(Arc::clone(authority), inner.clone()),
             containers: Mutex::new(Arc::new(|_, _| Box::pin(async { None }))),
             changing: tokio::sync::Mutex::default(),
         });
-        let server = TlsServer::start(authority, journal.watch(ARM, api::router(Arc::clone(&inner)))).await?;
-        Ok(Self { inner, server: Arc::new(server) })
+        let server = TlsServer::start(authority, journal.wrap(ARM, api::router(Arc::clone(&inner)))).await?;
+        Ok(Self { faults: inner.faults.clone(), inner, server: Arc::new(server) })
     }
 
     /// What a function needs to reach it.
@@ -165,7 +167,10 @@ impl Arm {
 
     /// Containers are run by `containers` from now on; without it an app has an ingress and nothing behind it but an
     /// answer to `GET /healthz`.
-    pub fn runs_containers(&self, containers: impl Fn(Replica, Secrets) -> Starting + Send + Sync + 'static) {
+    pub fn runs_containers(
+        &self,
+        containers: impl Fn(ContainerEvent, Secrets) -> ContainerStart + Send + Sync + 'static,
+    ) {
         *self.inner.containers.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(containers);
     }
 
@@ -174,39 +179,29 @@ impl Arm {
         self.inner.lock().vaults.push((name.to_owned(), vault.clone()));
     }
 
-    /// How long changes of container apps take from now on; by default one look.
-    pub fn operations_take(&self, pace: Pace) {
-        self.inner.lock().operations_take = pace;
+    /// Sets how long changes of container apps take; by default one poll.
+    pub fn delays_operations(&self, pace: Pace) {
+        self.inner.lock().operations_pace = pace;
     }
 
-    /// What `Retry-After` says from now on, in seconds; by default 1.
-    pub fn asks_to_wait(&self, seconds: u32) {
+    /// Sets what `Retry-After` says, in seconds; by default 1.
+    pub fn sends_retry_after(&self, seconds: u32) {
         self.inner.lock().retry_after = seconds;
     }
 
-    /// How operations are announced from now on.
-    pub fn announces(&self, announced: Announced) {
-        self.inner.lock().announced = announced;
+    /// Sets which address of an operation in progress answers carry.
+    pub fn sends_operation_url(&self, operation_url: OperationUrl) {
+        self.inner.lock().operation_url = operation_url;
     }
 
-    /// How long a new principal stays unknown to role assignments; by default no time.
-    pub fn principals_take(&self, pace: Pace) {
-        self.inner.lock().principals_take = pace;
+    /// Sets how long a new principal stays unknown to role assignments; by default no time.
+    pub fn delays_principals(&self, pace: Pace) {
+        self.inner.lock().principals_pace = pace;
     }
 
-    /// How long a new role assignment has no effect; by default no time.
-    pub fn roles_take(&self, time: Duration) {
-        self.inner.lock().roles_take = time;
-    }
-
-    /// How many role assignments a subscription allows from now on; by default 4,000.
+    /// Sets how many role assignments a subscription allows; by default 4,000.
     pub fn allows_role_assignments(&self, most: usize) {
         self.inner.lock().most_assignments = most;
-    }
-
-    /// After how long without a request an app without a smallest number of replicas has none; by default 5 minutes.
-    pub fn idles_after(&self, time: Duration) {
-        self.inner.lock().idle_after = time;
     }
 
     /// Lets everything that is due by the clock happen, without a request: operations end, idle replicas too.
@@ -215,13 +210,13 @@ impl Arm {
     }
 
     /// Everything there is but what was there at the start.
-    pub fn resources(&self) -> Vec<Held> {
-        self.inner.lock().held()
+    pub fn resources(&self) -> Vec<Resource> {
+        self.inner.lock().list_resources()
     }
 
     /// The body of one resource as Azure would show it.
     pub fn resource(&self, id: &str) -> Option<Value> {
-        self.inner.lock().shown(id)
+        self.inner.lock().get(id)
     }
 
     /// Somebody edits a resource behind our back.
@@ -244,6 +239,13 @@ impl Arm {
         self.inner.lock().insert(id, body, now);
     }
 
+    /// From now on a DELETE finds nothing (204) and has no effect, or no longer: as one that reaches a replica of the
+    /// manager that does not know the resource. No document of Azure's is known to us that says so or
+    /// rules it out: it is our own, harsher than what was seen.
+    pub fn ignores_deletes(&self, ignores: bool) {
+        self.inner.lock().ignores_deletes = ignores;
+    }
+
     /// The container apps there are.
     pub fn apps(&self) -> Vec<AppView> {
         self.inner.lock().app_views()
@@ -259,19 +261,19 @@ impl Arm {
         self.inner.lock().apps.overlaps
     }
 
-    /// Whether `principal_id` may read a secret of the vault of this name, by roles that are in effect.
-    pub fn can_read(&self, principal_id: &str, vault: &str, secret: &str) -> bool {
+    /// Whether the roles of `principal_id` let it read a secret of the vault of this name.
+    pub fn may_read(&self, principal_id: &str, vault: &str, secret: &str) -> bool {
         self.readers(vault, secret).iter().any(|reader| reader == principal_id)
     }
 
     /// The principals that may read a secret of the vault of this name.
     pub fn readers(&self, vault: &str, secret: &str) -> Vec<String> {
-        self.inner.lock().readers(vault, secret, self.inner.clock.now())
+        self.inner.lock().readers(vault, secret)
     }
 
     /// The value behind an app's secret, as its container would get it: read with the app's own identity, or not.
     pub fn secret_value(&self, app: &AppView, secret: &str) -> Option<String> {
-        self.inner.lock().secret_values(&app.body, self.inner.clock.now()).remove(secret)
+        self.inner.lock().secret_values(&app.body).remove(secret)
     }
 }
 
@@ -288,21 +290,19 @@ impl Inner {
             let _order = self.changing.lock().await;
             self.lock().settle(self.clock.now());
             let apps = self.lock().apps.names();
-            for (app, address) in self.ingresses.follow(&apps).await {
-                self.lock().apps.reached_at(&app, address);
+            for (app, address) in self.ingresses.update(&apps).await {
+                self.lock().apps.set_ingress(&app, address);
             }
             loop {
                 let Some(change) = self.lock().apps.changes.pop_front() else { return };
                 let containers = Arc::clone(&self.containers.lock().unwrap_or_else(PoisonError::into_inner));
                 let (starting, secrets) = match &change {
-                    Replica::Starts(app) => {
-                        (Some(app.id.clone()), self.lock().secret_values(&app.body, self.clock.now()))
-                    }
-                    Replica::Ends(_) | Replica::Gone(_) => (None, Secrets::new()),
+                    ContainerEvent::Started(app) => (Some(app.id.clone()), self.lock().secret_values(&app.body)),
+                    ContainerEvent::Ended(_) | ContainerEvent::Deleted(_) => (None, Secrets::new()),
                 };
                 let url = containers(change, secrets).await;
                 if let Some(id) = starting {
-                    self.lock().apps.runs_at(&id, url);
+                    self.lock().apps.set_container(&id, url);
                 }
             }
         })

@@ -55,17 +55,17 @@ type Vendors = (KeyVault, Arm, ModelGateway);
 fn control(vendors: Vendors) -> Router {
     let throttle = async |State((vault, arm, gateway)): State<Vendors>, Path(vendor): Path<String>| {
         match vendor.as_str() {
-            "vault" => vault.fail_next(key_vault::Operation::Get, key_vault::Failure::Throttled(WAIT)),
-            "arm" => arm.fail_next(arm::Operation::Get, arm::Failure::Throttled(WAIT)),
+            "vault" => vault.faults.fail_next(key_vault::Operation::Get, key_vault::Failure::Throttled(WAIT)),
+            "arm" => arm.faults.fail_next(arm::Operation::Get, arm::Failure::Throttled(WAIT)),
             "gateway" => {
-                gateway.fail_next(model_gateway::Operation::List, model_gateway::Failure::Throttled(Some(WAIT)));
+                gateway.faults.fail_next(model_gateway::Operation::List, model_gateway::Failure::Throttled(Some(WAIT)));
             }
             _ => return StatusCode::NOT_FOUND,
         }
         StatusCode::NO_CONTENT
     };
     let principals = async |State((_, arm, _)): State<Vendors>, Path(looks): Path<u32>| {
-        arm.principals_take(arm::Pace::Looks(looks));
+        arm.delays_principals(arm::Pace::Polls(looks));
         StatusCode::NO_CONTENT
     };
     let spend = async |State((_, _, gateway)): State<Vendors>, Path((hash, micros)): Path<(String, u64)>| {

@@ -3,47 +3,23 @@
 //! They describe Gmail, Calendar and user info; the consent, token and revocation endpoints are described nowhere in a
 //! form a machine reads. An answer that was injected as a failure is not held to anything.
 
-use std::path::Path;
-
 use nbhd::clock::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::faults::INJECTED;
 use super::fields::Mask;
-use crate::contracts;
+use crate::contracts::{self, Report};
 use crate::journal::{Entry, Journal};
 
 const DOCUMENTS: [&str; 3] = ["gmail.v1.json", "calendar.v3.json", "oauth2.v2.json"];
 /// Answered by the simulator without a document that describes them.
 const UNDESCRIBED: [&str; 4] = ["/o/oauth2/v2/auth", "/token", "/revoke", "/v1/userinfo"];
 
-/// What became of a check.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    /// How many exchanges were held to a document.
-    pub held: usize,
-    /// What broke it, a sentence each.
-    pub violations: Vec<String>,
-}
+/// Google's discovery documents, ready to be held against journal entries.
+#[derive(Debug)]
+pub struct Contract(Vec<Document>);
 
-/// Checks everything the journal holds of Google; `None` where the documents are absent and not required.
-///
-/// # Panics
-/// When a document is there but cannot be read, or is absent and `NBHD_REQUIRE_SHARED=1`.
-pub fn check(journal: &Journal) -> Option<Report> {
-    let documents = Documents::read(&contracts::dir()?.join("google"));
-    let mut report = Report::default();
-    for entry in journal.of("google").iter().filter(|entry| !UNDESCRIBED.contains(&entry.path_only())) {
-        report.held += 1;
-        let found = documents.check(entry);
-        let name = |violation| format!("{} {}: {violation}", entry.method, entry.path_only());
-        report.violations.extend(found.into_iter().map(name));
-    }
-    Some(report)
-}
-
-struct Documents(Vec<Document>);
-
+#[derive(Debug)]
 struct Document {
     root: Value,
     methods: Vec<Value>,
@@ -56,19 +32,30 @@ struct Call<'d> {
     path_values: Vec<(String, String)>,
 }
 
-impl Documents {
-    fn read(folder: &Path) -> Self {
+impl Contract {
+    /// The documents; `None` where they are absent and not required.
+    ///
+    /// # Panics
+    /// When a document cannot be read, or is absent and `NBHD_REQUIRE_SHARED=1`.
+    pub fn load() -> Option<Self> {
+        let folder = contracts::dir()?.join("google");
         let read = |name: &&str| {
-            let text = std::fs::read_to_string(folder.join(name)).unwrap_or_else(|error| panic!("`{name}`: {error}"));
-            let root: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("`{name}`: {error}"));
+            let root = contracts::read_json(&folder.join(name));
             let mut methods = Vec::new();
             collect_methods(&root, &mut methods);
             Document { root, methods }
         };
-        Self(DOCUMENTS.iter().map(read).collect())
+        Some(Self(DOCUMENTS.iter().map(read).collect()))
     }
 
-    fn check(&self, entry: &Entry) -> Vec<String> {
+    /// Checks every exchange with Google that a document describes.
+    pub fn check(&self, journal: &Journal) -> Report {
+        let mut entries = journal.entries_of("google");
+        entries.retain(|entry| !UNDESCRIBED.contains(&entry.path_only()));
+        Report::of(&entries, |entry| self.violations(entry))
+    }
+
+    fn violations(&self, entry: &Entry) -> Vec<String> {
         let Some(call) = self.0.iter().find_map(|document| document.call(entry)) else {
             return vec!["no document describes this method and path".to_owned()];
         };
@@ -86,7 +73,7 @@ impl Document {
         let service = self.root["servicePath"].as_str().unwrap_or_default();
         self.methods.iter().find_map(|method| {
             let template = format!("/{service}{}", method["path"].as_str()?);
-            let path_values = match_path(&template, entry.path_only())?;
+            let path_values = contracts::match_path(&template, entry.path_only())?;
             (method["httpMethod"] == entry.method).then_some(Call { document: self, method, path_values })
         })
     }
@@ -104,12 +91,7 @@ impl Document {
         let options = jsonschema::draft7::options().should_validate_formats(true);
         let options = options.with_format("int64", |text: &str| text.parse::<i64>().is_ok());
         let options = options.with_format("uint64", |text: &str| text.parse::<u64>().is_ok());
-        match options.build(&root) {
-            Ok(validator) => {
-                validator.iter_errors(value).map(|error| format!("{} at `{}`", error, error.instance_path())).collect()
-            }
-            Err(error) => vec![format!("the document's schema cannot be used: {error}")],
-        }
+        contracts::departures(options.build(&root), value)
     }
 
     /// The schema a path of `fields=` leads to.
@@ -195,20 +177,6 @@ impl Call<'_> {
 fn collect_methods(node: &Value, methods: &mut Vec<Value>) {
     methods.extend(node["methods"].as_object().into_iter().flatten().map(|(_, method)| method.clone()));
     node["resources"].as_object().into_iter().flatten().for_each(|(_, below)| collect_methods(below, methods));
-}
-
-fn match_path(template: &str, path: &str) -> Option<Vec<(String, String)>> {
-    let (template, path): (Vec<_>, Vec<_>) = (template.split('/').collect(), path.split('/').collect());
-    let mut values = Vec::new();
-    for (expected, given) in template.iter().zip(&path) {
-        match expected.strip_prefix('{').and_then(|name| name.strip_suffix('}')) {
-            Some(name) if !given.is_empty() => values.push((name.to_owned(), (*given).to_owned())),
-            Some(_) => return None,
-            None if expected != given => return None,
-            None => {}
-        }
-    }
-    (template.len() == path.len()).then_some(values)
 }
 
 fn check_parameter(name: &str, value: &str, known: &Value) -> Option<String> {

@@ -1,7 +1,4 @@
-//! How Google fails on demand, how slow it is, and how often each endpoint was called.
-
-use std::collections::{HashMap, VecDeque};
-use std::time::Duration;
+//! What can be called at Google, and how each call can fail.
 
 use axum::Json;
 use axum::extract::{Request, State};
@@ -66,15 +63,6 @@ pub enum Failure {
     Echoes,
 }
 
-/// What is to fail, and what was called.
-#[derive(Debug, Default)]
-pub(super) struct Faults {
-    next: HashMap<Endpoint, VecDeque<Failure>>,
-    standing: HashMap<Endpoint, Failure>,
-    latency: HashMap<Endpoint, Duration>,
-    calls: HashMap<Endpoint, usize>,
-}
-
 impl Endpoint {
     fn of(method: &Method, path: &str) -> Option<Self> {
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
@@ -94,46 +82,13 @@ impl Endpoint {
     }
 }
 
-impl Faults {
-    pub(super) fn once(&mut self, endpoint: Endpoint, failure: Failure) {
-        self.next.entry(endpoint).or_default().push_back(failure);
-    }
-
-    pub(super) fn always(&mut self, endpoint: Endpoint, failure: Failure) {
-        self.standing.insert(endpoint, failure);
-    }
-
-    pub(super) fn delay(&mut self, endpoint: Endpoint, latency: Duration) {
-        self.latency.insert(endpoint, latency);
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.next.clear();
-        self.standing.clear();
-        self.latency.clear();
-    }
-
-    pub(super) fn calls(&self, endpoint: Endpoint) -> usize {
-        self.calls.get(&endpoint).copied().unwrap_or_default()
-    }
-
-    fn called(&mut self, endpoint: Endpoint) -> (Duration, Option<Failure>) {
-        *self.calls.entry(endpoint).or_default() += 1;
-        let next = self.next.get_mut(&endpoint).and_then(VecDeque::pop_front);
-        let failure = next.or_else(|| self.standing.get(&endpoint).cloned());
-        (self.latency.get(&endpoint).copied().unwrap_or_default(), failure)
-    }
-}
-
-/// Counts a call, keeps it waiting, and fails it if it is to fail.
+/// Delays a call and fails it, as [`World::faults`] asks for.
 pub(super) async fn gate(State(world): State<World>, request: Request, next: Next) -> Response {
     let Some(endpoint) = Endpoint::of(request.method(), request.uri().path()) else {
         return next.run(request).await;
     };
-    let (latency, failure) = world.lock().faults.called(endpoint);
-    if !latency.is_zero() {
-        tokio::time::sleep(latency).await;
-    }
+    let failure = world.faults.take(endpoint);
+    world.faults.wait(endpoint).await;
     let Some(failure) = failure else { return next.run(request).await };
     let mut response = match failure {
         Failure::Hangs => std::future::pending().await,

@@ -19,26 +19,27 @@ mod token;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use nbhd::clock::Clock;
 
+use crate::faults::Faults;
 use crate::journal::Journal;
 use crate::server::Server;
 use accounts::Accounts;
 pub use accounts::Rotation;
 use calendar::Calendar;
 pub use consent::{Refusal, Scopes};
-use faults::Faults;
 pub use faults::{Endpoint, Failure};
 use mailbox::Mailbox;
 
 /// A running Google; it stops when dropped.
 #[derive(Debug)]
 pub struct Google {
+    /// How it fails on demand.
+    pub faults: Faults<Endpoint, Failure>,
     server: Server,
     world: World,
 }
@@ -48,13 +49,13 @@ pub struct Google {
 struct World {
     clock: Clock,
     state: Arc<Mutex<State>>,
+    faults: Faults<Endpoint, Failure>,
 }
 
 #[derive(Debug)]
 struct State {
     client: Client,
     accounts: Accounts,
-    faults: Faults,
 }
 
 /// The project's registration at Google.
@@ -79,10 +80,10 @@ impl Google {
             secret: accounts::random("GOCSPX-"),
             redirect_uris: BTreeSet::new(),
         };
-        let state = State { client, accounts: Accounts::default(), faults: Faults::default() };
-        let world = World { clock, state: Arc::new(Mutex::new(state)) };
-        let server = Server::start(journal.watch("google", router(world.clone()))).await?;
-        Ok(Self { server, world })
+        let state = State { client, accounts: Accounts::default() };
+        let world = World { clock, state: Arc::new(Mutex::new(state)), faults: Faults::default() };
+        let server = Server::start(journal.wrap("google", router(world.clone()))).await?;
+        Ok(Self { server, faults: world.faults.clone(), world })
     }
 
     /// `http://127.0.0.1:<port>`, without a trailing slash.
@@ -218,29 +219,9 @@ impl Google {
         self.world.lock().accounts.issued.clone()
     }
 
-    /// The next call of `endpoint` fails so; several add up.
-    pub fn fail_next(&self, endpoint: Endpoint, failure: Failure) {
-        self.world.lock().faults.once(endpoint, failure);
-    }
-
-    /// Every call of `endpoint` fails so, until [`Google::recovers`].
-    pub fn fails(&self, endpoint: Endpoint, failure: Failure) {
-        self.world.lock().faults.always(endpoint, failure);
-    }
-
-    /// Ends all failures and delays.
-    pub fn recovers(&self) {
-        self.world.lock().faults.clear();
-    }
-
-    /// Every call of `endpoint` is answered only after `latency`.
-    pub fn answers_after(&self, endpoint: Endpoint, latency: Duration) {
-        self.world.lock().faults.delay(endpoint, latency);
-    }
-
     /// How often `endpoint` was called.
     pub fn calls(&self, endpoint: Endpoint) -> usize {
-        self.world.lock().faults.calls(endpoint)
+        self.faults.calls(endpoint)
     }
 }
 

@@ -58,7 +58,7 @@ async fn authorize(State(inner): Vault, request: Request, next: Next) -> Respons
 
 async fn fail_as_told(State(inner): Vault, request: Request, next: Next) -> Response {
     let operation = operation(request.method().as_str(), request.uri().path());
-    match inner.failure(operation) {
+    match inner.faults.take(operation) {
         None => next.run(request).await,
         Some(Failure::Throttled(seconds)) => {
             let refusal = Refusal {

@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
@@ -16,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::keys::Parameters;
 use super::{Failure, Inner, Operation, chat};
+use crate::faults::broken_answer;
 
 const PAGE: usize = 100;
 
@@ -86,7 +86,7 @@ async fn managers_only(State(inner): Gateway, request: Request, next: Next) -> R
 }
 
 async fn fail_as_told(State(inner): Gateway, request: Request, next: Next) -> Response {
-    let failure = operation(request.method().as_str(), request.uri().path()).and_then(|asked| inner.failure(asked));
+    let failure = operation(request.method().as_str(), request.uri().path()).and_then(|asked| inner.faults.take(asked));
     match failure {
         None => next.run(request).await,
         Some(Failure::Throttled(seconds)) => {
@@ -103,17 +103,12 @@ async fn fail_as_told(State(inner): Gateway, request: Request, next: Next) -> Re
         }
         Some(Failure::AnswerLost) => {
             next.run(request).await;
-            broken()
+            broken_answer()
         }
-        Some(Failure::Broken) => broken(),
+        Some(Failure::Broken) => broken_answer(),
         Some(Failure::Nonsense) => "<html>not the gateway</html>".into_response(),
         Some(Failure::Echoes) => echo(request).await,
     }
-}
-
-/// A connection that ends before the answer does.
-fn broken() -> Response {
-    Body::from_stream(futures::stream::once(async { Err::<Bytes, _>(std::io::Error::other("cut")) })).into_response()
 }
 
 async fn echo(request: Request) -> Response {

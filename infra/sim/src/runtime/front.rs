@@ -79,7 +79,7 @@ where
     let Some(update_id) = update["update_id"].as_i64() else {
         return Ok(status(StatusCode::INTERNAL_SERVER_ERROR));
     };
-    match failure(inner, update_id) {
+    match inner.faults.take(update_id) {
         None => {}
         Some(Failure::Refused) => return Err(closed()),
         Some(Failure::Status(code)) => {
@@ -99,7 +99,7 @@ where
     }
     take(inner, update_id, (body, update), turn);
     let interruption = inner.state().interruption.clone();
-    interruption.passed("runtime").await;
+    interruption.on_effect("runtime").await;
     let mut response = status(StatusCode::OK);
     response.headers_mut().insert(ACCEPTED, header::HeaderValue::from_static("durable"));
     Ok(response)
@@ -115,12 +115,6 @@ fn take(inner: &Inner, update_id: i64, (body, update): (Bytes, Value), turn: imp
         inner.busy.send_modify(|turns| *turns += 1);
         turn(update);
     }
-}
-
-fn failure(inner: &Inner, update_id: i64) -> Option<Failure> {
-    let mut state = inner.state();
-    let next = state.failures.pop_front();
-    next.or_else(|| state.chooser.as_mut().and_then(|choose| choose(update_id)))
 }
 
 fn is_authorised(inner: &Inner, headers: &HeaderMap) -> bool {

@@ -6,7 +6,7 @@
 mod assistant;
 mod front;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::faults::Faults;
 use crate::interruption::Interruption;
 
 /// What a container is given: its own secrets and addresses, and nothing shared.
@@ -64,6 +65,8 @@ pub enum Failure {
 /// The running stand-in; clones are the same container. It stops when the last one is dropped.
 #[derive(Clone, Debug)]
 pub struct Runtime {
+    /// How webhooks with a good secret fail on demand, by update id.
+    pub faults: Faults<i64, Failure>,
     inner: Arc<Inner>,
     _server: Arc<Abort>,
 }
@@ -73,6 +76,7 @@ struct Inner {
     address: SocketAddr,
     clock: Clock,
     state: Mutex<State>,
+    faults: Faults<i64, Failure>,
     /// How many turns are waiting or under way.
     busy: watch::Sender<usize>,
     assistant: assistant::Assistant,
@@ -81,8 +85,6 @@ struct Inner {
 #[derive(Default)]
 struct State {
     stopped: bool,
-    failures: VecDeque<Failure>,
-    chooser: Option<Chooser>,
     /// When each update was first taken: repeats are dropped for 30 days.
     taken: HashMap<i64, Timestamp>,
     log: Vec<Bytes>,
@@ -90,8 +92,6 @@ struct State {
     attempts: usize,
     unauthorised: Vec<Timestamp>,
 }
-
-type Chooser = Box<dyn FnMut(i64) -> Option<Failure> + Send>;
 
 /// A task that ends when it is dropped.
 #[derive(Debug)]
@@ -114,12 +114,13 @@ impl Runtime {
             address: listener.local_addr()?,
             clock: clock.clone(),
             state: Mutex::default(),
+            faults: Faults::default(),
             busy: watch::Sender::new(0),
             assistant: assistant::Assistant::new(settings.clone())?,
             settings,
         });
         let server = Arc::new(Abort(tokio::spawn(front::serve(listener, Arc::clone(&inner)))));
-        Ok(Self { inner, _server: server })
+        Ok(Self { faults: inner.faults.clone(), inner, _server: server })
     }
 
     /// The address on the tenant's route.
@@ -140,24 +141,6 @@ impl Runtime {
     /// The container is up again; it remembers what it has taken.
     pub fn starts(&self) {
         self.inner.state().stopped = false;
-    }
-
-    /// The next webhook fails so; several add up.
-    pub fn fail_next(&self, failure: Failure) {
-        self.inner.state().failures.push_back(failure);
-    }
-
-    /// Every webhook with a good secret asks `choose`, by update id, how to fail.
-    pub fn fail_as(&self, choose: impl FnMut(i64) -> Option<Failure> + Send + 'static) {
-        self.inner.state().chooser = Some(Box::new(choose));
-    }
-
-    /// No more failures.
-    pub fn recovers(&self) {
-        let mut state = self.inner.state();
-        state.chooser = None;
-        state.failures.clear();
-        state.stopped = false;
     }
 
     /// The updates taken, each once, in the order in which they came.

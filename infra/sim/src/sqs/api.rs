@@ -29,7 +29,7 @@ pub(super) fn router(state: Arc<State>) -> Router {
 async fn answer(Extract(state): Extract<Arc<State>>, headers: HeaderMap, body: Bytes) -> Response {
     let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok()).unwrap_or_default();
     let operation = target.strip_prefix("AmazonSQS.").unwrap_or_default();
-    if state.is_failing(operation) {
+    if state.faults.take(operation).is_some() {
         let body = json!({ "__type": "com.amazonaws.sqs#ServiceUnavailable", "message": "told to" });
         return (StatusCode::SERVICE_UNAVAILABLE, axum::Json(body)).into_response();
     }
@@ -58,11 +58,6 @@ fn refused(refusal: &Refusal) -> Response {
 }
 
 impl State {
-    fn is_failing(&self, operation: &str) -> bool {
-        let failing = self.failing();
-        failing.all || failing.operations.contains(operation)
-    }
-
     fn perform(&self, operation: &str, request: &Value) -> Answer {
         if operation == "StartMessageMoveTask" {
             return self.start_message_move_task(request);

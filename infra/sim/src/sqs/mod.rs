@@ -6,13 +6,13 @@ pub(crate) mod api;
 mod limits;
 pub mod queue;
 
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nbhd::clock::{Clock, Timestamp};
 use tokio::sync::watch;
 
+use crate::faults::Faults;
 use crate::journal::Journal;
 use crate::server::Server;
 use queue::{Message, Outgoing, Queue, Redrive, Refusal, Settings};
@@ -37,22 +37,22 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// The running simulator with the queues of `template.yaml`; clones are the same one.
 #[derive(Clone, Debug)]
 pub struct Sqs {
+    /// How it fails on demand, by operation, such as `SendMessage`.
+    pub faults: Faults<String, Unavailable>,
     state: Arc<State>,
     server: Arc<Server>,
 }
+
+/// How a request fails: with 503, without an effect.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unavailable;
 
 #[derive(Debug)]
 struct State {
     clock: Clock,
     queues: Mutex<Vec<Queue>>,
-    failing: Mutex<Failing>,
+    faults: Faults<String, Unavailable>,
     changed: watch::Sender<()>,
-}
-
-#[derive(Debug, Default)]
-struct Failing {
-    all: bool,
-    operations: HashSet<&'static str>,
 }
 
 impl Sqs {
@@ -64,11 +64,11 @@ impl Sqs {
         let state = Arc::new(State {
             clock: clock.clone(),
             queues: Mutex::new(settings().map(Queue::new).into()),
-            failing: Mutex::default(),
+            faults: Faults::default(),
             changed: watch::Sender::new(()),
         });
-        let server = Server::start(journal.watch("sqs", api::router(Arc::clone(&state)))).await?;
-        Ok(Self { state, server: Arc::new(server) })
+        let server = Server::start(journal.wrap("sqs", api::router(Arc::clone(&state)))).await?;
+        Ok(Self { faults: state.faults.clone(), state, server: Arc::new(server) })
     }
 
     /// For `AWS_ENDPOINT_URL_SQS`.
@@ -79,21 +79,6 @@ impl Sqs {
     /// The address of the queue `name`, for the settings.
     pub fn url(&self, name: &str) -> String {
         format!("{}/000000000000/{name}", self.base_url())
-    }
-
-    /// Answers every request with 503 from now on, or no longer.
-    pub fn fail(&self, failing: bool) {
-        self.state.failing().all = failing;
-    }
-
-    /// Answers every request of one operation, such as `SendMessage`, with 503 from now on, or no longer.
-    pub fn fail_operation(&self, operation: &'static str, failing: bool) {
-        let mut state = self.state.failing();
-        if failing {
-            state.operations.insert(operation);
-        } else {
-            state.operations.remove(operation);
-        }
     }
 
     /// Every message in the queue `name`, oldest first, visible or not.
@@ -143,10 +128,6 @@ impl Sqs {
 impl State {
     fn queues(&self) -> MutexGuard<'_, Vec<Queue>> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn failing(&self) -> MutexGuard<'_, Failing> {
-        self.failing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Receives, and moves what was received too often to the dead-letter queue.

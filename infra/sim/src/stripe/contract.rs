@@ -4,78 +4,65 @@
 //! ones present, statuses among those it names) and to the JSON types of Stripe's example objects.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use serde_json::{Map, Value};
 
 use super::{API, EVENTS, form};
-use crate::contracts;
+use crate::contracts::{self, Report};
 use crate::journal::{Entry, Journal};
 
-/// What became of a check.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    /// How many requests were held to a schema.
-    pub requests: usize,
-    /// How many objects were held to their fields.
-    pub objects: usize,
-    /// What broke it, a sentence each.
-    pub violations: Vec<String>,
-}
-
-/// Checks everything the journal holds of Stripe; `None` where the documents are absent and not required.
-///
-/// # Panics
-/// When a document is there but cannot be read, or is absent and `NBHD_REQUIRE_SHARED=1`.
-pub fn check(journal: &Journal) -> Option<Report> {
-    let documents = Documents::read(&contracts::dir()?.join("stripe"));
-    let mut report = Report::default();
-    for entry in journal.of(API).iter().filter(|entry| entry.path.starts_with("/v1/")) {
-        let place = format!("{} {}", entry.method, entry.path_only());
-        if let Some(schema) = documents.endpoint(entry) {
-            report.requests += 1;
-            let found = documents.check_request(entry, schema);
-            report.violations.extend(found.into_iter().map(|violation| format!("{place}: {violation}")));
-        }
-        if entry.status == Some(200)
-            && let Ok(answer) = serde_json::from_slice(&entry.answer)
-        {
-            documents.check_object(&answer, &place, &mut report);
-        }
-    }
-    for entry in journal.of(EVENTS) {
-        if let Ok(event) = serde_json::from_slice(&entry.request) {
-            documents.check_object(&event, "an event", &mut report);
-        }
-    }
-    Some(report)
-}
-
-struct Documents {
+/// Stripe's descriptions, ready to be held against journal entries.
+#[derive(Debug)]
+pub struct Contract {
     requests: Value,
     fields: Map<String, Value>,
     examples: Value,
 }
 
-impl Documents {
-    fn read(folder: &Path) -> Self {
-        let read = |name: &str| -> Value {
-            let text = std::fs::read_to_string(folder.join(name)).unwrap_or_else(|error| panic!("`{name}`: {error}"));
-            serde_json::from_str(&text).unwrap_or_else(|error| panic!("`{name}`: {error}"))
-        };
+impl Contract {
+    /// The descriptions; `None` where they are absent and not required.
+    ///
+    /// # Panics
+    /// When a document cannot be read, or is absent and `NBHD_REQUIRE_SHARED=1`.
+    pub fn load() -> Option<Self> {
+        let folder = contracts::dir()?.join("stripe");
+        let read = |name: &str| contracts::read_json(&folder.join(name));
         let fields = read("response_fields.json")["resources"].as_object().cloned().unwrap_or_default();
         let examples = read("fixtures3.json")["resources"].take();
-        Self { requests: read("request_params.schema.json"), fields, examples }
+        Some(Self { requests: read("request_params.schema.json"), fields, examples })
+    }
+
+    /// Checks every call of the API, every answer and every event.
+    pub fn check(&self, journal: &Journal) -> Report {
+        let mut report = Report::default();
+        for entry in journal.entries_of(API).iter().filter(|entry| entry.path.starts_with("/v1/")) {
+            if let Some(schema) = self.endpoint(entry) {
+                report.requests += 1;
+                report.add(entry, self.check_request(entry, schema));
+            }
+            if entry.status == Some(200) {
+                self.check_body(entry, &entry.answer, &mut report);
+            }
+        }
+        for entry in journal.entries_of(EVENTS) {
+            self.check_body(&entry, &entry.request, &mut report);
+        }
+        report
+    }
+
+    fn check_body(&self, entry: &Entry, body: &[u8], report: &mut Report) {
+        if let Ok(object) = serde_json::from_slice(body) {
+            let mut found = Vec::new();
+            report.objects += self.check_object(&object, &mut found);
+            report.add(entry, found);
+        }
     }
 
     /// The schema of a call's parameters, if one describes it.
     fn endpoint(&self, entry: &Entry) -> Option<&Value> {
-        let path: Vec<&str> = entry.path_only().split('/').collect();
         let fits = |name: &str| {
-            let Some((method, template)) = name.split_once(' ') else { return false };
-            let template: Vec<&str> = template.split('/').collect();
-            let alike = |(known, given): (&&str, &&str)| *known == "{id}" || known == given;
-            method == entry.method && template.len() == path.len() && template.iter().zip(&path).all(alike)
+            let described = name.split_once(' ').filter(|(method, _)| *method == entry.method);
+            described.is_some_and(|(_, template)| contracts::match_path(template, entry.path_only()).is_some())
         };
         self.requests["endpoints"].as_object()?.iter().find(|(name, _)| fits(name)).map(|(_, schema)| schema)
     }
@@ -88,12 +75,7 @@ impl Documents {
         let params = self.typed(&params, schema);
         let mut root = schema.clone();
         root["$defs"] = self.requests["$defs"].clone();
-        match jsonschema::draft202012::options().build(&root) {
-            Ok(validator) => {
-                validator.iter_errors(&params).map(|error| format!("{error} at `{}`", error.instance_path())).collect()
-            }
-            Err(error) => vec![format!("the schema cannot be used: {error}")],
-        }
+        contracts::departures(jsonschema::draft202012::options().build(&root), &params)
     }
 
     /// A form knows only texts: those that a schema takes for numbers or flags become such.
@@ -120,20 +102,21 @@ impl Documents {
         }
     }
 
-    /// Holds an object, and every object inside it, to the fields of its kind.
-    fn check_object(&self, value: &Value, place: &str, report: &mut Report) {
+    /// Holds an object, and every object inside it, to the fields of its kind; returns how many it held.
+    fn check_object(&self, value: &Value, violations: &mut Vec<String>) -> usize {
         match value {
-            Value::Array(items) => items.iter().for_each(|item| self.check_object(item, place, report)),
+            Value::Array(items) => items.iter().map(|item| self.check_object(item, violations)).sum(),
             Value::Object(fields) => {
                 let kind = fields.get("object").and_then(Value::as_str).unwrap_or_default();
-                if let Some(known) = self.fields.get(kind).and_then(Value::as_object) {
-                    report.objects += 1;
+                let known = self.fields.get(kind).and_then(Value::as_object);
+                if let Some(known) = known {
                     let found = broken(fields, known).into_iter().chain(self.unlike_example(fields, kind));
-                    report.violations.extend(found.map(|violation| format!("{place}: {kind}: {violation}")));
+                    violations.extend(found.map(|violation| format!("{kind}: {violation}")));
                 }
-                fields.values().for_each(|value| self.check_object(value, place, report));
+                let below: usize = fields.values().map(|value| self.check_object(value, violations)).sum();
+                below + usize::from(known.is_some())
             }
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
         }
     }
 

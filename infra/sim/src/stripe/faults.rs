@@ -1,6 +1,4 @@
-//! How Stripe fails on demand, and how often each call was made.
-
-use std::collections::{HashMap, VecDeque};
+//! What can be called at Stripe, and how each call can fail.
 
 use axum::extract::{Request, State as Extracted};
 use axum::http::{Method, StatusCode, header};
@@ -44,25 +42,7 @@ pub enum Failure {
     Garbage,
 }
 
-/// What is to fail, and what was called.
-#[derive(Debug, Default)]
-pub(super) struct Faults {
-    next: HashMap<Endpoint, VecDeque<Failure>>,
-    standing: HashMap<Endpoint, Failure>,
-    calls: HashMap<Endpoint, usize>,
-}
-
 impl Endpoint {
-    /// Every one.
-    pub const ALL: [Self; 6] = [
-        Self::CreateCustomer,
-        Self::CreateCheckout,
-        Self::CreatePortal,
-        Self::ListSubscriptions,
-        Self::ListInvoices,
-        Self::Other,
-    ];
-
     fn of(method: &Method, path: &str) -> Option<Self> {
         Some(match (method.as_str(), path.trim_end_matches('/')) {
             ("POST", "/v1/customers") => Self::CreateCustomer,
@@ -76,38 +56,12 @@ impl Endpoint {
     }
 }
 
-impl Faults {
-    pub(super) fn once(&mut self, endpoint: Endpoint, failure: Failure) {
-        self.next.entry(endpoint).or_default().push_back(failure);
-    }
-
-    pub(super) fn always(&mut self, endpoint: Endpoint, failure: Failure) {
-        self.standing.insert(endpoint, failure);
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.next.clear();
-        self.standing.clear();
-    }
-
-    pub(super) fn calls(&self, endpoint: Endpoint) -> usize {
-        self.calls.get(&endpoint).copied().unwrap_or_default()
-    }
-
-    fn called(&mut self, endpoint: Endpoint) -> Option<Failure> {
-        *self.calls.entry(endpoint).or_default() += 1;
-        let next = self.next.get_mut(&endpoint).and_then(VecDeque::pop_front);
-        next.or_else(|| self.standing.get(&endpoint).copied())
-    }
-}
-
-/// Counts a call, and fails it if it is to fail.
+/// Fails a call, as [`World::faults`] asks for.
 pub(super) async fn gate(Extracted(world): Extracted<World>, request: Request, next: Next) -> Response {
     let Some(endpoint) = Endpoint::of(request.method(), request.uri().path()) else {
         return next.run(request).await;
     };
-    let failure = world.lock().faults.called(endpoint);
-    match failure {
+    match world.faults.take(endpoint) {
         None => next.run(request).await,
         Some(Failure::Down(status)) => down(status),
         Some(Failure::RateLimited) => Refused::rate_limited().into_response(),

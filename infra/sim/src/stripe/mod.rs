@@ -31,6 +31,7 @@ pub use events::{Delivery, Disorder, Event};
 pub use faults::{Endpoint, Failure};
 pub use state::{AfterDunning, Card, Invoice, Metadata, Session, SessionStatus, Subscription};
 
+use crate::faults::Faults;
 use crate::journal::Journal;
 use crate::server::Server;
 use state::{Price, State};
@@ -50,6 +51,8 @@ pub const PLUS: &str = "price_1SimPlus";
 /// The simulator; clones are the same Stripe.
 #[derive(Clone, Debug)]
 pub struct Stripe {
+    /// How it fails on demand.
+    pub faults: Faults<Endpoint, Failure>,
     server: Arc<Server>,
     world: World,
 }
@@ -61,6 +64,7 @@ struct World {
     journal: Journal,
     key: String,
     state: Arc<Mutex<State>>,
+    faults: Faults<Endpoint, Failure>,
 }
 
 impl Stripe {
@@ -70,9 +74,10 @@ impl Stripe {
     /// When no port can be bound.
     pub async fn start(clock: Clock, journal: &Journal) -> std::io::Result<Self> {
         let state = Arc::new(Mutex::new(State::default()));
-        let world = World { clock, journal: journal.clone(), key: random("sk_test_"), state };
-        let server = Server::start(journal.watch(API, router(world.clone()))).await?;
-        let stripe = Self { server: Arc::new(server), world };
+        let faults = Faults::default();
+        let world = World { clock, journal: journal.clone(), key: random("sk_test_"), state, faults: faults.clone() };
+        let server = Server::start(journal.wrap(API, router(world.clone()))).await?;
+        let stripe = Self { faults, server: Arc::new(server), world };
         let mut state = stripe.lock();
         state.base_url = stripe.base_url();
         let price = |id: &str, name, amount| Price { id: id.to_owned(), name, amount };
@@ -264,31 +269,9 @@ impl Stripe {
         self.caught_up().outbox.pending.len()
     }
 
-    /// The next call of `endpoint` fails so; several add up.
-    pub fn fail_next(&self, endpoint: Endpoint, failure: Failure) {
-        self.lock().faults.once(endpoint, failure);
-    }
-
-    /// Every call of `endpoint` fails so, until [`Stripe::recovers`].
-    pub fn fails(&self, endpoint: Endpoint, failure: Failure) {
-        self.lock().faults.always(endpoint, failure);
-    }
-
-    /// Every call fails so, until [`Stripe::recovers`].
-    pub fn is_down(&self, failure: Failure) {
-        for endpoint in Endpoint::ALL {
-            self.fails(endpoint, failure);
-        }
-    }
-
-    /// Ends all failures.
-    pub fn recovers(&self) {
-        self.lock().faults.clear();
-    }
-
     /// How often `endpoint` was called.
     pub fn calls(&self, endpoint: Endpoint) -> usize {
-        self.lock().faults.calls(endpoint)
+        self.faults.calls(endpoint)
     }
 
     fn clock(&self) -> &Clock {

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use nbhd::clock::Timestamp;
 
 use super::events::Outbox;
-use super::faults::Faults;
 use super::idempotency::Answers;
 
 /// Names to values, chosen by whoever made the object.
@@ -36,7 +35,6 @@ pub(super) struct State {
     pub(super) invoices: BTreeMap<String, Invoice>,
     pub(super) after_dunning: AfterDunning,
     pub(super) outbox: Outbox,
-    pub(super) faults: Faults,
     pub(super) answers: Answers,
     counter: u64,
 }

@@ -1,11 +1,10 @@
 //! Holds what STS was asked and what it answered to AWS's own description of its API.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use anyhow::Context as _;
 use serde_json::Value;
 
+use crate::contracts;
 use crate::journal::Entry;
 
 /// The vendor's description, ready to be held against journal entries.
@@ -15,18 +14,17 @@ pub struct Contract {
 }
 
 impl Contract {
-    /// Reads the description below the folder of contracts.
+    /// The description; `None` where it is absent and not required.
     ///
-    /// # Errors
-    /// When it is absent or not JSON.
-    pub fn read(contracts: &Path) -> anyhow::Result<Self> {
-        let path = contracts.join("aws/sts-2011-06-15.service-2.json");
-        let text = std::fs::read_to_string(&path).with_context(|| format!("`{}` is unreadable", path.display()))?;
-        Ok(Self { document: serde_json::from_str(&text)? })
+    /// # Panics
+    /// When it cannot be read, or is absent and `NBHD_REQUIRE_SHARED=1`.
+    pub fn load() -> Option<Self> {
+        let document = contracts::read_json(&contracts::dir()?.join("aws/sts-2011-06-15.service-2.json"));
+        Some(Self { document })
     }
 
     /// Everything in which the entry departs from the description; empty when it keeps to it.
-    pub fn departures(&self, entry: &Entry) -> Vec<String> {
+    pub fn violations(&self, entry: &Entry) -> Vec<String> {
         let form: BTreeMap<String, String> = serde_urlencoded::from_bytes(&entry.request).unwrap_or_default();
         let name = form.get("Action").cloned().unwrap_or_default();
         let operation = &self.document["operations"][&name];
@@ -34,19 +32,19 @@ impl Contract {
         if (http["method"].as_str(), http["requestUri"].as_str()) != (Some(&entry.method), Some(&entry.path)) {
             return vec![format!("`{} {}` with the action `{name}` is no operation", entry.method, entry.path)];
         }
-        let mut departures = self.request(&operation["input"], &form);
-        departures.extend(match entry.status {
+        let mut violations = self.request(&operation["input"], &form);
+        violations.extend(match entry.status {
             Some(200) => self.answer(operation, &String::from_utf8_lossy(&entry.answer)),
             _ => None,
         });
-        departures
+        violations
     }
 
     fn request(&self, shape: &Value, form: &BTreeMap<String, String>) -> Vec<String> {
         let input = self.shape(shape);
         let required = input["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
         let given = |name: &str| form.keys().any(|key| key.split('.').next() == Some(name));
-        let mut departures: Vec<String> =
+        let mut violations: Vec<String> =
             required.filter(|name| !given(name)).map(|name| format!("request: `{name}` is missing")).collect();
         for (key, value) in form.iter().filter(|(key, _)| !matches!(key.as_str(), "Action" | "Version")) {
             let member = &input["members"][key.split('.').next().unwrap_or_default()];
@@ -54,10 +52,10 @@ impl Contract {
             // A list is `Name.member.1`, `Name.member.2`, and so on.
             let shape = if shape["type"] == "list" { self.shape(&shape["member"]) } else { shape };
             if member.is_null() || !is_within(shape, value) {
-                departures.push(format!("request: `{key}` departs from its shape"));
+                violations.push(format!("request: `{key}` departs from its shape"));
             }
         }
-        departures
+        violations
     }
 
     fn answer(&self, operation: &Value, body: &str) -> Option<String> {

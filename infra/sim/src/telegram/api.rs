@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -13,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::params::Params;
 use super::{Failure, Inner, Refusal, methods};
+use crate::faults::broken_answer;
 
 pub(super) fn router(inner: Arc<Inner>) -> Router {
     Router::new()
@@ -34,12 +34,11 @@ async fn call(
     if let Err(refusal) = inner.check_token(&bot) {
         return refusal.into_response();
     }
-    let failure = inner.state().take_failure(&method);
-    match failure {
+    match inner.faults.take(method.as_str()) {
         None => {}
         Some(Failure::AnswerLost) => {
             let _ = perform(&inner, &method, &uri, &headers, &body).await;
-            return cut_short();
+            return broken_answer();
         }
         Some(Failure::Hang) => std::future::pending().await,
         Some(Failure::Nonsense) => return (StatusCode::OK, "<html>maintenance</html>").into_response(),
@@ -62,8 +61,7 @@ async fn download(State(inner): State<Arc<Inner>>, Path((bot, path)): Path<(Stri
     if let Err(refusal) = inner.check_token(&bot) {
         return refusal.into_response();
     }
-    let failure = inner.state().take_failure("download");
-    if let Some(Failure::Status(status)) = failure {
+    if let Some(Failure::Status(status)) = inner.faults.take("download") {
         return Refusal::new(status, &status.to_string()).into_response();
     }
     let bytes = inner.state().files.values().find(|file| file.path == path).map(|file| file.bytes.clone());
@@ -101,10 +99,4 @@ impl IntoResponse for Refusal {
         }
         (self.status, axum::Json(body)).into_response()
     }
-}
-
-/// An answer whose head arrives and whose body does not.
-fn cut_short() -> Response {
-    let lost = futures::stream::once(async { Err::<Bytes, _>(std::io::Error::other("the connection was cut")) });
-    Response::new(Body::from_stream(lost))
 }

@@ -1,10 +1,11 @@
 //! Holds requests, answers and updates to Telegram's machine-readable contract (`telegram/api.json`).
 
+use futures::FutureExt as _;
 use serde_json::{Map, Value};
 
 use super::params::{Given, Params};
 use super::{BOT_API, WEBHOOK};
-use crate::contracts;
+use crate::contracts::{self, Report};
 use crate::journal::{Entry, Journal};
 
 /// The Bot API's methods and types.
@@ -23,26 +24,12 @@ enum Form {
 }
 
 impl Contract {
-    /// The contract, unless it is absent on this machine (see [`contracts::dir`]).
+    /// The contract; `None` where it is absent and not required.
     ///
-    /// # Errors
-    /// When the file is there and cannot be read.
-    pub fn load() -> anyhow::Result<Option<Self>> {
-        let Some(folder) = contracts::dir() else { return Ok(None) };
-        let api = serde_json::from_slice(&std::fs::read(folder.join("telegram/api.json"))?)?;
-        Ok(Some(Self { api }))
-    }
-
-    /// Every method's name, in order.
-    pub fn methods(&self) -> Vec<&str> {
-        self.api["methods"].as_object().map(|methods| methods.keys().map(String::as_str).collect()).unwrap_or_default()
-    }
-
-    /// The parameters of `method` as `(name, types, required)`.
-    pub fn parameters(&self, method: &str) -> Vec<(&str, Vec<&str>, bool)> {
-        fields(&self.api["methods"][method])
-            .map(|field| (name_of(field), types_of(field), is_required(field)))
-            .collect()
+    /// # Panics
+    /// When it cannot be read, or is absent and `NBHD_REQUIRE_SHARED=1`.
+    pub fn load() -> Option<Self> {
+        Some(Self { api: contracts::read_json(&contracts::dir()?.join("telegram/api.json")) })
     }
 
     /// The fields of the type `name` as `(name, types, required)`.
@@ -50,17 +37,14 @@ impl Contract {
         fields(&self.api["types"][name]).map(|field| (name_of(field), types_of(field), is_required(field))).collect()
     }
 
-    /// Every way in which the journal's calls, deliveries and answers break the contract.
-    pub async fn violations(&self, journal: &Journal) -> Vec<String> {
-        let mut found = Vec::new();
-        for entry in journal.entries() {
-            match entry.simulator {
-                BOT_API => found.extend(self.of_call(&entry).await),
-                WEBHOOK => found.extend(self.of_delivery(&entry)),
-                _ => {}
-            }
-        }
-        found
+    /// Checks every call of the Bot API, every delivery to the webhook, and every answer.
+    pub fn check(&self, journal: &Journal) -> Report {
+        let mut entries = journal.entries();
+        entries.retain(|entry| [BOT_API, WEBHOOK].contains(&entry.simulator));
+        Report::of(
+            &entries,
+            |entry| if entry.simulator == BOT_API { self.of_call(entry) } else { self.of_delivery(entry) },
+        )
     }
 
     /// Every way in which `params` break the contract of `method`: missing, unknown, or of another type.
@@ -132,14 +116,16 @@ impl Contract {
         self.of_types(update, &["Update"], Form::Typed, "update")
     }
 
-    async fn of_call(&self, entry: &Entry) -> Vec<String> {
+    fn of_call(&self, entry: &Entry) -> Vec<String> {
         let Some((_, method)) = entry.path_only().trim_start_matches('/').split_once('/') else { return Vec::new() };
         if entry.path.starts_with("/file/") {
             return Vec::new();
         }
         let query = entry.path.split_once('?').map_or("", |(_, query)| query);
         let content_type = entry.header("content-type").unwrap_or_default();
-        let mut found = match Params::read(query, content_type, &entry.request).await {
+        // A body in memory is read at once.
+        let params = Params::read(query, content_type, &entry.request).now_or_never().expect("nothing to wait for");
+        let mut found = match params {
             Ok(params) => self.of_request(method, &params),
             Err(refusal) => vec![format!("{method}: {refusal:?}")],
         };

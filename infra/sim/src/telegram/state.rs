@@ -7,8 +7,8 @@ use bytes::Bytes;
 use nbhd::clock::Timestamp;
 use serde_json::{Value, json};
 
+use super::Refusal;
 use super::params::{Params, Upload};
-use super::{Failure, Refusal};
 
 /// Everything between two calls.
 #[derive(Debug, Default)]
@@ -20,7 +20,6 @@ pub(super) struct State {
     pub(super) files: BTreeMap<String, StoredFile>,
     pub(super) webhook: Webhook,
     pub(super) pending: VecDeque<Pending>,
-    pub(super) failures: Vec<(String, Failure)>,
     counter: i64,
 }
 
@@ -118,12 +117,6 @@ impl State {
         let file_id = format!("FILE-{number}");
         self.files.insert(file_id.clone(), stored);
         file_id
-    }
-
-    /// The next failure ordered for `method`, if any.
-    pub(super) fn take_failure(&mut self, method: &str) -> Option<Failure> {
-        let ordered = self.failures.iter().position(|(of, _)| of == method || of == "*")?;
-        Some(self.failures.remove(ordered).1)
     }
 }
 

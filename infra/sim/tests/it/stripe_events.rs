@@ -81,7 +81,7 @@ async fn an_event_is_signed_by_every_secret_that_is_valid() {
     let signatures = async || {
         world.stripe.disputes(&world.subscribe());
         world.delivered().await;
-        let last = world.journal.of(EVENTS).pop().expect("delivered");
+        let last = world.journal.entries_of(EVENTS).pop().expect("delivered");
         let header = last.header("stripe-signature").expect("signed").to_owned();
         assert!(header.starts_with(&format!("t={},v1=", world.clock.now().seconds())));
         header.matches(",v1=").count()

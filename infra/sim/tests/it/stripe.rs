@@ -6,7 +6,8 @@ use axum::http::StatusCode;
 use nbhd::clock::{Clock, Timestamp};
 use nbhd::config::Env;
 use nbhd_sim::journal::Journal;
-use nbhd_sim::stripe::{self, AfterDunning, BASIC, Beginning, Endpoint, Failure, SessionStatus, Stripe, contract};
+use nbhd_sim::stripe::contract::Contract;
+use nbhd_sim::stripe::{self, AfterDunning, BASIC, Beginning, Endpoint, Failure, SessionStatus, Stripe};
 use reqwest::Method;
 use serde_json::Value;
 
@@ -108,14 +109,14 @@ async fn a_repeated_key_repeats_the_answer_and_refuses_another_request() {
 #[tokio::test]
 async fn a_lost_answer_is_repeated_to_whoever_asks_again_with_the_same_key() {
     let world = World::start().await;
-    world.stripe.fail_next(Endpoint::CreateCustomer, Failure::AnswerLost);
+    world.stripe.faults.fail_next(Endpoint::CreateCustomer, Failure::AnswerLost);
     let make = async || world.call(Method::POST, "/v1/customers", "", Some("k1")).await;
     assert_eq!(make().await.0, 502);
     assert_eq!(make().await.0, 200);
     assert_eq!((world.stripe.customers().len(), world.stripe.calls(Endpoint::CreateCustomer)), (1, 2));
-    world.stripe.is_down(Failure::RateLimited);
+    world.stripe.faults.fail_all(Failure::RateLimited);
     assert_eq!(world.get("/v1/subscriptions").await.0, 429);
-    world.stripe.recovers();
+    world.stripe.faults.recover();
     assert_eq!(world.get("/v1/subscriptions").await.0, 200);
 }
 
@@ -298,7 +299,7 @@ async fn every_answer_and_event_of_the_simulator_is_one_stripe_describes() {
     world.stripe.deliver_to(&format!("{}/nowhere", world.stripe.base_url()));
     let delivered = world.stripe.deliver().await.len();
 
-    let Some(report) = contract::check(&world.journal) else { return };
+    let Some(report) = Contract::load().map(|contract| contract.check(&world.journal)) else { return };
     assert_eq!(report.violations, Vec::<String>::new());
     assert!(report.requests >= 11 && report.objects > 20 + delivered, "{report:?}");
 }

@@ -203,6 +203,6 @@ async fn what_sqs_refuses_is_refused_over_the_wire_too() {
     assert!(too_large.to_string().contains("InvalidParameterValue"), "{too_large}");
     let unknown = world.updates.delay_redelivery("no receipt", Duration::from_secs(1)).await.expect_err("unknown");
     assert!(unknown.to_string().contains("ReceiptHandleIsInvalid"), "{unknown}");
-    world.sqs.fail(true);
+    world.sqs.faults.set_down(true);
     assert!(world.updates.send(ChatId(1), 3, b"{}").await.is_err());
 }

@@ -1,0 +1,6 @@
+//! Tests of the simulators themselves, without our functions.
+
+mod pump;
+mod stripe;
+mod stripe_events;
+mod telegram;
