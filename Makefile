@@ -30,7 +30,8 @@ test: ## Every test; NBHD_REQUIRE_SHARED=1 makes absent contracts and mail a fai
 soak: ## Random histories, as many as asked, from a seed, on every core; ARGS="20000 7"
 	NBHD_MODEL="$(ARGS)" $(CARGO) test --locked --profile harness --package nbhd-tests --test it model::histories
 
-bench: ## Cold start, size, CPU per update, isolation: figures, bars and verdicts
+bench: ## Cold start, size, instructions per update, isolation: figures, bars and verdicts
+	@command -v valgrind >/dev/null || { echo "valgrind is not installed: run \`make tools\`" >&2; exit 1; }
 	$(call first_build,harness,nbhd-bench,the bench$(comma) and then each function as it is released,some twenty minutes)
 	$(CARGO) run --locked --profile harness --package nbhd-bench -- $(ARGS)
 
@@ -43,7 +44,7 @@ e2e: ## The vendors' own clients against the simulated vendors, and a browser at
 
 lint: fmt clippy doc deny machete guard shellcheck template ## Every static check
 
-tools: ## Installs what `make lint` and `make e2e` need, in pinned versions
+tools: ## Installs what `make lint`, `make e2e` and `make bench` need, in pinned versions
 	.ci/tools
 
 fmt:

@@ -17,7 +17,7 @@ use crate::arm_world::{NAME, ROLE, SECRET, World, share, tags};
 async fn every_part_is_created_found_and_deleted() {
     let world = World::start().await;
     let (client, group) = (&world.client, &world.group);
-    world.deployed().await;
+    world.deploy_app().await;
 
     let identity = client.identity(group, NAME).await.expect("an identity");
     assert_eq!((identity.tags, group.identity(NAME).is(identity.id.as_str())), (tags(), true));
@@ -32,7 +32,7 @@ async fn every_part_is_created_found_and_deleted() {
     assert_eq!(world.arm.resources().len(), 5);
 
     let deleted = client.delete_app(group, NAME).await.expect("begun");
-    world.ends(deleted).await;
+    world.await_operation(deleted).await;
     for _ in 0..2 {
         client.delete_storage(group, ENVIRONMENT, NAME).await.expect("deleted");
         client.delete_share(group, ACCOUNT, NAME).await.expect("deleted");
@@ -44,15 +44,15 @@ async fn every_part_is_created_found_and_deleted() {
     assert!(matches!(client.share(group, ACCOUNT, NAME).await, Err(Error::NotFound)));
     assert!(matches!(client.storage(group, ENVIRONMENT, NAME).await, Err(Error::NotFound)));
     assert_eq!(world.arm.resources(), []);
-    world.keeps_to_the_contract();
+    world.assert_contract();
 }
 
 #[tokio::test]
 async fn putting_a_part_twice_leaves_one() {
     let world = World::start().await;
-    world.prepared().await;
+    world.prepare_app().await;
     let first = world.client.identity(&world.group, NAME).await.expect("an identity");
-    world.prepared().await;
+    world.prepare_app().await;
     assert_eq!(world.client.identity(&world.group, NAME).await.expect("the same"), first);
     assert_eq!(world.arm.resources().len(), 4);
 }
@@ -78,7 +78,7 @@ async fn without_a_token_nothing_is_said() {
     world.azure.entra.forgets_its_tokens();
     let refused = world.client.identity(&world.group, NAME).await;
     assert!(matches!(refused, Err(Error::Unauthorized)));
-    world.keeps_to_the_contract();
+    world.assert_contract();
 }
 
 #[tokio::test]
@@ -94,13 +94,13 @@ async fn a_new_principal_is_unknown_for_a_while() {
     assert_eq!(grant().await.expect("an answer"), Granted::InPlace);
     assert_eq!(grant().await.expect("an answer"), Granted::InPlace);
     assert!(world.arm.may_read(&identity.principal_id, VAULT, SECRET));
-    world.keeps_to_the_contract();
+    world.assert_contract();
 }
 
 #[tokio::test]
 async fn a_role_reads_the_one_secret_it_is_scoped_to() {
     let world = World::start().await;
-    world.prepared().await;
+    world.prepare_app().await;
     let reader = world.client.identity(&world.group, NAME).await.expect("an identity").principal_id;
     assert_eq!(world.arm.readers(VAULT, SECRET), std::slice::from_ref(&reader));
     for (vault, secret) in [(VAULT, "runtime-t10"), (VAULT, "runtime-t"), ("other", SECRET)] {
@@ -111,20 +111,20 @@ async fn a_role_reads_the_one_secret_it_is_scoped_to() {
 #[tokio::test]
 async fn a_role_under_another_name_is_in_place_as_well() {
     let world = World::start().await;
-    world.prepared().await;
+    world.prepare_app().await;
     let scope = world.group.vault_secret(VAULT, SECRET);
     let principal = world.client.identity(&world.group, NAME).await.expect("an identity").principal_id;
     let again = world.client.grant_secret(&scope, Uuid::from_u128(2), &principal).await.expect("an answer");
     assert_eq!(again, Granted::InPlace);
     let found = world.client.role_assignments(&scope).await.expect("a list");
     assert_eq!(found.iter().map(|role| role.name).collect::<Vec<_>>(), [Some(ROLE)]);
-    world.keeps_to_the_contract();
+    world.assert_contract();
 }
 
 #[tokio::test]
 async fn an_identity_made_anew_needs_its_role_made_anew() {
     let world = World::start().await;
-    world.prepared().await;
+    world.prepare_app().await;
     let scope = world.group.vault_secret(VAULT, SECRET);
     world.client.delete_identity(&world.group, NAME).await.expect("deleted");
     assert_eq!(world.client.role_assignments(&scope).await.expect("a list").len(), 1, "it stays behind");
@@ -134,14 +134,14 @@ async fn an_identity_made_anew_needs_its_role_made_anew() {
     assert_eq!(grant().await.expect("an answer"), Granted::NameTaken);
     world.client.revoke(&scope, ROLE).await.expect("revoked");
     assert_eq!(grant().await.expect("an answer"), Granted::InPlace);
-    world.keeps_to_the_contract();
+    world.assert_contract();
 }
 
 #[tokio::test]
 async fn a_full_subscription_says_so_and_another_has_room() {
     let world = World::start().await;
     world.arm.allows_role_assignments(1);
-    world.prepared().await;
+    world.prepare_app().await;
     let identity = world.identity().await;
     let other = world.arm.adds_subscription();
     let grant = async |group: &Group, secret: &str, name| {
@@ -207,7 +207,7 @@ async fn throttling_says_how_long_to_wait() {
     let wait = Some(Duration::from_secs(17));
     assert!(matches!(answer, Err(Error::RateLimited { retry_after }) if retry_after == wait));
     assert_eq!(world.arm.resources(), []);
-    world.keeps_to_the_contract();
+    world.assert_contract();
 }
 
 #[tokio::test]

@@ -17,31 +17,31 @@ use crate::arm_world::{NAME, ROLE, SECRET, World, pending};
 async fn an_app_is_created_stopped_started_and_deleted() {
     let world = World::start().await;
     let (client, group) = (&world.client, &world.group);
-    let intended = world.deployed().await;
+    let intended = world.deploy_app().await;
     let app = world.app().await;
     assert_eq!((app.provisioning, app.running), (Provisioning::Succeeded, Running::Running));
     assert_eq!(app.departures(&intended), Vec::<String>::new());
     assert_eq!(client.replicas(group, NAME).await.expect("a count"), 1);
     assert_eq!(world.visit("/healthz").await, 200);
 
-    world.ends(client.stop_app(group, NAME).await.expect("begun")).await;
+    world.await_operation(client.stop_app(group, NAME).await.expect("begun")).await;
     assert_eq!(
         (world.app().await.running, client.replicas(group, NAME).await.expect("a count")),
         (Running::Stopped, 0)
     );
     assert_eq!(world.visit("/healthz").await, 404);
 
-    world.ends(client.start_app(group, NAME).await.expect("begun")).await;
+    world.await_operation(client.start_app(group, NAME).await.expect("begun")).await;
     assert_eq!((world.app().await.running, world.visit("/healthz").await), (Running::Running, 200));
 
-    world.ends(client.delete_app(group, NAME).await.expect("begun")).await;
+    world.await_operation(client.delete_app(group, NAME).await.expect("begun")).await;
     assert!(matches!(client.app(group, NAME).await, Err(Error::NotFound)));
     assert_eq!(client.delete_app(group, NAME).await.expect("an answer"), Started::Done);
     for missing in [client.start_app(group, NAME).await, client.stop_app(group, NAME).await] {
         assert!(matches!(missing, Err(Error::NotFound)));
     }
     assert!(matches!(client.replicas(group, NAME).await, Err(Error::NotFound)));
-    world.keeps_to_the_contract();
+    world.assert_contract();
 }
 
 #[tokio::test]
@@ -50,13 +50,13 @@ async fn every_way_to_announce_an_operation_leads_to_its_end() {
         let world = World::start().await;
         world.arm.sends_operation_url(announced);
         world.arm.delays_operations(Pace::Polls(2));
-        let app = world.prepared().await;
+        let app = world.prepare_app().await;
         let (client, group) = (&world.client, &world.group);
-        let polls = world.ends(client.put_app(group, NAME, &app).await.expect("begun")).await;
+        let polls = world.await_operation(client.put_app(group, NAME, &app).await.expect("begun")).await;
         assert_eq!(polls, 3, "{announced:?}");
-        world.ends(client.stop_app(group, NAME).await.expect("begun")).await;
-        world.ends(client.start_app(group, NAME).await.expect("begun")).await;
-        world.ends(client.delete_app(group, NAME).await.expect("begun")).await;
+        world.await_operation(client.stop_app(group, NAME).await.expect("begun")).await;
+        world.await_operation(client.start_app(group, NAME).await.expect("begun")).await;
+        world.await_operation(client.delete_app(group, NAME).await.expect("begun")).await;
         assert!(world.arm.apps().is_empty(), "{announced:?}");
     }
 }
@@ -65,14 +65,14 @@ async fn every_way_to_announce_an_operation_leads_to_its_end() {
 async fn what_is_in_effect_at_once_needs_no_look() {
     let world = World::start().await;
     world.arm.delays_operations(Pace::Immediate);
-    let app = world.prepared().await;
+    let app = world.prepare_app().await;
     let (client, group) = (&world.client, &world.group);
     assert_eq!(client.put_app(group, NAME, &app).await.expect("an answer"), Started::Done);
     assert_eq!(client.put_app(group, NAME, &app).await.expect("an answer"), Started::Done);
     assert_eq!(client.stop_app(group, NAME).await.expect("an answer"), Started::Done);
     assert_eq!(client.start_app(group, NAME).await.expect("an answer"), Started::Done);
     assert_eq!(client.delete_app(group, NAME).await.expect("an answer"), Started::Done);
-    world.keeps_to_the_contract();
+    world.assert_contract();
 }
 
 #[tokio::test]
@@ -80,7 +80,7 @@ async fn an_operation_survives_being_saved_and_takes_the_time_it_takes() {
     let world = World::start().await;
     world.arm.delays_operations(Pace::After(Duration::from_secs(90)));
     world.arm.sends_retry_after(30);
-    let app = world.prepared().await;
+    let app = world.prepare_app().await;
     let operation = pending(world.client.put_app(&world.group, NAME, &app).await.expect("begun"));
     assert_eq!(operation.retry_after(), Duration::from_secs(30));
 
@@ -99,7 +99,7 @@ async fn an_operation_survives_being_saved_and_takes_the_time_it_takes() {
 async fn while_one_operation_goes_on_another_is_not_begun() {
     let world = World::start().await;
     world.arm.delays_operations(Pace::After(Duration::from_secs(60)));
-    let app = world.prepared().await;
+    let app = world.prepare_app().await;
     let (client, group) = (&world.client, &world.group);
     client.put_app(group, NAME, &app).await.expect("begun");
     assert_eq!(client.put_app(group, NAME, &app).await.expect("an answer"), Started::Busy);
@@ -107,13 +107,13 @@ async fn while_one_operation_goes_on_another_is_not_begun() {
     assert_eq!(client.delete_app(group, NAME).await.expect("an answer"), Started::Busy);
     world.clock.advance(Duration::from_secs(60));
     assert!(matches!(client.delete_app(group, NAME).await.expect("an answer"), Started::Pending(_)));
-    world.keeps_to_the_contract();
+    world.assert_contract();
 }
 
 #[tokio::test]
 async fn a_failed_operation_is_said_by_its_code_in_every_way() {
     let world = World::start().await;
-    let app = world.prepared().await;
+    let app = world.prepare_app().await;
     let (client, group) = (&world.client, &world.group);
     world.arm.delays_operations(Pace::After(Duration::from_secs(1)));
     let fails = async |started: Result<Started, Error>| {
@@ -137,13 +137,13 @@ async fn a_failed_operation_is_said_by_its_code_in_every_way() {
     fails(begin(Asked::StopApp).await).await;
     fails(begin(Asked::DeleteApp).await).await;
     assert!(world.arm.app(NAME).is_some());
-    world.keeps_to_the_contract();
+    world.assert_contract();
 }
 
 #[tokio::test]
 async fn an_operation_that_azure_forgot_is_unknown_and_an_outage_says_nothing_of_it() {
     let world = World::start().await;
-    let app = world.prepared().await;
+    let app = world.prepare_app().await;
     let operation = pending(world.client.put_app(&world.group, NAME, &app).await.expect("begun"));
     world.arm.faults.fail_next(Asked::Poll, Failure::Unheard);
     assert!(world.client.poll(&operation).await.expect_err("no answer").is_retryable());
@@ -156,7 +156,7 @@ async fn an_operation_that_azure_forgot_is_unknown_and_an_outage_says_nothing_of
 #[tokio::test]
 async fn a_function_stopped_dead_right_after_a_put_leaves_the_app_in_progress() {
     let world = World::start().await;
-    let app = world.prepared().await;
+    let app = world.prepare_app().await;
     let put = world.client.put_app(&world.group, NAME, &app);
     assert!(world.journal.interruption().stop_after(1, put).await.is_none());
     assert_eq!(world.client.put_app(&world.group, NAME, &app).await.expect("an answer"), Started::Busy);
@@ -166,7 +166,7 @@ async fn a_function_stopped_dead_right_after_a_put_leaves_the_app_in_progress() 
 #[tokio::test]
 async fn a_lost_answer_to_a_put_shows_in_the_app_itself() {
     let world = World::start().await;
-    let app = world.prepared().await;
+    let app = world.prepare_app().await;
     world.arm.faults.fail_next(Asked::PutApp, Failure::AnswerLost);
     let lost = world.client.put_app(&world.group, NAME, &app).await;
     assert!(matches!(lost, Err(Error::Unreachable { .. })));
@@ -177,7 +177,7 @@ async fn a_lost_answer_to_a_put_shows_in_the_app_itself() {
 #[tokio::test]
 async fn an_app_that_cannot_read_its_secret_does_not_come_up() {
     let world = World::start().await;
-    let app = world.prepared().await;
+    let app = world.prepare_app().await;
     world.client.revoke(&world.group.vault_secret(VAULT, SECRET), ROLE).await.expect("revoked");
     let (client, group) = (&world.client, &world.group);
     let mut operation = pending(client.put_app(group, NAME, &app).await.expect("begun"));
@@ -199,10 +199,10 @@ async fn azure_refuses_an_app_that_lacks_its_parts() {
         Err(Error::Refused { reason, .. }) => reason,
         other => panic!("it is refused: {other:?}"),
     };
-    assert_eq!(refused(NAME, world.intended()).await, "FailedIdentityOperation");
+    assert_eq!(refused(NAME, world.intended_app()).await, "FailedIdentityOperation");
     world.identity().await;
-    assert_eq!(refused(NAME, world.intended()).await, "ManagedEnvironmentStorageNotFound");
-    let app = world.prepared().await;
+    assert_eq!(refused(NAME, world.intended_app()).await, "ManagedEnvironmentStorageNotFound");
+    let app = world.prepare_app().await;
     assert_eq!(refused("Name_too", app.clone()).await, "ContainerAppInvalidName");
     assert_eq!(refused(&"n".repeat(33), app.clone()).await, "ContainerAppInvalidName");
     let mut big = app.clone();
@@ -219,7 +219,7 @@ async fn azure_refuses_an_app_that_lacks_its_parts() {
 #[tokio::test]
 async fn an_edit_behind_our_back_is_named_and_a_deletion_is_not_found() {
     let world = World::start().await;
-    let intended = world.deployed().await;
+    let intended = world.deploy_app().await;
     let id = world.group.app(NAME);
     world.arm.edits(id.as_str(), |body| {
         body["properties"]["template"]["containers"][0]["image"] = json!("other:latest");
@@ -236,20 +236,20 @@ async fn an_edit_behind_our_back_is_named_and_a_deletion_is_not_found() {
 #[tokio::test]
 async fn a_template_changed_under_a_running_replica_makes_two() {
     let world = World::start().await;
-    let mut app = world.deployed().await;
+    let mut app = world.deploy_app().await;
     let (client, group) = (&world.client, &world.group);
-    world.ends(client.put_app(group, NAME, &app).await.expect("begun")).await;
+    world.await_operation(client.put_app(group, NAME, &app).await.expect("begun")).await;
     assert_eq!(world.arm.overlaps(), 0, "nothing changed");
 
     app.image = format!("nbhd.azurecr.io/openclaw@sha256:{}", "b".repeat(64));
-    world.ends(client.stop_app(group, NAME).await.expect("begun")).await;
-    world.ends(client.put_app(group, NAME, &app).await.expect("begun")).await;
+    world.await_operation(client.stop_app(group, NAME).await.expect("begun")).await;
+    world.await_operation(client.put_app(group, NAME, &app).await.expect("begun")).await;
     assert_eq!(client.replicas(group, NAME).await.expect("a count"), 0, "a stopped app stays stopped");
-    world.ends(client.start_app(group, NAME).await.expect("begun")).await;
+    world.await_operation(client.start_app(group, NAME).await.expect("begun")).await;
     assert_eq!((world.arm.overlaps(), world.app().await.image()), (0, Some(app.image.as_str())));
 
     app.image = format!("nbhd.azurecr.io/openclaw@sha256:{}", "c".repeat(64));
-    world.ends(client.put_app(group, NAME, &app).await.expect("begun")).await;
+    world.await_operation(client.put_app(group, NAME, &app).await.expect("begun")).await;
     assert_eq!(world.arm.overlaps(), 1);
 }
 
@@ -274,7 +274,7 @@ async fn a_container_starts_with_its_app_sleeps_when_idle_and_wakes_on_a_request
     });
     let said = || std::mem::take(&mut *log.lock().expect("no panic"));
 
-    world.deployed().await;
+    world.deploy_app().await;
     assert_eq!(said(), ["starts t1 the runtime's keys"]);
     assert_eq!((world.visit("/anything").await, world.arm.app(NAME).expect("an app").replicas), (200, 1));
 
@@ -286,9 +286,9 @@ async fn a_container_starts_with_its_app_sleeps_when_idle_and_wakes_on_a_request
     assert_eq!(said(), ["starts t1 the runtime's keys"]);
 
     let (client, group) = (&world.client, &world.group);
-    world.ends(client.stop_app(group, NAME).await.expect("begun")).await;
+    world.await_operation(client.stop_app(group, NAME).await.expect("begun")).await;
     assert_eq!((said(), world.visit("/anything").await), (vec!["ends nbhd-t1".to_owned()], 404));
-    world.ends(client.start_app(group, NAME).await.expect("begun")).await;
-    world.ends(client.delete_app(group, NAME).await.expect("begun")).await;
+    world.await_operation(client.start_app(group, NAME).await.expect("begun")).await;
+    world.await_operation(client.delete_app(group, NAME).await.expect("begun")).await;
     assert_eq!(said(), ["starts t1 the runtime's keys", "ends nbhd-t1", "gone nbhd-t1"]);
 }

@@ -12,7 +12,7 @@ use crate::arm_world::{NAME, World};
 async fn every_departure_is_noticed() {
     let Some(contract) = Contract::load() else { return };
     let world = World::start().await;
-    world.deployed().await;
+    world.deploy_app().await;
     world.app().await;
     let entries = world.journal.entries_of(ARM);
     let put = entries.iter().find(|entry| entry.method == "PUT" && entry.path.contains("/containerApps/"));
@@ -44,7 +44,7 @@ async fn every_departure_is_noticed() {
 #[tokio::test]
 async fn the_account_key_is_not_on_the_wire() {
     let world = World::start().await;
-    world.deployed().await;
+    world.deploy_app().await;
     assert!(world.journal.search("accountKey\"").is_empty());
     assert!(world.journal.entries_of(ARM).iter().all(|entry| !entry.contains_text("the runtime's keys")));
 }

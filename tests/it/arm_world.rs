@@ -42,7 +42,7 @@ impl World {
     }
 
     /// Everything an app needs, and the app as it shall be.
-    pub(crate) async fn prepared(&self) -> ContainerApp {
+    pub(crate) async fn prepare_app(&self) -> ContainerApp {
         self.azure.vault.put(SECRET, "the runtime's keys");
         let identity = self.identity().await;
         let scope = self.group.vault_secret(VAULT, SECRET);
@@ -50,14 +50,14 @@ impl World {
         assert_eq!(granted, Granted::InPlace);
         self.client.put_share(&self.group, ACCOUNT, &share()).await.expect("a share");
         self.client.put_storage(&self.group, ENVIRONMENT, NAME, &self.storage()).await.expect("a storage");
-        self.intended()
+        self.intended_app()
     }
 
     /// The same with the app itself, up and running.
-    pub(crate) async fn deployed(&self) -> ContainerApp {
-        let app = self.prepared().await;
+    pub(crate) async fn deploy_app(&self) -> ContainerApp {
+        let app = self.prepare_app().await;
         let put = self.client.put_app(&self.group, NAME, &app).await.expect("begun");
-        self.ends(put).await;
+        self.await_operation(put).await;
         app
     }
 
@@ -74,7 +74,7 @@ impl World {
         }
     }
 
-    pub(crate) fn intended(&self) -> ContainerApp {
+    pub(crate) fn intended_app(&self) -> ContainerApp {
         let identity = self.group.identity(NAME);
         let puller = Group { name: "shared".to_owned(), ..self.group.clone() }.identity("nbhd-pull");
         let probe = |kind| Probe {
@@ -117,7 +117,7 @@ impl World {
     }
 
     /// Follows an operation to its good end; how often it was asked about.
-    pub(crate) async fn ends(&self, started: Started) -> u32 {
+    pub(crate) async fn await_operation(&self, started: Started) -> u32 {
         let mut operation = pending(started);
         for polls in 1..=20 {
             match self.client.poll(&operation).await.expect("an answer") {
@@ -143,7 +143,7 @@ impl World {
     }
 
     /// What went over the wire, held to Microsoft's descriptions.
-    pub(crate) fn keeps_to_the_contract(&self) {
+    pub(crate) fn assert_contract(&self) {
         let Some(report) = Contract::load().map(|contract| contract.check(&self.journal)) else { return };
         assert!(report.requests > 0);
         assert_eq!(report.violations, Vec::<String>::new());

@@ -236,7 +236,7 @@ async fn a_removed_tenant_pays_as_the_customer_it_was_and_stays_removed_until_th
     world.clock.advance(DAY);
     let link = browser.link(Destination::Checkout, CHAT, None);
     let checkout = browser.chooses(&link, Tier::Plus).await;
-    assert!(world.is_buried(&person).await && world.stripe.customers().len() == 1);
+    assert!(world.is_removed(&person).await && world.stripe.customers().len() == 1);
     world.stripe.pays(&checkout).expect("open");
     world.deliver().await;
     let row = world.row(&person).await;
@@ -321,6 +321,6 @@ async fn removed(world: &World, browser: &Browser<'_>) -> Person {
     let person = Person { tenant: derived(world, CHAT), customer: world.stripe.customers()[0].0.clone() };
     world.stripe.cancels(&person.customer);
     world.deliver().await;
-    world.bury(&person).await;
+    world.remove_tenant(&person).await;
     person
 }

@@ -81,7 +81,7 @@ async fn not_configured() {
 async fn a_client_that_google_refuses_is_not_configured_and_ends_nothing() {
     let mut world = World::connected().await;
     world.env = world.env.clone().with("GOOGLE_CLIENT_SECRET", "wrong");
-    world.later(HOUR);
+    world.advance(HOUR);
     let row = world.row().await;
     assert_eq!(world.broker().access_token(Some(&row)).await.err(), Some(Denial::NotConfigured));
     assert_eq!((world.row().await.status, world.row().await.lease_until), (Status::Active, None));
@@ -99,7 +99,7 @@ async fn refresh_failed_and_ends_nothing() {
         (Failure::OAuth("temporarily_unavailable"), None),
     ] {
         let world = World::connected().await;
-        world.later(HOUR);
+        world.advance(HOUR);
         world.google.faults.fail_next(Endpoint::Token, failure.clone());
         let row = world.row().await;
         let denied = world.broker().access_token(Some(&row)).await.err();
@@ -126,7 +126,7 @@ async fn store_unavailable_when_the_vault_fails_and_ends_nothing() {
         // At the first read, and at the second, which precedes Google's final word.
         for reads_before in [0, 1] {
             let world = World::connected().await;
-            world.later(HOUR);
+            world.advance(HOUR);
             world.google.person_revokes(ADA);
             if reads_before == 0 {
                 world.azure.vault.faults.fail_all(failure);
@@ -156,7 +156,7 @@ async fn store_unavailable_when_the_sign_in_fails() {
 async fn store_unavailable_when_the_table_fails() {
     let world = World::connected().await;
     let row = world.row().await;
-    world.later(HOUR);
+    world.advance(HOUR);
     world.table.faults.set_down(true);
     let denied = world.broker().access_token(Some(&row)).await.err();
     assert_eq!(denied, Some(Denial::StoreUnavailable { retry_after: None }));
@@ -167,7 +167,7 @@ async fn store_unavailable_when_the_table_fails() {
 async fn a_vault_that_cannot_write_does_not_keep_a_fresh_token_from_its_caller() {
     for failure in [key_vault::Failure::Throttled(1), key_vault::Failure::AnswerLost] {
         let world = World::connected().await;
-        world.later(HOUR);
+        world.advance(HOUR);
         world.azure.vault.faults.fail_next(Operation::Set, failure);
         let row = world.row().await;
         world.broker().access_token(Some(&row)).await.expect("Google gave one");

@@ -19,10 +19,10 @@ use crate::connections::{ADA, HOUR, World};
 async fn a_token_is_refreshed_two_minutes_before_its_end_and_not_earlier() {
     let world = World::connected().await;
     let row = world.row().await;
-    world.later(HOUR - Duration::from_secs(121));
+    world.advance(HOUR - Duration::from_secs(121));
     world.broker().access_token(Some(&row)).await.expect("valid");
     assert_eq!(world.google.calls(Endpoint::Token), 0);
-    world.later(Duration::from_secs(1));
+    world.advance(Duration::from_secs(1));
     world.broker().access_token(Some(&row)).await.expect("refreshed");
     assert_eq!(world.google.calls(Endpoint::Token), 1);
 }
@@ -49,7 +49,7 @@ async fn a_missing_or_malformed_access_token_is_refreshed() {
 async fn the_old_refresh_token_is_kept_when_google_returns_none() {
     let world = World::connected().await;
     let before = stored(&world);
-    world.later(HOUR);
+    world.advance(HOUR);
     world.broker().access_token(Some(&world.row().await)).await.expect("refreshed");
     let after = stored(&world);
     assert!(is_same(before.refresh_token, after.refresh_token));
@@ -64,7 +64,7 @@ async fn a_new_refresh_token_replaces_the_old() {
     world.google.rotates_refresh_tokens(Rotation::AtOnce);
     let before = stored(&world);
     for _ in 0..3 {
-        world.later(HOUR);
+        world.advance(HOUR);
         world.broker().access_token(Some(&world.row().await)).await.expect("refreshed");
     }
     assert!(!is_same(before.refresh_token, stored(&world).refresh_token));
@@ -73,7 +73,7 @@ async fn a_new_refresh_token_replaces_the_old() {
 #[tokio::test]
 async fn a_refresh_disables_the_version_it_supersedes() {
     let world = World::connected().await;
-    world.later(HOUR);
+    world.advance(HOUR);
     world.broker().access_token(Some(&world.row().await)).await.expect("refreshed");
     let versions: Vec<bool> = world.azure.vault.versions(&world.secret_name()).into_iter().map(|(_, on)| on).collect();
     assert_eq!(versions, [false, true]);
@@ -83,7 +83,7 @@ async fn a_refresh_disables_the_version_it_supersedes() {
 async fn a_row_read_before_a_refresh_finds_the_refreshed_token() {
     let world = World::connected().await;
     let stale = world.row().await;
-    world.later(HOUR);
+    world.advance(HOUR);
     let fresh = world.broker().access_token(Some(&stale)).await.expect("refreshed");
     let again = world.broker().access_token(Some(&stale)).await.expect("found");
     assert_eq!(fresh.expose_secret(), again.expose_secret());
@@ -93,7 +93,7 @@ async fn a_row_read_before_a_refresh_finds_the_refreshed_token() {
 #[tokio::test]
 async fn googles_final_word_expires_the_connection() {
     let world = World::connected().await;
-    world.later(HOUR);
+    world.advance(HOUR);
     world.google.person_revokes(ADA);
     let row = world.row().await;
     let expired = Some(Denial::Inactive { status: Status::Expired });
@@ -120,7 +120,7 @@ async fn a_newer_version_in_the_vault_is_tried_before_the_final_word_is_believed
     world.google.person_revokes(ADA);
     world.connects(Provider::Gmail, ADA).await;
     world.change(|changed| changed.secret_version.clone_from(&row.secret_version)).await;
-    world.later(HOUR);
+    world.advance(HOUR);
 
     world.broker().access_token(Some(&world.row().await)).await.expect("the newer refresh token works");
     assert_eq!(world.row().await.status, Status::Active);
@@ -134,7 +134,7 @@ async fn a_newer_version_that_is_refused_too_expires_the_connection() {
     world.connects(Provider::Gmail, ADA).await;
     world.change(|changed| changed.secret_version.clone_from(&row.secret_version)).await;
     world.google.person_revokes(ADA);
-    world.later(HOUR);
+    world.advance(HOUR);
 
     assert!(world.broker().access_token(Some(&world.row().await)).await.is_err());
     assert_eq!(world.row().await.status, Status::Expired);
@@ -160,13 +160,13 @@ async fn of_many_callers_one_refreshes_and_all_are_answered() {
     const CALLERS: usize = 64;
     let world = World::connected().await;
     let row = Arc::new(world.row().await);
-    world.later(HOUR);
+    world.advance(HOUR);
     // Whoever finds the lease taken sleeps until the first caller is done.
     let (done, is_done) = watch::channel(false);
     let mut callers = JoinSet::new();
     for _ in 0..CALLERS {
         let is_done = is_done.clone();
-        let broker = world.broker_waiting_by(Waiter::hook(move |_| {
+        let broker = world.broker_with_waiter(Waiter::hook(move |_| {
             let mut is_done = is_done.clone();
             async move {
                 let _ = is_done.wait_for(|done| *done).await;
@@ -189,7 +189,7 @@ async fn of_many_callers_one_refreshes_and_all_are_answered() {
 #[tokio::test]
 async fn a_caller_does_not_wait_for_ever() {
     let world = World::connected().await;
-    world.later(HOUR);
+    world.advance(HOUR);
     lease::try_acquire(&world.store, &world.row().await, world.clock.now()).await.expect("a table").expect("free");
     let start = world.clock.now();
     let row = world.row().await;
@@ -202,16 +202,16 @@ async fn a_caller_does_not_wait_for_ever() {
 #[tokio::test]
 async fn a_lease_whose_holder_died_runs_out() {
     let world = World::connected().await;
-    world.later(HOUR);
+    world.advance(HOUR);
     lease::try_acquire(&world.store, &world.row().await, world.clock.now()).await.expect("a table").expect("free");
-    world.later(lease::LEASE);
+    world.advance(lease::LEASE);
     world.broker().access_token(Some(&world.row().await)).await.expect("refreshed");
 }
 
 #[tokio::test]
 async fn a_disconnect_after_a_refresh_died_under_its_lease_wins() {
     let world = World::connected().await;
-    world.later(HOUR);
+    world.advance(HOUR);
     let row = world.row().await;
     // Challenge, sign-in, secret, lease.
     let broker = world.broker();
@@ -219,7 +219,7 @@ async fn a_disconnect_after_a_refresh_died_under_its_lease_wins() {
     let stopped = world.journal.interruption().stop_after(4, refresh).await;
     assert!(stopped.is_none());
     let row = world.change(|row| row.status = Status::Revoked).await;
-    world.later(lease::LEASE);
+    world.advance(lease::LEASE);
     let denied = world.broker().access_token(Some(&row)).await.err();
     assert_eq!(denied, Some(Denial::Inactive { status: Status::Revoked }));
     assert_eq!(world.row().await.status, Status::Revoked);
@@ -230,12 +230,12 @@ async fn a_refresh_stopped_after_any_effect_is_taken_up_by_the_next_caller() {
     let mut requests = 1;
     loop {
         let world = World::connected().await;
-        world.later(HOUR);
+        world.advance(HOUR);
         let row = world.row().await;
         let broker = world.broker();
         let refresh = broker.access_token(Some(&row));
         let was_stopped = world.journal.interruption().stop_after(requests, refresh).await.is_none();
-        world.later(lease::LEASE);
+        world.advance(lease::LEASE);
         let row = world.row().await;
         world.broker().access_token(Some(&row)).await.unwrap_or_else(|denied| panic!("{denied} after {requests}"));
         let row = world.row().await;

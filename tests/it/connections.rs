@@ -1,6 +1,7 @@
 //! What the tests of connections share: a table, the refresh queue, a vault and Google, and a person who has connected.
 
 use std::convert::Infallible;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,31 +17,32 @@ use nbhd::flows::stored_token::StoredToken;
 use nbhd::store::Store;
 use nbhd_sim::azure::Azure;
 use nbhd_sim::google::Google;
-use nbhd_sim::journal::Journal;
 use nbhd_sim::pump::{Limits, Pump};
-use nbhd_sim::sqs::{REFRESH, Sqs};
-use nbhd_sim::table::Table;
-use nbhd_sim::telegram::Telegram;
+use nbhd_sim::sqs::REFRESH;
+use nbhd_sim::testbed::Testbed;
 use scheduled_refresh::{App, Report};
 use secrecy::ExposeSecret as _;
 
 pub(crate) const ADA: &str = "ada@example.com";
 pub(crate) const WORK: &str = "ada@work.example";
 pub(crate) const CHAT: ChatId = ChatId(1001);
-const BOT_TOKEN: &str = "123456:token-of-the-bot";
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
 pub(crate) struct World {
-    pub(crate) clock: Clock,
-    pub(crate) journal: Journal,
-    pub(crate) table: Table,
-    pub(crate) sqs: Sqs,
+    testbed: Testbed,
     pub(crate) azure: Azure,
     pub(crate) google: Google,
-    pub(crate) telegram: Telegram,
     pub(crate) env: Env,
     pub(crate) store: Store,
     pub(crate) tenant: TenantId,
+}
+
+impl Deref for World {
+    type Target = Testbed;
+
+    fn deref(&self) -> &Testbed {
+        &self.testbed
+    }
 }
 
 impl World {
@@ -49,22 +51,18 @@ impl World {
         // Kept, not printed between the tests' names.
         let _ = nbhd::telemetry::capture();
         let clock = Clock::manual(Timestamp::from_seconds(1_800_000_000));
-        let journal = Journal::new();
-        let table = Table::start(None).await.expect("a table");
-        table.stops_with(journal.interruption());
-        let sqs = Sqs::start(&clock, &journal).await.expect("queues");
-        let azure = Azure::start(clock.clone(), journal.clone()).await.expect("Azure");
-        let google = Google::start(clock.clone(), &journal).await.expect("Google");
+        let mut testbed = Testbed::start(clock).await.expect("a test bed");
+        let azure = testbed.start_azure().await.expect("Azure");
+        let google = testbed.start_google().await.expect("Google");
         for account in [ADA, WORK] {
             google.has_account(account, "Ada", "Europe/London");
         }
-        let telegram = Telegram::start(BOT_TOKEN, "nbhd_bot", clock.clone(), journal.clone()).await.expect("Telegram");
-        telegram.knows(CHAT.0, "Ada");
-        let env = settings(&table, &sqs, &azure, &google).with("TELEGRAM_API_URL", telegram.base_url());
+        testbed.telegram.knows(CHAT.0, "Ada");
+        let env = testbed.env();
         let store = Store::from_env(&env).expect("complete settings");
         let tenant = Tenant { lifecycle: Lifecycle::Active, ..Tenant::new(TenantId::random(), CHAT) };
         store.save_tenant(&tenant, None).await.expect("a new tenant");
-        Self { clock, journal, table, sqs, azure, google, telegram, env, store, tenant: tenant.tenant_id }
+        Self { testbed, azure, google, env, store, tenant: tenant.tenant_id }
     }
 
     /// Ada has connected Gmail just now.
@@ -126,13 +124,13 @@ impl World {
     /// A process of its own, which waits by moving the clock.
     pub(crate) fn broker(&self) -> Broker {
         let clock = self.clock.clone();
-        self.broker_waiting_by(Waiter::hook(move |duration| {
+        self.broker_with_waiter(Waiter::hook(move |duration| {
             clock.advance(duration);
             async {}
         }))
     }
 
-    pub(crate) fn broker_waiting_by(&self, waiter: Waiter) -> Broker {
+    pub(crate) fn broker_with_waiter(&self, waiter: Waiter) -> Broker {
         let http = nbhd::http::client(&self.env).expect("a client");
         let broker = Broker::from_env(&self.env, &http, self.store.clone(), self.clock.clone());
         broker.expect("complete settings").with_waiter(waiter)
@@ -144,12 +142,12 @@ impl World {
     }
 
     /// What the queue holds is worked off, each job by a process of its own, as often as it can be received now.
-    pub(crate) async fn work(&self) -> Report {
-        self.work_in(|| Arc::new(self.app())).await
+    pub(crate) async fn run_jobs(&self) -> Report {
+        self.run_jobs_in(|| Arc::new(self.app())).await
     }
 
     /// The same by the processes that `process` gives.
-    pub(crate) async fn work_in(&self, process: impl Fn() -> Arc<App>) -> Report {
+    pub(crate) async fn run_jobs_in(&self, process: impl Fn() -> Arc<App>) -> Report {
         let total = Mutex::new(Report::default());
         let pump = Pump::new(&self.sqs, REFRESH, &self.clock, Limits::default(), |event| {
             let (app, total) = (process(), &total);
@@ -167,26 +165,4 @@ impl World {
     pub(crate) fn app(&self) -> App {
         App::from_env(&self.env, self.clock.clone()).expect("complete settings")
     }
-
-    pub(crate) fn later(&self, by: Duration) {
-        self.clock.advance(by);
-    }
-}
-
-fn settings(table: &Table, sqs: &Sqs, azure: &Azure, google: &Google) -> Env {
-    let mut settings = vec![
-        ("TABLE_NAME", nbhd_sim::table::NAME.to_owned()),
-        ("REFRESH_QUEUE_URL", sqs.url(REFRESH)),
-        ("TELEGRAM_BOT_TOKEN", BOT_TOKEN.to_owned()),
-        ("LINK_SIGNING_KEY", "link-signing-key-of-these-tests-0123".to_owned()),
-        ("PUBLIC_BASE_URL", "https://nbhd.example".to_owned()),
-        ("AWS_ENDPOINT_URL_DYNAMODB", table.base_url()),
-        ("AWS_ENDPOINT_URL_SQS", sqs.base_url()),
-        ("AWS_REGION", "us-east-1".to_owned()),
-        ("AWS_ACCESS_KEY_ID", "simulated".to_owned()),
-        ("AWS_SECRET_ACCESS_KEY", "simulated".to_owned()),
-    ];
-    settings.extend(azure.settings());
-    settings.extend(google.settings());
-    Env::from_pairs(settings)
 }

@@ -54,7 +54,7 @@ async fn a_disconnect_leaves_a_worker_its_lease() {
     request(&world).await;
     assert_eq!(world.row().await.lease_until, leased.expect("free").lease_until);
     assert_eq!(job(&world).await, LEASED);
-    world.later(lease::LEASE);
+    world.advance(lease::LEASE);
     assert_eq!(job(&world).await, DONE);
 }
 
@@ -94,7 +94,7 @@ async fn a_job_stopped_after_any_effect_starts_over() {
         let world = World::connected().await;
         request(&world).await;
         let was_stopped = world.journal.interruption().stop_after(requests, job(&world)).await.is_none();
-        world.later(lease::LEASE);
+        world.advance(lease::LEASE);
         assert_eq!(job(&world).await, DONE, "after a stop at request {requests}");
         assert_is_disconnected(&world).await;
         if !was_stopped {

@@ -16,7 +16,7 @@ async fn a_row_is_found_from_its_time_on_until_it_is_no_longer_due() {
     let row = world.change(|row| row.due = Some(Due::new(Kind::Refresh, row.tenant_id, at))).await;
     assert_eq!(row.due, world.row().await.due);
     assert_eq!(found(&world, Kind::Refresh).await, []);
-    world.later(Duration::from_secs(60));
+    world.advance(Duration::from_secs(60));
     let due = DueRow { tenant_id: world.tenant, provider: Some(Provider::Gmail), due_at: at };
     assert_eq!(found(&world, Kind::Refresh).await, [due]);
     assert_eq!(found(&world, Kind::Reconcile).await, []);

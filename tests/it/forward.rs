@@ -16,11 +16,11 @@ const WAKING: &str = "Your assistant is waking up. Your message is safe: it will
 #[tokio::test]
 async fn an_update_arrives_byte_for_byte_and_leaves_the_queue() {
     let world = World::start().await;
-    let runtime = world.has(ANA).await;
+    let runtime = world.add_chat(ANA).await;
     // The second holds a character that SQS refuses.
     let bodies = [format!("  {}\n", update(ANA, 1)), update(ANA, 2).replace("message 2", "\u{fffe}é😀")];
-    world.queue(ANA, 1, bodies[0].as_bytes()).await;
-    world.queue(ANA, 2, bodies[1].as_bytes()).await;
+    world.send_update(ANA, 1, bodies[0].as_bytes()).await;
+    world.send_update(ANA, 2, bodies[1].as_bytes()).await;
     let report = world.run_until_idle().await;
     assert_eq!((report.done, report.invocations()), (2, 2));
     assert_eq!(runtime.bodies(), bodies.map(bytes::Bytes::from));
@@ -41,7 +41,7 @@ async fn what_the_runtime_did_not_promise_to_keep_comes_again_after_two_seconds(
         Failure::Status(204),
     ] {
         let world = World::start().await;
-        let runtime = world.has(ANA).await;
+        let runtime = world.add_chat(ANA).await;
         runtime.faults.fail_any(failure);
         world.says(ANA, 1).await;
         assert_eq!(world.attempt().await, Some(Duration::from_secs(2)), "{failure:?}");
@@ -69,7 +69,7 @@ async fn a_refused_connection_and_a_missing_address_are_waited_for() {
 #[tokio::test]
 async fn attempts_come_after_2_4_8_and_up_to_60_seconds() {
     let world = World::start().await;
-    let runtime = world.has(ANA).await;
+    let runtime = world.add_chat(ANA).await;
     runtime.stops();
     world.says(ANA, 1).await;
     let mut waits = Vec::new();
@@ -83,7 +83,7 @@ async fn attempts_come_after_2_4_8_and_up_to_60_seconds() {
 async fn retry_after_is_honoured_within_a_second_and_a_minute() {
     for (asked, waited) in [(7, 7), (0, 1), (3600, 60)] {
         let world = World::start().await;
-        let runtime = world.has(ANA).await;
+        let runtime = world.add_chat(ANA).await;
         runtime.faults.fail_any(Failure::TooManyRequests(asked));
         world.says(ANA, 1).await;
         assert_eq!(world.attempt().await, Some(Duration::from_secs(waited)));
@@ -93,7 +93,7 @@ async fn retry_after_is_honoured_within_a_second_and_a_minute() {
 #[tokio::test]
 async fn a_person_is_told_once_per_waking_after_ten_seconds() {
     let world = World::start().await;
-    let runtime = world.has(ANA).await;
+    let runtime = world.add_chat(ANA).await;
     runtime.stops();
     world.says(ANA, 1).await;
     for told in [0, 0, 0, 1, 1, 1] {
@@ -116,7 +116,7 @@ async fn a_person_is_told_once_per_waking_after_ten_seconds() {
 #[tokio::test]
 async fn a_word_that_telegram_did_not_take_is_said_at_the_next_attempt() {
     let world = World::start().await;
-    let runtime = world.has(ANA).await;
+    let runtime = world.add_chat(ANA).await;
     runtime.stops();
     world.says(ANA, 1).await;
     for _ in 0..3 {
@@ -132,7 +132,7 @@ async fn a_word_that_telegram_did_not_take_is_said_at_the_next_attempt() {
 #[tokio::test]
 async fn after_45_minutes_it_is_a_dead_letter_and_the_person_is_told_which() {
     let world = World::start().await;
-    let runtime = world.has(ANA).await;
+    let runtime = world.add_chat(ANA).await;
     runtime.stops();
     world.says(ANA, 1).await;
     let start = world.clock.now();
@@ -156,7 +156,7 @@ async fn after_45_minutes_it_is_a_dead_letter_and_the_person_is_told_which() {
 #[tokio::test]
 async fn until_the_person_can_be_told_the_message_stays() {
     let world = World::start().await;
-    let runtime = world.has(ANA).await;
+    let runtime = world.add_chat(ANA).await;
     runtime.faults.fail_any(Failure::Status(400));
     world.telegram.faults.fail_next("sendMessage", telegram::Failure::TooManyRequests(1));
     world.says(ANA, 1).await;
@@ -167,7 +167,7 @@ async fn until_the_person_can_be_told_the_message_stays() {
 #[tokio::test]
 async fn a_person_who_blocked_the_bot_holds_nothing_up() {
     let world = World::start().await;
-    let runtime = world.has(ANA).await;
+    let runtime = world.add_chat(ANA).await;
     runtime.faults.fail_any(Failure::Status(400));
     world.telegram.blocks_the_bot(ANA);
     world.says(ANA, 1).await;
@@ -178,7 +178,7 @@ async fn a_person_who_blocked_the_bot_holds_nothing_up() {
 #[tokio::test]
 async fn what_the_runtime_cannot_read_is_a_dead_letter_at_once() {
     let world = World::start().await;
-    let runtime = world.has(ANA).await;
+    let runtime = world.add_chat(ANA).await;
     runtime.faults.fail_any(Failure::Status(400));
     world.says(ANA, 1).await;
     assert_eq!(world.drain().await.done, 1);
@@ -189,7 +189,7 @@ async fn what_the_runtime_cannot_read_is_a_dead_letter_at_once() {
 #[tokio::test]
 async fn suspended_since_is_a_dead_letter_with_the_way_to_resume() {
     let world = World::start().await;
-    let runtime = world.has(ANA).await;
+    let runtime = world.add_chat(ANA).await;
     world.says(ANA, 1).await;
     world.set_route(ANA, |route| route.status = RouteStatus::Suspended).await;
     assert_eq!(world.drain().await.done, 1);
@@ -210,7 +210,7 @@ async fn a_chat_without_an_assistant_is_told_so() {
 #[tokio::test]
 async fn while_provisioning_time_does_not_count_and_then_it_does() {
     let world = World::start().await;
-    let runtime = world.has(ANA).await;
+    let runtime = world.add_chat(ANA).await;
     world.set_route(ANA, |route| route.status = RouteStatus::Provisioning).await;
     world.says(ANA, 1).await;
     let start = world.clock.now();
@@ -240,7 +240,7 @@ async fn while_provisioning_time_does_not_count_and_then_it_does() {
 #[tokio::test]
 async fn before_the_queue_would_drop_it_silently_it_is_dead_lettered_with_a_notice() {
     let world = World::start().await;
-    let _runtime = world.has(ANA).await;
+    let _runtime = world.add_chat(ANA).await;
     world.set_route(ANA, |route| route.status = RouteStatus::Provisioning).await;
     world.says(ANA, 1).await;
     let report = world.run_until_idle().await;
@@ -253,7 +253,7 @@ async fn before_the_queue_would_drop_it_silently_it_is_dead_lettered_with_a_noti
 async fn during_a_rotation_either_generation_of_the_secret_opens() {
     for (current, other, tries) in [(1, Some(2), 1), (2, Some(1), 2)] {
         let world = World::start().await;
-        let runtime = world.has(ANA).await;
+        let runtime = world.add_chat(ANA).await;
         world.set_route(ANA, |route| (route.generation, route.other_generation) = (current, other)).await;
         world.says(ANA, 1).await;
         assert_eq!(world.drain().await.done, 1);
@@ -264,7 +264,7 @@ async fn during_a_rotation_either_generation_of_the_secret_opens() {
 #[tokio::test]
 async fn a_secret_the_runtime_does_not_know_raises_an_alarm_and_waits() {
     let world = World::start().await;
-    let runtime = world.has(ANA).await;
+    let runtime = world.add_chat(ANA).await;
     world.set_route(ANA, |route| (route.generation, route.other_generation) = (7, Some(8))).await;
     world.says(ANA, 1).await;
     assert_eq!(world.attempt().await, Some(Duration::from_secs(2)));
@@ -279,7 +279,7 @@ async fn a_secret_the_runtime_does_not_know_raises_an_alarm_and_waits() {
 #[tokio::test]
 async fn order_within_a_chat_is_kept_and_other_chats_go_on() {
     let world = World::start().await;
-    let (sick, well) = (world.has(ANA).await, world.has(BEN).await);
+    let (sick, well) = (world.add_chat(ANA).await, world.add_chat(BEN).await);
     sick.stops();
     for update_id in 1..=3 {
         world.says(ANA, update_id).await;
@@ -296,7 +296,7 @@ async fn order_within_a_chat_is_kept_and_other_chats_go_on() {
 #[tokio::test]
 async fn an_outage_of_ours_loses_nothing() {
     let world = World::start().await;
-    let runtime = world.has(ANA).await;
+    let runtime = world.add_chat(ANA).await;
     world.says(ANA, 1).await;
     world.table.faults.set_down(true);
     assert_eq!(world.attempt().await, Some(Duration::from_secs(2)));
@@ -311,7 +311,7 @@ async fn an_outage_of_ours_loses_nothing() {
 #[tokio::test]
 async fn a_dead_letter_that_the_queue_did_not_take_is_retried() {
     let world = World::start().await;
-    let runtime = world.has(ANA).await;
+    let runtime = world.add_chat(ANA).await;
     runtime.faults.fail_any(Failure::Status(400));
     runtime.faults.fail_any(Failure::Status(400));
     world.sqs.faults.fail_always("SendMessage", Unavailable);
@@ -332,7 +332,7 @@ async fn a_dead_letter_that_the_queue_did_not_take_is_retried() {
 #[tokio::test]
 async fn a_record_we_did_not_write_is_left_to_the_queues_own_limit() {
     let world = World::start().await;
-    let runtime = world.has(ANA).await;
+    let runtime = world.add_chat(ANA).await;
     let sent = Outgoing {
         body: "x".to_owned(),
         group: Some("nonsense".to_owned()),
@@ -348,7 +348,7 @@ async fn a_record_we_did_not_write_is_left_to_the_queues_own_limit() {
 #[tokio::test]
 async fn a_delivery_costs_one_read_and_nothing_else() {
     let world = World::start().await;
-    let _runtime = world.has(ANA).await;
+    let _runtime = world.add_chat(ANA).await;
     world.says(ANA, 1).await;
     world.table.forget_calls();
     world.drain().await;

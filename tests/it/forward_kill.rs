@@ -8,7 +8,7 @@ use crate::forward_world::{ANA, World};
 async fn stopped_between_any_two_effects_nothing_is_lost_or_said_twice() {
     for requests in 1.. {
         let world = World::start().await;
-        let runtime = world.has(ANA).await;
+        let runtime = world.add_chat(ANA).await;
         runtime.stops_with(world.journal.interruption());
         world.table.stops_with(world.journal.interruption());
         world.says(ANA, 1).await;
@@ -31,7 +31,7 @@ async fn stopped_between_any_two_effects_nothing_is_lost_or_said_twice() {
 async fn stopped_while_dead_lettering_the_message_is_kept_and_the_person_notified() {
     for requests in 1.. {
         let world = World::start().await;
-        let runtime = world.has(ANA).await;
+        let runtime = world.add_chat(ANA).await;
         runtime.stops_with(world.journal.interruption());
         world.table.stops_with(world.journal.interruption());
         runtime.faults.fail_with(|_| Some(Failure::Status(400)));

@@ -1,44 +1,42 @@
 //! Chats, their tenants' runtimes, and `telegram-forward` between the queue and them.
 
 use std::convert::Infallible;
+use std::ops::Deref;
 use std::time::Duration;
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use nbhd::clock::{Clock, Timestamp};
-use nbhd::config::Env;
 use nbhd::domain::ids::{ChatId, TenantId};
 use nbhd::domain::route::Route;
-use nbhd::domain::secrets::MasterKey;
 use nbhd::queue::{Queues, Updates};
 use nbhd::store::Store;
-use nbhd_sim::journal::Journal;
 use nbhd_sim::pump::{Limits, Pump};
-use nbhd_sim::runtime::{Runtime, Settings};
+use nbhd_sim::runtime::Runtime;
 use nbhd_sim::sqs::queue::Message;
-use nbhd_sim::sqs::{INBOUND, INBOUND_DLQ, Sqs};
-use nbhd_sim::table::Table;
-use nbhd_sim::telegram::Telegram;
-use secrecy::{ExposeSecret as _, SecretString};
+use nbhd_sim::sqs::{INBOUND, INBOUND_DLQ};
+use nbhd_sim::testbed::Testbed;
 use serde_json::json;
 use telegram_forward::App;
 
 pub(crate) const ANA: i64 = 1001;
 pub(crate) const BEN: i64 = 1002;
-const BOT_TOKEN: &str = "123456:forward-bot-token";
-const PLATFORM_KEY: &str = "platform-key-of-the-forward-tests-0123456789";
 const NOON: Timestamp = Timestamp::from_millis(1_795_262_400_000);
 /// A hang is noticed after this long, instead of 25 s; a busy machine still delivers in time.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(3);
 
 pub(crate) struct World {
-    pub(crate) clock: Clock,
-    pub(crate) journal: Journal,
-    pub(crate) table: Table,
-    pub(crate) sqs: Sqs,
-    pub(crate) telegram: Telegram,
+    testbed: Testbed,
     pub(crate) store: Store,
     pub(crate) app: App,
     pub(crate) inbound: Updates,
+}
+
+impl Deref for World {
+    type Target = Testbed;
+
+    fn deref(&self) -> &Testbed {
+        &self.testbed
+    }
 }
 
 impl World {
@@ -49,33 +47,17 @@ impl World {
     pub(crate) async fn with_delivery_timeout(timeout: Duration) -> Self {
         // Log lines belong into the capture, not among the tests' own.
         nbhd::telemetry::capture();
-        let (clock, journal) = (Clock::manual(NOON), Journal::new());
-        let table = Table::start(None).await.expect("a table");
-        let sqs = Sqs::start(&clock, &journal).await.expect("a free port");
-        let telegram =
-            Telegram::start(BOT_TOKEN, "nbhd_bot", clock.clone(), journal.clone()).await.expect("a free port");
-        let env = Env::from_pairs([
-            ("TABLE_NAME", nbhd_sim::table::NAME.to_owned()),
-            ("INBOUND_QUEUE_URL", sqs.url(INBOUND)),
-            ("INBOUND_DLQ_URL", sqs.url(INBOUND_DLQ)),
-            ("TELEGRAM_BOT_TOKEN", BOT_TOKEN.to_owned()),
-            ("TELEGRAM_API_URL", telegram.base_url()),
-            ("PLATFORM_KEY", PLATFORM_KEY.to_owned()),
-            ("AWS_REGION", "us-east-1".to_owned()),
-            ("AWS_ACCESS_KEY_ID", "local".to_owned()),
-            ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
-            ("AWS_ENDPOINT_URL_DYNAMODB", table.base_url()),
-            ("AWS_ENDPOINT_URL_SQS", sqs.base_url()),
-        ]);
+        let testbed = Testbed::start(Clock::manual(NOON)).await.expect("a test bed");
+        let env = testbed.env();
         let store = Store::from_env(&env).expect("complete settings");
-        let inbound = Queues::new(&env).expect("complete settings").updates(&sqs.url(INBOUND));
-        let app = App::new(&env, clock.clone()).expect("complete settings").with_delivery_timeout(timeout);
-        Self { clock, journal, table, sqs, telegram, store, app, inbound }
+        let inbound = Queues::new(&env).expect("complete settings").updates(&testbed.sqs.url(INBOUND));
+        let app = App::new(&env, testbed.clock.clone()).expect("complete settings").with_delivery_timeout(timeout);
+        Self { testbed, store, app, inbound }
     }
 
     /// A person with an assistant that runs, for as long as the value is held.
     #[must_use]
-    pub(crate) async fn has(&self, chat: i64) -> Runtime {
+    pub(crate) async fn add_chat(&self, chat: i64) -> Runtime {
         self.telegram.knows(chat, "Someone");
         let tenant_id = TenantId::random();
         let runtime = self.runtime(tenant_id, 1).await;
@@ -89,17 +71,7 @@ impl World {
 
     /// A runtime that knows the webhook secret of one generation.
     pub(crate) async fn runtime(&self, tenant_id: TenantId, generation: u32) -> Runtime {
-        let key = MasterKey::new(&SecretString::from(PLATFORM_KEY)).expect("long enough");
-        let settings = Settings {
-            tenant_id: tenant_id.to_string(),
-            webhook_secret: key.webhook_secret(tenant_id, generation).expose_secret().to_owned(),
-            // Nothing listens there: what the assistant says is not what these tests are about.
-            api_root: "http://127.0.0.1:9".to_owned(),
-            bot_token: "123456:capability".to_owned(),
-            api_base_url: "http://127.0.0.1:9".to_owned(),
-            internal_key: "internal key".to_owned(),
-        };
-        Runtime::start(settings, &self.clock).await.expect("a free port")
+        self.start_runtime(tenant_id, generation).await.expect("a free port")
     }
 
     /// Changes a chat's route; one that was not there is active, without a runtime.
@@ -116,10 +88,10 @@ impl World {
 
     /// The webhook has put a message of the chat on the queue; the message's number is the update's.
     pub(crate) async fn says(&self, chat: i64, update_id: i64) {
-        self.queue(chat, update_id, update(chat, update_id).as_bytes()).await;
+        self.send_update(chat, update_id, update(chat, update_id).as_bytes()).await;
     }
 
-    pub(crate) async fn queue(&self, chat: i64, update_id: i64, body: &[u8]) {
+    pub(crate) async fn send_update(&self, chat: i64, update_id: i64, body: &[u8]) {
         self.inbound.send(ChatId(chat), update_id, body).await.expect("queued");
     }
 
@@ -133,7 +105,7 @@ impl World {
         Pump::new(&self.sqs, INBOUND, &self.clock, Limits::default(), |event| self.handle(event)).drain().await
     }
 
-    /// Handles everything, moving the clock to when a message comes up again.
+    /// Handles everything, moving the clock to when a message is redelivered.
     pub(crate) async fn run_until_idle(&self) -> nbhd_sim::pump::Report {
         Pump::new(&self.sqs, INBOUND, &self.clock, Limits::default(), |event| self.handle(event)).run_until_idle().await
     }

@@ -215,7 +215,7 @@ async fn invalid_request_names_the_parameter() {
 async fn integration_not_connected() {
     let world = World::start().await;
     let carl = Runtime { tenant: TenantId::random(), key: "key-of-carl", account: "carl@example.com" };
-    world.has_tenant(&carl, 3).await;
+    world.add_tenant(&carl, 3).await;
     let never = world.get_as(&carl, LIST).await;
     assert_eq!(never.error(), (404, "integration_not_connected".to_owned()));
     assert!(never.detail().contains("/connect"));

@@ -17,7 +17,7 @@ use crate::google_world::{CALENDAR, GMAIL, PERSON, World};
 #[tokio::test]
 async fn every_answer_of_the_simulator_is_one_google_describes() {
     let world = World::start().await;
-    world.fill();
+    world.fill_account();
     let token = world.access_token().await;
     let get = async |path: String| world.get(&token, &path).await;
 
@@ -62,7 +62,7 @@ async fn every_answer_of_the_simulator_is_one_google_describes() {
 #[tokio::test]
 async fn our_clients_ask_for_what_google_describes_and_understand_the_answers() {
     let world = World::start().await;
-    world.fill();
+    world.fill_account();
     let env = Env::from_pairs(world.google.settings());
     let tokens = world.connect(&format!("openid email {GMAIL} {CALENDAR}"), &[]).await;
     let refresh_token = SecretString::from(tokens["refresh_token"].as_str().expect("a refresh token"));

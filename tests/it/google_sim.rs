@@ -240,7 +240,7 @@ async fn failures_come_when_told_and_calls_are_counted() {
 #[tokio::test]
 async fn a_partial_answer_holds_nothing_that_was_not_asked_for() {
     let world = World::start().await;
-    world.fill();
+    world.fill_account();
     let token = world.access_token().await;
     let (_, list) =
         world.get(&token, "/gmail/v1/users/me/messages?maxResults=1&fields=messages/id,nextPageToken").await;
@@ -258,7 +258,7 @@ async fn a_partial_answer_holds_nothing_that_was_not_asked_for() {
 #[tokio::test]
 async fn searches_find_what_gmail_would_find() {
     let world = World::start().await;
-    world.fill();
+    world.fill_account();
     let token = world.access_token().await;
     for (search, found) in [
         ("", 8),
@@ -287,7 +287,7 @@ async fn searches_find_what_gmail_would_find() {
 #[tokio::test]
 async fn a_reply_joins_the_conversation_it_answers() {
     let world = World::start().await;
-    world.fill();
+    world.fill_account();
     let token = world.access_token().await;
     let (_, list) = world.get(&token, "/gmail/v1/users/me/messages?q=subject:budget").await;
     let (reply, first) = (&list["messages"][0], &list["messages"][1]);
@@ -333,7 +333,7 @@ async fn a_maildir_keeps_its_flags() {
 #[tokio::test]
 async fn free_and_busy_are_told_for_each_calendar() {
     let world = World::start().await;
-    world.fill();
+    world.fill_account();
     let token = world.access_token().await;
     let asked = json!({
         "timeMin": "2026-11-21T00:00:00Z", "timeMax": "2026-11-22T00:00:00Z",
@@ -354,7 +354,7 @@ async fn free_and_busy_are_told_for_each_calendar() {
 #[tokio::test]
 async fn events_are_ordered_paged_and_refused_as_google_does() {
     let world = World::start().await;
-    world.fill();
+    world.fill_account();
     let token = world.access_token().await;
     let events = "/calendar/v3/calendars/primary/events";
     let (status, _) = world.get(&token, &format!("{events}?orderBy=startTime")).await;

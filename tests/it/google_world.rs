@@ -34,7 +34,7 @@ impl World {
         Self { google, journal, clock, http }
     }
 
-    pub(crate) fn fill(&self) {
+    pub(crate) fn fill_account(&self) {
         self.google.fills_mailbox(PERSON, None).expect("the samples are compiled in");
         self.google.calendar(PERSON, |calendar| {
             let timed = |name, from: &str, to: &str| {

@@ -35,7 +35,7 @@ async fn opening_a_link_changes_nothing() {
         assert_eq!(answer.status, StatusCode::OK);
         assert_eq!(answer.header("set-cookie"), "");
     }
-    assert!(world.nobody_was_asked());
+    assert!(world.has_no_calls());
     assert_eq!(world.connect(&mut world.browser(), Services::Gmail, &Scopes::All).await.status, StatusCode::OK);
 }
 
@@ -56,7 +56,7 @@ async fn the_button_asks_google_for_lasting_read_access_and_no_more() {
     assert_eq!(asked("redirect_uri"), format!("{BASE}/oauth/google/callback"));
     assert!(world.links.read_state(&asked("state"), world.clock.now()).is_ok());
     assert!(browser.cookies.keys().all(|name| name.starts_with("__Host-nbhd-")) && browser.cookies.len() == 1);
-    assert!(world.nobody_was_asked());
+    assert!(world.has_no_calls());
 }
 
 #[tokio::test]
@@ -86,10 +86,10 @@ async fn without_a_valid_link_there_is_nothing_to_press() {
         let page = world.browser().get(&address).await;
         assert_eq!((page.status, page.code()), (StatusCode::FORBIDDEN, "invalid_link"), "{address}");
     }
-    world.later(LIFETIME);
+    world.advance(LIFETIME);
     let page = world.browser().get(&link).await;
     assert_eq!((page.status, page.code()), (StatusCode::FORBIDDEN, "invalid_link"));
-    assert!(world.nobody_was_asked());
+    assert!(world.has_no_calls());
 }
 
 #[tokio::test]
@@ -204,7 +204,7 @@ async fn a_second_service_leaves_the_first_as_it_is() {
     let world = World::start().await;
     world.connect(&mut world.browser(), Services::Gmail, &Scopes::All).await;
     let gmail = world.row(world.ada, Provider::Gmail).await;
-    world.later(Duration::from_secs(60));
+    world.advance(Duration::from_secs(60));
     world.connect(&mut world.browser(), Services::GoogleCalendar, &Scopes::All).await;
     assert_eq!(world.row(world.ada, Provider::Gmail).await, gmail);
     assert_eq!(world.row(world.ada, Provider::GoogleCalendar).await.expect("a row").status, Status::Active);
@@ -232,7 +232,7 @@ async fn a_lost_connection_is_connected_again_under_the_same_name() {
         let (name, version) = (row.secret_name.clone(), row.version);
         row.status = status;
         world.store.save_integration(&row, Some(version)).await.expect("unchanged meanwhile");
-        world.later(Duration::from_secs(3600));
+        world.advance(Duration::from_secs(3600));
 
         world.connect(&mut world.browser(), Services::Gmail, &Scopes::All).await;
         let again = world.row(world.ada, Provider::Gmail).await.expect("a row");
@@ -264,10 +264,10 @@ async fn address_and_zone_and_message_are_not_worth_failing_for() {
 async fn a_reload_shows_the_outcome_and_does_nothing_twice() {
     let world = World::start().await;
     let mut browser = world.browser();
-    let back = world.way_back(&mut browser, Services::Gmail, &Scopes::All).await;
+    let back = world.consent_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
     let first = browser.get(&back).await;
     let row = world.row(world.ada, Provider::Gmail).await;
-    world.later(Duration::from_secs(30));
+    world.advance(Duration::from_secs(30));
     let second = browser.get(&back).await;
     assert_eq!((first.status, second.status), (StatusCode::OK, StatusCode::OK));
     assert!(second.body.contains("Ada Lovelace") && second.body.contains(ADA), "{}", second.body);
@@ -280,9 +280,9 @@ async fn a_reload_shows_the_outcome_and_does_nothing_twice() {
 async fn a_preview_of_the_way_back_spends_nothing() {
     let world = World::start().await;
     let mut browser = world.browser();
-    let back = world.way_back(&mut browser, Services::Gmail, &Scopes::All).await;
+    let back = world.consent_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
     let head = browser.send(Method::HEAD, &back, &[], String::new()).await;
     assert_eq!(head.status, StatusCode::METHOD_NOT_ALLOWED);
-    assert!(world.nobody_was_asked());
+    assert!(world.has_no_calls());
     assert_eq!(browser.get(&back).await.status, StatusCode::OK);
 }

@@ -19,7 +19,7 @@ async fn access_denied_when_the_person_cancels_and_the_link_still_works() {
     let back = world.google.consents(&consent, ADA, &Scopes::Deny).expect("sent back");
     let page = browser.get(&back).await;
     assert_eq!((page.status, page.code()), (StatusCode::FORBIDDEN, "access_denied"));
-    assert!(world.nobody_was_asked());
+    assert!(world.has_no_calls());
 
     let consent = world.consent_page(&mut browser, &link).await;
     let back = world.google.consents(&consent, ADA, &Scopes::All).expect("sent back");
@@ -30,13 +30,13 @@ async fn access_denied_when_the_person_cancels_and_the_link_still_works() {
 async fn invalid_state_when_it_is_not_ours_or_for_another_service() {
     let world = World::start().await;
     let mut browser = world.browser();
-    let back = world.way_back(&mut browser, Services::Gmail, &Scopes::All).await;
+    let back = world.consent_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
     let elsewhere = back.replace("/oauth/gmail/", "/oauth/google/");
     for address in [&format!("{BASE}/oauth/gmail/callback?code=4/0A&state=eyJ.eyJ.x"), &elsewhere] {
         let page = browser.get(address).await;
         assert_eq!((page.status, page.code()), (StatusCode::BAD_REQUEST, "invalid_state"), "{address}");
     }
-    assert!(world.nobody_was_asked());
+    assert!(world.has_no_calls());
 }
 
 #[tokio::test]
@@ -44,7 +44,7 @@ async fn invalid_state_when_the_tenant_is_gone() {
     for tombstone in [false, true] {
         let world = World::start().await;
         let mut browser = world.browser();
-        let back = world.way_back(&mut browser, Services::Gmail, &Scopes::All).await;
+        let back = world.consent_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
         let tenant = world.tenant().await;
         if tombstone {
             let left = tenant.to_tombstone(world.clock.now());
@@ -63,18 +63,18 @@ async fn invalid_state_when_the_tenant_is_gone() {
 async fn expired_state_after_ten_minutes() {
     let world = World::start().await;
     let mut browser = world.browser();
-    let back = world.way_back(&mut browser, Services::Gmail, &Scopes::All).await;
-    world.later(LIFETIME);
+    let back = world.consent_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
+    world.advance(LIFETIME);
     let page = browser.get(&back).await;
     assert_eq!((page.status, page.code()), (StatusCode::GONE, "expired_state"));
-    assert!(world.nobody_was_asked());
+    assert!(world.has_no_calls());
 }
 
 #[tokio::test]
 async fn replayed_state_when_it_is_spent_and_its_end_unknown() {
     let world = World::start().await;
     let mut browser = world.browser();
-    let back = world.way_back(&mut browser, Services::Gmail, &Scopes::All).await;
+    let back = world.consent_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
     let state = Url::parse(&back)
         .expect("a URL")
         .query_pairs()
@@ -93,8 +93,8 @@ async fn replayed_state_when_it_is_spent_and_its_end_unknown() {
 async fn wrong_browser_when_the_cookie_is_missing_or_of_another_link() {
     let world = World::start().await;
     let (mut browser, mut other) = (world.browser(), world.browser());
-    let back = world.way_back(&mut browser, Services::Gmail, &Scopes::All).await;
-    world.way_back(&mut other, Services::Gmail, &Scopes::All).await;
+    let back = world.consent_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
+    world.consent_redirect(&mut other, Services::Gmail, &Scopes::All).await;
     let mut forged = other.clone();
     let mark = other.cookies.values().next().expect("a mark").clone();
     forged.cookies = browser.cookies.keys().map(|name| (name.clone(), mark.clone())).collect();
@@ -102,7 +102,7 @@ async fn wrong_browser_when_the_cookie_is_missing_or_of_another_link() {
         let page = stranger.get(&back).await;
         assert_eq!((page.status, page.code()), (StatusCode::FORBIDDEN, "wrong_browser"));
     }
-    assert!(world.nobody_was_asked());
+    assert!(world.has_no_calls());
     assert_eq!(browser.get(&back).await.status, StatusCode::OK);
 }
 
@@ -121,7 +121,7 @@ async fn unknown_provider_on_every_path() {
 async fn missing_params_without_state_or_code() {
     let world = World::start().await;
     let mut browser = world.browser();
-    let back = world.way_back(&mut browser, Services::Gmail, &Scopes::All).await;
+    let back = world.consent_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
     let state = back.split(['?', '&']).find(|pair| pair.starts_with("state=")).expect("a state");
     for query in
         ["", "?code=4/0A", "?state=&code=4/0A", &format!("?{state}"), &format!("?{state}&code="), "?state=a&state=b"]
@@ -129,7 +129,7 @@ async fn missing_params_without_state_or_code() {
         let page = browser.get(&format!("{BASE}/oauth/gmail/callback{query}")).await;
         assert_eq!((page.status, page.code()), (StatusCode::BAD_REQUEST, "missing_params"), "{query}");
     }
-    assert!(world.nobody_was_asked());
+    assert!(world.has_no_calls());
 }
 
 #[tokio::test]
@@ -157,7 +157,7 @@ async fn exchange_failed_whatever_google_says() {
     ] {
         let world = World::start().await;
         let mut browser = world.browser();
-        let back = world.way_back(&mut browser, Services::Gmail, &Scopes::All).await;
+        let back = world.consent_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
         world.google.faults.fail_next(Endpoint::Token, failure.clone());
         for _ in ["at first", "on a reload"] {
             let page = browser.get(&back).await;
@@ -172,7 +172,7 @@ async fn exchange_failed_whatever_google_says() {
 async fn exchange_failed_when_google_sends_another_error_than_a_denial() {
     let world = World::start().await;
     let mut browser = world.browser();
-    let back = world.way_back(&mut browser, Services::Gmail, &Scopes::Deny).await;
+    let back = world.consent_redirect(&mut browser, Services::Gmail, &Scopes::Deny).await;
     let page = browser.get(&back.replace("access_denied", "server_error")).await;
     assert_eq!((page.status, page.code()), (StatusCode::BAD_GATEWAY, "exchange_failed"));
 }
@@ -208,7 +208,7 @@ async fn scope_missing_when_nothing_readable_is_granted() {
 async fn store_unavailable_while_the_table_is_down_and_a_reload_afterwards_works() {
     let world = World::start().await;
     let mut browser = world.browser();
-    let back = world.way_back(&mut browser, Services::Gmail, &Scopes::All).await;
+    let back = world.consent_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
     world.table.faults.set_down(true);
     let page = browser.get(&back).await;
     assert_eq!((page.status, page.code()), (StatusCode::SERVICE_UNAVAILABLE, "store_unavailable"));
@@ -233,7 +233,7 @@ async fn store_unavailable_while_the_vault_is_down() {
 async fn connected_when_only_the_answer_to_the_last_write_was_lost() {
     let world = World::start().await;
     let mut browser = world.browser();
-    let back = world.way_back(&mut browser, Services::Gmail, &Scopes::All).await;
+    let back = world.consent_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
     // What is read, the nonce, and then the transaction.
     world.table.faults.fail_any_after(2, nbhd_sim::table::Failure::AnswerLost);
     for _ in ["at first", "on a reload"] {

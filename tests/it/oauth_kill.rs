@@ -23,7 +23,7 @@ async fn a_callback_stopped_anywhere_is_told_the_truth_by_its_re_run() {
     for requests in 1..MANY {
         let world = World::start().await;
         let mut browser = world.browser();
-        let back = world.way_back(&mut browser, Services::Google, &Scopes::All).await;
+        let back = world.consent_redirect(&mut browser, Services::Google, &Scopes::All).await;
         let stopped = world.journal.interruption().stop_after(requests, browser.get(&back)).await.is_none();
         let exchanged = world.google.calls(Endpoint::Token);
 
@@ -79,7 +79,7 @@ async fn an_undo_stopped_anywhere_is_done_by_pressing_again() {
 async fn two_callbacks_at_once_spend_the_nonce_once() {
     let world = World::start().await;
     let mut browser = world.browser();
-    let back = world.way_back(&mut browser, Services::Gmail, &Scopes::All).await;
+    let back = world.consent_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
     let (mut one, mut two) = (world.in_new_sandbox(&browser), world.in_new_sandbox(&browser));
     let (one, two) = tokio::join!(one.get(&back), two.get(&back));
     assert_eq!(world.google.calls(Endpoint::Token), 1);
@@ -123,7 +123,7 @@ async fn a_name_that_is_softly_deleted_in_the_vault_is_used_again() {
         world.store.save_integration(&row, Some(version)).await.expect("unchanged meanwhile");
         vault.delete(&row.secret_name).await.expect("deleted");
     }
-    world.later(Duration::from_secs(60));
+    world.advance(Duration::from_secs(60));
     world.connect(&mut world.browser(), Services::Google, &Scopes::All).await;
     assert_is_connected(&world).await;
 }
@@ -152,8 +152,8 @@ async fn a_disconnect_job_at_work_is_waited_for() {
             store.save_integration(&released, Some(leased.version)).await.expect("nobody else writes");
         }
     });
-    world.later(Duration::from_secs(1));
-    world.connect(&mut world.browser_waiting_by(job), Services::Google, &Scopes::All).await;
+    world.advance(Duration::from_secs(1));
+    world.connect(&mut world.browser_with_waiter(job), Services::Google, &Scopes::All).await;
     assert_is_connected(&world).await;
     assert_eq!(world.azure.vault.versions(&row.secret_name).len(), 1, "written after the purge");
 }
@@ -161,7 +161,7 @@ async fn a_disconnect_job_at_work_is_waited_for() {
 /// Comes back from Google and changes Ada's row between the exchange and the end; the page's status and code.
 async fn connect_while(world: &World, change: impl FnOnce(Tenant) -> Tenant) -> (StatusCode, String) {
     let mut browser = world.browser();
-    let back = world.way_back(&mut browser, Services::Google, &Scopes::All).await;
+    let back = world.consent_redirect(&mut browser, Services::Google, &Scopes::All).await;
     world.google.faults.delay(Endpoint::UserInfo, Duration::from_millis(300));
     let changing = async {
         while world.google.calls(Endpoint::UserInfo) == 0 {

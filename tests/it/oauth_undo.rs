@@ -32,7 +32,7 @@ async fn undo_leaves_a_later_connection_alone() {
     let world = World::start().await;
     let mut browser = world.browser();
     let earlier = world.connect(&mut browser, Services::Gmail, &Scopes::All).await;
-    world.later(Duration::from_secs(60));
+    world.advance(Duration::from_secs(60));
     world.connect(&mut browser, Services::Gmail, &Scopes::All).await;
     browser.submit(&earlier).await;
     assert_eq!(world.row(world.ada, Provider::Gmail).await.expect("a row").status, Status::Active);
@@ -50,7 +50,7 @@ async fn undo_is_refused_across_sites_without_its_token_and_after_an_hour() {
     let same = &[("sec-fetch-site", "same-origin")];
     let empty = browser.post(&action, same, String::new()).await;
     assert_eq!((empty.status, empty.code()), (StatusCode::FORBIDDEN, "invalid_undo"));
-    world.later(Duration::from_secs(3600));
+    world.advance(Duration::from_secs(3600));
     let late = browser.post(&action, same, form).await;
     assert_eq!((late.status, late.code()), (StatusCode::FORBIDDEN, "invalid_undo"));
     assert_eq!(world.row(world.ada, Provider::Gmail).await.expect("a row").status, Status::Active);
@@ -89,7 +89,7 @@ async fn another_tenants_link_and_state_connect_that_tenant_alone() {
 async fn a_code_of_one_tenant_cannot_be_brought_to_another() {
     let world = World::start().await;
     let (mut ada, mut bea) = (world.browser(), world.browser());
-    let adas = Url::parse(&world.way_back(&mut ada, Services::Gmail, &Scopes::All).await).expect("a URL");
+    let adas = Url::parse(&world.consent_redirect(&mut ada, Services::Gmail, &Scopes::All).await).expect("a URL");
     let link = world.links.connect_url(Services::Gmail, world.bea, "Bea", world.clock.now());
     let consent = world.consent_page(&mut bea, &link).await;
     let beas =

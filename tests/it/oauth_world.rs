@@ -1,6 +1,7 @@
 //! What the tests of connecting share: two subscribers, their browsers, Google, the vault and both functions.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::time::Duration;
 
 use axum::Router;
@@ -17,24 +18,17 @@ use nbhd::store::Store;
 use nbhd_sim::azure::Azure;
 use nbhd_sim::gateway;
 use nbhd_sim::google::{Google, Scopes};
-use nbhd_sim::journal::Journal;
-use nbhd_sim::sqs::Sqs;
-use nbhd_sim::table::{self, Table};
-use nbhd_sim::telegram::Telegram;
+use nbhd_sim::testbed::{PUBLIC_BASE_URL, Testbed};
 use tower::ServiceExt as _;
 
-pub(crate) const BASE: &str = "https://nbhd.example";
+pub(crate) const BASE: &str = PUBLIC_BASE_URL;
 pub(crate) const ADA: &str = "ada@gmail.com";
 pub(crate) const ADA_CHAT: i64 = 1001;
 const CHROME: &str = "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 \
                       Mobile Safari/537.36";
 
 pub(crate) struct World {
-    pub(crate) clock: Clock,
-    pub(crate) journal: Journal,
-    pub(crate) table: Table,
-    pub(crate) sqs: Sqs,
-    pub(crate) telegram: Telegram,
+    testbed: Testbed,
     pub(crate) google: Google,
     pub(crate) azure: Azure,
     pub(crate) store: Store,
@@ -61,6 +55,14 @@ pub(crate) struct Answer {
     pub(crate) body: String,
 }
 
+impl Deref for World {
+    type Target = Testbed;
+
+    fn deref(&self) -> &Testbed {
+        &self.testbed
+    }
+}
+
 impl World {
     pub(crate) async fn start() -> Self {
         Self::start_with(|env| env).await
@@ -69,34 +71,23 @@ impl World {
     /// The same, with other settings.
     pub(crate) async fn start_with(change: impl FnOnce(Env) -> Env) -> Self {
         let clock = Clock::manual(Timestamp::from_seconds(1_795_000_000));
-        let journal = Journal::new();
-        let table = Table::start(None).await.expect("a table");
-        table.stops_with(journal.interruption());
-        let sqs = Sqs::start(&clock, &journal).await.expect("queues");
-        let telegram =
-            Telegram::start("42:simulated-token", "nbhd_bot", clock.clone(), journal.clone()).await.expect("Telegram");
-        let google = Google::start(clock.clone(), &journal).await.expect("Google");
-        let azure = Azure::start(clock.clone(), journal.clone()).await.expect("a vault");
-        telegram.knows(ADA_CHAT, "Ada");
-        telegram.knows(ADA_CHAT + 1, "Bea");
+        let mut testbed = Testbed::start(clock.clone()).await.expect("a test bed");
+        let google = testbed.start_google().await.expect("Google");
+        let azure = testbed.start_azure().await.expect("a vault");
+        testbed.telegram.knows(ADA_CHAT, "Ada");
+        testbed.telegram.knows(ADA_CHAT + 1, "Bea");
         google.has_account(ADA, "Ada", "Europe/Berlin");
         google.has_account("bea@gmail.com", "Bea", "America/Lima");
         for services in Services::ALL {
             google.allows_redirect_to(&format!("{BASE}/oauth/{services}/callback"));
         }
-        let env = [google.settings(), azure.settings()].into_iter().flatten();
-        let env = env.fold(settings(&table, &sqs, &telegram), |env, (name, value)| env.with(name, value));
-        let env = change(env);
+        let env = change(testbed.env());
         let (ada, bea) = (TenantId::random(), TenantId::random());
         let world = Self {
             store: Store::from_env(&env).expect("complete settings"),
             links: Links::from_env(&env).expect("complete settings"),
             functions: functions(&env, &clock),
-            clock,
-            journal,
-            table,
-            sqs,
-            telegram,
+            testbed,
             google,
             azure,
             env,
@@ -105,8 +96,7 @@ impl World {
         };
         world.store.save_tenant(&tenant(ada, ADA_CHAT), None).await.expect("a new tenant");
         world.store.save_tenant(&tenant(bea, ADA_CHAT + 1), None).await.expect("a new tenant");
-        world.journal.clear();
-        world.table.forget_calls();
+        world.forget_calls();
         world
     }
 
@@ -115,12 +105,12 @@ impl World {
     }
 
     /// A browser whose functions let time pass as `waiter` does.
-    pub(crate) fn browser_waiting_by(&self, waiter: Waiter) -> Browser {
+    pub(crate) fn browser_with_waiter(&self, waiter: Waiter) -> Browser {
         Browser { functions: functions_with(|app| app.with_waiter(waiter), &self.env, &self.clock), ..self.browser() }
     }
 
     /// A browser whose callback gives up after `patience`.
-    pub(crate) fn browser_answered_within(&self, patience: Duration) -> Browser {
+    pub(crate) fn browser_with_timeout(&self, patience: Duration) -> Browser {
         let change = |app: oauth_callback::App| app.with_timeout(patience);
         Browser { functions: functions_with(change, &self.env, &self.clock), ..self.browser() }
     }
@@ -145,14 +135,14 @@ impl World {
     }
 
     /// Goes with Ada from a link through the consent; returns the address that Google sends the browser back to.
-    pub(crate) async fn way_back(&self, browser: &mut Browser, services: Services, scopes: &Scopes) -> String {
+    pub(crate) async fn consent_redirect(&self, browser: &mut Browser, services: Services, scopes: &Scopes) -> String {
         let consent = self.consent_page(browser, &self.link(services)).await;
         self.google.consents(&consent, ADA, scopes).expect("Google knows client, redirect and scopes")
     }
 
     /// The whole way; returns the result page.
     pub(crate) async fn connect(&self, browser: &mut Browser, services: Services, scopes: &Scopes) -> Answer {
-        let back = self.way_back(browser, services, scopes).await;
+        let back = self.consent_redirect(browser, services, scopes).await;
         browser.get(&back).await
     }
 
@@ -170,12 +160,8 @@ impl World {
         self.store.tenant(self.ada).await.expect("the table is up").expect("a row")
     }
 
-    pub(crate) fn later(&self, by: Duration) {
-        self.clock.advance(by);
-    }
-
     /// Whether nothing at all was asked of the table and the vendors.
-    pub(crate) fn nobody_was_asked(&self) -> bool {
+    pub(crate) fn has_no_calls(&self) -> bool {
         self.table.calls().is_empty() && self.journal.entries().is_empty()
     }
 }
@@ -261,22 +247,6 @@ fn functions_with(change: impl FnOnce(oauth_callback::App) -> oauth_callback::Ap
     let callback = change(oauth_callback::App::new(env, clock.clone()).expect("complete settings"));
     let routes = oauth_authorize::router(authorize).merge(oauth_callback::router(callback));
     gateway::in_front_of(routes, clock)
-}
-
-fn settings(table: &Table, sqs: &Sqs, telegram: &Telegram) -> Env {
-    Env::from_pairs([
-        ("PUBLIC_BASE_URL", BASE.to_owned()),
-        ("LINK_SIGNING_KEY", "k".repeat(32)),
-        ("TABLE_NAME", table::NAME.to_owned()),
-        ("REFRESH_QUEUE_URL", sqs.url("refresh")),
-        ("TELEGRAM_BOT_TOKEN", "42:simulated-token".to_owned()),
-        ("TELEGRAM_API_URL", telegram.base_url()),
-        ("AWS_REGION", "eu-central-1".to_owned()),
-        ("AWS_ACCESS_KEY_ID", "simulated".to_owned()),
-        ("AWS_SECRET_ACCESS_KEY", "simulated".to_owned()),
-        ("AWS_ENDPOINT_URL_DYNAMODB", table.base_url()),
-        ("AWS_ENDPOINT_URL_SQS", sqs.base_url()),
-    ])
 }
 
 pub(crate) fn tenant(tenant_id: TenantId, chat: i64) -> Tenant {

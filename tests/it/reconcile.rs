@@ -18,7 +18,7 @@ use crate::reconcile_world::{ANA, DAY, MINUTE, World};
 async fn a_payment_becomes_an_assistant_that_is_ready() {
     let world = World::active().await;
     world.assert_active().await;
-    assert_eq!(world.told().len(), 1, "{:?}", world.told());
+    assert_eq!(world.messages().len(), 1, "{:?}", world.messages());
     println!(
         "from checkout to ready: {} calls of the resource manager, {} table requests ({} units)",
         world.arm_calls(),
@@ -68,7 +68,7 @@ async fn a_converged_tenant_costs_one_read_and_no_call() {
 async fn a_failed_payment_suspends_after_its_grace_and_a_payment_resumes() {
     let world = World::active().await;
     world.pays(Status::PastDue).await;
-    world.settles().await;
+    world.run_until_idle().await;
     world.assert_active().await;
     world.clock.advance(GRACE);
     world.lives_on(10 * MINUTE).await;
@@ -78,19 +78,19 @@ async fn a_failed_payment_suspends_after_its_grace_and_a_payment_resumes() {
     let route = world.store.load_route(ChatId(ANA)).await.expect("a table").expect("a route");
     assert_eq!(route.status, RouteStatus::Suspended);
     assert!(world.container().is_stopped && world.gateway.keys()[0].disabled);
-    assert_eq!(world.told().len(), 2);
+    assert_eq!(world.messages().len(), 2);
 
     world.pays(Status::Active).await;
-    world.settles().await;
+    world.run_until_idle().await;
     world.assert_active().await;
-    assert_eq!(world.told().len(), 3, "{:?}", world.told());
+    assert_eq!(world.messages().len(), 3, "{:?}", world.messages());
 }
 
 #[tokio::test]
 async fn a_cancellation_keeps_everything_for_the_retention_and_then_nothing() {
     let world = World::active().await;
     world.pays(Status::Canceled).await;
-    world.settles().await;
+    world.run_until_idle().await;
     assert_eq!(world.row().await.lifecycle, Lifecycle::Suspended);
     world.lives_on(DAY).await;
     assert_eq!(world.azure.arm.resources().len(), 5, "{:#?}", world.steps().await);
@@ -108,7 +108,7 @@ async fn a_cancellation_keeps_everything_for_the_retention_and_then_nothing() {
 async fn a_payment_during_the_removal_waits_and_begins_a_new_life() {
     let world = World::active().await;
     world.pays(Status::Canceled).await;
-    world.settles().await;
+    world.run_until_idle().await;
     world.clock.advance(RETENTION);
     world.azure.arm.delays_operations(Pace::After(5 * MINUTE));
     world.azure.arm.sends_retry_after(30);
@@ -118,7 +118,7 @@ async fn a_payment_during_the_removal_waits_and_begins_a_new_life() {
     assert_eq!(world.row().await.lifecycle, Lifecycle::Deprovisioning);
 
     world.pays(Status::Active).await;
-    world.settles().await;
+    world.run_until_idle().await;
     world.azure.arm.delays_operations(Pace::Polls(1));
     world.lives_on(20 * MINUTE).await;
     world.assert_active().await;
@@ -129,19 +129,19 @@ async fn a_payment_during_the_removal_waits_and_begins_a_new_life() {
 async fn a_tombstone_comes_to_life_again() {
     let world = World::active().await;
     world.pays(Status::Canceled).await;
-    world.settles().await;
+    world.run_until_idle().await;
     world.clock.advance(RETENTION);
     world.lives_on(10 * MINUTE).await;
     world.assert_gone().await;
     world.pays(Status::Active).await;
-    world.settles().await;
+    world.run_until_idle().await;
     world.assert_active().await;
 }
 
 #[tokio::test]
 async fn a_lost_message_is_made_good_by_the_sweep() {
     let world = World::active().await;
-    world.is_told(Status::Unpaid).await;
+    world.save_status(Status::Unpaid).await;
     world.lives_on(2 * DAY / 24).await;
     assert_eq!(world.row().await.lifecycle, Lifecycle::Suspended);
 }
@@ -151,11 +151,11 @@ async fn an_operators_hold_suspends_and_its_end_resumes() {
     let world = World::active().await;
     world.change(|tenant| tenant.held = true).await;
     world.nudge().await;
-    world.settles().await;
+    world.run_until_idle().await;
     assert_eq!(world.row().await.lifecycle, Lifecycle::Suspended);
     world.change(|tenant| tenant.held = false).await;
     world.nudge().await;
-    world.settles().await;
+    world.run_until_idle().await;
     world.assert_active().await;
 }
 
@@ -170,7 +170,7 @@ async fn a_larger_tier_raises_the_limit_and_changes_the_container() {
         })
         .await;
     world.nudge().await;
-    world.settles().await;
+    world.run_until_idle().await;
     world.assert_active().await;
     assert_eq!(world.gateway.keys()[0].limit_micros, Some(20_000_000));
 }
@@ -198,7 +198,7 @@ async fn whatever_fails_once_is_made_good() {
             let world = World::start().await;
             world.azure.arm.faults.fail_next(operation, failure);
             world.pays(Status::Active).await;
-            world.settles().await;
+            world.run_until_idle().await;
             world.assert_active().await;
         }
     }
@@ -207,7 +207,7 @@ async fn whatever_fails_once_is_made_good() {
             let world = World::start().await;
             world.gateway.faults.fail_next(operation, failure);
             world.pays(Status::Active).await;
-            world.settles().await;
+            world.run_until_idle().await;
             world.assert_active().await;
         }
     }
@@ -218,7 +218,7 @@ async fn a_provisioning_that_azure_ends_badly_is_begun_anew() {
     let world = World::start().await;
     world.azure.arm.faults.fail_next(Operation::PutApp, Failure::Provisioning);
     world.pays(Status::Active).await;
-    world.settles().await;
+    world.run_until_idle().await;
     world.assert_active().await;
 }
 
@@ -227,7 +227,7 @@ async fn a_new_principal_is_waited_for_and_is_no_failure() {
     let world = World::start().await;
     world.azure.arm.delays_principals(Pace::After(3 * MINUTE));
     world.pays(Status::Active).await;
-    world.settles().await;
+    world.run_until_idle().await;
     world.assert_active().await;
     let steps = world.steps().await;
     assert_eq!(steps.iter().filter(|step| step.contains("principal_unknown")).count(), 1, "{steps:#?}");
@@ -240,7 +240,7 @@ async fn a_slow_operation_spends_no_retry() {
     world.azure.arm.delays_operations(Pace::After(20 * MINUTE));
     world.azure.arm.sends_retry_after(15);
     world.pays(Status::Active).await;
-    world.settles().await;
+    world.run_until_idle().await;
     world.assert_active().await;
     assert_eq!((world.dead_letters(), world.row().await.reconcile.failures), (0, 0));
 }
@@ -266,7 +266,7 @@ async fn drift_is_found_and_repaired() {
         world.lives_on(2 * 60 * MINUTE).await;
         world.assert_active().await;
         assert!(world.azure.arm.resource(&id).is_some(), "{id} is back");
-        assert_eq!(world.told().len(), 1);
+        assert_eq!(world.messages().len(), 1);
     }
 }
 
@@ -293,15 +293,15 @@ async fn a_lost_model_key_is_made_anew() {
 #[tokio::test]
 async fn two_workers_at_once_make_one_of_everything() {
     let world = World::start().await;
-    world.is_told(Status::Active).await;
+    world.save_status(Status::Active).await;
     for _ in 0..20 {
         let (one, other) = tokio::join!(world.reconcile(), world.reconcile());
         assert!(one != Outcome::Gone && other != Outcome::Gone);
         world.clock.advance(Duration::from_secs(5));
     }
-    world.settles().await;
+    world.run_until_idle().await;
     world.assert_active().await;
-    assert_eq!(world.told().len(), 1);
+    assert_eq!(world.messages().len(), 1);
     assert_eq!(world.gateway.issued().len(), 1, "no second key was made");
 }
 

@@ -17,7 +17,7 @@ async fn an_event_that_was_lost_for_good_is_made_good_within_a_day() {
     world.stripe.subscribes(&world.customer, BASIC, Beginning::Paid, &[]);
     world.change(|tenant| tenant.lifecycle = Lifecycle::Pending).await;
     world.nudge().await;
-    world.settles().await;
+    world.run_until_idle().await;
     world.assert_active().await;
     assert!(world.steps().await.contains(&"sync: done (an event was lost)".to_owned()));
     world.stripe.cancels(&world.customer);
@@ -31,7 +31,7 @@ async fn a_rotation_leaves_one_generation_and_one_key() {
     let before = world.row().await;
     world.change(|tenant| tenant.rotation_requested = true).await;
     world.nudge().await;
-    world.settles().await;
+    world.run_until_idle().await;
     world.assert_active().await;
     let after = world.row().await;
     assert_eq!((after.generation, after.other_generation, after.rotation_requested), (2, None, false));
@@ -46,7 +46,7 @@ async fn a_rotation_leaves_one_generation_and_one_key() {
     let steps: Vec<_> = kept(world.steps().await).collect();
     let place = |name: &str| steps.iter().position(|step| step == name).expect("it was done");
     assert!(place("begin_rotation") < place("stop_app") && place("await_no_replica") < place("end_rotation"));
-    assert_eq!(world.told().len(), 1);
+    assert_eq!(world.messages().len(), 1);
 }
 
 /// The function as it is deployed with another image.
@@ -141,10 +141,10 @@ async fn a_setting_of_the_app_is_a_release_too() {
 #[tokio::test]
 async fn a_stripe_that_stays_down_holds_up_nothing_else() {
     let world = World::start().await;
-    world.is_told(Status::Active).await;
+    world.save_status(Status::Active).await;
     world.stripe.faults.fail_all(nbhd_sim::stripe::Failure::RateLimited);
     world.nudge().await;
-    world.settles().await;
+    world.run_until_idle().await;
     world.assert_active().await;
     let asked = world.steps().await.iter().filter(|step| step.starts_with("sync")).count();
     assert!(asked <= 3, "{:#?}", world.steps().await);
@@ -172,7 +172,7 @@ async fn a_change_that_azure_refuses_again_and_again_is_made_less_and_less_often
 async fn a_removed_tenant_that_pays_and_of_whom_nothing_arrives_comes_back_with_new_keys() {
     let world = World::active().await;
     world.pays(Status::Canceled).await;
-    world.settles().await;
+    world.run_until_idle().await;
     world.clock.advance(RETENTION);
     world.lives_on(10 * MINUTE).await;
     let left = world.tombstone().await;

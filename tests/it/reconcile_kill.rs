@@ -20,7 +20,7 @@ where
         let world = prepare().await;
         let work = async {
             // Long enough for every wait: the worker that is stopped may be any of several.
-            world.settles().await;
+            world.run_until_idle().await;
         };
         let was_stopped = world.journal.interruption().stop_after(requests, work).await.is_none();
         world.lives_on(30 * MINUTE).await;
@@ -41,7 +41,7 @@ async fn a_provisioning_stopped_anywhere_ends_with_one_of_everything() {
     };
     let stops = Box::pin(killed_anywhere(prepare, |world| async move {
         world.assert_active().await;
-        assert!((1..=2).contains(&world.told().len()), "told once, and once more after a stop between the two");
+        assert!((1..=2).contains(&world.messages().len()), "told once, and once more after a stop between the two");
     }))
     .await;
     println!("provisioning was stopped at {stops} places");
@@ -68,7 +68,7 @@ async fn a_resumption_stopped_anywhere_ends_running() {
     let prepare = || async {
         let world = World::active().await;
         world.pays(Status::Unpaid).await;
-        world.settles().await;
+        world.run_until_idle().await;
         world.clock.advance(Duration::from_secs(60));
         world.pays(Status::Active).await;
         world
@@ -82,7 +82,7 @@ async fn a_removal_stopped_anywhere_leaves_a_receipt_and_nothing_else() {
     let prepare = || async {
         let world = World::active().await;
         world.pays(Status::Canceled).await;
-        world.settles().await;
+        world.run_until_idle().await;
         world.clock.advance(RETENTION);
         world.nudge().await;
         world

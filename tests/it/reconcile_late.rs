@@ -88,7 +88,7 @@ async fn a_recheck_that_azure_cannot_serve_is_tried_again() {
 #[tokio::test]
 async fn who_pays_while_the_removal_goes_on_is_told_that_a_new_one_begins() {
     let world = World::active().await;
-    world.is_told(Status::Canceled).await;
+    world.save_status(Status::Canceled).await;
     world.clock.advance(RETENTION);
     world.reconcile().await;
     assert_eq!(world.row().await.lifecycle, Lifecycle::Deprovisioning);
@@ -96,7 +96,7 @@ async fn who_pays_while_the_removal_goes_on_is_told_that_a_new_one_begins() {
     world.stripe.subscribes(&world.customer, BASIC, Beginning::Paid, &ours);
     world.lives_on(20 * MINUTE).await;
     world.assert_active().await;
-    let told = world.told();
+    let told = world.messages();
     assert_eq!(told.len(), 3, "{told:#?}");
     assert!(told[1].contains("was removed with everything it kept") && told[1].contains("a new one is being set up"));
     assert_eq!(told[0], told[2]);
@@ -113,15 +113,15 @@ async fn who_comes_back_after_a_removal_is_told_once_that_what_the_earlier_one_k
     let asked = Tombstone { ask_stripe_at: Some(world.clock.now()), ..left };
     world.store.save_tombstone(&asked, version).await.expect("unchanged");
     world.nudge().await;
-    world.settles().await;
+    world.run_until_idle().await;
     assert!(world.clock.now() >= removed_at + IN_FLIGHT, "nothing is built before what was left is removed");
     world.assert_active().await;
     let steps = world.steps().await;
     let removes = |step: &String| step.starts_with("remove_leftovers: done") && step.contains("file share, identity");
     assert!(steps.iter().any(removes), "{steps:#?}");
-    assert!(world.told().last().is_some_and(|told| told.contains("What the earlier one knew is gone")));
+    assert!(world.messages().last().is_some_and(|told| told.contains("What the earlier one knew is gone")));
     world.lives_on(DAY).await;
-    assert_eq!(world.told().iter().filter(|told| told.contains("is ready")).count(), 2, "{:#?}", world.told());
+    assert_eq!(world.messages().iter().filter(|told| told.contains("is ready")).count(), 2, "{:#?}", world.messages());
 }
 
 #[tokio::test]
@@ -137,7 +137,7 @@ async fn who_comes_back_between_the_rechecks_waits_for_nothing() {
     world.store.save_tombstone(&asked, version).await.expect("unchanged");
     let before = world.clock.now();
     world.nudge().await;
-    world.settles().await;
+    world.run_until_idle().await;
     world.assert_active().await;
     assert!(world.clock.now() < before + LEASE, "{:#?}", world.steps().await);
 }
@@ -147,7 +147,7 @@ async fn a_model_key_that_is_made_after_its_worker_died_is_deleted_though_the_te
     let world = World::start().await;
     world.pays(Status::Active).await;
     let place = StopPoint::Named(NamedRequest { request: "model-gateway POST api/v1/keys".to_owned(), nth: 1 });
-    let (ended, late) = world.journal.interruption().delay_at(place, SenderFate::Stopped, world.settles()).await;
+    let (ended, late) = world.journal.interruption().delay_at(place, SenderFate::Stopped, world.run_until_idle()).await;
     let (None, Some(late)) = (ended, late) else { panic!("it was not stopped") };
     world.change(|tenant| tenant.held = true).await;
     world.lives_on(10 * MINUTE).await;
@@ -163,10 +163,10 @@ async fn a_model_key_that_is_made_after_its_worker_died_is_deleted_though_the_te
 async fn removed() -> World {
     let world = World::active().await;
     world.pays(Status::Canceled).await;
-    world.settles().await;
+    world.run_until_idle().await;
     world.clock.advance(RETENTION);
     tenant_reconcile::sweep(&world.app).await;
-    world.settles().await;
+    world.run_until_idle().await;
     world.assert_gone().await;
     world
 }

@@ -1,6 +1,7 @@
 //! One person, their subscription, and `tenant-reconcile` between the lifecycle queue and everything it touches.
 
 use std::convert::Infallible;
+use std::ops::Deref;
 use std::time::Duration;
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
@@ -11,35 +12,26 @@ use nbhd::domain::names::Names;
 use nbhd::domain::secrets::MasterKey;
 use nbhd::domain::subscription::{Status, Subscription, Tier};
 use nbhd::domain::tenant::{Tenant, TenantRecord, Tombstone};
-use nbhd::providers::azure::resource_manager::Group;
 use nbhd::queue::{Jobs, LifecycleJob, Queues};
 use nbhd::store::{StepRecord, Store};
-use nbhd_sim::arm::{ACCOUNT, ARM, AppView, ENVIRONMENT, LOCATION};
+use nbhd_sim::arm::{ARM, AppView};
 use nbhd_sim::azure::{Azure, VAULT};
 use nbhd_sim::google::Google;
-use nbhd_sim::journal::Journal;
 use nbhd_sim::model_gateway::ModelGateway;
 use nbhd_sim::pump::{Limits, Pump};
-use nbhd_sim::sqs::{LIFECYCLE, LIFECYCLE_DLQ, REFRESH, Sqs};
+use nbhd_sim::sqs::{LIFECYCLE, LIFECYCLE_DLQ, REFRESH};
 use nbhd_sim::stripe::{BASIC, Beginning, Stripe};
-use nbhd_sim::table::Table;
-use nbhd_sim::telegram::Telegram;
+use nbhd_sim::testbed::{PLATFORM_KEY, Testbed};
 use secrecy::SecretString;
 use tenant_reconcile::{App, Outcome};
 
 pub(crate) const ANA: i64 = 1001;
-const BOT_TOKEN: &str = "123456:reconcile-bot-token";
-const PLATFORM_KEY: &str = "platform-key-of-the-reconcile-tests-0123456789";
 const NOON: Timestamp = Timestamp::from_millis(1_795_262_400_000);
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 pub(crate) const DAY: Duration = Duration::from_secs(86_400);
 
 pub(crate) struct World {
-    pub(crate) clock: Clock,
-    pub(crate) journal: Journal,
-    pub(crate) table: Table,
-    pub(crate) sqs: Sqs,
-    pub(crate) telegram: Telegram,
+    testbed: Testbed,
     pub(crate) azure: Azure,
     pub(crate) gateway: ModelGateway,
     _google: Google,
@@ -53,92 +45,50 @@ pub(crate) struct World {
     queue: Jobs<LifecycleJob>,
 }
 
+impl Deref for World {
+    type Target = Testbed;
+
+    fn deref(&self) -> &Testbed {
+        &self.testbed
+    }
+}
+
 impl World {
     /// Nobody has paid.
     pub(crate) async fn start() -> Self {
         let _ = nbhd::telemetry::capture();
-        let (clock, journal) = (Clock::manual(NOON), Journal::new());
-        let table = Table::start(None).await.expect("a table");
-        table.stops_with(journal.interruption());
-        let sqs = Sqs::start(&clock, &journal).await.expect("queues");
-        let telegram = Telegram::start(BOT_TOKEN, "nbhd_bot", clock.clone(), journal.clone()).await.expect("a port");
-        telegram.knows(ANA, "Ana");
-        let azure = Azure::start(clock.clone(), journal.clone()).await.expect("Azure");
-        let gateway = ModelGateway::start(clock.clone(), &journal).await.expect("a gateway");
-        let google = Google::start(clock.clone(), &journal).await.expect("Google");
-        let shared = Group { name: "shared".to_owned(), ..azure.arm.group() };
-        let stripe = Stripe::start(clock.clone(), &journal).await.expect("Stripe");
+        let mut testbed = Testbed::start(Clock::manual(NOON)).await.expect("a test bed");
+        testbed.telegram.knows(ANA, "Ana");
+        let azure = testbed.start_azure().await.expect("Azure");
+        let gateway = testbed.start_model_gateway().await.expect("a gateway");
+        let google = testbed.start_google().await.expect("Google");
+        let stripe = testbed.start_stripe().await.expect("Stripe");
         let customer = stripe.has_customer(&[]);
-        let mut settings = vec![
-            ("TABLE_NAME", nbhd_sim::table::NAME.to_owned()),
-            ("LIFECYCLE_QUEUE_URL", sqs.url(LIFECYCLE)),
-            ("REFRESH_QUEUE_URL", sqs.url(REFRESH)),
-            ("TELEGRAM_BOT_TOKEN", BOT_TOKEN.to_owned()),
-            ("TELEGRAM_API_URL", telegram.base_url()),
-            ("PLATFORM_KEY", PLATFORM_KEY.to_owned()),
-            ("LINK_SIGNING_KEY", PLATFORM_KEY.to_owned()),
-            ("PUBLIC_BASE_URL", "https://api.nbhd.example".to_owned()),
-            ("AWS_REGION", "us-east-1".to_owned()),
-            ("AWS_ACCESS_KEY_ID", "local".to_owned()),
-            ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
-            ("AWS_ENDPOINT_URL_DYNAMODB", table.base_url()),
-            ("AWS_ENDPOINT_URL_SQS", sqs.base_url()),
-            ("AZURE_SHARDS", format!("{}/{ACCOUNT}/{VAULT}", azure.arm.group().subscription_id)),
-            ("AZURE_RESOURCE_GROUP", azure.arm.group().name),
-            ("AZURE_LOCATION", LOCATION.to_owned()),
-            ("CONTAINER_ENVIRONMENT", ENVIRONMENT.to_owned()),
-            ("ENVIRONMENT_IDENTITY", "nbhd-environment".to_owned()),
-            ("PULL_IDENTITY", shared.identity("nbhd-pull").to_string()),
-            ("CONTAINER_REGISTRY", "nbhd.azurecr.io".to_owned()),
-            ("OPENCLAW_IMAGE", image('a')),
-            ("MODEL_ID", "vendor/model".to_owned()),
-        ];
-        settings.extend(azure.settings());
-        settings.extend(gateway.settings());
-        settings.extend(google.settings());
-        settings.extend(stripe.settings());
-        let env = Env::from_pairs(settings);
+        let (env, clock) = (testbed.env(), &testbed.clock);
         let app = App::new(&env, clock.clone()).expect("complete settings");
         let refresh = scheduled_refresh::App::from_env(&env, clock.clone()).expect("complete settings");
-        let queue = Queues::new(&env).expect("complete settings").lifecycle_jobs(&sqs.url(LIFECYCLE));
+        let queue = Queues::new(&env).expect("complete settings").lifecycle_jobs(&testbed.sqs.url(LIFECYCLE));
         let store = Store::from_env(&env).expect("complete settings");
         let tenant = key().tenant_id(ChatId(ANA));
-        Self {
-            clock,
-            journal,
-            table,
-            sqs,
-            telegram,
-            azure,
-            gateway,
-            _google: google,
-            env,
-            store,
-            app,
-            tenant,
-            stripe,
-            customer,
-            refresh,
-            queue,
-        }
+        Self { testbed, azure, gateway, _google: google, env, store, app, tenant, stripe, customer, refresh, queue }
     }
 
     /// Ana has paid, and everything was made.
     pub(crate) async fn active() -> Self {
         let world = Self::start().await;
         world.pays(Status::Active).await;
-        world.settles().await;
+        world.run_until_idle().await;
         world
     }
 
     /// Stripe's word reaches the row, as its webhook would write it, and the job is queued.
     pub(crate) async fn pays(&self, status: Status) {
-        self.is_told(status).await;
+        self.save_status(status).await;
         self.nudge().await;
     }
 
     /// The same, and the nudge gets lost.
-    pub(crate) async fn is_told(&self, status: Status) {
+    pub(crate) async fn save_status(&self, status: Status) {
         let now = self.clock.now();
         let subscription = Subscription {
             id: "sub_1".to_owned(),
@@ -195,7 +145,7 @@ impl World {
     }
 
     /// Works both queues off, moving the clock to when the next message comes up.
-    pub(crate) async fn settles(&self) {
+    pub(crate) async fn run_until_idle(&self) {
         for _ in 0..500 {
             let limits = Limits::default();
             let lifecycle = |event: SqsEvent| async move {
@@ -221,7 +171,7 @@ impl World {
         while self.clock.now() < end {
             self.clock.advance(10 * MINUTE);
             tenant_reconcile::sweep(&self.app).await;
-            self.settles().await;
+            self.run_until_idle().await;
         }
     }
 
@@ -260,7 +210,7 @@ impl World {
     }
 
     /// The bot's messages to Ana.
-    pub(crate) fn told(&self) -> Vec<String> {
+    pub(crate) fn messages(&self) -> Vec<String> {
         self.telegram.texts_to(ANA)
     }
 

@@ -27,7 +27,7 @@ async fn a_refresh_held_anywhere_while_the_person_connects_again_loses_no_token(
         for requests in 1..MANY {
             let world = due(is_in_doubt).await;
             let mut browser = patient(&world);
-            let back = world.way_back(&mut browser, Services::Gmail, &Scopes::All).await;
+            let back = world.consent_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
             let reconnect = async { assert_eq!(browser.get(&back).await.status, StatusCode::OK) };
             let stops = world.journal.interruption().clone();
             let (_, met) = stops.hold_after(requests, refreshes(&world), reconnect).await;
@@ -46,7 +46,7 @@ async fn a_reconnect_held_anywhere_while_the_clock_refreshes_loses_no_token() {
         for requests in 1..MANY {
             let world = due(is_in_doubt).await;
             let mut browser = patient(&world);
-            let back = world.way_back(&mut browser, Services::Gmail, &Scopes::All).await;
+            let back = world.consent_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
             let stops = world.journal.interruption().clone();
             let (page, met) = stops.hold_after(requests, browser.get(&back), refreshes(&world)).await;
             assert_eq!(page.status, StatusCode::OK, "held after {requests}: {}", page.body);
@@ -64,7 +64,7 @@ async fn a_reconnect_killed_anywhere_leaves_a_connection_that_works() {
     for requests in 1..MANY {
         let world = due(false).await;
         let mut browser = patient(&world);
-        let back = world.way_back(&mut browser, Services::Gmail, &Scopes::All).await;
+        let back = world.consent_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
         let stopped = world.journal.interruption().stop_after(requests, browser.get(&back)).await.is_none();
         assert_works(&world, &format!("killed after {requests}")).await;
         if !stopped {
@@ -135,7 +135,7 @@ async fn a_superseded_version_that_stays_readable_is_remembered_and_disabled_by_
 async fn a_vault_that_fails_a_reconnect_gives_the_lease_back() {
     let world = connected(Services::Gmail).await;
     let mut browser = patient(&world);
-    let back = world.way_back(&mut browser, Services::Gmail, &Scopes::All).await;
+    let back = world.consent_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
     world.azure.vault.faults.fail_next(Operation::Set, key_vault::Failure::AnswerLost);
     assert_eq!(browser.get(&back).await.code(), "store_unavailable");
     let row = row(&world).await;
@@ -146,7 +146,7 @@ async fn a_vault_that_fails_a_reconnect_gives_the_lease_back() {
 /// Ada's Gmail is connected, and due; in doubt: a worker died under its lease.
 async fn due(is_in_doubt: bool) -> World {
     let world = connected(Services::Gmail).await;
-    world.later(HOUR);
+    world.advance(HOUR);
     let read = row(&world).await;
     let lease_until = is_in_doubt.then(|| world.clock.now());
     let changed = Integration { lease_until, due: Some(refresh::due_entry(&read, world.clock.now())), ..read.clone() };
@@ -170,7 +170,7 @@ async fn reconnects(world: &World, services: Services, account: &str) {
 
 /// A browser whose callback waits for nobody's clock.
 fn patient(world: &World) -> Browser {
-    world.browser_waiting_by(Waiter::hook(|_| tokio::task::yield_now()))
+    world.browser_with_waiter(Waiter::hook(|_| tokio::task::yield_now()))
 }
 
 async fn row(world: &World) -> Integration {
@@ -193,7 +193,7 @@ fn readable(world: &World) -> Vec<String> {
 /// Once whoever died is given up, the connection is renewed as ever, and nothing but its version is readable.
 async fn assert_works(world: &World, case: &str) {
     for wait in [lease::LEASE, HOUR, HOUR] {
-        world.later(wait);
+        world.advance(wait);
         refreshes(world).await;
     }
     let row = row(world).await;

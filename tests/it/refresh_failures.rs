@@ -141,17 +141,17 @@ async fn a_vault_that_is_down_backs_off() {
 #[tokio::test]
 async fn a_table_that_is_down_leaves_the_connection_due() {
     let world = World::connected().await;
-    world.later(46 * MINUTE);
+    world.advance(46 * MINUTE);
     let row = world.row().await;
     assert_eq!(world.tick().await.due, 1);
     world.table.faults.set_down(true);
-    assert_eq!(world.work().await.failed, 1);
+    assert_eq!(world.run_jobs().await.failed, 1);
     assert_eq!(world.tick().await.due, 0, "nothing can be read");
     world.table.faults.set_down(false);
     assert_eq!(world.row().await, row);
     assert_eq!(world.google.calls(Endpoint::Token), 0);
-    world.later(6 * MINUTE);
-    assert_eq!(world.work().await.refreshed, 1, "the message comes up again");
+    world.advance(6 * MINUTE);
+    assert_eq!(world.run_jobs().await.refreshed, 1, "the message comes up again");
 }
 
 /// By the clock and by a waiting runtime: Expired, told once, nothing more until something changes.
@@ -159,17 +159,17 @@ async fn expires(failure: Failure, end: impl Fn(&mut World)) {
     for by_clock in [true, false] {
         let mut world = World::connected().await;
         end(&mut world);
-        world.later(HOUR);
+        world.advance(HOUR);
         if !by_clock {
             world.broker().access_token(Some(&world.row().await)).await.expect_err("it ended");
         }
         world.tick().await;
-        let report = world.work().await;
+        let report = world.run_jobs().await;
         assert_eq!((report.expired, report.notified), (usize::from(by_clock), 1));
         let row = world.row().await;
         assert_eq!((row.status, row.failure, row.lease_until, &row.due), (Status::Expired, Some(failure), None, &None));
         for _ in 0..3 {
-            world.later(24 * HOUR);
+            world.advance(24 * HOUR);
             assert_eq!(world.tick().await.due, 0);
         }
         assert_eq!(world.telegram.sent_to(CHAT).len(), 1);
@@ -190,15 +190,15 @@ async fn backs_off_in(
     mend: impl Fn(&mut World),
 ) -> Duration {
     fail(&mut world);
-    world.later(HOUR);
+    world.advance(HOUR);
     assert_eq!(world.tick().await.due, 1);
-    assert_eq!(world.work().await.failed, 1, "{failure:?}");
+    assert_eq!(world.run_jobs().await.failed, 1, "{failure:?}");
     let wait = assert_put_off(&world, failure, 1).await;
     assert_eq!(world.tick().await.due, 0, "not before its time");
 
     fail(&mut world);
     // A vault that asked to be left alone has rested; the runtime's process is another one anyway.
-    world.later(Duration::from_secs(1));
+    world.advance(Duration::from_secs(1));
     let row = world.row().await;
     let is_handed_out = world.broker().access_token(Some(&row)).await.is_ok();
     // Where it is turned away before it asks Google, there is nothing to count.
@@ -211,9 +211,9 @@ async fn backs_off_in(
         // Its address is no simulator's: it is known, and cannot be reached.
         return wait;
     }
-    world.later(HOUR);
+    world.advance(HOUR);
     assert_eq!(world.tick().await.due, 1);
-    assert_eq!(world.work().await.refreshed, 1, "{failure:?}, handed out: {is_handed_out}");
+    assert_eq!(world.run_jobs().await.refreshed, 1, "{failure:?}, handed out: {is_handed_out}");
     let row = world.row().await;
     assert_eq!((row.status, row.failures, row.failure), (Status::Active, 0, None));
     assert!(world.telegram.sent_to(CHAT).is_empty());

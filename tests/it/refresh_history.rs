@@ -18,6 +18,7 @@ use nbhd::domain::tenant::{Lifecycle, Tenant};
 use nbhd::flows::stored_token::StoredFields;
 use nbhd_sim::google::{self, Endpoint, Rotation};
 use nbhd_sim::key_vault::{self, Operation};
+use nbhd_sim::testbed::Testbed;
 use nbhd_sim::{table, telegram};
 use scheduled_refresh::{App, Report};
 use secrecy::ExposeSecret as _;
@@ -61,9 +62,9 @@ async fn a_week_of_failures_and_kills_loses_no_token_and_repeats_no_message() {
     let mut history = History::begin(seed, connections).await;
     let end = history.world.clock.now() + WEEK;
     while history.world.clock.now() < end {
-        history.world.later(STEP);
+        history.world.advance(STEP);
         history.people_act().await;
-        history.weather();
+        history.draw_faults();
         history.step().await;
         history.judge().await;
     }
@@ -178,8 +179,9 @@ impl History {
     }
 
     /// What fails in this step.
-    fn weather(&mut self) {
-        let World { google, azure, table, telegram, .. } = &self.world;
+    fn draw_faults(&mut self) {
+        let World { google, azure, .. } = &self.world;
+        let Testbed { table, telegram, .. } = &*self.world;
         let random = &mut self.random;
         google.faults.recover();
         azure.vault.faults.recover();
@@ -244,7 +246,7 @@ impl History {
             self.app = Arc::new(self.world.app());
         }
         let kill = self.kill();
-        match stops.stop_after(kill, self.world.work_in(|| Arc::clone(&app))).await {
+        match stops.stop_after(kill, self.world.run_jobs_in(|| Arc::clone(&app))).await {
             Some(report) => {
                 self.is_one_over |= report.expired > 0;
                 self.add(report);
@@ -264,9 +266,9 @@ impl History {
         self.world.telegram.faults.recover();
         self.world.table.faults.recover();
         for _ in 0..24 {
-            self.world.later(TICK);
+            self.world.advance(TICK);
             scheduled_refresh::enqueue_due(&self.app, "tick").await;
-            let report = self.world.work_in(|| Arc::clone(&self.app)).await;
+            let report = self.world.run_jobs_in(|| Arc::clone(&self.app)).await;
             self.add(report);
         }
     }

@@ -25,10 +25,10 @@ async fn the_link_opens_for_a_week_and_names_whose_assistant_it_is() {
     assert!(button.contains("https://nbhd.example/oauth/gmail/authorize?link="), "{button}");
     let link = button.split("link=").nth(1).and_then(|rest| rest.split('"').next()).expect("a link");
     let links = Links::from_env(&world.env).expect("complete settings");
-    world.later(7 * DAY - MINUTE);
+    world.advance(7 * DAY - MINUTE);
     let read = links.read_link(link, world.clock.now()).expect("still open");
     assert_eq!((read.content.tenant_id, read.content.name.as_str()), (world.tenant, "Ada"));
-    world.later(MINUTE);
+    world.advance(MINUTE);
     assert!(links.read_link(link, world.clock.now()).is_err());
 }
 
@@ -43,7 +43,7 @@ async fn services_of_one_account_are_told_of_together() {
     let idle = nbhd::domain::integration::Integration { due, used_at: None, ..calendar.clone() };
     world.store.save_integration(&idle, Some(calendar.version)).await.expect("nobody else writes");
     world.google.person_revokes(ADA);
-    world.later(46 * MINUTE);
+    world.advance(46 * MINUTE);
     round(&world).await;
     for provider in Provider::ALL {
         assert_eq!(world.row_of(provider).await.status, Status::Expired);
@@ -60,7 +60,7 @@ async fn another_account_is_left_out() {
     let world = World::connected().await;
     world.connects(Provider::GoogleCalendar, WORK).await;
     world.google.person_revokes(ADA);
-    world.later(46 * MINUTE);
+    world.advance(46 * MINUTE);
     round(&world).await;
     assert_eq!(world.row_of(Provider::GoogleCalendar).await.status, Status::Active);
     assert!(!world.telegram.sent_to(CHAT)[0].text.contains("Calendar"));
@@ -72,10 +72,10 @@ async fn a_connection_that_ends_again_after_it_was_renewed_is_told_again() {
     round(&world).await;
     world.connects(Provider::Gmail, ADA).await;
     world.google.person_revokes(ADA);
-    world.later(HOUR);
+    world.advance(HOUR);
     for _ in 0..3 {
         round(&world).await;
-        world.later(HOUR);
+        world.advance(HOUR);
     }
     assert_eq!(world.telegram.sent_to(CHAT).len(), 2);
 }
@@ -83,12 +83,12 @@ async fn a_connection_that_ends_again_after_it_was_renewed_is_told_again() {
 #[tokio::test]
 async fn what_is_renewed_before_it_was_told_is_not_told() {
     let world = ended().await;
-    world.later(HOUR);
+    world.advance(HOUR);
     world.broker().access_token(Some(&world.row().await)).await.expect_err("it ended");
     world.tick().await;
     world.connects(Provider::Gmail, ADA).await;
-    world.work().await;
-    world.later(MINUTE);
+    world.run_jobs().await;
+    world.advance(MINUTE);
     round(&world).await;
     assert!(world.telegram.sent_to(CHAT).is_empty());
 }
@@ -102,11 +102,11 @@ async fn telegrams_refusal_is_not_the_end_of_it() {
         let world = ended().await;
         world.telegram.faults.fail_next(method, failure.clone());
         world.tick().await;
-        let report = world.work().await;
+        let report = world.run_jobs().await;
         assert_eq!((report.notified, report.failed), (0, 1), "{method} {failure:?}");
         assert!(world.telegram.sent_to(CHAT).is_empty());
         for _ in 0..3 {
-            world.later(5 * MINUTE);
+            world.advance(5 * MINUTE);
             round(&world).await;
         }
         assert_eq!(world.telegram.sent_to(CHAT).len(), 1, "{method} {failure:?}");
@@ -121,7 +121,7 @@ async fn a_message_that_may_have_arrived_is_not_sent_again() {
         world.telegram.faults.fail_next("sendMessage", failure);
         for _ in 0..5 {
             round(&world).await;
-            world.later(HOUR);
+            world.advance(HOUR);
         }
         assert_eq!(world.telegram.sent_to(CHAT).len(), sent);
     }
@@ -154,7 +154,7 @@ async fn a_person_who_blocked_the_bot_is_left_in_peace() {
     world.telegram.blocks_the_bot(CHAT);
     for _ in 0..3 {
         round(&world).await;
-        world.later(HOUR);
+        world.advance(HOUR);
     }
     let calls = world.journal.entries().into_iter().filter(|entry| entry.path.contains("/bot")).count();
     assert_eq!(calls, 1);
@@ -166,9 +166,9 @@ async fn killed_anywhere_between_the_last_word_and_the_message_it_is_sent_once()
     loop {
         let world = ended().await;
         world.tick().await;
-        let was_killed = world.journal.interruption().stop_after(requests, world.work()).await.is_none();
+        let was_killed = world.journal.interruption().stop_after(requests, world.run_jobs()).await.is_none();
         for _ in 0..3 {
-            world.later(lease::LEASE.max(10 * MINUTE));
+            world.advance(lease::LEASE.max(10 * MINUTE));
             round(&world).await;
         }
         let sent = world.telegram.sent_to(CHAT).len();
@@ -193,11 +193,11 @@ async fn killed_anywhere_between_the_last_word_and_the_message_it_is_sent_once()
 async fn ended() -> World {
     let world = World::connected().await;
     world.google.person_revokes(ADA);
-    world.later(46 * MINUTE);
+    world.advance(46 * MINUTE);
     world
 }
 
 async fn round(world: &World) {
     world.tick().await;
-    world.work().await;
+    world.run_jobs().await;
 }

@@ -23,15 +23,15 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 #[tokio::test]
 async fn a_connection_in_use_is_refreshed_before_its_token_ends() {
     let world = World::connected().await;
-    world.later(29 * MINUTE);
+    world.advance(29 * MINUTE);
     assert_eq!(world.tick().await, Report::default());
-    world.later(16 * MINUTE);
+    world.advance(16 * MINUTE);
     let report = world.tick().await;
     assert!(report.due == 1 && report.oldest_overdue_s <= 900, "{report:?}");
-    assert_eq!(world.work().await, Report { due: 1, refreshed: 1, ..Report::default() });
+    assert_eq!(world.run_jobs().await, Report { due: 1, refreshed: 1, ..Report::default() });
     let row = world.row().await;
     assert_eq!(row.expires_at, Some(world.clock.now() + Duration::from_secs(3599)));
-    world.later(40 * MINUTE);
+    world.advance(40 * MINUTE);
     world.broker().access_token(Some(&row)).await.expect("valid");
     assert_eq!(world.google.calls(Endpoint::Token), 1, "nobody had to wait for Google");
 }
@@ -39,7 +39,7 @@ async fn a_connection_in_use_is_refreshed_before_its_token_ends() {
 #[tokio::test]
 async fn a_tick_reads_each_shard_once_and_writes_nothing() {
     let world = World::connected().await;
-    world.later(46 * MINUTE);
+    world.advance(46 * MINUTE);
     world.table.forget_calls();
     assert_eq!(world.tick().await.due, 1);
     let calls = world.table.calls();
@@ -51,22 +51,22 @@ async fn a_tick_reads_each_shard_once_and_writes_nothing() {
 async fn an_idle_connection_is_kept_alive_once_a_week_without_a_new_version() {
     let world = World::connected().await;
     for _ in 0..40 {
-        world.later(HOUR);
+        world.advance(HOUR);
         world.tick().await;
-        world.work().await;
+        world.run_jobs().await;
     }
     let (calls, versions) = (world.google.calls(Endpoint::Token), world.azure.vault.versions(&world.secret_name()));
     assert!((25..=50).contains(&calls), "a day and a quarter in use, {calls} refreshes");
     for _ in 0..28 {
-        world.later(DAY / 4);
+        world.advance(DAY / 4);
         world.tick().await;
-        world.work().await;
+        world.run_jobs().await;
     }
     assert_eq!(world.google.calls(Endpoint::Token), calls + 1);
     assert_eq!(world.azure.vault.versions(&world.secret_name()), versions, "nobody needs the token");
     world.broker().access_token(Some(&world.row().await)).await.expect("refreshed for who needs it");
     assert_eq!(world.google.calls(Endpoint::Token), calls + 2);
-    world.later(46 * MINUTE);
+    world.advance(46 * MINUTE);
     assert_eq!(world.tick().await.due, 1, "in use again");
 }
 
@@ -77,9 +77,9 @@ async fn a_keep_alive_keeps_a_new_refresh_token() {
     let at = world.clock.now();
     world.change(|row| (row.used_at, row.due) = (None, Some(Due::new(Kind::Refresh, row.tenant_id, at)))).await;
     for _ in 0..3 {
-        world.later(8 * DAY);
+        world.advance(8 * DAY);
         world.tick().await;
-        assert_eq!(world.work().await.refreshed, 1);
+        assert_eq!(world.run_jobs().await.refreshed, 1);
     }
     world.broker().access_token(Some(&world.row().await)).await.expect("the newest refresh token was kept");
 }
@@ -91,9 +91,9 @@ async fn use_is_noted_once_in_six_hours_and_a_call_reads_nothing_for_it() {
     world.table.forget_calls();
     let mut writes = 0;
     for _ in 0..12 {
-        world.later(HOUR);
+        world.advance(HOUR);
         world.tick().await;
-        world.work().await;
+        world.run_jobs().await;
         let row = world.row().await;
         world.table.forget_calls();
         broker.access_token(Some(&row)).await.expect("fresh");
@@ -112,17 +112,17 @@ async fn an_unknown_end_is_due_at_once() {
     let due = nbhd::domain::refresh::with_next_renewal(row, world.clock.now()).due;
     world.change(|row| row.due = due).await;
     world.tick().await;
-    assert_eq!(world.work().await.refreshed, 1);
+    assert_eq!(world.run_jobs().await.refreshed, 1);
 }
 
 #[tokio::test]
 async fn of_ticks_that_overlap_one_refreshes() {
     let world = World::connected().await;
-    world.later(46 * MINUTE);
+    world.advance(46 * MINUTE);
     let (one, other) = tokio::join!(world.tick(), world.tick());
     assert_eq!((one.due, other.due), (1, 1));
     assert_eq!(world.sqs.messages(REFRESH).len(), 2);
-    let report = world.work().await;
+    let report = world.run_jobs().await;
     assert_eq!((report.due, report.refreshed, report.skipped_leased + report.unchanged), (2, 1, 1));
     assert_eq!(world.google.calls(Endpoint::Token), 1);
 }
@@ -133,10 +133,10 @@ async fn a_tick_that_is_killed_anywhere_forgets_nothing_and_the_next_repeats_not
     loop {
         let world = World::connected().await;
         world.connects(Provider::GoogleCalendar, ADA).await;
-        world.later(46 * MINUTE);
+        world.advance(46 * MINUTE);
         let was_killed = world.journal.interruption().stop_after(requests, world.tick()).await.is_none();
         world.tick().await;
-        world.work().await;
+        world.run_jobs().await;
         assert_eq!(world.google.calls(Endpoint::Token), 2, "killed at request {requests}");
         assert_eq!(world.tick().await.due, 0);
         if !was_killed {
@@ -155,19 +155,19 @@ async fn a_refresh_that_is_killed_anywhere_is_taken_up_and_leaves_one_version() 
         loop {
             let world = World::connected().await;
             world.google.rotates_refresh_tokens(rotation);
-            world.later(46 * MINUTE);
+            world.advance(46 * MINUTE);
             world.tick().await;
-            let was_killed = world.journal.interruption().stop_after(requests, world.work()).await.is_none();
-            world.later(lease::LEASE);
+            let was_killed = world.journal.interruption().stop_after(requests, world.run_jobs()).await.is_none();
+            world.advance(lease::LEASE);
             world.tick().await;
-            world.work().await;
+            world.run_jobs().await;
             let row = world.row().await;
             assert_eq!((row.status, row.lease_until), (Status::Active, None), "killed at request {requests}");
             assert_eq!(world.tick().await.due, 0);
             let versions = world.azure.vault.versions(&row.secret_name);
             let readable: Vec<&String> = versions.iter().filter(|(_, on)| *on).map(|(version, _)| version).collect();
             assert_eq!(readable, [&row.secret_version], "killed at request {requests}");
-            world.later(HOUR);
+            world.advance(HOUR);
             world.broker().access_token(Some(&row)).await.expect("no refresh token is lost");
             if !was_killed {
                 break;
@@ -183,7 +183,7 @@ async fn a_refresh_that_is_killed_anywhere_is_taken_up_and_leaves_one_version() 
 async fn of_many_runtime_calls_and_two_ticks_one_asks_google_and_all_are_answered() {
     const CALLERS: usize = 64;
     let world = Arc::new(World::connected().await);
-    world.later(HOUR);
+    world.advance(HOUR);
     let row = Arc::new(world.row().await);
     // Whoever finds the lease taken sleeps until somebody is done.
     let (done, is_done) = watch::channel(0);
@@ -193,13 +193,13 @@ async fn of_many_runtime_calls_and_two_ticks_one_asks_google_and_all_are_answere
             let (world, done) = (Arc::clone(&world), done.clone());
             everyone.spawn(async move {
                 world.tick().await;
-                world.work().await;
+                world.run_jobs().await;
                 done.send_modify(|count| *count += 1);
                 None
             });
         }
         let (is_done, done) = (is_done.clone(), done.clone());
-        let broker = world.broker_waiting_by(Waiter::hook(move |_| {
+        let broker = world.broker_with_waiter(Waiter::hook(move |_| {
             let mut is_done = is_done.clone();
             async move {
                 let _ = is_done.changed().await;
@@ -226,7 +226,7 @@ async fn of_many_runtime_calls_and_two_ticks_one_asks_google_and_all_are_answere
 #[tokio::test]
 async fn a_vault_at_rest_defers_its_connections_without_a_write() {
     let world = World::connected().await;
-    world.later(46 * MINUTE);
+    world.advance(46 * MINUTE);
     let app = world.app();
     world.azure.vault.faults.fail_next(Operation::Get, key_vault::Failure::Throttled(30));
     let job = json!({ "job": "due", "connections": [[world.tenant, "gmail"]] }).to_string();
@@ -237,16 +237,16 @@ async fn a_vault_at_rest_defers_its_connections_without_a_write() {
     assert_eq!(handled(&app, &job).await, Report { due: 1, deferred: 1, ..Report::default() });
     assert_eq!(world.row().await, row);
     assert!(world.journal.entries_of(KEY_VAULT).is_empty());
-    assert_eq!(world.work().await, Report::default(), "put off");
-    world.later(MINUTE);
-    assert_eq!(world.work().await, Report { due: 1, refreshed: 1, ..Report::default() }, "no tick was needed");
+    assert_eq!(world.run_jobs().await, Report::default(), "put off");
+    world.advance(MINUTE);
+    assert_eq!(world.run_jobs().await, Report { due: 1, refreshed: 1, ..Report::default() }, "no tick was needed");
     assert_eq!(world.google.calls(Endpoint::Token), 1);
 }
 
 #[tokio::test]
 async fn what_has_been_due_for_long_is_left_to_the_ticks() {
     let world = World::connected().await;
-    world.later(46 * MINUTE);
+    world.advance(46 * MINUTE);
     let app = world.app();
     world.azure.vault.faults.fail_next(Operation::Get, key_vault::Failure::Throttled(30));
     let job = json!({ "job": "due", "connections": [[world.tenant, "gmail"]] }).to_string();
@@ -265,16 +265,16 @@ async fn a_disconnect_job_that_was_lost_is_queued_again() {
     let now = world.clock.now();
     nbhd::flows::disconnect::request(&world.store, &queue, world.tenant, Provider::Gmail, now).await.expect("revoked");
     assert_eq!(world.tick().await.due, 0, "its own job comes first");
-    world.later(HOUR);
+    world.advance(HOUR);
     assert_eq!(world.tick().await.due, 1);
-    assert_eq!(world.work().await.disconnected, 1);
+    assert_eq!(world.run_jobs().await.disconnected, 1);
     assert!(world.azure.vault.names().is_empty() && world.row().await.due.is_none());
 }
 
 #[tokio::test]
 async fn the_two_events_of_the_function_are_told_apart() {
     let world = World::connected().await;
-    world.later(46 * MINUTE);
+    world.advance(46 * MINUTE);
     let app = world.app();
     let tick =
         scheduled_refresh::handle_event(&app, json!({ "time": "2027-01-15T08:00:00Z" }), "id").await.expect("a report");

@@ -13,6 +13,7 @@ use axum::http::StatusCode;
 use nbhd::domain::tenant::{Lifecycle, Tenant};
 use nbhd_sim::telegram::Failure;
 use nbhd_sim::telegram::contract::Contract;
+use nbhd_sim::testbed::{BOT_ID, BOT_SECRET, BOT_USERNAME};
 use serde_json::{Value, json};
 use world::{ANA, Multipart, World};
 
@@ -140,7 +141,7 @@ async fn the_shared_bot_is_not_a_runtimes_to_configure() {
         }
     }
     let me = world.query(&ana, "GETME", &[]).await.result();
-    assert_eq!((&me["id"], &me["username"]), (&json!(world::BOT_ID), &json!(world::BOT_USERNAME)));
+    assert_eq!((&me["id"], &me["username"]), (&json!(BOT_ID), &json!(BOT_USERNAME)));
     assert_eq!(world.calls(), []);
 }
 
@@ -172,7 +173,7 @@ async fn only_a_tenant_that_runs_is_served() {
             if serves {
                 answer.result();
             } else {
-                answer.is_refused(StatusCode::FORBIDDEN, "Forbidden: the assistant is suspended");
+                answer.assert_refused(StatusCode::FORBIDDEN, "Forbidden: the assistant is suspended");
             }
         }
     }
@@ -187,13 +188,13 @@ async fn telegrams_own_word_passes_through() {
     world.telegram.faults.fail_next("sendMessage", Failure::TooManyRequests(17));
     let limited = world.post(&ana, "sendMessage", &message).await;
     assert_eq!(limited.json()["parameters"], json!({"retry_after": 17}));
-    limited.is_refused(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests: retry after 17");
+    limited.assert_refused(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests: retry after 17");
 
     world.telegram.blocks_the_bot(ANA);
     let blocked = world.post(&ana, "sendMessage", &message).await;
-    blocked.is_refused(StatusCode::FORBIDDEN, "Forbidden: bot was blocked by the user");
+    blocked.assert_refused(StatusCode::FORBIDDEN, "Forbidden: bot was blocked by the user");
     let unknown = world.post(&ana, "getFile", &json!({"file_id": "none"})).await;
-    unknown.is_refused(StatusCode::BAD_REQUEST, "Bad Request: invalid file_id");
+    unknown.assert_refused(StatusCode::BAD_REQUEST, "Bad Request: invalid file_id");
 }
 
 #[tokio::test]
@@ -214,7 +215,7 @@ async fn telegram_failing_is_a_bad_gateway_and_never_the_runtimes_fault() {
             [("sendMessage", json!({"chat_id": ANA, "text": "hi"})), ("getFile", json!({"file_id": "f"}))]
         {
             world.telegram.faults.fail_next(method, failure.clone());
-            world.post(&ana, method, &body).await.is_refused(StatusCode::BAD_GATEWAY, "Bad Gateway");
+            world.post(&ana, method, &body).await.assert_refused(StatusCode::BAD_GATEWAY, "Bad Gateway");
         }
     }
 }
@@ -226,7 +227,7 @@ async fn the_table_being_down_is_told_as_unavailable() {
     world.table.faults.set_down(true);
     for method in ["getMe", "sendMessage"] {
         let answer = world.post(&ana, method, &json!({"chat_id": ANA, "text": "hi"})).await;
-        answer.is_refused(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable");
+        answer.assert_refused(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable");
     }
     assert_eq!(world.calls(), []);
 }
@@ -248,7 +249,7 @@ async fn neither_the_bots_token_nor_a_capability_is_ever_shown() {
             shown.push_str(&answer.text());
         }
     }
-    for secret in [world::BOT_SECRET, ana.capability.as_str()] {
+    for secret in [BOT_SECRET, ana.capability.as_str()] {
         assert!(!shown.contains(secret));
         assert!(!nbhd::telemetry::capture().contains(secret));
         assert!(!world.table.items().expect("readable").iter().any(|item| item.to_string().contains(secret)));

@@ -1,5 +1,6 @@
 //! What the tests of runtimes' calls share: two tenants whose Google is connected, and the two functions.
 
+use std::ops::Deref;
 use std::time::Duration;
 
 use axum::Router;
@@ -17,8 +18,7 @@ use nbhd::flows::stored_token::StoredToken;
 use nbhd::store::Store;
 use nbhd_sim::azure::Azure;
 use nbhd_sim::google::Google;
-use nbhd_sim::journal::Journal;
-use nbhd_sim::table::Table;
+use nbhd_sim::testbed::Testbed;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use tower::ServiceExt as _;
@@ -29,9 +29,7 @@ pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 const ROOT: &str = "/api/v1/integrations/runtime";
 
 pub(crate) struct World {
-    pub(crate) clock: Clock,
-    pub(crate) journal: Journal,
-    pub(crate) table: Table,
+    testbed: Testbed,
     pub(crate) azure: Azure,
     pub(crate) google: Google,
     pub(crate) store: Store,
@@ -74,6 +72,14 @@ impl Answer {
     }
 }
 
+impl Deref for World {
+    type Target = Testbed;
+
+    fn deref(&self) -> &Testbed {
+        &self.testbed
+    }
+}
+
 impl World {
     /// Ana and Bob have each connected Gmail and Calendar; only Ana's account has anything in it.
     pub(crate) async fn start() -> Self {
@@ -83,19 +89,18 @@ impl World {
     /// The same, with other settings for the functions.
     pub(crate) async fn start_with(change: impl FnOnce(Env) -> Env) -> Self {
         nbhd::telemetry::capture();
-        let (clock, journal) = (Clock::manual(NOW), Journal::new());
-        let table = Table::start(None).await.expect("a table");
-        let azure = Azure::start(clock.clone(), journal.clone()).await.expect("Azure");
-        let google = Google::start(clock.clone(), &journal).await.expect("Google");
-        let env = change(settings(&table, &azure, &google));
-        let functions = functions(&env, &clock);
+        let mut testbed = Testbed::start(Clock::manual(NOW)).await.expect("a test bed");
+        let azure = testbed.start_azure().await.expect("Azure");
+        let google = testbed.start_google().await.expect("Google");
+        let env = change(testbed.env());
+        let functions = functions(&env, &testbed.clock);
         let store = Store::from_env(&env).expect("complete settings");
         let ana = Runtime { tenant: TenantId::random(), key: "key-of-ana", account: "ana@example.com" };
         let bob = Runtime { tenant: TenantId::random(), key: "key-of-bob", account: "bob@example.com" };
-        let world = Self { clock, journal, table, azure, google, store, ana, bob, functions };
+        let world = Self { testbed, azure, google, store, ana, bob, functions };
         for (runtime, chat) in [(&world.ana, 1), (&world.bob, 2)] {
             world.google.has_account(runtime.account, "Someone", "Europe/Zurich");
-            world.has_tenant(runtime, chat).await;
+            world.add_tenant(runtime, chat).await;
             for provider in Provider::ALL {
                 world.connects(runtime, provider, &[provider.scope()]).await;
             }
@@ -106,7 +111,7 @@ impl World {
     }
 
     /// A tenant that has connected nothing.
-    pub(crate) async fn has_tenant(&self, runtime: &Runtime, chat: i64) {
+    pub(crate) async fn add_tenant(&self, runtime: &Runtime, chat: i64) {
         let tenant = Tenant {
             lifecycle: Lifecycle::Active,
             key_hashes: vec![KeyHash::from_key(runtime.key)],
@@ -185,11 +190,6 @@ impl World {
     pub(crate) fn table_calls(&self) -> Vec<String> {
         self.table.calls().into_iter().map(|call| call.operation).collect()
     }
-
-    pub(crate) fn forget_calls(&self) {
-        self.table.forget_calls();
-        self.journal.clear();
-    }
 }
 
 /// Both functions behind one router, as API Gateway has them.
@@ -197,17 +197,4 @@ fn functions(env: &Env, clock: &Clock) -> Router {
     let gmail = runtime_gmail::App::from_env(env, clock.clone()).expect("complete settings");
     let calendar = runtime_calendar::App::from_env(env, clock.clone()).expect("complete settings");
     runtime_gmail::router(gmail).merge(runtime_calendar::router(calendar))
-}
-
-fn settings(table: &Table, azure: &Azure, google: &Google) -> Env {
-    let mut settings = vec![
-        ("TABLE_NAME", nbhd_sim::table::NAME.to_owned()),
-        ("AWS_ENDPOINT_URL_DYNAMODB", table.base_url()),
-        ("AWS_REGION", "us-east-1".to_owned()),
-        ("AWS_ACCESS_KEY_ID", "simulated".to_owned()),
-        ("AWS_SECRET_ACCESS_KEY", "simulated".to_owned()),
-    ];
-    settings.extend(azure.settings());
-    settings.extend(google.settings());
-    Env::from_pairs(settings)
 }

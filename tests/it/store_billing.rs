@@ -1,7 +1,6 @@
 //! Stripe's word in the table: row, event and customer together or not at all.
 
-use nbhd::clock::Timestamp;
-use nbhd::config::Env;
+use nbhd::clock::{Clock, Timestamp};
 use nbhd::domain::due::{Due, Kind};
 use nbhd::domain::ids::{ChatId, TenantId};
 use nbhd::domain::plan::Part;
@@ -9,26 +8,19 @@ use nbhd::domain::reconcile_status::RemovedPart;
 use nbhd::domain::subscription::{Status, Subscription, Tier};
 use nbhd::domain::tenant::{Tenant, TenantRecord, Tombstone};
 use nbhd::store::{BillingOutcome, BillingUpdate, Error, EventOutcome, Store};
-use nbhd_sim::table::{self, Table};
+use nbhd_sim::testbed::Testbed;
 
 const NOW: Timestamp = Timestamp::from_seconds(1_795_000_000);
 
 struct World {
     store: Store,
-    table: Table,
+    testbed: Testbed,
 }
 
 impl World {
     async fn start() -> Self {
-        let table = Table::start(None).await.expect("a table");
-        let env = Env::from_pairs([
-            ("AWS_REGION", "us-east-1".to_owned()),
-            ("AWS_ACCESS_KEY_ID", "local".to_owned()),
-            ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
-            ("TABLE_NAME", table::NAME.to_owned()),
-            ("AWS_ENDPOINT_URL_DYNAMODB", table.base_url()),
-        ]);
-        Self { store: Store::from_env(&env).expect("a store"), table }
+        let testbed = Testbed::start(Clock::manual(NOW)).await.expect("a test bed");
+        Self { store: Store::from_env(&testbed.env()).expect("a store"), testbed }
     }
 
     async fn save(&self, tenant: &Tenant, read_version: Option<u64>, event: &str) -> Result<BillingOutcome, Error> {
@@ -109,7 +101,7 @@ async fn a_buried_tenant_leaves_a_receipt_and_is_no_tenant() {
     let record = world.store.tenant_record(tenant_id).await.expect("readable");
     assert_eq!(record, Some(TenantRecord::Deleted(Box::new(buried))));
     assert!(
-        !serde_json::to_string(&world.table.items().expect("readable")).expect("JSON").contains("1001"),
+        !serde_json::to_string(&world.testbed.table.items().expect("readable")).expect("JSON").contains("1001"),
         "the chat is forgotten"
     );
 }

@@ -280,13 +280,13 @@ async fn a_removed_tenant_comes_back_with_a_new_subscription_and_not_with_an_old
     let person = world.subscriber().await;
     world.stripe.cancels(&person.customer);
     world.deliver().await;
-    world.bury(&person).await;
+    world.remove_tenant(&person).await;
     let late = world.event("customer.subscription.deleted");
     let again = world.stripe.events().into_iter().find(|event| event.kind == "invoice.paid").expect("it was paid");
     for event in [&late, &again] {
         assert_eq!(world.post(event).await, StatusCode::OK);
     }
-    assert!(world.is_buried(&person).await);
+    assert!(world.is_removed(&person).await);
 
     world.clock.advance(DAY);
     let nudges = world.nudges();
@@ -303,10 +303,10 @@ async fn a_removed_tenant_comes_back_with_a_new_subscription_and_not_with_an_old
 async fn a_removed_tenant_whose_subscription_names_no_chat_is_a_persons_work() {
     let world = World::start().await;
     let person = world.person().await;
-    world.bury(&person).await;
+    world.remove_tenant(&person).await;
     world.stripe.subscribes(&person.customer, PLUS, Beginning::Paid, &[]);
     assert!(world.deliver().await.iter().all(|status| *status == 200));
-    assert!(world.is_buried(&person).await);
+    assert!(world.is_removed(&person).await);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! What the tests of Stripe's webhook share: Stripe, the table, the queue and the function between them.
 
+use std::ops::Deref;
 use std::time::Duration;
 
 use axum::http::StatusCode;
@@ -11,11 +12,10 @@ use nbhd::domain::subscription::{Status, Subscription};
 use nbhd::domain::tenant::{Tenant, TenantRecord};
 use nbhd::store::{BillingUpdate, Store};
 use nbhd_sim::gateway;
-use nbhd_sim::journal::Journal;
 use nbhd_sim::server::Server;
-use nbhd_sim::sqs::{self, Sqs};
+use nbhd_sim::sqs;
 use nbhd_sim::stripe::{BASIC, Beginning, Event, Stripe};
-use nbhd_sim::table::{self, Table};
+use nbhd_sim::testbed::Testbed;
 use stripe_webhook::{App, router};
 
 pub(crate) const START: Timestamp = Timestamp::from_seconds(1_795_000_000);
@@ -23,15 +23,20 @@ pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
 pub(crate) const CHAT: ChatId = ChatId(1001);
 
 pub(crate) struct World {
-    pub(crate) clock: Clock,
-    pub(crate) journal: Journal,
-    pub(crate) table: Table,
-    pub(crate) sqs: Sqs,
+    testbed: Testbed,
     pub(crate) stripe: Stripe,
     pub(crate) store: Store,
     pub(crate) env: Env,
     http: reqwest::Client,
     function: Server,
+}
+
+impl Deref for World {
+    type Target = Testbed;
+
+    fn deref(&self) -> &Testbed {
+        &self.testbed
+    }
 }
 
 /// Somebody with a customer at Stripe and a row.
@@ -44,17 +49,14 @@ pub(crate) struct Person {
 impl World {
     pub(crate) async fn start() -> Self {
         nbhd::telemetry::capture();
-        let (clock, journal) = (Clock::manual(START), Journal::new());
-        let table = Table::start(None).await.expect("a table");
-        table.stops_with(journal.interruption());
-        let sqs = Sqs::start(&clock, &journal).await.expect("queues");
-        let stripe = Stripe::start(clock.clone(), &journal).await.expect("Stripe");
-        let env = settings(&table, &sqs, &stripe);
+        let mut testbed = Testbed::start(Clock::manual(START)).await.expect("a test bed");
+        let stripe = testbed.start_stripe().await.expect("Stripe");
+        let env = testbed.env();
         let http = nbhd::http::client_with_roots(None).expect("a client");
-        let function = serve(&env, &clock).await;
+        let function = serve(&env, &testbed.clock).await;
         stripe.deliver_to(&format!("{}/stripe/webhook", function.base_url()));
         let store = Store::from_env(&env).expect("complete settings");
-        Self { clock, journal, table, sqs, stripe, store, env, http, function }
+        Self { testbed, stripe, store, env, http, function }
     }
 
     /// Starts the function anew with other settings.
@@ -120,13 +122,13 @@ impl World {
     }
 
     /// What the reconciler would leave behind of somebody whose retention has passed.
-    pub(crate) async fn bury(&self, person: &Person) {
+    pub(crate) async fn remove_tenant(&self, person: &Person) {
         let row = self.row(person).await;
         let left = row.to_tombstone(self.clock.now());
         self.store.save_tombstone(&left, row.version).await.expect("buried");
     }
 
-    pub(crate) async fn is_buried(&self, person: &Person) -> bool {
+    pub(crate) async fn is_removed(&self, person: &Person) -> bool {
         matches!(self.store.tenant_record(person.tenant).await.expect("up"), Some(TenantRecord::Deleted(_)))
     }
 
@@ -152,21 +154,4 @@ impl World {
 async fn serve(env: &Env, clock: &Clock) -> Server {
     let app = App::new(env, clock.clone()).expect("complete settings");
     Server::start(gateway::in_front_of(router(app), clock)).await.expect("a free loopback port")
-}
-
-fn settings(table: &Table, sqs: &Sqs, stripe: &Stripe) -> Env {
-    let ours = [
-        ("AWS_REGION", "eu-central-1".to_owned()),
-        ("AWS_ACCESS_KEY_ID", "local".to_owned()),
-        ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
-        ("AWS_ENDPOINT_URL_DYNAMODB", table.base_url()),
-        ("AWS_ENDPOINT_URL_SQS", sqs.base_url()),
-        ("TABLE_NAME", table::NAME.to_owned()),
-        ("LIFECYCLE_QUEUE_URL", sqs.url(sqs::LIFECYCLE)),
-        ("PUBLIC_BASE_URL", "https://nbhd.example".to_owned()),
-        ("LINK_SIGNING_KEY", "l".repeat(32)),
-        ("PLATFORM_KEY", "p".repeat(32)),
-        ("TELEGRAM_BOT_USERNAME", "nbhd_bot".to_owned()),
-    ];
-    Env::from_pairs(ours.into_iter().chain(stripe.settings()))
 }

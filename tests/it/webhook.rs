@@ -129,12 +129,12 @@ async fn over_the_limit_one_polite_message_is_sent_in_a_window() {
     }
     assert_eq!((world.queued().len(), world.telegram.texts_to(ANA).len()), (10, 1));
 
-    world.later(Duration::from_secs(2));
+    world.advance(Duration::from_secs(2));
     world.ana_says("one more").await;
     world.ana_says("too much").await;
     assert_eq!((world.queued().len(), world.telegram.texts_to(ANA).len()), (11, 1));
 
-    world.later(Duration::from_secs(60));
+    world.advance(Duration::from_secs(60));
     for _ in 0..11 {
         world.ana_says("hi").await;
     }
@@ -154,7 +154,7 @@ async fn a_suspended_persons_flood_meets_the_same_limit() {
     world.ana_says("/disconnect").await;
     assert_eq!(world.table_calls(), [("UpdateItem".to_owned(), false)]);
 
-    world.later(Duration::from_secs(60));
+    world.advance(Duration::from_secs(60));
     world.forget_calls();
     world.ana_says("hi").await;
     assert_eq!(world.table_calls(), [("UpdateItem".to_owned(), true)]);
@@ -229,7 +229,7 @@ async fn stopped_after_any_effect_a_message_arrives_once_with_telegrams_retry() 
             }
             assert_eq!(world.post(Some(SECRET), update.clone()).await, (200, String::new()));
             assert_eq!(world.queued().iter().filter(|body| **body == update).count(), 1);
-            world.later(Duration::from_secs(60));
+            world.advance(Duration::from_secs(60));
         }
         assert_eq!(effects, 2, "one write and one send");
     }

@@ -42,7 +42,7 @@ async fn connect_offers_a_link_for_each_service_and_for_both() {
     let links = Links::from_env(&world.env).expect("complete settings");
     let mut identities = Vec::new();
     for (url, service) in urls.iter().zip(["google", "gmail", "google-calendar"]) {
-        let link = url.strip_prefix(&format!("https://bot.nbhd.example/oauth/{service}/authorize?link="));
+        let link = url.strip_prefix(&format!("https://nbhd.example/oauth/{service}/authorize?link="));
         let claims = links.read_link(link.expect("an address of ours"), world.clock.now()).expect("fresh");
         assert_eq!((claims.content.tenant_id, claims.content.name.as_str()), (world.tenant, "Ana"));
         identities.push(claims.jti);

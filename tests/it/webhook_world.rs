@@ -1,6 +1,6 @@
 //! What the webhook's tests share: Telegram, the table, the queues and the function between them.
 
-use std::time::Duration;
+use std::ops::Deref;
 
 use nbhd::clock::{Clock, Timestamp};
 use nbhd::config::Env;
@@ -12,29 +12,31 @@ use nbhd::domain::tenant::{Lifecycle, Tenant};
 use nbhd::flows::billing_link::{self, BillingLink};
 use nbhd::store::Store;
 use nbhd_sim::gateway;
-use nbhd_sim::journal::Journal;
 use nbhd_sim::server::Server;
-use nbhd_sim::sqs::Sqs;
-use nbhd_sim::table::Table;
-use nbhd_sim::telegram::{Delivery, Telegram};
+use nbhd_sim::telegram::Delivery;
+use nbhd_sim::testbed::{PUBLIC_BASE_URL, Testbed, WEBHOOK_SECRET};
 use serde_json::{Value, json};
 use telegram_webhook::{App, router};
 
 pub(crate) const ANA: i64 = 1001;
 pub(crate) const STRANGER: i64 = 1009;
-pub(crate) const SECRET: &str = "webhook-secret";
+pub(crate) const SECRET: &str = WEBHOOK_SECRET;
 
 pub(crate) struct World {
-    pub(crate) clock: Clock,
-    pub(crate) journal: Journal,
-    pub(crate) table: Table,
-    pub(crate) sqs: Sqs,
-    pub(crate) telegram: Telegram,
+    testbed: Testbed,
     pub(crate) store: Store,
     pub(crate) tenant: TenantId,
     http: reqwest::Client,
     pub(crate) env: Env,
     function: Server,
+}
+
+impl Deref for World {
+    type Target = Testbed;
+
+    fn deref(&self) -> &Testbed {
+        &self.testbed
+    }
 }
 
 impl World {
@@ -47,22 +49,17 @@ impl World {
     pub(crate) async fn start_with(change: impl FnOnce(Env) -> Env) -> Self {
         // Lines are kept from here on, so that tests can look for what must not be in them.
         nbhd::telemetry::capture();
-        let clock = Clock::manual(Timestamp::from_seconds(1_795_000_000));
-        let journal = Journal::new();
-        let table = Table::start(None).await.expect("a table");
-        table.stops_with(journal.interruption());
-        let sqs = Sqs::start(&clock, &journal).await.expect("queues");
-        let telegram =
-            Telegram::start("42:simulated-token", "nbhd_bot", clock.clone(), journal.clone()).await.expect("Telegram");
-        let env = change(settings(&table, &sqs));
+        let testbed = Testbed::start(Clock::manual(Timestamp::from_seconds(1_795_000_000))).await.expect("a test bed");
+        let env = change(testbed.env());
+        let (clock, telegram) = (&testbed.clock, &testbed.telegram);
         let app = App::new(&env, clock.clone()).expect("complete settings");
-        let function = Server::start(gateway::in_front_of(router(app), &clock)).await.expect("a free loopback port");
+        let function = Server::start(gateway::in_front_of(router(app), clock)).await.expect("a free loopback port");
         telegram.deliver_to(&format!("{}/telegram/webhook", function.base_url()), SECRET);
         telegram.knows(ANA, "Ana");
         let store = Store::from_env(&env).expect("complete settings");
         let tenant = TenantId::random();
         let http = nbhd::http::client_with_roots(None).expect("a client");
-        let world = Self { clock, journal, table, sqs, telegram, store, tenant, http, env, function };
+        let world = Self { testbed, store, tenant, http, env, function };
         world.set_route(RouteStatus::Active).await;
         world.store.save_tenant(&world.tenant_row(), None).await.expect("a new tenant");
         world.forget_calls();
@@ -96,7 +93,7 @@ impl World {
     pub(crate) fn billing_link(&self, chat: i64, page: &str) -> BillingLink {
         let sent = self.telegram.sent_to(chat).pop().expect("a message");
         let url = sent.message["reply_markup"]["inline_keyboard"][0][0]["url"].as_str().expect("a button").to_owned();
-        let token = url.strip_prefix(&format!("https://bot.nbhd.example/billing/{page}?link=")).expect("that page");
+        let token = url.strip_prefix(&format!("{PUBLIC_BASE_URL}/billing/{page}?link=")).expect("that page");
         let links = billing_link::Links::from_env(&self.env).expect("complete settings");
         links.read(token, self.clock.now()).expect("fresh").content
     }
@@ -119,15 +116,6 @@ impl World {
     /// The operations the table was asked for, and whether it did them.
     pub(crate) fn table_calls(&self) -> Vec<(String, bool)> {
         self.table.calls().into_iter().map(|call| (call.operation, call.done)).collect()
-    }
-
-    pub(crate) fn forget_calls(&self) {
-        self.table.forget_calls();
-        self.journal.clear();
-    }
-
-    pub(crate) fn later(&self, by: Duration) {
-        self.clock.advance(by);
     }
 
     pub(crate) async fn set_route(&self, status: RouteStatus) {
@@ -170,21 +158,4 @@ pub(crate) fn private(update_id: i64, text: &str) -> Value {
     json!({"update_id": update_id, "message": {
         "message_id": 1, "from": person, "chat": chat, "date": 1_795_000_000, "text": text,
     }})
-}
-
-fn settings(table: &Table, sqs: &Sqs) -> Env {
-    Env::from_pairs([
-        ("AWS_REGION", "eu-central-1".to_owned()),
-        ("AWS_ACCESS_KEY_ID", "local".to_owned()),
-        ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
-        ("AWS_ENDPOINT_URL_DYNAMODB", table.base_url()),
-        ("AWS_ENDPOINT_URL_SQS", sqs.base_url()),
-        ("TABLE_NAME", nbhd_sim::table::NAME.to_owned()),
-        ("INBOUND_QUEUE_URL", sqs.url("inbound.fifo")),
-        ("REFRESH_QUEUE_URL", sqs.url("refresh")),
-        ("TELEGRAM_WEBHOOK_SECRET", SECRET.to_owned()),
-        ("TELEGRAM_BOT_USERNAME", "nbhd_bot".to_owned()),
-        ("LINK_SIGNING_KEY", "k".repeat(32)),
-        ("PUBLIC_BASE_URL", "https://bot.nbhd.example".to_owned()),
-    ])
 }

@@ -27,7 +27,7 @@ impl Cores {
         let cores = Self::of_this_machine()?;
         std::thread::scope(|scope| {
             let worker = scope.spawn(|| {
-                settle(cores.first)?;
+                pin_thread(cores.first)?;
                 tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work(cores))
             });
             worker.join().map_err(|_| anyhow::anyhow!("it panicked"))?
@@ -36,15 +36,15 @@ impl Cores {
 
     /// Awaits `start` on the second core: a process it starts stays there.
     pub(crate) async fn start_on_the_second<T>(self, start: impl Future<Output = T>) -> anyhow::Result<T> {
-        settle(self.second)?;
+        pin_thread(self.second)?;
         let started = start.await;
-        settle(self.first)?;
+        pin_thread(self.first)?;
         Ok(started)
     }
 }
 
 /// Keeps this thread, and what it will start, on `core`.
-fn settle(core: CoreId) -> anyhow::Result<()> {
+fn pin_thread(core: CoreId) -> anyhow::Result<()> {
     ensure!(core_affinity::set_for_current(core), "this thread cannot be kept on one core");
     Ok(())
 }

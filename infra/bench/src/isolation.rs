@@ -5,19 +5,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use nbhd::clock::Clock;
-use nbhd::config::Env;
 use nbhd::domain::ids::{ChatId, TenantId};
 use nbhd::domain::route::Route;
-use nbhd::domain::secrets::MasterKey;
 use nbhd::queue::{Queues, Updates};
 use nbhd::store::Store;
-use nbhd_sim::journal::Journal;
 use nbhd_sim::pump::{Limits, Pump};
-use nbhd_sim::runtime::{Failure, Runtime, Settings};
-use nbhd_sim::sqs::{INBOUND, INBOUND_DLQ, Sqs};
-use nbhd_sim::table::Table;
-use nbhd_sim::telegram::Telegram;
-use secrecy::{ExposeSecret as _, SecretString};
+use nbhd_sim::runtime::{Failure, Runtime};
+use nbhd_sim::sqs::INBOUND;
+use nbhd_sim::testbed::Testbed;
 use serde_json::json;
 use telegram_forward::App;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -34,9 +29,6 @@ const MESSAGES: i64 = 300;
 /// Deliveries before the measured ones, so that every connection is open.
 const WARM_UP: i64 = 2 * WELL;
 const LIMITS: Limits = Limits { concurrency: 50, timeout: Duration::from_secs(90) };
-
-const PLATFORM_KEY: &str = "platform-key-of-the-benchmark-0123456789abcdef";
-const BOT_TOKEN: &str = "123456:bench-bot-token";
 
 /// Reports the other chats' time to delivery with no runtime hanging, and with some.
 ///
@@ -82,8 +74,7 @@ struct World {
     hanging: Vec<Runtime>,
     pump: JoinHandle<()>,
     well: Vec<Runtime>,
-    _table: Table,
-    _telegram: Telegram,
+    testbed: Testbed,
 }
 
 impl Drop for World {
@@ -94,26 +85,12 @@ impl Drop for World {
 
 impl World {
     async fn start(hanging: i64) -> anyhow::Result<Self> {
-        let (clock, journal) = (Clock::System, Journal::new());
-        let (table, sqs) = (Table::start(None).await?, Sqs::start(&clock, &journal).await?);
-        let telegram = Telegram::start(BOT_TOKEN, "nbhd_bot", clock.clone(), journal).await?;
-        let env = Env::from_pairs([
-            ("TABLE_NAME", nbhd_sim::table::NAME.to_owned()),
-            ("INBOUND_QUEUE_URL", sqs.url(INBOUND)),
-            ("INBOUND_DLQ_URL", sqs.url(INBOUND_DLQ)),
-            ("TELEGRAM_BOT_TOKEN", BOT_TOKEN.to_owned()),
-            ("TELEGRAM_API_URL", telegram.base_url()),
-            ("PLATFORM_KEY", PLATFORM_KEY.to_owned()),
-            ("AWS_REGION", "us-east-1".to_owned()),
-            ("AWS_ACCESS_KEY_ID", "local".to_owned()),
-            ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
-            ("AWS_ENDPOINT_URL_DYNAMODB", table.base_url()),
-            ("AWS_ENDPOINT_URL_SQS", sqs.base_url()),
-        ]);
+        let testbed = Testbed::start(Clock::System).await?;
+        let env = testbed.env();
         let store = Store::from_env(&env)?;
-        let inbound = Queues::new(&env)?.updates(&sqs.url(INBOUND));
-        let app = App::new(&env, clock.clone())?;
-        let pump = Pump::new(&sqs, INBOUND, &clock, LIMITS, move |event| {
+        let inbound = Queues::new(&env)?.updates(&testbed.sqs.url(INBOUND));
+        let app = App::new(&env, testbed.clock.clone())?;
+        let pump = Pump::new(&testbed.sqs, INBOUND, &testbed.clock, LIMITS, move |event| {
             let app = app.clone();
             async move { Ok::<_, Infallible>(telegram_forward::handle(&app, event, "bench").await) }
         });
@@ -124,11 +101,10 @@ impl World {
             hanging: Vec::new(),
             pump: tokio::spawn(async move { match pump.run().await {} }),
             well: Vec::new(),
-            _table: table,
-            _telegram: telegram,
+            testbed,
         };
         for chat in 1..=WELL {
-            let (runtime, arrived) = (runtime_of(&store, chat).await?, arrived.clone());
+            let (runtime, arrived) = (start_runtime(&world.testbed, &store, chat).await?, arrived.clone());
             runtime.faults.fail_with(move |update_id| {
                 // The receiver is gone only once the measurement has ended.
                 let _ = arrived.send((update_id, Instant::now()));
@@ -137,7 +113,7 @@ impl World {
             world.well.push(runtime);
         }
         for chat in WELL + 1..=WELL + hanging {
-            let runtime = runtime_of(&store, chat).await?;
+            let runtime = start_runtime(&world.testbed, &store, chat).await?;
             runtime.faults.fail_with(|_| Some(Failure::Hang));
             world.send(chat, -chat).await?;
             world.hanging.push(runtime);
@@ -166,19 +142,9 @@ impl World {
 }
 
 /// A chat with a runtime of its own.
-async fn runtime_of(store: &Store, chat: i64) -> anyhow::Result<Runtime> {
+async fn start_runtime(testbed: &Testbed, store: &Store, chat: i64) -> anyhow::Result<Runtime> {
     let (tenant_id, generation) = (TenantId::random(), 1);
-    let nowhere = "http://127.0.0.1:9".to_owned();
-    let secret = MasterKey::new(&SecretString::from(PLATFORM_KEY))?.webhook_secret(tenant_id, generation);
-    let settings = Settings {
-        tenant_id: tenant_id.to_string(),
-        webhook_secret: secret.expose_secret().to_owned(),
-        api_root: nowhere.clone(),
-        bot_token: "123456:capability".to_owned(),
-        api_base_url: nowhere,
-        internal_key: "internal key".to_owned(),
-    };
-    let runtime = Runtime::start(settings, &Clock::System).await?;
+    let runtime = testbed.start_runtime(tenant_id, generation).await?;
     let route = Route { runtime_url: Some(runtime.base_url()), generation, ..Route::new(ChatId(chat), tenant_id) };
     store.put_route(&route).await?;
     Ok(runtime)

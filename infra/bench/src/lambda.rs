@@ -2,6 +2,7 @@
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -60,6 +61,11 @@ struct Api {
 impl Function {
     /// Starts the function; its first event finds it as a cold start leaves it.
     pub(crate) async fn start(artifact: &Artifact, settings: &[Setting]) -> anyhow::Result<Self> {
+        Self::start_command(Command::new(&artifact.path), artifact.function.name, settings).await
+    }
+
+    /// Starts a command that runs the function `name`.
+    pub(crate) async fn start_command(command: Command, name: &str, settings: &[Setting]) -> anyhow::Result<Self> {
         let (polled, mut polls) = mpsc::channel(1);
         let (answered, answers) = mpsc::channel(1);
         let router = Router::new()
@@ -68,9 +74,9 @@ impl Function {
             .layer(DefaultBodyLimit::disable())
             .with_state(Api { polls: polled, answers: answered });
         let api = Server::start(router).await?;
-        let process = Process::spawn(&artifact.path, api.address(), settings)?;
-        let poll =
-            timeout(PATIENCE, polls.recv()).await.with_context(|| format!("`{}` polls not", artifact.function.name))?;
+        let process = Process::spawn_command(command, api.address(), settings)
+            .with_context(|| format!("`{name}` could not be started"))?;
+        let poll = timeout(PATIENCE, polls.recv()).await.with_context(|| format!("`{name}` polls not"))?;
         Ok(Self { process, polls, answers, poll: poll.context("the Runtime API stopped")?, _api: api })
     }
 
@@ -91,6 +97,13 @@ impl Function {
         }
         let answered = serde_json::from_str(&body)?;
         Ok(Invocation { answer: answered, took: answer.at.duration_since(handed_out), cpu })
+    }
+
+    /// Ends the Runtime API, and waits for the function to end because of that.
+    pub(crate) async fn end(self) -> anyhow::Result<()> {
+        let Self { mut process, _api: api, .. } = self;
+        drop(api);
+        Ok(tokio::task::spawn_blocking(move || process.wait()).await??)
     }
 
     /// The most memory it ever held, in MiB.

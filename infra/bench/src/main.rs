@@ -6,6 +6,7 @@ mod artifact;
 mod cold;
 mod cores;
 mod functions;
+mod instructions;
 mod isolation;
 mod lambda;
 mod process;

@@ -18,7 +18,16 @@ pub(crate) struct Process {
 impl Process {
     /// Starts `binary` as Lambda does, with nothing in its environment but what a function is given.
     pub(crate) fn spawn(binary: &Path, runtime_api: SocketAddr, settings: &[Setting]) -> std::io::Result<Self> {
-        let child = Command::new(binary)
+        Self::spawn_command(Command::new(binary), runtime_api, settings)
+    }
+
+    /// Starts a command that runs a function's binary, in the same way.
+    pub(crate) fn spawn_command(
+        mut command: Command,
+        runtime_api: SocketAddr,
+        settings: &[Setting],
+    ) -> std::io::Result<Self> {
+        let child = command
             .env_clear()
             .env("AWS_LAMBDA_RUNTIME_API", runtime_api.to_string())
             .env("AWS_LAMBDA_FUNCTION_NAME", "bench")
@@ -40,6 +49,11 @@ impl Process {
     /// Whether it has ended by itself.
     pub(crate) fn has_ended(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Waits until it ends by itself.
+    pub(crate) fn wait(&mut self) -> std::io::Result<()> {
+        self.child.wait().map(drop)
     }
 
     /// The most memory it ever held, in MiB.

@@ -10,7 +10,8 @@ use nbhd::domain::integration::{Integration, Provider};
 use nbhd::domain::refresh;
 use nbhd::domain::tenant::{Lifecycle, Tenant};
 use nbhd_local::{Options, World};
-use serde_json::{Map, Value, json};
+use nbhd_sim::item;
+use serde_json::{Value, json};
 
 use crate::report::Report;
 
@@ -100,7 +101,7 @@ fn fill(world: &World, connections: usize) -> anyhow::Result<()> {
             ..Integration::new(TenantId::random(), Provider::Gmail, now)
         };
         let at = if place < DUE { now - TICK } else { now + HOUR };
-        items.push(item(&Integration { due: Some(refresh::due_entry(&row, at)), version: 1, ..row })?);
+        items.push(to_item(&Integration { due: Some(refresh::due_entry(&row, at)), version: 1, ..row })?);
         if items.len() == IMPORT || place + 1 == connections {
             world.table.import(std::mem::take(&mut items))?;
         }
@@ -108,26 +109,9 @@ fn fill(world: &World, connections: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A row in DynamoDB's JSON.
-pub(crate) fn item(row: &Integration) -> anyhow::Result<Value> {
-    let Value::Object(fields) = serde_json::to_value(row)? else { anyhow::bail!("a row is an object") };
-    let mut item: Map<String, Value> = fields.into_iter().map(|(name, value)| (name, attribute(&value))).collect();
-    item.insert("pk".to_owned(), json!({ "S": format!("TENANT#{}", row.tenant_id) }));
-    item.insert("sk".to_owned(), json!({ "S": format!("INTEGRATION#{}", row.provider) }));
-    Ok(Value::Object(item))
-}
-
-fn attribute(value: &Value) -> Value {
-    match value {
-        Value::Null => json!({ "NULL": true }),
-        Value::Bool(flag) => json!({ "BOOL": flag }),
-        Value::Number(number) => json!({ "N": number.to_string() }),
-        Value::String(text) => json!({ "S": text }),
-        Value::Array(items) => json!({ "L": items.iter().map(attribute).collect::<Vec<_>>() }),
-        Value::Object(fields) => {
-            json!({ "M": fields.iter().map(|(name, value)| (name.clone(), attribute(value))).collect::<Map<_, _>>() })
-        }
-    }
+/// The table's item of a row.
+pub(crate) fn to_item(row: &Integration) -> anyhow::Result<Value> {
+    item::from_row(row, &format!("TENANT#{}", row.tenant_id), &format!("INTEGRATION#{}", row.provider))
 }
 
 /// A day of a million tenants with both services connected, one in twenty in use, on a virtual clock.

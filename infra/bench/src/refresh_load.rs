@@ -95,7 +95,7 @@ fn seed(world: &World, due: usize) -> anyhow::Result<()> {
         let secret = json!({ "access_token": access, "refresh_token": refresh_token, "expires_at": now });
         let secret_version = world.azure.vault.put(&row.secret_name, &secret.to_string());
         let due = Some(nbhd::domain::refresh::due_entry(&row, now));
-        items.push(refresh::item(&Integration { secret_version, expires_at: Some(now), due, version: 1, ..row })?);
+        items.push(refresh::to_item(&Integration { secret_version, expires_at: Some(now), due, version: 1, ..row })?);
     }
     world.table.import(items)
 }

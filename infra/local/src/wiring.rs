@@ -1,4 +1,4 @@
-//! Settings and routes of the local world: what `template.yaml` says for the deployed one.
+//! The routes of the local world: what `template.yaml` says for the deployed one.
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -6,91 +6,9 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use nbhd::clock::Clock;
 use nbhd::config::{ConfigError, Env};
-use nbhd::providers::azure::resource_manager::Group;
-use nbhd_sim::arm::{ACCOUNT, ENVIRONMENT, LOCATION};
-use nbhd_sim::azure::{Azure, VAULT};
-use nbhd_sim::sqs::{self, Sqs};
-use nbhd_sim::table::{self, Table};
-use nbhd_sim::telegram::Telegram;
 use tower::ServiceExt as _;
-use uuid::Uuid;
 
 use crate::trace::Trace;
-use crate::world::BOT_USERNAME;
-
-/// The platform's secrets, made for one run: they open nothing but its simulators.
-#[derive(Clone)]
-pub struct Secrets {
-    /// `TELEGRAM_BOT_TOKEN`.
-    pub bot_token: String,
-    /// `TELEGRAM_WEBHOOK_SECRET`.
-    pub webhook_secret: String,
-    /// `PLATFORM_KEY`.
-    pub platform_key: String,
-    /// `LINK_SIGNING_KEY`.
-    pub link_signing_key: String,
-}
-
-impl Secrets {
-    /// Secrets nobody knows.
-    pub fn random() -> Self {
-        let random = || format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
-        Self {
-            bot_token: format!("7000000001:{}", random()),
-            webhook_secret: random(),
-            platform_key: random(),
-            link_signing_key: random(),
-        }
-    }
-}
-
-/// What does not depend on where a simulator listens.
-pub(crate) fn settings(base_url: &str, secrets: &Secrets) -> Vec<(&'static str, String)> {
-    vec![
-        ("AWS_REGION", "us-east-1".to_owned()),
-        ("AWS_ACCESS_KEY_ID", "local".to_owned()),
-        ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
-        ("TABLE_NAME", table::NAME.to_owned()),
-        ("PUBLIC_BASE_URL", base_url.to_owned()),
-        ("TELEGRAM_BOT_USERNAME", BOT_USERNAME.to_owned()),
-        ("TELEGRAM_BOT_TOKEN", secrets.bot_token.clone()),
-        ("TELEGRAM_WEBHOOK_SECRET", secrets.webhook_secret.clone()),
-        ("PLATFORM_KEY", secrets.platform_key.clone()),
-        ("LINK_SIGNING_KEY", secrets.link_signing_key.clone()),
-    ]
-}
-
-/// Where the simulators listen that do not say so themselves.
-pub(crate) fn endpoints(table: &Table, sqs: &Sqs, telegram: &Telegram) -> Vec<(&'static str, String)> {
-    vec![
-        ("AWS_ENDPOINT_URL_DYNAMODB", table.base_url()),
-        ("AWS_ENDPOINT_URL_SQS", sqs.base_url()),
-        ("INBOUND_QUEUE_URL", sqs.url(sqs::INBOUND)),
-        ("INBOUND_DLQ_URL", sqs.url(sqs::INBOUND_DLQ)),
-        ("REFRESH_QUEUE_URL", sqs.url(sqs::REFRESH)),
-        ("LIFECYCLE_QUEUE_URL", sqs.url(sqs::LIFECYCLE)),
-        ("REFRESH_DLQ_URL", sqs.url(sqs::REFRESH_DLQ)),
-        ("LIFECYCLE_DLQ_URL", sqs.url(sqs::LIFECYCLE_DLQ)),
-        ("TELEGRAM_API_URL", telegram.base_url()),
-    ]
-}
-
-/// Where containers are made, and what they run.
-pub(crate) fn containers(azure: &Azure) -> Vec<(&'static str, String)> {
-    let group = azure.arm.group();
-    let shared = Group { name: "shared".to_owned(), ..group.clone() };
-    vec![
-        ("AZURE_SHARDS", format!("{}/{ACCOUNT}/{VAULT}", group.subscription_id)),
-        ("AZURE_LOCATION", LOCATION.to_owned()),
-        ("CONTAINER_ENVIRONMENT", ENVIRONMENT.to_owned()),
-        ("ENVIRONMENT_IDENTITY", "nbhd-environment".to_owned()),
-        ("PULL_IDENTITY", shared.identity("nbhd-pull").to_string()),
-        ("CONTAINER_REGISTRY", "nbhd.azurecr.io".to_owned()),
-        ("OPENCLAW_IMAGE", format!("nbhd.azurecr.io/openclaw@sha256:{}", "0".repeat(64))),
-        ("MODEL_ID", "local/stand-in".to_owned()),
-        ("AZURE_RESOURCE_GROUP", group.name),
-    ]
-}
 
 /// The HTTP functions behind one API, each watched.
 pub(crate) fn functions(env: &Env, clock: &Clock, trace: &Trace) -> Result<Router, ConfigError> {

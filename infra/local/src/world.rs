@@ -1,6 +1,7 @@
 //! The whole system in one process: the functions as they are deployed, between simulated vendors.
 
 use std::convert::Infallible;
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -15,13 +16,11 @@ use nbhd::store::Store;
 use nbhd_sim::azure::Azure;
 use nbhd_sim::gateway;
 use nbhd_sim::google::Google;
-use nbhd_sim::journal::Journal;
 use nbhd_sim::model_gateway::ModelGateway;
 use nbhd_sim::pump::{Limits, Pump};
-use nbhd_sim::sqs::{self, Sqs};
+use nbhd_sim::sqs;
 use nbhd_sim::stripe::Stripe;
-use nbhd_sim::table::Table;
-use nbhd_sim::telegram::Telegram;
+use nbhd_sim::testbed::{Platform, Testbed};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -32,25 +31,25 @@ use crate::page;
 use crate::story;
 use crate::subscriber::Subscriber;
 use crate::trace::{Trace, Trigger};
-use crate::wiring::{self, Secrets};
+use crate::wiring;
 
 /// The name under which requests to our own API stand in the journal.
 pub const API: &str = "api";
 /// The shared bot of the local world.
 pub const BOT_USERNAME: &str = "nbhd_local_bot";
 
-/// How often the clock wakes functions, as in `template.yaml`.
+/// How often the schedules of `template.yaml` run.
 const TICK: Duration = Duration::from_secs(5 * 60);
-/// How often it does while time passes in moments.
+/// How often the schedules run while the clock is moved by hand.
 const STRIDE: Duration = Duration::from_secs(6 * 3600);
 
-/// An invocation of a queue's function under way.
+/// A running invocation of a queue's function.
 type Invoked<'w> = BoxFuture<'w, Result<SqsBatchResponse, Infallible>>;
 
-/// How a world is made.
+/// What a world is started with.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// What time it is.
+    /// The clock of simulators and functions.
     pub clock: Clock,
     /// The port of the API and the page; 0 takes a free one.
     pub port: u16,
@@ -71,18 +70,10 @@ impl Options {
 
 /// The functions and all they talk to; everything stops when it is dropped.
 pub struct World {
-    /// What time it is.
-    pub clock: Clock,
-    /// Every request to a simulator or to our own API, and its answer.
-    pub journal: Journal,
+    /// The simulators that every function needs; the journal holds the requests to our own API as well.
+    testbed: Testbed,
     /// What each function did.
     pub trace: Trace,
-    /// DynamoDB.
-    pub table: Table,
-    /// SQS.
-    pub sqs: Sqs,
-    /// Telegram.
-    pub telegram: Telegram,
     /// Google.
     pub google: Google,
     /// Entra and the vault.
@@ -120,34 +111,24 @@ impl World {
             .with_context(|| format!("port {port} of 127.0.0.1 cannot be used; `--port` chooses another"))?;
         let base_url = format!("http://{}", listener.local_addr()?);
 
-        let (journal, trace) = (Journal::new(), Trace::default());
-        let table = Table::start(table.as_deref()).await?;
-        let sqs = Sqs::start(&clock, &journal).await?;
-        let secrets = Secrets::random();
-        let telegram = Telegram::start(&secrets.bot_token, BOT_USERNAME, clock.clone(), journal.clone()).await?;
-        let google = Google::start(clock.clone(), &journal).await?;
-        let azure = Azure::start(clock.clone(), journal.clone()).await?;
-        let stripe = Stripe::start(clock.clone(), &journal).await?;
-        let gateway = ModelGateway::start(clock.clone(), &journal).await?;
+        let (platform, trace) = (Platform::random(BOT_USERNAME), Trace::default());
+        let mut testbed = Testbed::start_for(&platform, clock.clone(), table.as_deref()).await?;
+        testbed.set("PUBLIC_BASE_URL", &base_url);
+        let google = testbed.start_google().await?;
+        let azure = testbed.start_azure().await?;
+        let stripe = testbed.start_stripe().await?;
+        let gateway = testbed.start_model_gateway().await?;
 
-        let settings: Vec<_> =
-            [wiring::settings(&base_url, &secrets), google.settings(), azure.settings(), stripe.settings()]
-                .into_iter()
-                .flatten()
-                .chain(gateway.settings())
-                .chain(wiring::containers(&azure))
-                .chain(wiring::endpoints(&table, &sqs, &telegram))
-                .collect();
         if let Some(file) = settings_file {
-            let lines = settings.iter().map(|(name, value)| format!("{name}={value}\n"));
+            let lines = testbed.settings().iter().map(|(name, value)| format!("{name}={value}\n"));
             std::fs::write(&file, lines.collect::<String>()).with_context(|| format!("`{}`", file.display()))?;
         }
-        let env = Env::from_pairs(settings);
-        let api = journal.wrap(API, gateway::in_front_of(wiring::functions(&env, &clock, &trace)?, &clock));
+        let env = testbed.env();
+        let api = testbed.journal.wrap(API, gateway::in_front_of(wiring::functions(&env, &clock, &trace)?, &clock));
         for services in ["gmail", "google-calendar", "google"] {
             google.allows_redirect_to(&format!("{base_url}/oauth/{services}/callback"));
         }
-        telegram.deliver_to(&format!("{base_url}/telegram/webhook"), &secrets.webhook_secret);
+        testbed.telegram.deliver_to(&format!("{base_url}/telegram/webhook"), &platform.webhook_secret);
         stripe.deliver_to(&format!("{base_url}/stripe/webhook"));
 
         let forward = telegram_forward::App::new(&env, clock.clone())?;
@@ -155,19 +136,15 @@ impl World {
         let reconcile = tenant_reconcile::App::new(&env, clock.clone())?;
         let containers = Containers::default();
         containers.attach(&azure.arm, &clock);
-        let chat = Chat::open(&telegram, stranger(&Store::from_env(&env)?, chat).await?, name);
+        let chat = Chat::open(&testbed.telegram, find_unused_chat(&Store::from_env(&env)?, chat).await?, name);
         let all = page::router(chat.clone(), trace.clone()).fallback_service(api);
         let serving = tokio::spawn(async move {
             // `axum::serve` ends only with the task.
             let _ = axum::serve(listener, all).await;
         });
         Ok(Self {
-            clock,
-            journal,
+            testbed,
             trace,
-            table,
-            sqs,
-            telegram,
             google,
             azure,
             stripe,
@@ -278,7 +255,7 @@ impl World {
         }
     }
 
-    /// Lets time pass until a condition holds.
+    /// Moves the clock on until a condition holds.
     ///
     /// # Errors
     /// When it does not hold within `time`.
@@ -315,7 +292,7 @@ impl World {
         report
     }
 
-    /// Carries Telegram's updates through the webhook, and what the queue holds through one attempt each.
+    /// Delivers Telegram's updates to the webhook, and tries each message of the inbound queue once.
     pub async fn attempt(&self) {
         self.telegram.deliver().await;
         self.inbound().drain().await;
@@ -373,12 +350,20 @@ impl World {
     }
 }
 
-/// `chat`, or the first one after it that no earlier run left a route for.
-async fn stranger(store: &Store, mut chat: i64) -> anyhow::Result<i64> {
+/// The first chat from `chat` on that has no route from an earlier run.
+async fn find_unused_chat(store: &Store, mut chat: i64) -> anyhow::Result<i64> {
     while store.load_route(ChatId(chat)).await?.is_some() {
         chat += 1;
     }
     Ok(chat)
+}
+
+impl Deref for World {
+    type Target = Testbed;
+
+    fn deref(&self) -> &Testbed {
+        &self.testbed
+    }
 }
 
 impl Drop for World {

@@ -1,7 +1,7 @@
 //! No secret, token, mail or message text leaves by a way that is not its own.
 //!
 //! Unmistakable texts are planted wherever something confidential comes from; the system lives through its whole
-//! value chain and every way we know to fail; then all that it gave off is searched. Each plant says where it belongs,
+//! value chain and every way we know to fail; then all that it gave off is searched. Each marker says where it belongs,
 //! and has to be found there too, so that the story cannot come to miss what it is about.
 
 mod billing;
@@ -14,7 +14,7 @@ use nbhd::domain::ids::ChatId;
 use nbhd_sim::journal::{Entry, Journal};
 use nbhd_sim::{google, stripe, telegram};
 
-use search::{Emission, Plant, Sink, complaints, journalled, unique};
+use search::{Emission, Marker, Sink, complaints, journalled, unique};
 use stage::{CHAT, Stage};
 
 #[tokio::test]
@@ -30,9 +30,9 @@ async fn nothing_confidential_leaves_by_a_way_that_is_not_its_own() {
     story::stores_fail(&mut stage).await;
     story::google_is_disconnected(&mut stage).await;
     billing::somebody_subscribes(&mut stage).await;
-    stage.plant_credentials();
+    stage.add_credentials();
 
-    let complaints = complaints(&stage.plants, &stage.emissions());
+    let complaints = complaints(&stage.markers, &stage.emissions());
     assert!(complaints.is_empty(), "{}", complaints.join("\n"));
     if let Some(contract) = google::contract::Contract::load() {
         let report = contract.check(&stage.world.journal);
@@ -53,11 +53,11 @@ async fn nothing_confidential_leaves_by_a_way_that_is_not_its_own() {
 #[tokio::test]
 async fn a_leak_into_a_log_line_or_an_item_is_found() {
     let mut stage = Stage::set().await;
-    let text = stage.plant("a planted leak", &[]);
-    assert_eq!(complaints(&stage.plants[1..], &stage.emissions()), Vec::<String>::new());
+    let text = stage.add_marker("a planted leak", &[]);
+    assert_eq!(complaints(&stage.markers[1..], &stage.emissions()), Vec::<String>::new());
 
     tracing::warn!(detail = format!("a careless line with {text} in it"));
-    let found = complaints(&stage.plants[1..], &stage.emissions());
+    let found = complaints(&stage.markers[1..], &stage.emissions());
     assert!(found.len() == 1 && found[0].starts_with("a planted leak leaked into Log"), "{found:?}");
 
     let store = stage.world.store().expect("a store");
@@ -65,7 +65,7 @@ async fn a_leak_into_a_log_line_or_an_item_is_found() {
     route.runtime_url = Some(format!("https://example.com/{text}"));
     store.put_route(&route).await.expect("the table");
     stage.look_at_the_table();
-    let found = complaints(&stage.plants[1..], &stage.emissions());
+    let found = complaints(&stage.markers[1..], &stage.emissions());
     assert!(found.len() == 2 && found[1].starts_with("a planted leak leaked into Table"), "{found:?}");
 }
 
@@ -108,8 +108,8 @@ fn a_leak_by_any_way_and_in_any_guise_is_found() {
             let journal = Journal::new();
             let place = journal.record(Entry::new(simulator, "POST", path, &HeaderMap::new(), body.clone().into()));
             journal.record_answer(place, StatusCode::OK, &HeaderMap::new(), body.into());
-            let plants = [Plant::new("a secret", secret.clone(), &[])];
-            let found = complaints(&plants, &journalled(&journal));
+            let markers = [Marker::new("a secret", secret.clone(), &[])];
+            let found = complaints(&markers, &journalled(&journal));
             let expected = format!("a secret leaked into {sink:?}");
             assert!(found.len() == 1 && found[0].starts_with(&expected), "{text} by {simulator} {path}: {found:?}");
         }
@@ -120,7 +120,7 @@ fn a_leak_by_any_way_and_in_any_guise_is_found() {
 fn a_plant_that_is_not_where_it_belongs_is_missed() {
     let secret = unique("secret");
     let emission = |sink| Emission { sink, place: String::new(), text: secret.clone() };
-    let plants = [Plant::new("a secret", secret.clone(), &[Sink::Runtime, Sink::Inbound])];
-    assert_eq!(complaints(&plants, &[emission(Sink::Inbound), emission(Sink::Runtime)]), Vec::<String>::new());
-    assert!(complaints(&plants, &[emission(Sink::Inbound)])[0].contains("was not seen in Runtime"));
+    let markers = [Marker::new("a secret", secret.clone(), &[Sink::Runtime, Sink::Inbound])];
+    assert_eq!(complaints(&markers, &[emission(Sink::Inbound), emission(Sink::Runtime)]), Vec::<String>::new());
+    assert!(complaints(&markers, &[emission(Sink::Inbound)])[0].contains("was not seen in Runtime"));
 }

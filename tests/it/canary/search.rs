@@ -56,7 +56,7 @@ pub(crate) struct Emission {
 }
 
 /// Something that has to be in each place where it belongs, may be in some others, and must be nowhere else.
-pub(crate) struct Plant {
+pub(crate) struct Marker {
     name: String,
     text: String,
     belongs: &'static [Sink],
@@ -68,7 +68,7 @@ pub(crate) fn unique(name: &str) -> String {
     format!("{name}x{}", Uuid::new_v4().simple())
 }
 
-impl Plant {
+impl Marker {
     pub(crate) fn new(name: impl Into<String>, text: impl Into<String>, belongs: &'static [Sink]) -> Self {
         Self { name: name.into(), text: text.into(), belongs, may: &[] }
     }
@@ -79,18 +79,18 @@ impl Plant {
     }
 }
 
-/// A sentence for every plant that is where it must not be, and for every one that is not where it belongs.
-pub(crate) fn complaints(plants: &[Plant], emissions: &[Emission]) -> Vec<String> {
+/// A sentence for every marker that is where it must not be, and for every one that is not where it belongs.
+pub(crate) fn complaints(markers: &[Marker], emissions: &[Emission]) -> Vec<String> {
     let mut complaints = Vec::new();
-    for plant in plants {
-        let found = places(plant, emissions);
+    for marker in markers {
+        let found = places(marker, emissions);
         for (sink, places) in
-            found.iter().filter(|(sink, _)| !plant.belongs.contains(sink) && !plant.may.contains(sink))
+            found.iter().filter(|(sink, _)| !marker.belongs.contains(sink) && !marker.may.contains(sink))
         {
-            complaints.push(format!("{} leaked into {sink:?}: {places:?}", plant.name));
+            complaints.push(format!("{} leaked into {sink:?}: {places:?}", marker.name));
         }
-        for sink in plant.belongs.iter().filter(|sink| !found.contains_key(sink)) {
-            complaints.push(format!("{} was not seen in {sink:?}: the story does not exercise it", plant.name));
+        for sink in marker.belongs.iter().filter(|sink| !found.contains_key(sink)) {
+            complaints.push(format!("{} was not seen in {sink:?}: the story does not exercise it", marker.name));
         }
     }
     complaints
@@ -101,8 +101,8 @@ pub(crate) fn journalled(journal: &Journal) -> Vec<Emission> {
     journal.entries().iter().flat_map(emissions_of).collect()
 }
 
-fn places(plant: &Plant, emissions: &[Emission]) -> BTreeMap<Sink, BTreeSet<String>> {
-    let needles = encodings(&plant.text);
+fn places(marker: &Marker, emissions: &[Emission]) -> BTreeMap<Sink, BTreeSet<String>> {
+    let needles = encodings(&marker.text);
     let mut found: BTreeMap<Sink, BTreeSet<String>> = BTreeMap::new();
     for emission in emissions.iter().filter(|emission| needles.iter().any(|needle| emission.text.contains(needle))) {
         found.entry(emission.sink).or_default().insert(emission.place.clone());

@@ -16,7 +16,7 @@ use nbhd_sim::journal::Journal;
 use nbhd_sim::server::Server;
 use serde_json::Value;
 
-use super::search::{Emission, Plant, Sink, journalled, unique};
+use super::search::{Emission, Marker, Sink, journalled, unique};
 
 pub(crate) const CHAT: i64 = 4_001;
 const NOON: Timestamp = Timestamp::from_millis(1_795_262_400_000);
@@ -47,7 +47,7 @@ pub(crate) struct Stage {
     pub(crate) subscriber: Subscriber,
     pub(crate) texts: Texts,
     pub(crate) http: reqwest::Client,
-    pub(crate) plants: Vec<Plant>,
+    pub(crate) markers: Vec<Marker>,
     mood: Arc<Mutex<Mood>>,
     seen: BTreeSet<(String, String)>,
     _runtime: Server,
@@ -71,12 +71,12 @@ impl Stage {
         let texts = Texts::new();
         texts.fill(&world);
         let http = nbhd::http::client_with_roots(None).expect("a client");
-        let plants = vec![Plant::new(
+        let markers = vec![Marker::new(
             "the person's name in Telegram",
             name,
             &[Sink::Inbound, Sink::DeadLetter, Sink::Runtime, Sink::Telegram, Sink::Relay, Sink::Browser],
         )];
-        Self { world, subscriber, texts, http, plants, mood, seen: BTreeSet::new(), _runtime: runtime }
+        Self { world, subscriber, texts, http, markers, mood, seen: BTreeSet::new(), _runtime: runtime }
     }
 
     pub(crate) fn runtime(&self, mood: Mood) {
@@ -84,14 +84,14 @@ impl Stage {
     }
 
     /// Plants `name` and returns its text.
-    pub(crate) fn plant(&mut self, name: &'static str, belongs: &'static [Sink]) -> String {
+    pub(crate) fn add_marker(&mut self, name: &'static str, belongs: &'static [Sink]) -> String {
         let text = unique("text");
-        self.plants.push(Plant::new(name, text.clone(), belongs));
+        self.markers.push(Marker::new(name, text.clone(), belongs));
         text
     }
 
     /// Carries everything to its end, and remembers what the table holds then.
-    pub(crate) async fn settle(&mut self) {
+    pub(crate) async fn run_until_idle(&mut self) {
         self.world.run_until_idle().await;
         self.look_at_the_table();
     }
@@ -140,55 +140,55 @@ impl Stage {
         answer(request.header("x-telegram-bot-api-secret-token", secret).body(body)).await.0
     }
 
-    /// Plants what the vendors and the system itself came up with.
-    pub(crate) fn plant_credentials(&mut self) {
+    /// Adds the secrets that the vendors and the system itself made.
+    pub(crate) fn add_credentials(&mut self) {
         use Sink::{
             Browser, Entra, Google, ModelGateway, Runtime, Stripe, Table, Telegram, TelegramAddress, Tools, Vault,
         };
         let secrets = self.subscriber.secrets.clone();
         let part = |token: &str| token.rsplit(':').next().unwrap_or_default().to_owned();
         let texts = &self.texts;
-        self.plants.extend([
-            Plant::new("the bot's token", part(&self.setting("TELEGRAM_BOT_TOKEN")), &[TelegramAddress]),
-            Plant::new("the webhook's secret", self.setting("TELEGRAM_WEBHOOK_SECRET"), &[]),
-            Plant::new("the platform key", self.setting("PLATFORM_KEY"), &[]),
-            Plant::new("the key of links", self.setting("LINK_SIGNING_KEY"), &[]),
-            Plant::new("our secret at Google", self.setting("GOOGLE_CLIENT_SECRET"), &[Google]),
-            Plant::new("our key at Stripe", self.setting("STRIPE_SECRET_KEY"), &[Stripe]),
-            Plant::new("the secret of Stripe's events", self.setting("STRIPE_WEBHOOK_SECRET"), &[]),
-            Plant::new("the runtime's webhook secret", secrets.webhook_secret, &[Runtime, Vault]),
-            Plant::new("the relay capability", part(&secrets.bot_token), &[Vault]),
-            Plant::new("the tenant's internal key", secrets.internal_key, &[Vault]),
-            Plant::new("our key at the model gateway", self.setting("MODEL_GATEWAY_MANAGEMENT_KEY"), &[ModelGateway]),
-            Plant::new("the account's address", &texts.account, &[Browser, Table, Telegram]).may(&[Vault, Tools]),
-            Plant::new("a mail's subject", &texts.subject, &[Tools]),
-            Plant::new("a mail's sender", &texts.sender, &[Tools]),
-            Plant::new("a mail's text", &texts.body, &[Tools]),
-            Plant::new("an attachment's name", &texts.attachment, &[Tools]),
-            Plant::new("an event's summary", &texts.summary, &[Tools]),
-            Plant::new("an event's place", &texts.location, &[Tools]),
-            Plant::new("an event's guest", &texts.attendee, &[]),
+        self.markers.extend([
+            Marker::new("the bot's token", part(&self.setting("TELEGRAM_BOT_TOKEN")), &[TelegramAddress]),
+            Marker::new("the webhook's secret", self.setting("TELEGRAM_WEBHOOK_SECRET"), &[]),
+            Marker::new("the platform key", self.setting("PLATFORM_KEY"), &[]),
+            Marker::new("the key of links", self.setting("LINK_SIGNING_KEY"), &[]),
+            Marker::new("our secret at Google", self.setting("GOOGLE_CLIENT_SECRET"), &[Google]),
+            Marker::new("our key at Stripe", self.setting("STRIPE_SECRET_KEY"), &[Stripe]),
+            Marker::new("the secret of Stripe's events", self.setting("STRIPE_WEBHOOK_SECRET"), &[]),
+            Marker::new("the runtime's webhook secret", secrets.webhook_secret, &[Runtime, Vault]),
+            Marker::new("the relay capability", part(&secrets.bot_token), &[Vault]),
+            Marker::new("the tenant's internal key", secrets.internal_key, &[Vault]),
+            Marker::new("our key at the model gateway", self.setting("MODEL_GATEWAY_MANAGEMENT_KEY"), &[ModelGateway]),
+            Marker::new("the account's address", &texts.account, &[Browser, Table, Telegram]).may(&[Vault, Tools]),
+            Marker::new("a mail's subject", &texts.subject, &[Tools]),
+            Marker::new("a mail's sender", &texts.sender, &[Tools]),
+            Marker::new("a mail's text", &texts.body, &[Tools]),
+            Marker::new("an attachment's name", &texts.attachment, &[Tools]),
+            Marker::new("an event's summary", &texts.summary, &[Tools]),
+            Marker::new("an event's place", &texts.location, &[Tools]),
+            Marker::new("an event's guest", &texts.attendee, &[]),
         ]);
         for token in self.world.google.issued() {
             let random = token[token.len() - 32..].to_owned();
-            self.plants.push(match token.split_at(token.len() - 32).0 {
-                "4/0A" => Plant::new("an authorization code", random, &[]).may(&[Google]),
-                "1//0" => Plant::new("a refresh token", random, &[]).may(&[Google, Vault]),
-                _ => Plant::new("an access token", random, &[]).may(&[Google, Vault]),
+            self.markers.push(match token.split_at(token.len() - 32).0 {
+                "4/0A" => Marker::new("an authorization code", random, &[]).may(&[Google]),
+                "1//0" => Marker::new("a refresh token", random, &[]).may(&[Google, Vault]),
+                _ => Marker::new("an access token", random, &[]).may(&[Google, Vault]),
             });
         }
         for word in self.world.azure.sts.issued() {
             let signature = word.rsplit('.').next().unwrap_or_default();
-            self.plants.push(Plant::new("AWS's word for us", signature, &[Entra]));
+            self.markers.push(Marker::new("AWS's word for us", signature, &[Entra]));
         }
         // The management key is among them, planted above.
         let management = self.setting("MODEL_GATEWAY_MANAGEMENT_KEY");
         for key in self.world.gateway.issued().into_iter().filter(|key| *key != management) {
-            self.plants.push(Plant::new("the tenant's model key", key, &[Vault]));
+            self.markers.push(Marker::new("the tenant's model key", key, &[Vault]));
         }
         let made = made_up(&self.world.journal);
         assert!(made.len() > 100, "links, states, cookies, verifiers and tokens of Entra: {}", made.len());
-        self.plants.extend(made);
+        self.markers.extend(made);
     }
 
     /// A setting of the functions.
@@ -250,23 +250,23 @@ async fn answer(request: reqwest::RequestBuilder) -> (StatusCode, Value) {
 }
 
 /// Secrets that were made on the way, found where they had to appear.
-fn made_up(journal: &Journal) -> Vec<Plant> {
-    let mut plants = Vec::new();
+fn made_up(journal: &Journal) -> Vec<Marker> {
+    let mut markers = Vec::new();
     for entry in journal.entries_of("google").iter().filter(|entry| entry.path_only() == "/token") {
         let form = url::form_urlencoded::parse(&entry.request);
         let verifiers = form.filter(|(name, _)| name == "code_verifier").map(|(_, verifier)| verifier.into_owned());
-        plants.extend(verifiers.map(|verifier| Plant::new("a PKCE verifier", verifier, &[Sink::Google])));
+        markers.extend(verifiers.map(|verifier| Marker::new("a PKCE verifier", verifier, &[Sink::Google])));
     }
     for entry in journal.entries_of("entra") {
         let answer: Value = serde_json::from_slice(&entry.answer).unwrap_or_default();
         let token = answer["access_token"].as_str();
-        plants.extend(token.map(|token| Plant::new("a token of Entra's", token, &[]).may(&[Sink::Vault, Sink::Arm])));
+        markers.extend(token.map(|token| Marker::new("a token of Entra's", token, &[]).may(&[Sink::Vault, Sink::Arm])));
     }
     for entry in journal.entries_of("api") {
         for (name, value) in &entry.answer_headers {
             if name == "set-cookie" {
                 let secret = value.split(';').next().and_then(|pair| pair.split_once('='));
-                plants.extend(secret.map(|(_, secret)| Plant::new("a cookie", secret, &[Sink::Browser])));
+                markers.extend(secret.map(|(_, secret)| Marker::new("a cookie", secret, &[Sink::Browser])));
             }
         }
         // A token of ours ends in its signature: nobody can use it without.
@@ -276,8 +276,8 @@ fn made_up(journal: &Journal) -> Vec<Plant> {
         let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && !"-_.".contains(letter));
         for token in words.filter(|word| word.starts_with("eyJ") && word.split('.').count() == 3) {
             let signature = token.rsplit('.').next().unwrap_or_default();
-            plants.push(Plant::new("a signed link", signature, &[]).may(&[Sink::Telegram, Sink::Browser]));
+            markers.push(Marker::new("a signed link", signature, &[]).may(&[Sink::Telegram, Sink::Browser]));
         }
     }
-    plants
+    markers
 }

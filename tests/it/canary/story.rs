@@ -9,7 +9,7 @@ use nbhd_sim::telegram::updates;
 use nbhd_sim::{key_vault, telegram};
 use serde_json::{Value, json};
 
-use super::search::{Plant, Sink};
+use super::search::{Marker, Sink};
 use super::stage::{CHAT, Mood, Stage};
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -19,60 +19,60 @@ const DELIVERED: &[Sink] = &[Sink::Inbound, Sink::Runtime];
 const GIVEN_UP: &[Sink] = &[Sink::Inbound, Sink::Runtime, Sink::DeadLetter];
 
 pub(super) async fn people_write(stage: &mut Stage) {
-    let text = stage.plant("a message", DELIVERED);
+    let text = stage.add_marker("a message", DELIVERED);
     stage.world.telegram.says(CHAT, &text);
-    let data = stage.plant("a pressed button", DELIVERED);
+    let data = stage.add_marker("a pressed button", DELIVERED);
     stage.world.telegram.presses(CHAT, 1, &data);
-    let edited = stage.plant("an edited message", DELIVERED);
+    let edited = stage.add_marker("an edited message", DELIVERED);
     stage.world.telegram.sends_update(updates::edited(CHAT, 1, &edited));
-    let zone = stage.plant("an unknown time zone", NOWHERE);
+    let zone = stage.add_marker("an unknown time zone", NOWHERE);
     stage.world.telegram.says(CHAT, &format!("/timezone {zone}"));
-    stage.settle().await;
+    stage.run_until_idle().await;
 
-    let group = stage.plant("a message to a group", NOWHERE);
+    let group = stage.add_marker("a message to a group", NOWHERE);
     stage.world.telegram.sends_update(updates::in_group(-100, CHAT, &group));
-    let channel = stage.plant("a post in a channel", NOWHERE);
+    let channel = stage.add_marker("a post in a channel", NOWHERE);
     stage.world.telegram.sends_update(updates::channel_post(-200, &channel));
-    let query = stage.plant("an inline query", NOWHERE);
+    let query = stage.add_marker("an inline query", NOWHERE);
     stage.world.telegram.sends_update(updates::inline_query(CHAT, &query));
-    let stranger = stage.plant("a stranger's message", NOWHERE);
+    let stranger = stage.add_marker("a stranger's message", NOWHERE);
     stage.world.telegram.knows(STRANGER, "Stranger");
     stage.world.telegram.says(STRANGER, &stranger);
-    stage.settle().await;
+    stage.run_until_idle().await;
 
     let secret = stage.setting("TELEGRAM_WEBHOOK_SECRET");
-    let unsigned = stage.plant("an unsigned update", NOWHERE);
-    let wrong = stage.plant("a wrong webhook secret", NOWHERE);
+    let unsigned = stage.add_marker("an unsigned update", NOWHERE);
+    let wrong = stage.add_marker("a wrong webhook secret", NOWHERE);
     assert_eq!(stage.webhook(&wrong, update(&unsigned)).await, StatusCode::FORBIDDEN);
-    let broken = stage.plant("a broken update", NOWHERE);
+    let broken = stage.add_marker("a broken update", NOWHERE);
     assert_eq!(stage.webhook(&secret, update(&broken).replace('}', "")).await, StatusCode::OK);
 
     for _ in 0..12 {
         stage.world.telegram.says(CHAT, "again");
     }
-    let limited = stage.plant("a message over the limit", NOWHERE);
+    let limited = stage.add_marker("a message over the limit", NOWHERE);
     stage.world.telegram.says(CHAT, &limited);
-    stage.settle().await;
+    stage.run_until_idle().await;
     stage.world.clock.advance(HOUR);
 }
 
 pub(super) async fn the_assistant_answers(stage: &mut Stage) {
     let send = |text: &str| json!({ "chat_id": CHAT, "text": text }).to_string();
-    let answer = stage.plant("an answer", &[Sink::Telegram, Sink::Relay]);
+    let answer = stage.add_marker("an answer", &[Sink::Telegram, Sink::Relay]);
     assert_eq!(relay(stage, "sendMessage", send(&answer)).await, StatusCode::OK);
-    let astray = stage.plant("an answer to another chat", NOWHERE);
+    let astray = stage.add_marker("an answer to another chat", NOWHERE);
     let foreign = json!({ "chat_id": STRANGER, "text": astray }).to_string();
     assert_ne!(relay(stage, "sendMessage", foreign).await, StatusCode::OK);
-    let forbidden = stage.plant("a parameter of a forbidden method", NOWHERE);
+    let forbidden = stage.add_marker("a parameter of a forbidden method", NOWHERE);
     let forward = json!({ "chat_id": CHAT, "from_chat_id": forbidden, "message_id": 1 }).to_string();
     assert_ne!(relay(stage, "forwardMessage", forward).await, StatusCode::OK);
-    let broken = stage.plant("a broken call", NOWHERE);
+    let broken = stage.add_marker("a broken call", NOWHERE);
     assert_ne!(relay(stage, "sendMessage", send(&broken).replace('}', "")).await, StatusCode::OK);
-    let doubled = stage.plant("a parameter given twice", NOWHERE);
+    let doubled = stage.add_marker("a parameter given twice", NOWHERE);
     let form = format!("chat_id={CHAT}&text={doubled}&text={doubled}");
     let (status, _) = stage.relay("sendMessage", "application/x-www-form-urlencoded", form).await;
     assert_ne!(status, StatusCode::OK);
-    let capability = stage.plant("a wrong capability", NOWHERE);
+    let capability = stage.add_marker("a wrong capability", NOWHERE);
     let address = format!("{}/bot1:{capability}/getMe", stage.subscriber.secrets.api_root);
     assert_ne!(stage.http.get(address).send().await.expect("an answer").status(), StatusCode::OK);
 
@@ -83,14 +83,14 @@ pub(super) async fn the_assistant_answers(stage: &mut Stage) {
         telegram::Failure::Nonsense,
         telegram::Failure::AnswerLost,
     ] {
-        let lost = stage.plant("an answer Telegram did not take", &[Sink::Telegram]);
+        let lost = stage.add_marker("an answer Telegram did not take", &[Sink::Telegram]);
         stage.world.telegram.faults.fail_next("sendMessage", failure);
         assert_ne!(relay(stage, "sendMessage", send(&lost)).await, StatusCode::OK);
     }
 
-    let content = stage.plant("a file's content", &[Sink::Relay]);
+    let content = stage.add_marker("a file's content", &[Sink::Relay]);
     let file = stage.world.telegram.uploads_file(CHAT, "note.txt", "text/plain", content.into_bytes());
-    stage.settle().await;
+    stage.run_until_idle().await;
     let (_, found) = stage.relay("getFile", "application/json", json!({ "file_id": file }).to_string()).await;
     let path = found["result"]["file_path"].as_str().expect("a signed path").to_owned();
     let (root, token) = (&stage.subscriber.secrets.api_root, &stage.subscriber.secrets.bot_token);
@@ -99,13 +99,13 @@ pub(super) async fn the_assistant_answers(stage: &mut Stage) {
     assert_eq!(stage.http.get(&address).send().await.expect("an answer").status(), StatusCode::OK);
     let unsigned = address.replace(&seal, "forged");
     assert_ne!(stage.http.get(unsigned).send().await.expect("an answer").status(), StatusCode::OK);
-    stage.plants.push(Plant::new("the seal of a file's path", seal, &[Sink::Relay]));
+    stage.markers.push(Marker::new("the seal of a file's path", seal, &[Sink::Relay]));
 }
 
 /// The message with the links is the bot's, and the assistant may reply to it.
 pub(super) async fn the_assistant_replies_to_a_link(stage: &mut Stage) {
     stage.world.telegram.says(CHAT, "/billing");
-    stage.settle().await;
+    stage.run_until_idle().await;
     let with_a_link = stage.world.telegram.sent_to(CHAT).pop().expect("a message");
     assert!(find(&with_a_link.message["reply_markup"], "/billing/portal").is_some(), "a link");
     let reply = json!({ "message_id": with_a_link.message_id });
@@ -127,7 +127,7 @@ pub(super) async fn google_is_connected(stage: &mut Stage) {
         let address = format!("{}/oauth/google/callback{query}", stage.world.base_url());
         assert_ne!(Browser::new().expect("a browser").open(&address).await.expect("a page").status, 200);
     }
-    let code = stage.plant("an error of Google's", NOWHERE);
+    let code = stage.add_marker("an error of Google's", NOWHERE);
     let address = format!("{}/oauth/google/callback?error={code}&state=x", stage.world.base_url());
     assert_ne!(Browser::new().expect("a browser").open(&address).await.expect("a page").status, 200);
 
@@ -146,13 +146,13 @@ pub(super) async fn google_is_connected(stage: &mut Stage) {
     let undo = format!("{}/oauth/google/undo", stage.world.base_url());
     let undone = Browser::new().expect("a browser").submit(&undo, &seen.form_fields()).await.expect("a page");
     assert_eq!(undone.status, 200);
-    stage.settle().await;
+    stage.run_until_idle().await;
     assert_eq!(connect(stage, &Scopes::All).await.status, 200);
-    stage.settle().await;
+    stage.run_until_idle().await;
 }
 
 pub(super) async fn the_assistant_reads(stage: &mut Stage) {
-    let search = stage.plant("a search", &[Sink::Google]);
+    let search = stage.add_marker("a search", &[Sink::Google]);
     assert_eq!(tool(stage, &format!("gmail/messages/?q={search}")).await, StatusCode::OK);
     let (status, list) = stage.tool("gmail/messages/", &[]).await;
     assert_eq!(status, StatusCode::OK, "{list}");
@@ -160,9 +160,9 @@ pub(super) async fn the_assistant_reads(stage: &mut Stage) {
     for path in [message.as_str(), "google-calendar/events/", "google-calendar/freebusy/"] {
         assert_eq!(tool(stage, path).await, StatusCode::OK, "{path}");
     }
-    let parameter = stage.plant("a parameter out of form", NOWHERE);
+    let parameter = stage.add_marker("a parameter out of form", NOWHERE);
     assert_eq!(tool(stage, &format!("gmail/messages/?max_results={parameter}")).await, StatusCode::BAD_REQUEST);
-    let (key, tenant) = (stage.plant("a wrong key", NOWHERE), stage.plant("another tenant", NOWHERE));
+    let (key, tenant) = (stage.add_marker("a wrong key", NOWHERE), stage.add_marker("another tenant", NOWHERE));
     for header in [("x-nbhd-internal-key", key.as_str()), ("x-nbhd-tenant-id", &tenant)] {
         assert_eq!(stage.tool("gmail/messages/", &[header]).await.0, StatusCode::UNAUTHORIZED);
     }
@@ -204,16 +204,16 @@ pub(super) async fn tokens_age(stage: &mut Stage) {
     stage.world.google.person_revokes(&account);
     assert_eq!(tool(stage, "gmail/messages/").await, StatusCode::CONFLICT);
     assert_eq!(connect(stage, &Scopes::All).await.status, 200);
-    stage.settle().await;
+    stage.run_until_idle().await;
 }
 
 pub(super) async fn deliveries_fail(stage: &mut Stage) {
     for status in [400, 401, 500] {
         stage.runtime(Mood::Echoes(status));
-        let refused = stage.plant("a message that was given up", GIVEN_UP);
+        let refused = stage.add_marker("a message that was given up", GIVEN_UP);
         stage.world.telegram.faults.fail_next("sendMessage", telegram::Failure::Nonsense);
         stage.world.telegram.says(CHAT, &refused);
-        stage.settle().await;
+        stage.run_until_idle().await;
     }
     stage.runtime(Mood::Takes);
 }
@@ -222,15 +222,15 @@ pub(super) async fn stores_fail(stage: &mut Stage) {
     let secret = stage.setting("TELEGRAM_WEBHOOK_SECRET");
     let send = |text: &str| json!({ "chat_id": CHAT, "text": text }).to_string();
     stage.world.table.faults.set_down(true);
-    let unrouted = stage.plant("a message without a table", NOWHERE);
+    let unrouted = stage.add_marker("a message without a table", NOWHERE);
     assert_eq!(stage.webhook(&secret, update(&unrouted)).await, StatusCode::SERVICE_UNAVAILABLE);
-    let unsent = stage.plant("an answer without a table", NOWHERE);
+    let unsent = stage.add_marker("an answer without a table", NOWHERE);
     assert_ne!(relay(stage, "sendMessage", send(&unsent)).await, StatusCode::OK);
     assert_eq!(tool(stage, "gmail/messages/").await, StatusCode::SERVICE_UNAVAILABLE);
     stage.world.table.faults.set_down(false);
 
     stage.world.sqs.faults.set_down(true);
-    let unqueued = stage.plant("a message without a queue", &[Sink::Inbound]);
+    let unqueued = stage.add_marker("a message without a queue", &[Sink::Inbound]);
     assert_eq!(stage.webhook(&secret, update(&unqueued)).await, StatusCode::SERVICE_UNAVAILABLE);
     stage.world.sqs.faults.set_down(false);
 }
@@ -240,7 +240,7 @@ pub(super) async fn google_is_disconnected(stage: &mut Stage) {
     let down = key_vault::Failure::Status(StatusCode::SERVICE_UNAVAILABLE);
     stage.world.azure.vault.faults.fail_next(key_vault::Operation::Delete, down);
     stage.world.telegram.says(CHAT, "/disconnect");
-    stage.settle().await;
+    stage.run_until_idle().await;
     assert!(tool(stage, "gmail/messages/").await.is_client_error(), "nothing is connected");
     let names = stage.world.azure.vault.names();
     assert!(names.iter().all(|name| name.starts_with("runtime-")), "a token is left: {names:?}");

@@ -19,29 +19,29 @@ use super::world::{Chance, World};
 #[serde(rename_all = "snake_case")]
 pub(super) enum Fault {
     /// The resource manager, `times` times, beginning with this of its requests.
-    Arm { at: StopPoint, times: usize, how: How },
+    Arm { at: StopPoint, times: usize, how: FailureMode },
     /// The model gateway: each operation once, after `passing` others of its kind.
-    Gateway { passing: usize, how: How },
+    Gateway { passing: usize, how: FailureMode },
     /// The vault: each operation once.
-    Vault { how: How },
+    Vault { how: FailureMode },
     /// Stripe: every call.
-    Stripe { how: How },
+    Stripe { how: FailureMode },
     /// The table: every request from its request number `at` (from 1).
     Table { at: usize },
     /// The queues: nothing is taken.
     Queue,
     /// Telegram: one message.
-    Telegram { how: How },
+    Telegram { how: FailureMode },
     /// The resource manager answers every DELETE as if there were nothing, and what it left is there afterwards.
     StaleArm,
     /// What the gateway made lately is in no list yet, and cannot be deleted.
     StaleGateway,
 }
 
-/// How.
+/// How it fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum How {
+pub(super) enum FailureMode {
     /// 429, for three seconds, without an effect.
     Throttled,
     /// 5xx, without an effect.
@@ -60,7 +60,7 @@ const LAG: Duration = Duration::from_secs(5 * 60);
 
 impl Fault {
     pub(super) fn draw(chance: &Chance) -> Self {
-        use How::{AnswerLost, Down, Nonsense, Throttled, Unheard};
+        use FailureMode::{AnswerLost, Down, Nonsense, Throttled, Unheard};
         let passing = chance.below(3);
         match chance.below(100) {
             0..40 => {
@@ -96,9 +96,9 @@ impl Fault {
 
 impl World {
     /// Lets something fail for the next invocation.
-    pub(super) fn breaks(&self, fault: &Fault) {
+    pub(super) fn inject_fault(&self, fault: &Fault) {
         match *fault {
-            Fault::Arm { ref at, times, how } => self.watch.lets_arm_fail(at.clone(), times, arm(how)),
+            Fault::Arm { ref at, times, how } => self.observer.fail_arm(at.clone(), times, arm(how)),
             Fault::Gateway { passing, how } => {
                 use model_gateway::Operation::{Create, Delete, Get, List, Update};
                 for operation in [List, Create, Get, Update, Delete] {
@@ -112,7 +112,7 @@ impl World {
                 }
             }
             Fault::Stripe { how } => self.stripe.faults.fail_all(stripe(how)),
-            Fault::Table { at } => self.watch.lets_table_fail_after(at),
+            Fault::Table { at } => self.observer.fail_table_after(at),
             Fault::Queue => self.sqs.faults.fail_always("SendMessage", Unavailable),
             Fault::Telegram { how } => self.telegram.faults.fail_next("sendMessage", telegram(how)),
             Fault::StaleArm => self.azure.arm.ignores_deletes(true),
@@ -122,8 +122,8 @@ impl World {
     }
 
     /// Ends every failure that was to come; what did fail.
-    pub(super) fn mends(&self, fault: Fault) -> Option<Fault> {
-        let failed = self.watch.mends();
+    pub(super) fn clear_fault(&self, fault: Fault) -> Option<Fault> {
+        let failed = self.observer.stop_failing();
         self.table.faults.set_down(false);
         self.gateway.faults.recover();
         self.gateway.lags(None);
@@ -146,50 +146,50 @@ impl World {
     }
 }
 
-const fn arm(how: How) -> Arm {
+const fn arm(how: FailureMode) -> Arm {
     match how {
-        How::Throttled => Arm::Throttled(SECONDS),
-        How::Down => Arm::Status(StatusCode::SERVICE_UNAVAILABLE),
-        How::AnswerLost => Arm::AnswerLost,
-        How::Unheard => Arm::Unheard,
-        How::Nonsense => Arm::Nonsense,
+        FailureMode::Throttled => Arm::Throttled(SECONDS),
+        FailureMode::Down => Arm::Status(StatusCode::SERVICE_UNAVAILABLE),
+        FailureMode::AnswerLost => Arm::AnswerLost,
+        FailureMode::Unheard => Arm::Unheard,
+        FailureMode::Nonsense => Arm::Nonsense,
     }
 }
 
-const fn gateway(how: How) -> Gateway {
+const fn gateway(how: FailureMode) -> Gateway {
     match how {
-        How::Throttled => Gateway::Throttled(Some(SECONDS)),
-        How::Down => Gateway::Status(502),
-        How::AnswerLost => Gateway::AnswerLost,
-        How::Unheard => Gateway::Broken,
-        How::Nonsense => Gateway::Nonsense,
+        FailureMode::Throttled => Gateway::Throttled(Some(SECONDS)),
+        FailureMode::Down => Gateway::Status(502),
+        FailureMode::AnswerLost => Gateway::AnswerLost,
+        FailureMode::Unheard => Gateway::Broken,
+        FailureMode::Nonsense => Gateway::Nonsense,
     }
 }
 
 /// A vault that is not heard answers as one that is down.
-const fn vault(how: How) -> Vault {
+const fn vault(how: FailureMode) -> Vault {
     match how {
-        How::Throttled => Vault::Throttled(SECONDS),
-        How::Down | How::Unheard => Vault::Status(StatusCode::SERVICE_UNAVAILABLE),
-        How::AnswerLost => Vault::AnswerLost,
-        How::Nonsense => Vault::Nonsense,
+        FailureMode::Throttled => Vault::Throttled(SECONDS),
+        FailureMode::Down | FailureMode::Unheard => Vault::Status(StatusCode::SERVICE_UNAVAILABLE),
+        FailureMode::AnswerLost => Vault::AnswerLost,
+        FailureMode::Nonsense => Vault::Nonsense,
     }
 }
 
-const fn stripe(how: How) -> Stripe {
+const fn stripe(how: FailureMode) -> Stripe {
     match how {
-        How::Throttled => Stripe::RateLimited,
-        How::Down | How::Unheard => Stripe::Down(500),
-        How::AnswerLost => Stripe::AnswerLost,
-        How::Nonsense => Stripe::Garbage,
+        FailureMode::Throttled => Stripe::RateLimited,
+        FailureMode::Down | FailureMode::Unheard => Stripe::Down(500),
+        FailureMode::AnswerLost => Stripe::AnswerLost,
+        FailureMode::Nonsense => Stripe::Garbage,
     }
 }
 
-const fn telegram(how: How) -> Telegram {
+const fn telegram(how: FailureMode) -> Telegram {
     match how {
-        How::Throttled => Telegram::TooManyRequests(SECONDS),
-        How::Down | How::Unheard => Telegram::Status(StatusCode::BAD_GATEWAY),
-        How::AnswerLost => Telegram::AnswerLost,
-        How::Nonsense => Telegram::Nonsense,
+        FailureMode::Throttled => Telegram::TooManyRequests(SECONDS),
+        FailureMode::Down | FailureMode::Unheard => Telegram::Status(StatusCode::BAD_GATEWAY),
+        FailureMode::AnswerLost => Telegram::AnswerLost,
+        FailureMode::Nonsense => Telegram::Nonsense,
     }
 }

@@ -43,19 +43,19 @@ pub(super) struct Event {
     /// Milliseconds since the history began.
     pub(super) at: u64,
     #[serde(flatten)]
-    pub(super) what: What,
+    pub(super) kind: EventKind,
 }
 
 /// What can happen.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum What {
+pub(super) enum EventKind {
     /// The person does something at Stripe, or an operator for them.
     Act(Act),
     /// Stripe posts an event: the `nth` (from 0) of this kind about the person.
-    Post { kind: String, nth: usize, under: Weather },
+    Post { kind: String, nth: usize, disruption: Disruption },
     /// A job about the tenant is taken off the queue.
-    Reconcile { under: Weather },
+    Reconcile { disruption: Disruption },
     /// Another worker takes up the tenant while the one at work is held.
     OtherWorker,
     /// Jobs about tokens are worked off.
@@ -101,8 +101,8 @@ pub(super) enum Beginning {
 /// What becomes of one invocation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Weather {
-    Calm,
+pub(super) enum Disruption {
+    None,
     /// It is stopped dead after so many requests.
     Crash(StopPoint),
     /// It is held after so many requests, while others go on.
@@ -133,15 +133,15 @@ pub(super) struct Meanwhile {
     pub(super) is_frozen: bool,
 }
 
-impl Weather {
-    pub(super) fn is_calm(&self) -> bool {
-        *self == Self::Calm
+impl Disruption {
+    pub(super) fn is_none(&self) -> bool {
+        *self == Self::None
     }
 }
 
 impl Event {
-    pub(super) fn new(at: Timestamp, what: What) -> Self {
-        Self { at: since_start(at), what }
+    pub(super) fn new(at: Timestamp, kind: EventKind) -> Self {
+        Self { at: since_start(at), kind }
     }
 }
 

@@ -48,7 +48,7 @@ pub(super) struct Letter {
 
 impl World {
     /// Decides what becomes of every event there is since it was last asked.
-    pub(super) fn collects(&self) {
+    pub(super) fn collect_events(&self) {
         let events = self.stripe.events();
         let now = self.clock.now();
         let customers: BTreeMap<String, usize> = {
@@ -68,16 +68,16 @@ impl World {
             if self.is_replay.get() {
                 continue;
             }
-            let is_lost = self.with(number, |person| person.is_deaf) || self.chance.percent(15);
-            if is_lost && !self.is_calm.get() {
+            let is_lost = self.with(number, |person| person.gets_no_events) || self.chance.percent(15);
+            if is_lost && !self.is_fault_free.get() {
                 self.count(|counts| counts.fault("event dropped for good"));
-                self.notes(number, format!("lost: {} {}", event.kind, event.id));
+                self.note(number, format!("lost: {} {}", event.kind, event.id));
                 continue;
             }
-            let copies = 1 + usize::from(!self.is_calm.get() && self.chance.percent(15));
+            let copies = 1 + usize::from(!self.is_fault_free.get() && self.chance.percent(15));
             self.count(|counts| counts.faults("event posted twice", copies - 1));
             for _ in 0..copies {
-                let late = if self.is_calm.get() { Duration::ZERO } else { self.lateness() };
+                let late = if self.is_fault_free.get() { Duration::ZERO } else { self.lateness() };
                 let letter = Letter { event: event.clone(), number, nth, due: now + late, tries: 0 };
                 self.mail.borrow_mut().letters.push(letter);
             }
@@ -92,31 +92,31 @@ impl World {
     }
 
     /// Posts what is due, in any order.
-    pub(super) async fn delivers(&self) {
-        self.collects();
+    pub(super) async fn deliver_mail(&self) {
+        self.collect_events();
         let now = self.clock.now();
         let mut due: Vec<Letter> = {
             let mut mail = self.mail.borrow_mut();
-            let (due, later) = mail.letters.drain(..).partition(|letter| letter.due <= now || self.is_calm.get());
+            let (due, later) = mail.letters.drain(..).partition(|letter| letter.due <= now || self.is_fault_free.get());
             mail.letters = later;
             due
         };
         self.chance.shuffle(&mut due);
         for letter in due {
-            self.tries(letter).await;
+            self.try_letter(letter).await;
         }
     }
 
     /// One of the events about this person that are still under way, before its time.
-    pub(super) fn takes_early(&self, number: usize) -> Option<Letter> {
-        self.collects();
+    pub(super) fn take_letter(&self, number: usize) -> Option<Letter> {
+        self.collect_events();
         let mut mail = self.mail.borrow_mut();
         let place = mail.letters.iter().position(|letter| letter.number == number)?;
         Some(mail.letters.swap_remove(place))
     }
 
     /// The `nth` event of a kind about a person.
-    pub(super) fn finds(&self, number: usize, kind: &str, nth: usize) -> Option<Letter> {
+    pub(super) fn find_letter(&self, number: usize, kind: &str, nth: usize) -> Option<Letter> {
         let customer = self.with(number, |person| person.customer.clone())?;
         let is_theirs = |event: &Event| {
             let body: Value = serde_json::from_slice(&event.body).expect("JSON");
@@ -127,17 +127,17 @@ impl World {
     }
 
     pub(super) fn has_mail(&self) -> bool {
-        self.collects();
+        self.collect_events();
         !self.mail.borrow().letters.is_empty()
     }
 
-    async fn tries(&self, letter: Letter) {
-        let status = self.is_posted(&letter).await;
-        self.puts_back(letter, status);
+    async fn try_letter(&self, letter: Letter) {
+        let status = self.post_letter(&letter).await;
+        self.requeue(letter, status);
     }
 
     /// What was not accepted is posted again later, for a while.
-    pub(super) fn puts_back(&self, letter: Letter, status: Option<u16>) {
+    pub(super) fn requeue(&self, letter: Letter, status: Option<u16>) {
         let tries = letter.tries + 1;
         if status != Some(200) && tries < GIVEN_UP_AFTER {
             let due = self.clock.now() + self.chance.choice(&[5 * MINUTE, 30 * MINUTE, 2 * HOUR]);
@@ -146,7 +146,7 @@ impl World {
     }
 
     /// Once it is accepted, the row holds nothing older than what Stripe said when this event was first posted.
-    pub(super) fn is_answered(&self, letter: &Letter, status: Option<u16>) {
+    pub(super) fn record_answer(&self, letter: &Letter, status: Option<u16>) {
         if status == Some(200) && letter.event.kind != "charge.dispute.created" {
             self.with(letter.number, |person| {
                 let first = person.first_posted.get(&letter.event.id).copied().unwrap_or_default();

@@ -3,23 +3,23 @@
 //! passes.
 //!
 //! A world plays twenty histories at once over one Stripe, one Azure and one table, so that they could get in each
-//! other's way. What happens is decided by a seed. `watch` holds the promises at every step, `checks` after every
-//! invocation and at the end, `plants` proves that each of them is able to fail.
+//! other's way. A seed decides what happens. `observer` checks the promises at every step, `invariants` after every
+//! invocation and at the end, and `mutants` proves that each check is able to fail.
 //!
 //! `make test` plays two thousand histories, others each day of the month; `make soak ARGS="20000 7"` as many as asked,
 //! from that seed. A history that breaks a promise is printed as it can be played again, as short as it gets: put among
 //! `recorded`, it is a test of its own that no later change of the model moves.
 
-mod checks;
+mod disruption;
 mod faults;
 mod history;
+mod invariants;
 mod mail;
+mod mutants;
+mod observer;
 mod person;
-mod plants;
 mod proxy;
 mod replay;
-mod watch;
-mod weather;
 mod world;
 
 use std::collections::BTreeMap;
@@ -33,8 +33,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use nbhd::clock::Timestamp;
 
 use history::History;
-use plants::Plant;
-use watch::Violation;
+use mutants::Mutant;
+use observer::Violation;
 use world::{MINUTE, PEOPLE, World};
 
 const HISTORIES: usize = 2_000;
@@ -73,7 +73,7 @@ struct Found {
 
 #[test]
 fn histories_keep_every_promise() {
-    let (histories, first) = asked_for();
+    let (histories, first) = read_options();
     let (next, played) = (AtomicUsize::new(0), Mutex::new((Counts::default(), Vec::new())));
     let worlds = histories.div_ceil(PEOPLE);
     let began = Instant::now();
@@ -120,21 +120,21 @@ fn histories_keep_every_promise() {
 }
 
 /// Plays one world to its end; what was played, and the promise that was broken.
-fn play(seed: u64, plant: Option<Plant>) -> (Counts, Option<Found>) {
+fn play(seed: u64, mutant: Option<Mutant>) -> (Counts, Option<Found>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let _quiet = tracing::subscriber::set_default(tracing::subscriber::NoSubscriber::default());
     runtime.block_on(async {
-        let world = World::start(seed, None, plant).await;
+        let world = World::start(seed, None, mutant).await;
         for _ in 0..SEASONS {
             season(&world).await;
             if world.violation().is_some() {
                 break;
             }
         }
-        world.ends_well().await;
-        let (requests, looks) = world.watch.counts();
+        world.finish().await;
+        let (requests, looks) = world.observer.counts();
         world.count(|counts| (counts.requests, counts.looks) = (requests, looks));
-        world.tallies();
+        world.tally_endings();
         let counts = world.counts.borrow().clone();
         let found = world.violation().map(|violation| {
             let (story, history) = world.history_of(&violation);
@@ -151,31 +151,31 @@ async fn season(world: &World) {
     for number in order {
         if world.chance.percent(70) {
             world.count(|counts| counts.acts += 1);
-            world.acts(number).await;
+            world.act(number).await;
         }
         if world.chance.percent(30) {
-            world.delivers().await;
+            world.deliver_mail().await;
         }
         if world.chance.percent(20) {
-            world.works_off(2 * MINUTE).await;
+            world.drain_jobs(2 * MINUTE).await;
         }
         if world.violation().is_some() {
             return;
         }
     }
-    world.delivers().await;
-    world.works_off(10 * MINUTE).await;
-    world.comes_to(world.clock.now() + world.a_while()).await;
-    if world.chance.percent(45) && world.planted.sweeps() {
+    world.deliver_mail().await;
+    world.drain_jobs(10 * MINUTE).await;
+    world.advance_to(world.clock.now() + world.draw_pause()).await;
+    if world.chance.percent(45) && world.mutant.allows_sweep() {
         tenant_reconcile::sweep(&world.reconciler).await;
     }
-    world.delivers().await;
-    world.works_off(10 * MINUTE).await;
+    world.deliver_mail().await;
+    world.drain_jobs(10 * MINUTE).await;
 }
 
 /// How many histories, from which seed: `NBHD_MODEL="2000 1"`. Each day of a month plays others unless a seed is given.
 #[expect(clippy::disallowed_methods, reason = "says how long to test, and from where; no function reads it")]
-fn asked_for() -> (usize, u64) {
+fn read_options() -> (usize, u64) {
     let asked = std::env::var("NBHD_MODEL").unwrap_or_default();
     let mut words = asked.split_whitespace();
     let histories = words.next().and_then(|word| word.parse().ok()).unwrap_or(HISTORIES);
@@ -187,20 +187,20 @@ fn asked_for() -> (usize, u64) {
 
 impl World {
     /// Lets the faults stop and time pass, and looks what is left, unless a promise was broken before.
-    async fn ends_well(&self) {
+    async fn finish(&self) {
         if self.violation().is_none() {
-            self.heals().await;
+            self.recover().await;
         }
         if self.violation().is_none() {
-            self.ended();
+            self.check_end();
         }
     }
 
     /// Counts how the histories ended.
-    fn tallies(&self) {
-        use watch::Record;
+    fn tally_endings(&self) {
+        use observer::Record;
         let people = self.people.borrow();
-        let ending = |tenant| match self.watch.record(tenant) {
+        let ending = |tenant| match self.observer.record(tenant) {
             Record::Live(row) => row.lifecycle.as_str(),
             Record::Gone(_) => "removed, with a receipt",
             Record::Nothing => "never came",
@@ -211,7 +211,7 @@ impl World {
         let steps = steps.count();
         let found_late: Vec<Vec<String>> = people
             .iter()
-            .filter_map(|person| match self.watch.record(person.tenant) {
+            .filter_map(|person| match self.observer.record(person.tenant) {
                 Record::Gone(left) => Some(left.receipt),
                 Record::Live(_) | Record::Nothing => None,
             })

@@ -14,7 +14,7 @@ use nbhd::queue::LifecycleJob;
 use nbhd::store::BillingUpdate;
 use nbhd_sim::stripe::{self, BASIC, Card, PLUS, Stripe};
 
-use super::history::{Act, Beginning, Event, What};
+use super::history::{Act, Beginning, Event, EventKind};
 use super::world::{DAY, HOUR, World};
 
 /// A person, their tenant, and what is known to have happened to them.
@@ -25,7 +25,7 @@ pub(super) struct Person {
     pub(super) names: Names,
     pub(super) customer: Option<String>,
     /// Whether none of Stripe's events about them ever arrives.
-    pub(super) is_deaf: bool,
+    pub(super) gets_no_events: bool,
     /// Everything Stripe would have answered, in order, without repeats.
     pub(super) truths: Vec<Option<Subscription>>,
     /// The oldest of them that the row may still hold: a later word was taken down, and said to be.
@@ -40,14 +40,14 @@ pub(super) struct Person {
 }
 
 impl Person {
-    pub(super) const fn new(number: usize, chat: ChatId, tenant: TenantId, names: Names, is_deaf: bool) -> Self {
+    pub(super) const fn new(number: usize, chat: ChatId, tenant: TenantId, names: Names, gets_no_events: bool) -> Self {
         Self {
             number,
             chat,
             tenant,
             names,
             customer: None,
-            is_deaf,
+            gets_no_events,
             truths: Vec::new(),
             floor: 0,
             first_posted: BTreeMap::new(),
@@ -88,7 +88,7 @@ fn truth(stripe: &Stripe, customer: &str) -> Option<Subscription> {
 
 impl World {
     /// Takes down what Stripe would say now; its place among everything it would have said.
-    pub(super) fn hears(&self, number: usize) -> usize {
+    pub(super) fn record_truth(&self, number: usize) -> usize {
         self.with(number, |person| {
             let now = person.customer.as_ref().and_then(|customer| truth(&self.stripe, customer));
             if person.truths.last() != Some(&now) {
@@ -99,16 +99,16 @@ impl World {
     }
 
     /// Something happens to a person: at Stripe by their own hand, or by an operator's.
-    pub(super) async fn acts(&self, number: usize) {
-        if let Some(act) = self.draws_act(number) {
-            self.records(number, What::Act(act));
-            self.performs(number, act).await;
+    pub(super) async fn act(&self, number: usize) {
+        if let Some(act) = self.draw_act(number) {
+            self.record_event(number, EventKind::Act(act));
+            self.perform(number, act).await;
         }
-        self.hears(number);
+        self.record_truth(number);
     }
 
     /// What a person does now; `None`: nothing.
-    fn draws_act(&self, number: usize) -> Option<Act> {
+    fn draw_act(&self, number: usize) -> Option<Act> {
         let customer = self.with(number, |person| person.customer.clone());
         let status = customer.as_ref().and_then(|customer| truth(&self.stripe, customer)).map(|known| known.status);
         match (status, customer) {
@@ -116,15 +116,15 @@ impl World {
                 if customer.is_some() && self.chance.percent(55) {
                     return None;
                 }
-                Some(self.draws_checkout())
+                Some(self.draw_checkout())
             }
-            (Some(status), Some(_)) if self.chance.percent(86) => self.draws_move(status),
+            (Some(status), Some(_)) if self.chance.percent(86) => self.draw_move(status),
             (Some(_), _) if self.chance.percent(50) => Some(Act::KeysAreRotated),
             (Some(_), _) => Some(Act::HoldIsToggled),
         }
     }
 
-    fn draws_checkout(&self) -> Act {
+    fn draw_checkout(&self) -> Act {
         let card_works = !self.chance.percent(25);
         let beginning = match self.chance.below(10) {
             0..4 => Beginning::Paid,
@@ -136,7 +136,7 @@ impl World {
         Act::Subscribes { plus: self.chance.choice(&[false, true]), card_works, beginning }
     }
 
-    fn draws_move(&self, status: Status) -> Option<Act> {
+    fn draw_move(&self, status: Status) -> Option<Act> {
         Some(match (status, self.chance.below(100)) {
             (Status::Active | Status::Trialing, 0..25) => Act::CardFails,
             (Status::Active | Status::Trialing, 25..40) | (_, 85..) => Act::Cancels,
@@ -152,17 +152,17 @@ impl World {
     }
 
     /// Does what a person does, or an operator for them.
-    pub(super) async fn performs(&self, number: usize, act: Act) {
+    pub(super) async fn perform(&self, number: usize, act: Act) {
         match act {
             Act::TurnsBack { card_works } | Act::Subscribes { card_works, .. } => {
-                let Some(customer) = self.opens_checkout(number).await else { return };
+                let Some(customer) = self.open_checkout(number).await else { return };
                 self.stripe.set_card(&customer, if card_works { Card::Works } else { Card::Fails });
                 if let Act::Subscribes { plus, beginning, .. } = act {
-                    self.subscribes(number, &customer, plus, beginning);
+                    self.subscribe(number, &customer, plus, beginning);
                 }
             }
-            Act::KeysAreRotated => self.is_operated_on(number, true).await,
-            Act::HoldIsToggled => self.is_operated_on(number, false).await,
+            Act::KeysAreRotated => self.operate_on(number, true).await,
+            Act::HoldIsToggled => self.operate_on(number, false).await,
             Act::CardFails
             | Act::CardWorks
             | Act::Cancels
@@ -173,14 +173,14 @@ impl World {
             | Act::Disputes
             | Act::PaysWhatIsOpen => {
                 let Some(customer) = self.with(number, |person| person.customer.clone()) else { return };
-                self.changes_at_stripe(&customer, act);
+                self.change_at_stripe(&customer, act);
             }
         }
-        self.hears(number);
-        self.notes(number, format!("{act:?}; Stripe: {:?}", self.with(number, |person| person.truths.last().cloned())));
+        self.record_truth(number);
+        self.note(number, format!("{act:?}; Stripe: {:?}", self.with(number, |person| person.truths.last().cloned())));
     }
 
-    fn subscribes(&self, number: usize, customer: &str, plus: bool, beginning: Beginning) {
+    fn subscribe(&self, number: usize, customer: &str, plus: bool, beginning: Beginning) {
         let (tenant, chat) = self.with(number, |person| (person.tenant.to_string(), person.chat.to_string()));
         let beginning = match beginning {
             Beginning::Paid => stripe::Beginning::Paid,
@@ -194,7 +194,7 @@ impl World {
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "the others are done elsewhere")]
-    fn changes_at_stripe(&self, customer: &str, act: Act) {
+    fn change_at_stripe(&self, customer: &str, act: Act) {
         let stripe = &self.stripe;
         match act {
             Act::CardFails => stripe.card_fails(customer),
@@ -211,7 +211,7 @@ impl World {
     }
 
     /// As `billing-session` does before it sends somebody to Stripe: the row, and on it the customer.
-    async fn opens_checkout(&self, number: usize) -> Option<String> {
+    async fn open_checkout(&self, number: usize) -> Option<String> {
         let (tenant_id, chat, known) =
             self.with(number, |person| (person.tenant, person.chat, person.customer.clone()));
         let (record, now) = (self.store.tenant_record(tenant_id).await.expect("a calm table"), self.clock.now());
@@ -232,12 +232,12 @@ impl World {
         let billing = BillingUpdate { tenant, read_version: None, stripe_ids: vec![&customer], event: None };
         self.store.save_billing(billing, now).await.ok()?;
         self.with(number, |person| person.customer = Some(customer.clone()));
-        self.hears(number);
+        self.record_truth(number);
         Some(customer)
     }
 
     /// As `nbhd suspend`, `resume` and `rotate-keys` do.
-    async fn is_operated_on(&self, number: usize, rotates: bool) {
+    async fn operate_on(&self, number: usize, rotates: bool) {
         let tenant_id = self.with(number, |person| person.tenant);
         for _ in 0..5 {
             let Some(tenant) = self.store.tenant(tenant_id).await.expect("a calm table") else { return };
@@ -252,7 +252,7 @@ impl World {
     }
 
     /// A time that makes something happen, or nothing.
-    pub(super) fn a_while(&self) -> Duration {
+    pub(super) fn draw_pause(&self) -> Duration {
         let whiles = [MINUTES, MINUTES, HOUR / 2, 2 * HOUR, DAY, 3 * DAY, 4 * DAY, 8 * DAY, 31 * DAY];
         self.chance.choice(&whiles)
     }

@@ -21,14 +21,14 @@ pub(super) async fn start(upstream: &str, change: impl Fn(&str, &str, &mut Value
     let router = Router::new().fallback(move |request| {
         let (http, upstream, change) = (http.clone(), Arc::clone(&upstream), Arc::clone(&change));
         async move {
-            let answer = pass_on(&http, &upstream, &*change, request).await;
+            let answer = forward(&http, &upstream, &*change, request).await;
             answer.unwrap_or_else(|status| status.into_response())
         }
     });
     Server::start(router).await.expect("a free port")
 }
 
-async fn pass_on(
+async fn forward(
     http: &reqwest::Client,
     upstream: &str,
     change: &Change,

@@ -5,9 +5,9 @@ use nbhd_sim::pump::{Limits, Pump};
 use nbhd_sim::sqs::REFRESH;
 use serde_json::json;
 
-use super::history::{Event, History, Meanwhile, Weather, What, at};
-use super::watch::Violation;
-use super::weather::Stopped;
+use super::disruption::Stopped;
+use super::history::{Disruption, Event, EventKind, History, Meanwhile, at};
+use super::observer::Violation;
 use super::world::World;
 
 /// What became of a history that was played again.
@@ -28,12 +28,12 @@ pub(super) fn replay(history: &History) -> Played {
         let world = World::start(0, Some(history.setting.dunning), None).await;
         world.is_replay.set(true);
         for event in &history.events {
-            world.plays(person, event).await;
+            world.play_event(person, event).await;
             if world.violation().is_some() {
                 break;
             }
         }
-        world.ends_well().await;
+        world.finish().await;
         let story = world.with(person, |person| person.story.join("\n  "));
         Played { violation: world.violation(), story, unmet: world.unmet.take() }
     })
@@ -65,85 +65,85 @@ fn shorter(history: &History) -> Vec<History> {
         all.push(with(events));
     }
     for (place, event) in history.events.iter().enumerate() {
-        for what in simpler(&event.what) {
+        for kind in simpler(&event.kind) {
             let mut events = history.events.clone();
-            events[place].what = what;
+            events[place].kind = kind;
             all.push(with(events));
         }
     }
     all
 }
 
-fn simpler(what: &What) -> Vec<What> {
-    let (under, with): (&Weather, Box<dyn Fn(Weather) -> What>) = match what {
-        What::Post { kind, nth, under } => {
-            (under, Box::new(|under| What::Post { kind: kind.clone(), nth: *nth, under }))
+fn simpler(kind: &EventKind) -> Vec<EventKind> {
+    let (disruption, with): (&Disruption, Box<dyn Fn(Disruption) -> EventKind>) = match kind {
+        EventKind::Post { kind, nth, disruption } => {
+            (disruption, Box::new(|disruption| EventKind::Post { kind: kind.clone(), nth: *nth, disruption }))
         }
-        What::Reconcile { under } => (under, Box::new(|under| What::Reconcile { under })),
-        What::Act(_) | What::OtherWorker | What::TokenJobs => return Vec::new(),
+        EventKind::Reconcile { disruption } => (disruption, Box::new(|disruption| EventKind::Reconcile { disruption })),
+        EventKind::Act(_) | EventKind::OtherWorker | EventKind::TokenJobs => return Vec::new(),
     };
     let mut all = Vec::new();
-    if !under.is_calm() {
-        all.push(with(Weather::Calm));
+    if !disruption.is_none() {
+        all.push(with(Disruption::None));
     }
-    if let Weather::Hold { at, meanwhile: Some(meanwhile) } = under {
+    if let Disruption::Hold { at, meanwhile: Some(meanwhile) } = disruption {
         let Meanwhile { events, until, is_frozen } = meanwhile.clone();
         for place in 0..events.len() {
             let mut events = events.clone();
             events.remove(place);
             let meanwhile = Some(Meanwhile { events, until, is_frozen });
-            all.push(with(Weather::Hold { at: at.clone(), meanwhile }));
+            all.push(with(Disruption::Hold { at: at.clone(), meanwhile }));
         }
     }
     all
 }
 
 impl World {
-    async fn plays(&self, number: usize, event: &Event) {
-        self.comes_to(at(event.at)).await;
-        self.works_off_tokens(&self.refresh).await;
-        match &event.what {
-            What::Act(act) => self.performs(number, *act).await,
-            What::Post { kind, nth, under } => {
-                if let Some(letter) = self.finds(number, kind, *nth) {
-                    let (met, _) = self.is_posted_under(&letter, under.clone()).await;
-                    self.meets(event, under, &met);
+    async fn play_event(&self, number: usize, event: &Event) {
+        self.advance_to(at(event.at)).await;
+        self.drain_token_jobs(&self.refresh).await;
+        match &event.kind {
+            EventKind::Act(act) => self.perform(number, *act).await,
+            EventKind::Post { kind, nth, disruption } => {
+                if let Some(letter) = self.find_letter(number, kind, *nth) {
+                    let (met, _) = self.post_disrupted(&letter, disruption.clone()).await;
+                    self.note_unmet(event, disruption, &met);
                 }
             }
-            What::Reconcile { under } => {
+            EventKind::Reconcile { disruption } => {
                 let tenant_id = self.with(number, |person| person.tenant);
                 let body = serde_json::to_string(&LifecycleJob::Reconcile { tenant_id }).expect("JSON");
                 let batch = json!({ "Records": [{ "messageId": "1", "body": body }] });
                 let batch = serde_json::from_value(batch).expect("a batch");
-                let (met, _) = Box::pin(self.reconciles_under(number, batch, under.clone())).await;
-                self.meets(event, under, &met);
+                let (met, _) = Box::pin(self.reconcile_disrupted(number, batch, disruption.clone())).await;
+                self.note_unmet(event, disruption, &met);
             }
-            What::OtherWorker => self.other_worker(number).await,
-            What::TokenJobs => {}
+            EventKind::OtherWorker => self.reconcile_elsewhere(number).await,
+            EventKind::TokenJobs => {}
         }
-        self.works_off_tokens(&self.refresh).await;
+        self.drain_token_jobs(&self.refresh).await;
     }
 
-    fn meets(&self, event: &Event, recorded: &Weather, met: &Weather) {
-        if met.is_calm() && !recorded.is_calm() {
+    fn note_unmet(&self, event: &Event, recorded: &Disruption, met: &Disruption) {
+        if met.is_none() && !recorded.is_none() {
             self.unmet.borrow_mut().push(event.clone());
         }
     }
 
-    pub(super) async fn plays_meanwhile(&self, number: usize, what: &What) {
-        match what {
-            What::Act(act) => self.performs(number, *act).await,
-            What::Post { kind, nth, .. } => {
-                if let Some(letter) = self.finds(number, kind, *nth) {
-                    self.is_posted_meanwhile(&letter).await;
+    pub(super) async fn play_meanwhile(&self, number: usize, kind: &EventKind) {
+        match kind {
+            EventKind::Act(act) => self.perform(number, *act).await,
+            EventKind::Post { kind, nth, .. } => {
+                if let Some(letter) = self.find_letter(number, kind, *nth) {
+                    self.post_meanwhile(&letter).await;
                 }
             }
-            What::Reconcile { .. } | What::OtherWorker => self.other_worker(number).await,
-            What::TokenJobs => self.works_off_tokens(&self.elsewhere.1).await,
+            EventKind::Reconcile { .. } | EventKind::OtherWorker => self.reconcile_elsewhere(number).await,
+            EventKind::TokenJobs => self.drain_token_jobs(&self.second_sandbox.1).await,
         }
     }
 
-    pub(super) async fn works_off_tokens(&self, app: &scheduled_refresh::App) {
+    pub(super) async fn drain_token_jobs(&self, app: &scheduled_refresh::App) {
         let limits = Limits { concurrency: 1, timeout: std::time::Duration::from_secs(60) };
         let refresh = |event| async move {
             Ok::<_, Stopped>(Box::pin(scheduled_refresh::process_batch(app, event, "model")).await.1)
@@ -158,7 +158,7 @@ macro_rules! recorded {
         $(
             #[test]
             fn $name() {
-                is_kept(&History::parse(include_str!(concat!("recorded/", stringify!($name), ".jsonl"))));
+                assert_kept(&History::parse(include_str!(concat!("recorded/", stringify!($name), ".jsonl"))));
             }
         )+
     };
@@ -186,7 +186,7 @@ recorded! {
     under_way_100467
 }
 
-fn is_kept(history: &History) {
+fn assert_kept(history: &History) {
     let Played { violation, story, unmet } = replay(history);
     assert!(violation.is_none(), "broken again: {violation:?}\n  {story}");
     assert!(unmet.is_empty(), "it no longer meets the faults that broke it, record it anew: {unmet:?}\n  {story}");

@@ -1,7 +1,7 @@
 //! One world for several histories at once: every vendor, the functions between them, and a queue that loses things.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,32 +9,27 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use nbhd::clock::{Clock, Timestamp};
-use nbhd::config::Env;
 use nbhd::domain::ids::{ChatId, TenantId};
 use nbhd::domain::names::Names;
 use nbhd::domain::secrets::MasterKey;
-use nbhd::providers::azure::resource_manager::Group;
 use nbhd::queue::{Jobs, LifecycleJob, Queues};
 use nbhd::store::Store;
-use nbhd_sim::arm::{ACCOUNT, ENVIRONMENT, LOCATION};
 use nbhd_sim::azure::Azure;
 use nbhd_sim::google::Google;
 use nbhd_sim::interruption::LateRequest;
-use nbhd_sim::journal::Journal;
 use nbhd_sim::model_gateway::ModelGateway;
-use nbhd_sim::sqs::{LIFECYCLE, REFRESH, Sqs};
+use nbhd_sim::sqs::LIFECYCLE;
 use nbhd_sim::stripe::{AfterDunning, Stripe};
-use nbhd_sim::table::Table;
-use nbhd_sim::telegram::Telegram;
+use nbhd_sim::testbed::Testbed;
 use secrecy::SecretString;
 use tower::ServiceExt as _;
 
 use super::Counts;
 use super::history::{Dunning, Event, History, Setting};
 use super::mail::Mail;
+use super::mutants::{ActiveMutant, Mutant};
+use super::observer::{Observer, Violation};
 use super::person::Person;
-use super::plants::{Plant, Planted};
-use super::watch::{Violation, Watch};
 
 /// How many histories one world plays.
 pub(super) const PEOPLE: usize = 20;
@@ -42,28 +37,23 @@ pub(super) const MINUTE: Duration = Duration::from_secs(60);
 pub(super) const HOUR: Duration = Duration::from_secs(3_600);
 pub(super) const DAY: Duration = Duration::from_secs(86_400);
 
-const BOT_TOKEN: &str = "123456:the-bot-of-the-model-test";
 const PLATFORM_KEY: &str = "platform-key-of-the-model-test-0123456789abcdef";
 pub(super) const START: Timestamp = Timestamp::from_seconds(1_795_262_400);
 
 /// Vendors, functions and people.
 pub(super) struct World {
-    pub(super) clock: Clock,
-    pub(super) journal: Journal,
-    pub(super) table: Arc<Table>,
-    pub(super) sqs: Sqs,
+    testbed: Testbed,
     pub(super) stripe: Stripe,
-    pub(super) telegram: Telegram,
     pub(super) azure: Azure,
     pub(super) gateway: ModelGateway,
     pub(super) store: Store,
     pub(super) reconciler: tenant_reconcile::App,
     pub(super) refresh: scheduled_refresh::App,
     /// The same functions in a second sandbox, where others work while an invocation is held.
-    pub(super) elsewhere: (tenant_reconcile::App, scheduled_refresh::App),
+    pub(super) second_sandbox: (tenant_reconcile::App, scheduled_refresh::App),
     _google: Google,
     pub(super) lifecycle: Jobs<LifecycleJob>,
-    pub(super) watch: Arc<Watch>,
+    pub(super) observer: Arc<Observer>,
     pub(super) chance: Chance,
     /// Requests under way: when they take effect, and whose they are.
     pub(super) late: RefCell<Vec<(Timestamp, usize, LateRequest)>>,
@@ -71,14 +61,22 @@ pub(super) struct World {
     pub(super) people: RefCell<Vec<Person>>,
     pub(super) mail: RefCell<Mail>,
     /// Faults have stopped.
-    pub(super) is_calm: Cell<bool>,
+    pub(super) is_fault_free: Cell<bool>,
     /// Nothing is drawn: what happens was recorded.
     pub(super) is_replay: Cell<bool>,
     /// Recorded faults that an invocation ended without meeting.
     pub(super) unmet: RefCell<Vec<Event>>,
     dunning: Dunning,
-    pub(super) planted: Planted,
+    pub(super) mutant: ActiveMutant,
     webhook: Router,
+}
+
+impl Deref for World {
+    type Target = Testbed;
+
+    fn deref(&self) -> &Testbed {
+        &self.testbed
+    }
 }
 
 /// What the seed decides.
@@ -108,13 +106,12 @@ impl Chance {
 }
 
 impl World {
-    pub(super) async fn start(seed: u64, dunning: Option<Dunning>, plant: Option<Plant>) -> Self {
+    pub(super) async fn start(seed: u64, dunning: Option<Dunning>, mutant: Option<Mutant>) -> Self {
         let chance = Chance(RefCell::new(fastrand::Rng::with_seed(seed)));
-        let (clock, journal) = (Clock::manual(START), Journal::new());
-        let table = Arc::new(Table::start(None).await.expect("a table"));
-        table.stops_with(journal.interruption());
-        let sqs = Sqs::start(&clock, &journal).await.expect("queues");
-        let stripe = Stripe::start(clock.clone(), &journal).await.expect("Stripe");
+        let mut testbed = Testbed::start(Clock::manual(START)).await.expect("a test bed");
+        // The tenants' ids follow from it, and with them what a seed leads to.
+        testbed.set("PLATFORM_KEY", PLATFORM_KEY);
+        let stripe = testbed.start_stripe().await.expect("Stripe");
         let drawn = || chance.choice(&[Dunning::Unpaid, Dunning::Canceled, Dunning::PastDue]);
         let dunning = dunning.unwrap_or_else(drawn);
         stripe.gives_up_by(match dunning {
@@ -122,72 +119,58 @@ impl World {
             Dunning::Canceled => AfterDunning::Canceled,
             Dunning::PastDue => AfterDunning::PastDue,
         });
-        let telegram = Telegram::start(BOT_TOKEN, "nbhd_bot", clock.clone(), journal.clone()).await.expect("a port");
-        let azure = Azure::start(clock.clone(), journal.clone()).await.expect("Azure");
-        let gateway = ModelGateway::start(clock.clone(), &journal).await.expect("a gateway");
-        let google = Google::start(clock.clone(), &journal).await.expect("Google");
-        let settings = [
-            plain(&sqs, &table, &telegram),
-            azure_places(&azure),
-            azure.settings(),
-            gateway.settings(),
-            stripe.settings(),
-            google.settings(),
-        ];
-        let mut settings: BTreeMap<&str, String> = settings.concat().into_iter().collect();
-        let planted = Planted::start(plant, &azure, &mut settings).await;
-        let env = Env::from_pairs(settings);
-        let watch = Watch::start(&clock, &table, &azure, journal.interruption());
+        let azure = testbed.start_azure().await.expect("Azure");
+        let gateway = testbed.start_model_gateway().await.expect("a gateway");
+        let google = testbed.start_google().await.expect("Google");
+        let mutant = ActiveMutant::start(mutant, &azure, &mut testbed).await;
+        let (env, clock) = (testbed.env(), &testbed.clock);
+        let observer = Observer::start(clock, &testbed.table, &azure, testbed.journal.interruption());
         let webhook = stripe_webhook::App::new(&env, clock.clone()).expect("complete settings");
         let world = Self {
             reconciler: tenant_reconcile::App::new(&env, clock.clone()).expect("complete settings"),
             refresh: scheduled_refresh::App::from_env(&env, clock.clone()).expect("complete settings"),
-            elsewhere: (
+            second_sandbox: (
                 tenant_reconcile::App::new(&env, clock.clone()).expect("complete settings"),
                 scheduled_refresh::App::from_env(&env, clock.clone()).expect("complete settings"),
             ),
             _google: google,
             webhook: stripe_webhook::router(webhook),
-            lifecycle: Queues::new(&env).expect("complete settings").lifecycle_jobs(&sqs.url(LIFECYCLE)),
+            lifecycle: Queues::new(&env).expect("complete settings").lifecycle_jobs(&testbed.sqs.url(LIFECYCLE)),
             store: Store::from_env(&env).expect("complete settings"),
             people: RefCell::default(),
             late: RefCell::default(),
             counts: RefCell::default(),
             mail: RefCell::default(),
-            is_calm: Cell::new(false),
+            is_fault_free: Cell::new(false),
             is_replay: Cell::new(false),
             unmet: RefCell::default(),
             dunning,
-            clock,
-            journal,
-            table,
-            sqs,
+            testbed,
             stripe,
-            telegram,
             azure,
             gateway,
-            watch,
+            observer,
             chance,
-            planted,
+            mutant,
         };
         for number in 0..PEOPLE {
-            world.arrives(number);
+            world.add_person(number);
         }
         world
     }
 
-    fn arrives(&self, number: usize) {
+    fn add_person(&self, number: usize) {
         let key = MasterKey::new(&SecretString::from(PLATFORM_KEY)).expect("long enough");
         let chat = ChatId(1_001 + i64::try_from(number).expect("few"));
         let tenant = key.tenant_id(chat);
         self.telegram.knows(chat, "A person");
-        let is_deaf = self.chance.percent(12);
-        self.people.borrow_mut().push(Person::new(number, chat, tenant, Names::derive(&key, tenant), is_deaf));
+        let gets_no_events = self.chance.percent(12);
+        self.people.borrow_mut().push(Person::new(number, chat, tenant, Names::derive(&key, tenant), gets_no_events));
     }
 
     /// What Stripe posts reaches the function as API Gateway hands it over; the status of the answer.
-    pub(super) async fn posts(&self, body: &bytes::Bytes) -> u16 {
-        if let Some(status) = self.planted.takes(self, body).await {
+    pub(super) async fn post_webhook(&self, body: &bytes::Bytes) -> u16 {
+        if let Some(status) = self.mutant.apply_event(self, body).await {
             return status;
         }
         let request = Request::post("/stripe/webhook")
@@ -212,14 +195,14 @@ impl World {
     }
 
     /// Writes a line of a history, to be read when it broke a promise.
-    pub(super) fn notes(&self, number: usize, what: impl Into<String>) {
+    pub(super) fn note(&self, number: usize, what: impl Into<String>) {
         let line = format!("{} {}", self.clock.now(), what.into());
         self.with(number, |person| person.story.push(line));
     }
 
     /// The first promise that was broken.
     pub(super) fn violation(&self) -> Option<Violation> {
-        self.watch.violation()
+        self.observer.violation()
     }
 
     /// What was noted of the person whose promise was broken, and their history as it can be played again.
@@ -231,38 +214,4 @@ impl World {
             (known.story.join("\n  "), Some(History { setting, events }))
         })
     }
-}
-
-fn plain(sqs: &Sqs, table: &Table, telegram: &Telegram) -> Vec<(&'static str, String)> {
-    vec![
-        ("TABLE_NAME", nbhd_sim::table::NAME.to_owned()),
-        ("LIFECYCLE_QUEUE_URL", sqs.url(LIFECYCLE)),
-        ("REFRESH_QUEUE_URL", sqs.url(REFRESH)),
-        ("TELEGRAM_BOT_TOKEN", BOT_TOKEN.to_owned()),
-        ("TELEGRAM_API_URL", telegram.base_url()),
-        ("PLATFORM_KEY", PLATFORM_KEY.to_owned()),
-        ("LINK_SIGNING_KEY", PLATFORM_KEY.to_owned()),
-        ("PUBLIC_BASE_URL", "https://api.nbhd.example".to_owned()),
-        ("AWS_REGION", "us-east-1".to_owned()),
-        ("AWS_ACCESS_KEY_ID", "local".to_owned()),
-        ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
-        ("AWS_ENDPOINT_URL_DYNAMODB", table.base_url()),
-        ("AWS_ENDPOINT_URL_SQS", sqs.base_url()),
-    ]
-}
-
-fn azure_places(azure: &Azure) -> Vec<(&'static str, String)> {
-    let group = azure.arm.group();
-    let pull = Group { name: "shared".to_owned(), ..group.clone() }.identity("nbhd-pull").to_string();
-    vec![
-        ("AZURE_SHARDS", format!("{}/{ACCOUNT}/{}", group.subscription_id, nbhd_sim::azure::VAULT)),
-        ("AZURE_RESOURCE_GROUP", group.name),
-        ("AZURE_LOCATION", LOCATION.to_owned()),
-        ("CONTAINER_ENVIRONMENT", ENVIRONMENT.to_owned()),
-        ("ENVIRONMENT_IDENTITY", "nbhd-environment".to_owned()),
-        ("PULL_IDENTITY", pull),
-        ("CONTAINER_REGISTRY", "nbhd.azurecr.io".to_owned()),
-        ("OPENCLAW_IMAGE", format!("nbhd.azurecr.io/openclaw@sha256:{}", "a".repeat(64))),
-        ("MODEL_ID", "vendor/model".to_owned()),
-    ]
 }

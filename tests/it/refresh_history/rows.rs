@@ -6,8 +6,9 @@ use nbhd::domain::integration::{Integration, Provider};
 use nbhd::domain::refresh;
 use nbhd::domain::scope::GrantedScopes;
 use nbhd::flows::stored_token::StoredToken;
+use nbhd_sim::item;
 use secrecy::ExposeSecret as _;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::Person;
 use crate::connections::{HOUR, World};
@@ -36,22 +37,6 @@ pub(super) fn connected(world: &World, person: &Person) -> Integration {
 
 /// Writes a row past the network.
 pub(super) fn put(world: &World, sort: &str, row: &impl serde::Serialize, tenant: TenantId) {
-    let Value::Object(fields) = serde_json::to_value(row).expect("serializable") else { panic!("a row is an object") };
-    let mut item: Map<String, Value> = fields.into_iter().map(|(name, value)| (name, attribute(&value))).collect();
-    item.insert("pk".to_owned(), json!({ "S": format!("TENANT#{tenant}") }));
-    item.insert("sk".to_owned(), json!({ "S": sort }));
+    let item = item::from_row(row, &format!("TENANT#{tenant}"), sort).expect("a row");
     world.table.put(json!({ "TableName": nbhd_sim::table::NAME, "Item": item })).expect("a writable table");
-}
-
-fn attribute(value: &Value) -> Value {
-    match value {
-        Value::Null => json!({ "NULL": true }),
-        Value::Bool(flag) => json!({ "BOOL": flag }),
-        Value::Number(number) => json!({ "N": number.to_string() }),
-        Value::String(text) => json!({ "S": text }),
-        Value::Array(items) => json!({ "L": items.iter().map(attribute).collect::<Vec<_>>() }),
-        Value::Object(fields) => {
-            json!({ "M": fields.iter().map(|(name, value)| (name.clone(), attribute(value))).collect::<Map<_, _>>() })
-        }
-    }
 }

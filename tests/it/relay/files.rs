@@ -27,7 +27,7 @@ async fn a_path_is_good_for_an_hour() {
     world.clock.advance(Duration::from_secs(3599));
     assert_eq!(world.download(&ana, &path).await.status, StatusCode::OK);
     world.clock.advance(Duration::from_secs(1));
-    world.download(&ana, &path).await.is_refused(StatusCode::NOT_FOUND, "Not Found");
+    world.download(&ana, &path).await.assert_refused(StatusCode::NOT_FOUND, "Not Found");
 }
 
 #[tokio::test]
@@ -38,7 +38,7 @@ async fn a_path_opens_nothing_to_another_tenant_nor_without_its_seal() {
     let before = world.journal.entries_of(BOT_API).len();
     let (seal, _) = path.split_once('/').expect("a seal");
     for stolen in [path.clone(), bare.clone(), format!("{seal}/{bare}")] {
-        world.download(&ben, &stolen).await.is_refused(StatusCode::NOT_FOUND, "Not Found");
+        world.download(&ben, &stolen).await.assert_refused(StatusCode::NOT_FOUND, "Not Found");
     }
     for forged in [
         bare.clone(),
@@ -52,10 +52,10 @@ async fn a_path_opens_nothing_to_another_tenant_nor_without_its_seal() {
         "..".to_owned(),
         "%ff".to_owned(),
     ] {
-        world.download(&ana, &forged).await.is_refused(StatusCode::NOT_FOUND, "Not Found");
+        world.download(&ana, &forged).await.assert_refused(StatusCode::NOT_FOUND, "Not Found");
     }
     let stranger = Runtime { capability: ben.capability, ..ana.clone() };
-    world.download(&stranger, &path).await.is_refused(StatusCode::UNAUTHORIZED, "Unauthorized");
+    world.download(&stranger, &path).await.assert_refused(StatusCode::UNAUTHORIZED, "Unauthorized");
     assert_eq!(world.journal.entries_of(BOT_API).len(), before);
     assert_eq!(world.download(&ana, &path).await.status, StatusCode::OK);
 }
@@ -64,10 +64,10 @@ async fn a_path_opens_nothing_to_another_tenant_nor_without_its_seal() {
 async fn a_file_that_is_gone_is_not_found_and_telegram_failing_a_bad_gateway() {
     let (world, ana, path) = with_a_file().await;
     world.telegram.faults.fail_next("download", Failure::Status(StatusCode::NOT_FOUND));
-    world.download(&ana, &path).await.is_refused(StatusCode::NOT_FOUND, "Not Found");
+    world.download(&ana, &path).await.assert_refused(StatusCode::NOT_FOUND, "Not Found");
     for status in [StatusCode::UNAUTHORIZED, StatusCode::SERVICE_UNAVAILABLE] {
         world.telegram.faults.fail_next("download", Failure::Status(status));
-        world.download(&ana, &path).await.is_refused(StatusCode::BAD_GATEWAY, "Bad Gateway");
+        world.download(&ana, &path).await.assert_refused(StatusCode::BAD_GATEWAY, "Bad Gateway");
     }
 }
 

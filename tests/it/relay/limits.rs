@@ -43,7 +43,7 @@ async fn five_sends_pass_at_once_and_then_one_a_second() {
     }
     let refused = send(&ana, ANA).await;
     assert_eq!(refused.json()["parameters"], json!({"retry_after": 1}));
-    refused.is_refused(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests: retry after 1");
+    refused.assert_refused(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests: retry after 1");
     send(&ben, BEN).await.result();
 
     world.clock.advance(Duration::from_secs(1));
@@ -127,7 +127,7 @@ async fn a_body_over_4_mib_is_too_big_and_one_below_it_passes() {
         |size: usize| Multipart::default().field("chat_id", &ANA.to_string()).file("document", "d.bin", &vec![0; size]);
     let overhead = form(0).end().len();
     let answer = world.multipart(&ana, "sendDocument", form(telegram_relay::MAX_BYTES + 1 - overhead)).await;
-    answer.is_refused(StatusCode::BAD_REQUEST, TOO_BIG);
+    answer.assert_refused(StatusCode::BAD_REQUEST, TOO_BIG);
     assert_eq!(world.calls(), []);
     world.multipart(&ana, "sendDocument", form(telegram_relay::MAX_BYTES - overhead)).await.result();
 }
@@ -143,7 +143,7 @@ async fn parameters_in_text_are_bounded_before_they_are_taken_apart() {
         ("application/x-www-form-urlencoded", lists.into_bytes()),
         ("multipart/form-data; boundary=B", form),
     ] {
-        world.call(&ana, "sendMediaGroup", content_type, body).await.is_refused(StatusCode::BAD_REQUEST, TOO_BIG);
+        world.call(&ana, "sendMediaGroup", content_type, body).await.assert_refused(StatusCode::BAD_REQUEST, TOO_BIG);
     }
     assert_eq!(world.calls(), []);
 }
@@ -155,7 +155,7 @@ async fn a_file_over_4_mib_is_too_big_and_one_of_them_passes() {
     let upload = |size| world.telegram.uploads_file(ANA, "d.bin", "application/octet-stream", vec![7; size]);
     let larger = upload(telegram_relay::MAX_BYTES + 1);
     let answer = world.post(&ana, "getFile", &json!({"file_id": larger})).await;
-    answer.is_refused(StatusCode::BAD_REQUEST, TOO_BIG);
+    answer.assert_refused(StatusCode::BAD_REQUEST, TOO_BIG);
 
     let file_id = upload(telegram_relay::MAX_BYTES);
     let file = world.post(&ana, "getFile", &json!({"file_id": file_id})).await.result();

@@ -3,9 +3,10 @@
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use nbhd::domain::ids::TenantId;
+use nbhd_sim::testbed::{BOT_ID, BOT_SECRET};
 use serde_json::{Value, json};
 
-use super::world::{ANA, BOT_ID, BOT_SECRET, Multipart, World};
+use super::world::{ANA, Multipart, World};
 
 #[tokio::test]
 async fn a_strange_tenant_and_a_wrong_capability_look_alike() {
@@ -29,7 +30,7 @@ async fn a_strange_tenant_and_a_wrong_capability_look_alike() {
         for rest in [format!("bot{token}/getMe"), format!("bot{token}/getUpdates"), format!("file/bot{token}/a")] {
             let path = format!("/telegram/relay/{tenant}/{rest}");
             let answer = world.send(Request::post(&path).body(Body::from("{not parsed")).expect("a request")).await;
-            answer.is_refused(StatusCode::UNAUTHORIZED, "Unauthorized");
+            answer.assert_refused(StatusCode::UNAUTHORIZED, "Unauthorized");
             assert_eq!(answer.text(), r#"{"ok":false,"error_code":401,"description":"Unauthorized"}"#);
         }
     }
@@ -50,14 +51,14 @@ async fn an_address_of_another_form_is_not_found() {
     ] {
         let path = format!("/telegram/relay/{}/{rest}", ana.tenant);
         let answer = world.send(Request::get(&path).body(Body::empty()).expect("a request")).await;
-        answer.is_refused(StatusCode::NOT_FOUND, "Not Found");
+        answer.assert_refused(StatusCode::NOT_FOUND, "Not Found");
     }
     for method in ["", "test/getMe", "getMe/", "get_me", "getMe%00"] {
         let answer = world.query(&ana, method, &[]).await;
-        answer.is_refused(StatusCode::NOT_FOUND, "Not Found: method not found");
+        answer.assert_refused(StatusCode::NOT_FOUND, "Not Found: method not found");
     }
     let delete = Request::delete(ana.path("sendMessage")).body(Body::empty()).expect("a request");
-    world.send(delete).await.is_refused(StatusCode::NOT_FOUND, "Not Found");
+    world.send(delete).await.assert_refused(StatusCode::NOT_FOUND, "Not Found");
 }
 
 #[tokio::test]
@@ -72,18 +73,18 @@ async fn parameters_come_from_one_place_and_once() {
         .header("content-type", "application/json")
         .body(Body::from(r#"{"text":"hi"}"#));
     let both = "Bad Request: parameters are accepted from the query or from the body, not from both";
-    world.send(mixed.expect("a request")).await.is_refused(StatusCode::BAD_REQUEST, both);
+    world.send(mixed.expect("a request")).await.assert_refused(StatusCode::BAD_REQUEST, both);
 
     let pairs = [("chat_id", chat.as_str()), ("text", "a"), ("chat_id", "2002")];
-    world.query(&ana, "sendMessage", &pairs).await.is_refused(StatusCode::BAD_REQUEST, twice);
-    world.form(&ana, "sendMessage", &pairs).await.is_refused(StatusCode::BAD_REQUEST, twice);
+    world.query(&ana, "sendMessage", &pairs).await.assert_refused(StatusCode::BAD_REQUEST, twice);
+    world.form(&ana, "sendMessage", &pairs).await.assert_refused(StatusCode::BAD_REQUEST, twice);
     let form = || Multipart::default().field("chat_id", &chat).field("text", "a");
     world
         .multipart(&ana, "sendMessage", form().field("chat_id", "2002"))
         .await
-        .is_refused(StatusCode::BAD_REQUEST, twice);
+        .assert_refused(StatusCode::BAD_REQUEST, twice);
     let both_ways = form().file("photo", "a", b"a").field("photo", "b");
-    world.multipart(&ana, "sendPhoto", both_ways).await.is_refused(StatusCode::BAD_REQUEST, twice);
+    world.multipart(&ana, "sendPhoto", both_ways).await.assert_refused(StatusCode::BAD_REQUEST, twice);
 
     for body in [
         r#"{"chat_id":1001,"chat_id":2002,"text":"a"}"#,
@@ -94,12 +95,12 @@ async fn parameters_come_from_one_place_and_once() {
         "\u{feff}{}",
     ] {
         let answer = world.call(&ana, "sendMessage", "application/json", body).await;
-        answer.is_refused(StatusCode::BAD_REQUEST, json_twice);
+        answer.assert_refused(StatusCode::BAD_REQUEST, json_twice);
     }
     let nested = r#"{"message_id":1,"chat_id":1001,"chat_id":2002}"#;
     let pairs = [("chat_id", chat.as_str()), ("text", "a"), ("reply_parameters", nested)];
     let answer = world.form(&ana, "sendMessage", &pairs).await;
-    answer.is_refused(StatusCode::BAD_REQUEST, "Bad Request: parameter \"reply_parameters\" is not of its form");
+    answer.assert_refused(StatusCode::BAD_REQUEST, "Bad Request: parameter \"reply_parameters\" is not of its form");
     assert_eq!(world.calls(), []);
 }
 
@@ -122,7 +123,7 @@ async fn a_body_is_of_the_form_it_says() {
         ),
     ] {
         let answer = world.call(&ana, "sendMessage", content_type, body).await;
-        answer.is_refused(StatusCode::BAD_REQUEST, description);
+        answer.assert_refused(StatusCode::BAD_REQUEST, description);
     }
     let not_text = Multipart::default().field("chat_id", "1001").end();
     let not_text = [
@@ -130,7 +131,7 @@ async fn a_body_is_of_the_form_it_says() {
         b"--B\r\nContent-Disposition: form-data; name=\"text\"\r\n\r\n\xff\r\n--B--\r\n",
     ];
     let answer = world.call(&ana, "sendMessage", "multipart/form-data; boundary=B", not_text.concat()).await;
-    answer.is_refused(StatusCode::BAD_REQUEST, not_multipart);
+    answer.assert_refused(StatusCode::BAD_REQUEST, not_multipart);
     assert_eq!(world.calls(), []);
 }
 
@@ -169,7 +170,7 @@ async fn a_file_that_no_parameter_means_is_refused() {
         ("sendMediaGroup", form().field("media", missing).file("a", "a", b"a"), "attached file not found"),
     ] {
         let answer = world.multipart(&ana, method, form).await;
-        answer.is_refused(StatusCode::BAD_REQUEST, &format!("Bad Request: {description}"));
+        answer.assert_refused(StatusCode::BAD_REQUEST, &format!("Bad Request: {description}"));
     }
     assert_eq!(world.calls(), []);
 }

@@ -2,12 +2,13 @@
 
 use axum::http::StatusCode;
 use nbhd::config::Env;
+use nbhd_sim::testbed::{BOT_ID, BOT_SECRET};
 use serde_json::json;
 use telegram_relay::rules::{METHODS, Method, Parameter, Rule};
 use telegram_relay::stubs;
 
 use super::samples::{Api, Field, names_someone, samples};
-use super::world::{ANA, BOT_ID, BOT_SECRET, World};
+use super::world::{ANA, World};
 
 /// Methods that are refused by design, and why. A method of the contract that stands nowhere has to be decided on.
 #[rustfmt::skip]
@@ -90,7 +91,7 @@ async fn a_refused_method_is_no_method_and_reaches_nobody() {
         for method in *methods {
             let answer = world.post(&ana, method, &json!({"chat_id": ANA})).await;
             assert_eq!(answer.status, StatusCode::NOT_FOUND, "{method}: {reason}");
-            answer.is_refused(StatusCode::NOT_FOUND, "Not Found: method not found");
+            answer.assert_refused(StatusCode::NOT_FOUND, "Not Found: method not found");
         }
     }
     assert_eq!(world.calls(), []);

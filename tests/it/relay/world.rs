@@ -1,5 +1,6 @@
 //! A relay behind API Gateway, between the simulated table and the simulated Telegram, and runtimes that call it.
 
+use std::ops::Deref;
 use std::time::Duration;
 
 use axum::Router;
@@ -7,36 +8,35 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use bytes::Bytes;
 use nbhd::clock::{Clock, Timestamp};
-use nbhd::config::Env;
 use nbhd::domain::ids::{ChatId, TenantId};
 use nbhd::domain::secrets::MasterKey;
 use nbhd::domain::tenant::{Lifecycle, Tenant};
 use nbhd::providers::telegram::Bot;
 use nbhd::store::Store;
 use nbhd_sim::gateway;
-use nbhd_sim::journal::Journal;
-use nbhd_sim::table::{self, Table};
-use nbhd_sim::telegram::{BOT_API, Telegram};
+use nbhd_sim::telegram::BOT_API;
+use nbhd_sim::testbed::{BOT_ID, PLATFORM_KEY, Testbed};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 pub(super) const ANA: i64 = 1001;
 pub(super) const BEN: i64 = 2002;
-pub(super) const BOT_ID: i64 = 42;
-pub(super) const BOT_SECRET: &str = "the-real-token-of-the-shared-bot";
-pub(super) const BOT_USERNAME: &str = "nbhd_bot";
-const PLATFORM_KEY: &str = "platform-key-of-at-least-32-bytes";
 
 pub(super) struct World {
-    pub(super) table: Table,
-    pub(super) telegram: Telegram,
-    pub(super) journal: Journal,
-    pub(super) clock: Clock,
+    testbed: Testbed,
     /// The bot as we ourselves speak through it.
     pub(super) bot: Bot,
     store: Store,
     router: Router,
+}
+
+impl Deref for World {
+    type Target = Testbed;
+
+    fn deref(&self) -> &Testbed {
+        &self.testbed
+    }
 }
 
 /// A tenant's runtime, which knows its tenant and holds its capability.
@@ -48,28 +48,14 @@ pub(super) struct Runtime {
 
 impl World {
     pub(super) async fn start() -> Self {
-        let clock = Clock::manual(Timestamp::from_seconds(1_795_000_000));
-        let journal = Journal::new();
-        let table = Table::start(None).await.expect("a table");
-        let token = format!("{BOT_ID}:{BOT_SECRET}");
-        let telegram = Telegram::start(&token, BOT_USERNAME, clock.clone(), journal.clone()).await.expect("a port");
-        let env = Env::from_pairs([
-            ("AWS_REGION", "us-east-1".to_owned()),
-            ("AWS_ACCESS_KEY_ID", "test".to_owned()),
-            ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
-            ("AWS_ENDPOINT_URL_DYNAMODB", table.base_url()),
-            ("TABLE_NAME", table::NAME.to_owned()),
-            ("TELEGRAM_API_URL", telegram.base_url()),
-            ("TELEGRAM_BOT_TOKEN", token),
-            ("TELEGRAM_BOT_USERNAME", BOT_USERNAME.to_owned()),
-            ("PLATFORM_KEY", PLATFORM_KEY.to_owned()),
-        ]);
+        let testbed = Testbed::start(Clock::manual(Timestamp::from_seconds(1_795_000_000))).await.expect("a test bed");
+        let (env, clock) = (testbed.env(), &testbed.clock);
         let app = telegram_relay::App::new(&env, clock.clone()).expect("complete settings");
         let http = nbhd::http::client(&env).expect("complete settings");
         let bot = Bot::new(&env, http).expect("complete settings");
         let store = Store::from_env(&env).expect("complete settings");
-        let router = gateway::in_front_of(telegram_relay::router(app), &clock);
-        Self { table, telegram, journal, clock, bot, store, router }
+        let router = gateway::in_front_of(telegram_relay::router(app), clock);
+        Self { testbed, bot, store, router }
     }
 
     /// An active tenant whose person has started the bot.
@@ -183,7 +169,7 @@ impl Answer {
     }
 
     /// A refusal in Telegram's own shape.
-    pub(super) fn is_refused(&self, status: StatusCode, description: &str) {
+    pub(super) fn assert_refused(&self, status: StatusCode, description: &str) {
         let answer = self.json();
         let shape = json!({"ok": false, "error_code": status.as_u16(), "description": description});
         let told = |field: &str| answer[field] == shape[field];

@@ -10,12 +10,13 @@ use nbhd::domain::route::RouteStatus;
 use nbhd::domain::subscription::{Entitlement, Subscription};
 use nbhd::domain::tenant::{Lifecycle, Tenant, Tombstone};
 use nbhd_sim::azure::VAULT;
+use nbhd_sim::item;
 use nbhd_sim::sqs::LIFECYCLE;
 use serde_json::Value;
 use tenant_reconcile::Report;
 
+use super::observer::{Record, runs};
 use super::person::Person;
-use super::watch::{Record, plain, runs};
 use super::world::{HOUR, MINUTE, PEOPLE, World};
 
 /// How things stood before an invocation.
@@ -32,58 +33,64 @@ const HEALED_AFTER: Duration = Duration::from_secs(26 * 3_600);
 const MOST_DAYS: usize = 15;
 
 impl World {
-    pub(super) fn begins(&self, number: usize) -> Before {
-        let truth = self.hears(number);
+    pub(super) fn begin_invocation(&self, number: usize) -> Before {
+        let truth = self.record_truth(number);
         let (tenant, chat) = self.with(number, |person| (person.tenant, person.chat));
-        self.watch.follows(tenant, chat);
+        self.observer.set_subject(tenant, chat);
         self.count(|counts| counts.invocations += 1);
         self.journal.clear();
         Before { truth, synced: self.synced(tenant), told: self.telegram.texts_to(chat).len() }
     }
 
     fn synced(&self, tenant: TenantId) -> Option<nbhd::clock::Timestamp> {
-        match self.watch.record(tenant) {
+        match self.observer.record(tenant) {
             Record::Live(tenant) => tenant.reconcile.synced_at,
             Record::Gone(_) | Record::Nothing => None,
         }
     }
 
     /// After an invocation that was left alone, or `is_disturbed`.
-    pub(super) async fn ends(&self, number: usize, before: &Before, is_disturbed: bool, report: Option<Report>) {
-        self.planted.acts(self, number).await;
-        self.hears(number);
+    pub(super) async fn end_invocation(
+        &self,
+        number: usize,
+        before: &Before,
+        is_disturbed: bool,
+        report: Option<Report>,
+    ) {
+        self.mutant.act_after(self, number).await;
+        self.record_truth(number);
         let (tenant, chat) = self.with(number, |person| (person.tenant, person.chat));
-        self.watch.looks_at(tenant, chat);
+        self.observer.check_tenant(tenant, chat);
         let told = self.telegram.texts_to(chat).len();
         if is_disturbed {
             self.with(number, |person| person.excused += told - before.told);
         }
-        let Record::Live(row) = self.watch.record(tenant) else { return };
+        let Record::Live(row) = self.observer.record(tenant) else { return };
         if row.reconcile.synced_at.is_some() && row.reconcile.synced_at != before.synced {
             self.with(number, |person| person.floor = person.floor.max(before.truth));
         }
-        self.with(number, |person| self.word_is_not_stale(person, &row));
+        self.with(number, |person| self.check_subscription(person, &row));
         let now = self.clock.now();
-        let is_open = self.watch.route(chat).is_some_and(|route| route["status"] == "active");
+        let is_open = self.observer.route(chat).is_some_and(|route| route["status"] == "active");
         let asks_stripe = row.reconcile.stripe_backoff.as_ref().is_some_and(|unanswered| unanswered.until > now);
         let has_worked = report.is_some_and(|report| report.converged + report.waiting > 0);
         if has_worked && !is_disturbed && is_open && !runs(&row, now) && !asks_stripe {
-            self.watch.breaks(tenant, "worked on, and still a route to a tenant not entitled", "");
+            self.observer.report_violation(tenant, "worked on, and still a route to a tenant not entitled", "");
         }
-        self.only_its_own_container_reads(number);
+        self.check_readers(number);
     }
 
     /// The row holds a word that Stripe gave, and none older than the last one that was taken down.
-    fn word_is_not_stale(&self, person: &Person, row: &Tenant) {
+    fn check_subscription(&self, person: &Person, row: &Tenant) {
         let possible = &person.truths[person.floor.min(person.truths.len())..];
         let says = |truth: &Option<Subscription>| truth.is_none() || *truth == row.subscription;
         if !possible.iter().any(says) && row.subscription != expected(person) {
             let found = format!("{:?}, possible are {possible:?}", row.subscription);
-            self.watch.breaks(person.tenant, "the row holds an old word", found);
+            self.observer.report_violation(person.tenant, "the row holds an old word", found);
         }
     }
 
-    fn only_its_own_container_reads(&self, number: usize) {
+    fn check_readers(&self, number: usize) {
         let (tenant, names) = self.with(number, |person| (person.tenant, person.names.clone()));
         let readers = self.azure.arm.readers(VAULT, &names.secret);
         if readers.is_empty() {
@@ -93,30 +100,30 @@ impl World {
         let own = self.azure.arm.resource(&identity);
         let own = own.as_ref().and_then(|identity| identity["properties"]["principalId"].as_str());
         if readers.len() > 1 || own.is_some_and(|own| readers[0] != own) {
-            self.watch.breaks(tenant, "another identity can read the runtime's secret", "");
+            self.observer.report_violation(tenant, "another identity can read the runtime's secret", "");
         }
     }
 
     /// Faults stop, and time passes, until what was removed was looked for the last time.
-    pub(super) async fn heals(&self) {
-        self.is_calm.set(true);
-        self.delivers().await;
-        self.works_off(HOUR).await;
+    pub(super) async fn recover(&self) {
+        self.is_fault_free.set(true);
+        self.deliver_mail().await;
+        self.drain_jobs(HOUR).await;
         for _ in 0..MOST_DAYS {
-            self.comes_to(self.clock.now() + HEALED_AFTER).await;
-            self.comes_to_rest().await;
+            self.advance_to(self.clock.now() + HEALED_AFTER).await;
+            self.run_until_idle().await;
             if self.violation().is_some() || !self.waits_for_late_effects() {
                 return;
             }
         }
     }
 
-    async fn comes_to_rest(&self) {
+    async fn run_until_idle(&self) {
         for _ in 0..60 {
-            self.collects();
-            self.delivers().await;
-            let due = if self.planted.sweeps() { tenant_reconcile::sweep(&self.reconciler).await.due } else { 0 };
-            self.works_off(70 * MINUTE).await;
+            self.collect_events();
+            self.deliver_mail().await;
+            let due = if self.mutant.allows_sweep() { tenant_reconcile::sweep(&self.reconciler).await.due } else { 0 };
+            self.drain_jobs(70 * MINUTE).await;
             let is_quiet = self.sqs.messages(LIFECYCLE).is_empty() && !self.has_mail();
             if self.violation().is_some() || (due == 0 && is_quiet) {
                 return;
@@ -127,7 +134,7 @@ impl World {
     /// Whether something is still to be looked for.
     fn waits_for_late_effects(&self) -> bool {
         let people = self.people.borrow();
-        people.iter().any(|person| match self.watch.record(person.tenant) {
+        people.iter().any(|person| match self.observer.record(person.tenant) {
             Record::Gone(left) => left.recheck.at.is_some(),
             Record::Live(row) => row.reconcile.in_flight.is_some() || row.reconcile.leftovers.is_some(),
             Record::Nothing => false,
@@ -135,35 +142,35 @@ impl World {
     }
 
     /// Every history came to its end, and nothing is left over.
-    pub(super) fn ended(&self) {
+    pub(super) fn check_end(&self) {
         let items = self.items();
         let left = Left::of(self);
         let mut known = BTreeSet::new();
         for number in 0..PEOPLE {
-            self.hears(number);
+            self.record_truth(number);
             let people = self.people.borrow();
             let person = &people[number];
             let own = items.get(&format!("TENANT#{}", person.tenant)).map(Vec::as_slice).unwrap_or_default();
-            let ended = self.has_ended(person, own).and_then(|()| {
-                let ought = self.ought_to_be(person);
+            let ended = self.check_person(person, own).and_then(|()| {
+                let ought = self.expected_things(person);
                 let is = left.belonging_to(person);
                 known.extend(is.clone());
-                is_as_it_ought(is, ought)
+                compare_things(is, ought)
             });
             if let Err((broke, found)) = ended {
-                return self.watch.breaks(person.tenant, broke, found);
+                return self.observer.report_violation(person.tenant, broke, found);
             }
         }
         let nobodys: Vec<_> = left.0.iter().filter(|thing| !known.contains(*thing)).collect();
         if !nobodys.is_empty() {
             let nobody = self.people.borrow()[0].tenant;
-            self.watch.breaks(nobody, "something is left that belongs to nobody", format!("{nobodys:#?}"));
+            self.observer.report_violation(nobody, "something is left that belongs to nobody", format!("{nobodys:#?}"));
         }
     }
 
     /// What there ought to be of a person's, in Azure, at the gateway and in the vault.
-    fn ought_to_be(&self, person: &Person) -> BTreeSet<Thing> {
-        let Record::Live(row) = self.watch.record(person.tenant) else { return BTreeSet::new() };
+    fn expected_things(&self, person: &Person) -> BTreeSet<Thing> {
+        let Record::Live(row) = self.observer.record(person.tenant) else { return BTreeSet::new() };
         let mut things: BTreeSet<Thing> = self.resources_of(person, &row).into_iter().map(|id| ("Azure", id)).collect();
         // Both generations stay while a rotation is interrupted by a suspension.
         let known = &row.reconcile.resources;
@@ -195,17 +202,17 @@ impl World {
         all.into_iter().filter(|(_, is_made)| *is_made || is_active).map(|(id, _)| id.to_lowercase()).collect()
     }
 
-    fn has_ended(&self, person: &Person, items: &[Value]) -> Result<(), Broken> {
-        self.is_told_in_turn(person)?;
-        self.holds_no_secret(person, items)?;
-        match self.watch.record(person.tenant) {
+    fn check_person(&self, person: &Person, items: &[Value]) -> Result<(), Broken> {
+        self.check_messages(person)?;
+        self.check_secrets(person, items)?;
+        match self.observer.record(person.tenant) {
             Record::Nothing => ensure(person.customer.is_none(), "there is no row for a customer", String::new),
-            Record::Gone(left) => self.is_buried(person, &left, items),
-            Record::Live(row) => self.is_as_entitled(person, &row, items),
+            Record::Gone(left) => self.check_tombstone(person, &left, items),
+            Record::Live(row) => self.check_live_tenant(person, &row, items),
         }
     }
 
-    fn is_buried(&self, person: &Person, left: &Tombstone, items: &[Value]) -> Result<(), Broken> {
+    fn check_tombstone(&self, person: &Person, left: &Tombstone, items: &[Value]) -> Result<(), Broken> {
         let truth = expected(person);
         let runs = |known: &Subscription| matches!(known.entitlement(self.clock.now()), Entitlement::Run { .. });
         let is_over = !truth.as_ref().is_some_and(runs);
@@ -216,10 +223,10 @@ impl World {
         let is_whole = Part::ALL.into_iter().filter(|part| was_built || !part.is_in_shard()).all(said);
         ensure(is_whole, "the receipt is not whole", || format!("{:?}", left.receipt))?;
         ensure(items.len() == 1, "more than a receipt is left", || format!("{items:#?}"))?;
-        ensure(self.watch.route(person.chat).is_none(), "a route to nobody", String::new)
+        ensure(self.observer.route(person.chat).is_none(), "a route to nobody", String::new)
     }
 
-    fn is_as_entitled(&self, person: &Person, row: &Tenant, items: &[Value]) -> Result<(), Broken> {
+    fn check_live_tenant(&self, person: &Person, row: &Tenant, items: &[Value]) -> Result<(), Broken> {
         let (now, work) = (self.clock.now(), &row.reconcile);
         let truth = expected(person);
         let is_known = truth.is_none() || truth == row.subscription;
@@ -243,7 +250,7 @@ impl World {
         ensure(work.leftovers.is_none(), "an earlier life's leftovers were not looked for", String::new)?;
         let is_due = row.due.as_ref().is_some_and(|due| due.at > now);
         ensure(is_due, "not looked at again", || format!("{:?}", row.due))?;
-        let route = self.watch.route(person.chat);
+        let route = self.observer.route(person.chat);
         let status = route.as_ref().and_then(|route| route["status"].as_str()).unwrap_or("none");
         let app = self.azure.arm.app(&person.names.resource);
         if expected == Lifecycle::Active {
@@ -265,17 +272,17 @@ impl World {
     }
 
     /// What is said comes once each time it comes true; once more when the work that said it was cut short.
-    fn is_told_in_turn(&self, person: &Person) -> Result<(), Broken> {
+    fn check_messages(&self, person: &Person) -> Result<(), Broken> {
         let told = self.telegram.texts_to(person.chat);
         let repeated = told.windows(2).filter(|pair| pair[0] == pair[1]).count();
         ensure(repeated <= person.excused, "a person is told the same twice", || {
             format!("{repeated} repeats, {} excused: {told:#?}", person.excused)
         })?;
-        let is_told = person.excused > 0 || lives_are_told_apart(&told);
+        let is_told = person.excused > 0 || lives_are_announced(&told);
         ensure(is_told, "a new life is not told as such", || format!("{told:#?}"))
     }
 
-    fn holds_no_secret(&self, person: &Person, items: &[Value]) -> Result<(), Broken> {
+    fn check_secrets(&self, person: &Person, items: &[Value]) -> Result<(), Broken> {
         let Some(bundle) = self.azure.vault.value(&person.names.secret) else { return Ok(()) };
         let bundle: Value =
             serde_json::from_str(&bundle).map_err(|error| ("a secret is no JSON", error.to_string()))?;
@@ -290,7 +297,7 @@ impl World {
     /// Every item there is, by its partition.
     fn items(&self) -> BTreeMap<String, Vec<Value>> {
         let mut items = BTreeMap::<String, Vec<Value>>::new();
-        for item in self.table.items().expect("a table").iter().map(plain) {
+        for item in self.table.items().expect("a table").iter().map(item::to_plain) {
             let partition = item["pk"].as_str().unwrap_or_default().to_owned();
             items.entry(partition).or_default().push(item);
         }
@@ -299,7 +306,7 @@ impl World {
 }
 
 /// Whether somebody whose assistant was removed hears of the next one as a new one, and nobody else does.
-fn lives_are_told_apart(told: &[String]) -> bool {
+fn lives_are_announced(told: &[String]) -> bool {
     #[derive(PartialEq)]
     enum Heard {
         Nothing,
@@ -363,7 +370,7 @@ fn model_key(name: &str, is_disabled: bool) -> String {
 }
 
 /// Nothing is there that ought not to be, nothing twice, and nothing is missing.
-fn is_as_it_ought(is: Vec<Thing>, ought: BTreeSet<Thing>) -> Result<(), Broken> {
+fn compare_things(is: Vec<Thing>, ought: BTreeSet<Thing>) -> Result<(), Broken> {
     let mut lacking = ought;
     let left: Vec<Thing> = is.into_iter().filter(|thing| !lacking.remove(thing)).collect();
     let broke = match left.first().map(|(place, _)| *place) {

@@ -3,7 +3,7 @@
 //!
 //! *Entitled* is by the word on the tenant's row, at the moment of the look. How old that word may be is a promise of
 //! its own: once an event was answered 200, or Stripe was asked, the row never again holds what Stripe said before
-//! that event was first posted, or before it was asked (`checks`).
+//! that event was first posted, or before it was asked (`invariants`).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -15,11 +15,12 @@ use nbhd::domain::tenant::{Lifecycle, Tenant, Tombstone};
 use nbhd_sim::arm::{Arm, Failure, Operation};
 use nbhd_sim::azure::Azure;
 use nbhd_sim::interruption::{Interruption, NamedRequest, StopPoint};
+use nbhd_sim::item;
 use nbhd_sim::table::Table;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-/// The watch over one world.
-pub(super) struct Watch {
+/// Observes one world, and keeps the first promise that it saw broken.
+pub(super) struct Observer {
     table: Arc<Table>,
     arm: Arm,
     clock: Clock,
@@ -76,23 +77,26 @@ pub(super) enum Record {
     Nothing,
 }
 
-impl Watch {
+impl Observer {
     pub(super) fn start(clock: &Clock, table: &Arc<Table>, azure: &Azure, interruption: &Interruption) -> Arc<Self> {
         let (table, arm, clock) = (Arc::clone(table), azure.arm.clone(), clock.clone());
-        let watch = Arc::new(Self { table, arm, clock, state: Mutex::default() });
-        let weak = Arc::downgrade(&watch);
+        let observer = Arc::new(Self { table, arm, clock, state: Mutex::default() });
+        let weak = Arc::downgrade(&observer);
         let looks = Weak::clone(&weak);
         interruption.observe_effects(move || {
-            if let Some(watch) = looks.upgrade() {
-                watch.looks();
+            if let Some(observer) = looks.upgrade() {
+                observer.observe();
             }
         });
-        watch.arm.faults.fail_with(move |operation| weak.upgrade().and_then(|watch| watch.before(operation)));
-        watch
+        observer
+            .arm
+            .faults
+            .fail_with(move |operation| weak.upgrade().and_then(|observer| observer.before_operation(operation)));
+        observer
     }
 
     /// From now on the work is this tenant's.
-    pub(super) fn follows(&self, tenant: TenantId, chat: ChatId) {
+    pub(super) fn set_subject(&self, tenant: TenantId, chat: ChatId) {
         let mut state = self.state();
         if state.is_frozen {
             state.excused_overlaps = self.arm.overlaps();
@@ -101,29 +105,29 @@ impl Watch {
     }
 
     /// The worker at work is held, and others go on; frozen it is past its lease.
-    pub(super) fn holds(&self, is_frozen: bool) {
+    pub(super) fn mark_held(&self, is_frozen: bool) {
         let mut state = self.state();
         (state.is_held, state.is_frozen) = (true, is_frozen);
     }
 
     /// A request that was under way takes effect, or has done so.
-    pub(super) fn lets_land(&self, is_landing: bool) {
+    pub(super) fn set_landing(&self, is_landing: bool) {
         let mut state = self.state();
         state.is_landing = is_landing;
         state.excused_overlaps = self.arm.overlaps();
     }
 
-    pub(super) fn lets_table_fail_after(&self, requests: usize) {
+    pub(super) fn fail_table_after(&self, requests: usize) {
         self.state().table_fails_after = Some(requests);
     }
 
-    pub(super) fn lets_arm_fail(&self, at: StopPoint, times: usize, how: Failure) {
+    pub(super) fn fail_arm(&self, at: StopPoint, times: usize, how: Failure) {
         let fails = ArmFails { at, times, how, number: 0, seen: HashMap::new(), failed: None };
         self.state().arm_fails = Some(fails);
     }
 
     /// Nothing fails any more; the first request that the resource manager let fail.
-    pub(super) fn mends(&self) -> Option<NamedRequest> {
+    pub(super) fn stop_failing(&self) -> Option<NamedRequest> {
         let mut state = self.state();
         state.table_fails_after = None;
         state.arm_fails.take().and_then(|fails| fails.failed)
@@ -140,7 +144,7 @@ impl Watch {
     }
 
     /// A promise was broken; the first one counts.
-    pub(super) fn breaks(&self, tenant: TenantId, broke: &'static str, found: impl Into<String>) {
+    pub(super) fn report_violation(&self, tenant: TenantId, broke: &'static str, found: impl Into<String>) {
         let found = found.into();
         self.state().violation.get_or_insert(Violation { tenant, broke, found });
     }
@@ -149,7 +153,7 @@ impl Watch {
         let Some(item) = self.table.item(&format!("TENANT#{tenant}"), "META").expect("a table") else {
             return Record::Nothing;
         };
-        let row = plain(&item);
+        let row = item::to_plain(&item);
         if row.get("deleted_at").is_some() {
             return Record::Gone(Box::new(serde_json::from_value(row).expect("a tombstone")));
         }
@@ -158,11 +162,11 @@ impl Watch {
 
     /// The route of a chat: whether it delivers, to which tenant, and where.
     pub(super) fn route(&self, chat: ChatId) -> Option<Value> {
-        self.table.item(&format!("CHAT#{chat}"), "ROUTE").expect("a table").map(|item| plain(&item))
+        self.table.item(&format!("CHAT#{chat}"), "ROUTE").expect("a table").map(|item| item::to_plain(&item))
     }
 
     /// A request had its effect.
-    fn looks(&self) {
+    fn observe(&self) {
         let writes = self.table.writes();
         let (subject, is_news) = {
             let mut state = self.state();
@@ -183,15 +187,15 @@ impl Watch {
             state.is_landing || state.is_frozen || self.arm.overlaps() <= state.excused_overlaps
         };
         if !is_excused {
-            self.breaks(tenant, "two replicas of one container at once", "");
+            self.report_violation(tenant, "two replicas of one container at once", "");
         }
         if is_news {
-            self.looks_at(tenant, chat);
+            self.check_tenant(tenant, chat);
         }
     }
 
     /// Looks at a tenant's row and route.
-    pub(super) fn looks_at(&self, tenant_id: TenantId, chat: ChatId) {
+    pub(super) fn check_tenant(&self, tenant_id: TenantId, chat: ChatId) {
         let (now, route) = (self.clock.now(), self.route(chat));
         let is_active = route.as_ref().is_some_and(|route| route["status"] == "active");
         let tenant = match self.record(tenant_id) {
@@ -199,47 +203,51 @@ impl Watch {
             Record::Gone(_) | Record::Nothing => {
                 self.state().lifecycles.remove(&tenant_id);
                 if route.is_some() {
-                    self.breaks(tenant_id, "a route to a tenant that is gone", "");
+                    self.report_violation(tenant_id, "a route to a tenant that is gone", "");
                 }
                 return;
             }
         };
         if is_active && tenant.lifecycle != Lifecycle::Active {
-            self.breaks(tenant_id, "an active route to a tenant that is not active", tenant.lifecycle.as_str());
+            self.report_violation(
+                tenant_id,
+                "an active route to a tenant that is not active",
+                tenant.lifecycle.as_str(),
+            );
         }
         if route.is_some_and(|route| route["tenant_id"] != tenant_id.to_string()) {
-            self.breaks(tenant_id, "a chat's route leads to another's tenant", "");
+            self.report_violation(tenant_id, "a chat's route leads to another's tenant", "");
         }
         let before = self.state().lifecycles.insert(tenant_id, tenant.lifecycle);
         if before == Some(tenant.lifecycle) {
             return;
         }
         if matches!(tenant.lifecycle, Lifecycle::Provisioning | Lifecycle::Active) && !runs(&tenant, now) {
-            self.breaks(tenant_id, "begun or active without Stripe's word", tenant.lifecycle.as_str());
+            self.report_violation(tenant_id, "begun or active without Stripe's word", tenant.lifecycle.as_str());
         }
         let resources = &tenant.reconcile.resources;
         let is_up = resources.app.as_ref().is_some_and(|app| app.healthy && app.running);
         let reads = resources.secret_reader.is_some()
             && resources.secret_reader == resources.identity.as_ref().map(|of| of.principal_id.clone());
         if tenant.lifecycle == Lifecycle::Active && !(is_up && reads) {
-            self.breaks(tenant_id, "activated before its container was healthy", "");
+            self.report_violation(tenant_id, "activated before its container was healthy", "");
         }
     }
 
     /// Azure is asked to do something; how that shall fail.
-    fn before(&self, operation: Operation) -> Option<Failure> {
+    fn before_operation(&self, operation: Operation) -> Option<Failure> {
         let (subject, is_excused) = {
             let state = self.state();
             (state.subject, state.is_landing || state.is_frozen)
         };
         if let Some((tenant_id, chat)) = subject.filter(|_| !is_excused) {
-            self.judges(tenant_id, chat, operation);
+            self.check_operation(tenant_id, chat, operation);
         }
         let mut state = self.state();
         state.arm_fails.as_mut()?.next(operation)
     }
 
-    fn judges(&self, tenant_id: TenantId, chat: ChatId, operation: Operation) {
+    fn check_operation(&self, tenant_id: TenantId, chat: ChatId, operation: Operation) {
         let now = self.clock.now();
         match operation {
             Operation::StopApp | Operation::DeleteApp => {
@@ -247,7 +255,11 @@ impl Watch {
                 let Record::Live(tenant) = self.record(tenant_id) else { return };
                 let is_held = self.state().is_held;
                 if is_open && !runs(&tenant, now) && !is_held {
-                    self.breaks(tenant_id, "the app of a tenant not entitled was stopped before its route", "");
+                    self.report_violation(
+                        tenant_id,
+                        "the app of a tenant not entitled was stopped before its route",
+                        "",
+                    );
                 }
             }
             Operation::PutApp | Operation::StartApp => {
@@ -256,7 +268,11 @@ impl Watch {
                     Record::Gone(_) | Record::Nothing => None,
                 };
                 if !matches!(lifecycle, Some(Lifecycle::Provisioning | Lifecycle::Active)) {
-                    self.breaks(tenant_id, "a container for a tenant that has none", format!("{lifecycle:?}"));
+                    self.report_violation(
+                        tenant_id,
+                        "a container for a tenant that has none",
+                        format!("{lifecycle:?}"),
+                    );
                 }
             }
             Operation::PutIdentity
@@ -302,21 +318,4 @@ impl ArmFails {
 /// Whether its word lets a tenant run at `now`.
 pub(super) fn runs(tenant: &Tenant, now: Timestamp) -> bool {
     matches!(tenant.entitlement(now), Entitlement::Run { .. })
-}
-
-/// An item in DynamoDB's JSON as the JSON it stands for.
-pub(super) fn plain(item: &Value) -> Value {
-    let fields = |map: &Map<String, Value>| map.iter().map(|(name, value)| (name.clone(), untyped(value))).collect();
-    Value::Object(item.as_object().map(fields).unwrap_or_default())
-}
-
-fn untyped(value: &Value) -> Value {
-    let Some((kind, value)) = value.as_object().and_then(|typed| typed.iter().next()) else { return Value::Null };
-    match kind.as_str() {
-        "N" => value.as_str().and_then(|number| number.parse().ok()).map_or(Value::Null, Value::Number),
-        "NULL" => Value::Null,
-        "M" => plain(value),
-        "L" => value.as_array().map(|list| list.iter().map(untyped).collect()).unwrap_or_default(),
-        _ => value.clone(),
-    }
 }

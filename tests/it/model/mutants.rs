@@ -1,16 +1,15 @@
-//! Bugs that were planted: each breaks a promise that the code relies on, or does around the real functions what a
-//! careless one would have done. The model test has to see every one of them.
+//! Mutants, which are bugs put in on purpose: each breaks a promise that the code relies on, or does around the real
+//! functions what careless ones would have done. The model test has to see every one of them.
 //!
 //! None of them is in production code. A proxy takes conditions off writes, or changes names; a vault pretends; a
 //! second, naive webhook stands in for the real one; a hand writes or calls what the reconciler would not.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nbhd::clock::Timestamp;
-use nbhd::config::Env;
 use nbhd::domain::ids::TenantId;
 use nbhd::domain::late_effects::Recheck;
 use nbhd::domain::subscription::{Subscription, Tier};
@@ -25,15 +24,16 @@ use nbhd_sim::azure::{Azure, VAULT};
 use nbhd_sim::key_vault::{Failure, Operation};
 use nbhd_sim::server::Server;
 use nbhd_sim::stripe::PLUS;
+use nbhd_sim::testbed::Testbed;
 use serde_json::{Value, json};
 
-use super::watch::{Record, runs};
+use super::observer::{Record, runs};
 use super::world::World;
 use super::{Found, play, proxy};
 
-/// A bug.
+/// One bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Plant {
+pub(super) enum Mutant {
     /// A row is written whatever its version is by then.
     SkipsTheFence,
     /// An event's content is applied unless a younger event, by its `created`, came before.
@@ -60,9 +60,9 @@ pub(super) enum Plant {
     WritesTheReceiptFirst,
 }
 
-/// A planted bug at work, or none.
-pub(super) struct Planted {
-    plant: Option<Plant>,
+/// The mutant that a world runs with, or none.
+pub(super) struct ActiveMutant {
+    mutant: Option<Mutant>,
     /// The latest `created` that was applied, for each tenant.
     created: RefCell<HashMap<TenantId, i64>>,
     stripe: Option<stripe::Client>,
@@ -70,22 +70,18 @@ pub(super) struct Planted {
     _proxy: Option<Server>,
 }
 
-impl Planted {
-    /// Changes `settings` so that the functions meet the bug.
-    pub(super) async fn start(
-        plant: Option<Plant>,
-        azure: &Azure,
-        settings: &mut BTreeMap<&'static str, String>,
-    ) -> Self {
+impl ActiveMutant {
+    /// Changes the settings so that the functions meet the bug.
+    pub(super) async fn start(mutant: Option<Mutant>, azure: &Azure, testbed: &mut Testbed) -> Self {
         let mut between = None;
-        if plant == Some(Plant::SkipsTheFence) {
-            let table = &settings["AWS_ENDPOINT_URL_DYNAMODB"];
+        if mutant == Some(Mutant::SkipsTheFence) {
+            let table = &testbed.settings()["AWS_ENDPOINT_URL_DYNAMODB"];
             let proxy = proxy::start(table, |_, _, body| forget_versions(body)).await;
-            settings.insert("AWS_ENDPOINT_URL_DYNAMODB", proxy.base_url());
+            testbed.set("AWS_ENDPOINT_URL_DYNAMODB", proxy.base_url());
             between = Some(proxy);
         }
-        if plant == Some(Plant::NamesNothingTwice) {
-            let (upstream, root) = settings["MODEL_GATEWAY_URL"].split_once("/api").expect("a root");
+        if mutant == Some(Mutant::NamesNothingTwice) {
+            let (upstream, root) = testbed.settings()["MODEL_GATEWAY_URL"].split_once("/api").expect("a root");
             let (upstream, root) = (upstream.to_owned(), format!("/api{root}"));
             let made = AtomicU64::new(0);
             let proxy = proxy::start(&upstream, move |method, _, body| {
@@ -95,39 +91,39 @@ impl Planted {
                 }
             })
             .await;
-            settings.insert("MODEL_GATEWAY_URL", format!("{}{root}", proxy.base_url()));
+            testbed.set("MODEL_GATEWAY_URL", format!("{}{root}", proxy.base_url()));
             between = Some(proxy);
         }
-        let env = Env::from_pairs(settings.clone());
+        let env = testbed.env();
         let http = || nbhd::http::client_with_roots(Some(azure.authority.bundle())).expect("a client");
-        let stripe = plant.and_then(|_| stripe::Client::from_env(&env, http()).expect("settings"));
+        let stripe = mutant.and_then(|_| stripe::Client::from_env(&env, http()).expect("settings"));
         let identity = || credential::from_env(&env, &http()).expect("settings");
-        let arm = plant.map(|_| resource_manager::Client::new(&env, &http(), &identity()).expect("settings"));
-        Self { plant, created: RefCell::default(), stripe, arm, _proxy: between }
+        let arm = mutant.map(|_| resource_manager::Client::new(&env, &http(), &identity()).expect("settings"));
+        Self { mutant, created: RefCell::default(), stripe, arm, _proxy: between }
     }
 
     /// Whether what is due is looked for.
-    pub(super) fn sweeps(&self) -> bool {
-        self.plant != Some(Plant::IgnoresWhatIsDue)
+    pub(super) fn allows_sweep(&self) -> bool {
+        self.mutant != Some(Mutant::IgnoresWhatIsDue)
     }
 
     /// Stands in for the webhook; the status of its answer.
-    pub(super) async fn takes(&self, world: &World, body: &[u8]) -> Option<u16> {
+    pub(super) async fn apply_event(&self, world: &World, body: &[u8]) -> Option<u16> {
         let event: Value = serde_json::from_slice(body).expect("JSON");
         let customer = event["data"]["object"]["customer"].as_str().unwrap_or_default();
-        let tenant = match self.plant? {
-            Plant::OrdersByCreated => self.by_created(world, &event, customer).await,
-            Plant::ReadsTheRowAfterTheFetch => self.row_after_fetch(world, customer).await,
-            Plant::SkipsTheFence
-            | Plant::ForgetsThePurge
-            | Plant::ActivatesBeforeHealth
-            | Plant::NamesNothingTwice
-            | Plant::StopsBeforeTheRoute
-            | Plant::IgnoresWhatIsDue
-            | Plant::OpensTheWholeVault
-            | Plant::WritesASecretDown
-            | Plant::NeverRechecks
-            | Plant::WritesTheReceiptFirst => return None,
+        let tenant = match self.mutant? {
+            Mutant::OrdersByCreated => self.apply_by_created(world, &event, customer).await,
+            Mutant::ReadsTheRowAfterTheFetch => self.apply_after_fetch(world, customer).await,
+            Mutant::SkipsTheFence
+            | Mutant::ForgetsThePurge
+            | Mutant::ActivatesBeforeHealth
+            | Mutant::NamesNothingTwice
+            | Mutant::StopsBeforeTheRoute
+            | Mutant::IgnoresWhatIsDue
+            | Mutant::OpensTheWholeVault
+            | Mutant::WritesASecretDown
+            | Mutant::NeverRechecks
+            | Mutant::WritesTheReceiptFirst => return None,
         };
         // Of a removed tenant it knows nothing: the real one does.
         let tenant = tenant?;
@@ -141,7 +137,7 @@ impl Planted {
         Some(if saved.is_ok() && is_queued { 200 } else { 503 })
     }
 
-    async fn by_created(&self, world: &World, event: &Value, customer: &str) -> Option<Tenant> {
+    async fn apply_by_created(&self, world: &World, event: &Value, customer: &str) -> Option<Tenant> {
         let tenant = live(world, customer).await?;
         let (object, created) = (&event["data"]["object"], event["created"].as_i64()?);
         let mut latest = self.created.borrow_mut();
@@ -165,19 +161,19 @@ impl Planted {
         Some(Tenant { subscription: Some(subscription), ..tenant })
     }
 
-    async fn row_after_fetch(&self, world: &World, customer: &str) -> Option<Tenant> {
+    async fn apply_after_fetch(&self, world: &World, customer: &str) -> Option<Tenant> {
         let word = self.stripe.as_ref()?.word(customer, None).await.ok()?;
         let tenant = live(world, customer).await?;
         Some(Tenant { subscription: word.subscription.or(tenant.subscription), ..tenant })
     }
 
     /// Does, after an invocation, what a careless function would have done in it.
-    pub(super) async fn acts(&self, world: &World, number: usize) {
+    pub(super) async fn act_after(&self, world: &World, number: usize) {
         let (tenant, chat, names) = world.with(number, |person| (person.tenant, person.chat, person.names.clone()));
-        let Some(plant) = self.plant else { return };
-        let row = match world.watch.record(tenant) {
+        let Some(mutant) = self.mutant else { return };
+        let row = match world.observer.record(tenant) {
             Record::Live(row) => row,
-            Record::Gone(left) if plant == Plant::NeverRechecks && left.recheck.at.is_some() => {
+            Record::Gone(left) if mutant == Mutant::NeverRechecks && left.recheck.at.is_some() => {
                 let version = left.version;
                 let recheck = Recheck { at: None, ..left.recheck.clone() };
                 let _ = world.store.save_tombstone(&Tombstone { recheck, ..*left }, version).await;
@@ -185,19 +181,19 @@ impl Planted {
             }
             Record::Gone(_) | Record::Nothing => return,
         };
-        let is_open = world.watch.route(chat).is_some_and(|route| route["status"] == "active");
+        let is_open = world.observer.route(chat).is_some_and(|route| route["status"] == "active");
         let resources = &row.reconcile.resources;
-        match plant {
-            Plant::ForgetsThePurge => world.azure.vault.faults.fail_next(Operation::Purge, Failure::Pretended),
-            Plant::ActivatesBeforeHealth if row.lifecycle == Lifecycle::Provisioning => {
+        match mutant {
+            Mutant::ForgetsThePurge => world.azure.vault.faults.fail_next(Operation::Purge, Failure::Pretended),
+            Mutant::ActivatesBeforeHealth if row.lifecycle == Lifecycle::Provisioning => {
                 write(world, &format!("CHAT#{chat}"), "ROUTE", "status");
                 write(world, &format!("TENANT#{tenant}"), "META", "lifecycle");
             }
-            Plant::StopsBeforeTheRoute if is_open && !runs(&row, world.clock.now()) => {
+            Mutant::StopsBeforeTheRoute if is_open && !runs(&row, world.clock.now()) => {
                 let group = world.azure.arm.group();
                 let _ = self.arm.as_ref().expect("a client").stop_app(&group, &names.resource).await;
             }
-            Plant::OpensTheWholeVault => {
+            Mutant::OpensTheWholeVault => {
                 let Some(identity) = &resources.identity else { return };
                 let scope = world.azure.arm.group().vault_secret(VAULT, "");
                 let scope = scope.as_str().trim_end_matches("/secrets/");
@@ -207,35 +203,35 @@ impl Planted {
                 let properties = json!({ "roleDefinitionId": role, "principalId": principal, "scope": scope });
                 world.azure.arm.creates(&id, json!({ "properties": properties }));
             }
-            Plant::WritesASecretDown => {
+            Mutant::WritesASecretDown => {
                 let Some(bundle) = world.azure.vault.value(&names.secret) else { return };
                 let bundle: Value = serde_json::from_str(&bundle).expect("JSON");
                 let (partition, key) = (format!("TENANT#{tenant}"), &bundle["internal_key"]);
                 let item = json!({ "pk": { "S": partition }, "sk": { "S": "STEP#0" }, "detail": { "S": key } });
                 world.table.put(json!({ "TableName": nbhd_sim::table::NAME, "Item": item })).expect("written");
             }
-            Plant::ActivatesBeforeHealth
-            | Plant::NeverRechecks
-            | Plant::WritesTheReceiptFirst
-            | Plant::StopsBeforeTheRoute
-            | Plant::SkipsTheFence
-            | Plant::OrdersByCreated
-            | Plant::ReadsTheRowAfterTheFetch
-            | Plant::NamesNothingTwice
-            | Plant::IgnoresWhatIsDue => {}
+            Mutant::ActivatesBeforeHealth
+            | Mutant::NeverRechecks
+            | Mutant::WritesTheReceiptFirst
+            | Mutant::StopsBeforeTheRoute
+            | Mutant::SkipsTheFence
+            | Mutant::OrdersByCreated
+            | Mutant::ReadsTheRowAfterTheFetch
+            | Mutant::NamesNothingTwice
+            | Mutant::IgnoresWhatIsDue => {}
         }
     }
 }
 
-impl Planted {
+impl ActiveMutant {
     /// Does, before an invocation, what a careless function would have done at its beginning: it writes that a removed
     /// tenant was looked for, and then looks, unless it is stopped between the two.
-    pub(super) async fn precedes(&self, world: &World, number: usize) {
+    pub(super) async fn act_before(&self, world: &World, number: usize) {
         let (tenant, names) = world.with(number, |person| (person.tenant, person.names.clone()));
         let now = world.clock.now();
-        let Record::Gone(left) = world.watch.record(tenant) else { return };
+        let Record::Gone(left) = world.observer.record(tenant) else { return };
         let is_due = left.recheck.at.is_some_and(|at| at <= now);
-        if self.plant != Some(Plant::WritesTheReceiptFirst) || !is_due {
+        if self.mutant != Some(Mutant::WritesTheReceiptFirst) || !is_due {
             return;
         }
         let (mut written, version) = (left.clone(), left.version);
@@ -282,75 +278,78 @@ fn forget_versions(request: &mut Value) {
 }
 
 /// Plays worlds with the bug until a promise is broken, and says which: two thousand histories at most.
-fn is_seen(plant: Plant, as_one_of: &[&str]) {
+fn assert_detected(mutant: Mutant, as_one_of: &[&str]) {
     let mut histories = 0;
     let found = (1..=100).find_map(|seed| {
-        let (counts, found) = play(seed, Some(plant));
+        let (counts, found) = play(seed, Some(mutant));
         histories += counts.histories;
         found
     });
-    let _ = writeln!(std::io::stderr(), "{plant:?} is looked for in {histories} histories");
-    let Found { violation, story, .. } = found.unwrap_or_else(|| panic!("{plant:?} is not seen"));
+    let _ = writeln!(std::io::stderr(), "{mutant:?} is looked for in {histories} histories");
+    let Found { violation, story, .. } = found.unwrap_or_else(|| panic!("{mutant:?} is not seen"));
     let is_expected = as_one_of.iter().any(|expected| violation.broke.contains(expected));
-    assert!(is_expected, "{plant:?} is seen as something else: {violation:?}\n  {story}");
+    assert!(is_expected, "{mutant:?} is seen as something else: {violation:?}\n  {story}");
 }
 
 #[test]
 fn a_write_without_its_fence_is_seen() {
-    is_seen(Plant::SkipsTheFence, &["an old word"]);
+    assert_detected(Mutant::SkipsTheFence, &["an old word"]);
 }
 
 #[test]
 fn events_applied_in_the_order_of_their_creation_are_seen() {
-    is_seen(Plant::OrdersByCreated, &["an old word"]);
+    assert_detected(Mutant::OrdersByCreated, &["an old word"]);
 }
 
 #[test]
 fn a_row_read_after_the_fetch_is_seen() {
-    is_seen(Plant::ReadsTheRowAfterTheFetch, &["an old word"]);
+    assert_detected(Mutant::ReadsTheRowAfterTheFetch, &["an old word"]);
 }
 
 #[test]
 fn a_forgotten_purge_is_seen() {
-    is_seen(Plant::ForgetsThePurge, &["the vault holds"]);
+    assert_detected(Mutant::ForgetsThePurge, &["the vault holds"]);
 }
 
 #[test]
 fn a_route_opened_before_the_container_is_healthy_is_seen() {
-    is_seen(Plant::ActivatesBeforeHealth, &["activated before"]);
+    assert_detected(Mutant::ActivatesBeforeHealth, &["activated before"]);
 }
 
 #[test]
 fn names_that_differ_each_time_are_seen() {
-    is_seen(Plant::NamesNothingTwice, &["missing at a vendor", "belongs to nobody"]);
+    assert_detected(Mutant::NamesNothingTwice, &["missing at a vendor", "belongs to nobody"]);
 }
 
 #[test]
 fn a_container_stopped_before_its_route_is_seen() {
-    is_seen(Plant::StopsBeforeTheRoute, &["stopped before its route"]);
+    assert_detected(Mutant::StopsBeforeTheRoute, &["stopped before its route"]);
 }
 
 #[test]
 fn a_clock_that_nobody_listens_to_is_seen() {
-    is_seen(Plant::IgnoresWhatIsDue, &["ought to be", "was to be removed", "no longer says", "not looked at again"]);
+    assert_detected(
+        Mutant::IgnoresWhatIsDue,
+        &["ought to be", "was to be removed", "no longer says", "not looked at again"],
+    );
 }
 
 #[test]
 fn a_role_on_the_whole_vault_is_seen() {
-    is_seen(Plant::OpensTheWholeVault, &["another identity can read"]);
+    assert_detected(Mutant::OpensTheWholeVault, &["another identity can read"]);
 }
 
 #[test]
 fn a_secret_in_a_row_is_seen() {
-    is_seen(Plant::WritesASecretDown, &["a row holds"]);
+    assert_detected(Mutant::WritesASecretDown, &["a row holds"]);
 }
 
 #[test]
 fn a_removal_that_is_never_rechecked_is_seen() {
-    is_seen(Plant::NeverRechecks, &["holds what it ought not to"]);
+    assert_detected(Mutant::NeverRechecks, &["holds what it ought not to"]);
 }
 
 #[test]
 fn a_receipt_written_before_the_recheck_is_seen() {
-    is_seen(Plant::WritesTheReceiptFirst, &["holds what it ought not to"]);
+    assert_detected(Mutant::WritesTheReceiptFirst, &["holds what it ought not to"]);
 }

@@ -36,7 +36,7 @@ async fn a_thousand_updates_over_fifty_chats_each_arrive_once_and_in_order() {
     let mut random = fastrand::Rng::with_seed(SEED);
     let mut chats = Vec::new();
     for id in 1..=CHATS {
-        let runtime = world.has(id).await;
+        let runtime = world.add_chat(id).await;
         fail_at_random(&runtime, random.fork(), &faults);
         chats.push(Chat { id, runtime, is_down: Cell::new(false), sent: Vec::new() });
     }
@@ -50,14 +50,14 @@ async fn a_thousand_updates_over_fifty_chats_each_arrive_once_and_in_order() {
         }
     }
 
-    let first = weather(&world, &chats, &mut random, &faults).await;
+    let first = run_with_faults(&world, &chats, &mut random, &faults).await;
     // After the queue's five minutes only the runtime knows a repeat.
     world.clock.advance(Duration::from_secs(6 * 60));
     for chat in &chats {
         world.says(chat.id, chat.sent[0]).await;
         note(&faults, "sent again by Telegram after 6 min");
     }
-    let second = weather(&world, &chats, &mut random, &faults).await;
+    let second = run_with_faults(&world, &chats, &mut random, &faults).await;
 
     for Chat { id, runtime, sent, .. } in &chats {
         assert_eq!(&runtime.update_ids(), sent, "chat {id}: each once and in order");
@@ -69,7 +69,7 @@ async fn a_thousand_updates_over_fifty_chats_each_arrive_once_and_in_order() {
 }
 
 /// Handles everything, while runtimes go down and come up and one invocation in twenty is stopped.
-async fn weather(world: &World, chats: &[Chat], random: &mut fastrand::Rng, faults: &Faults) -> Report {
+async fn run_with_faults(world: &World, chats: &[Chat], random: &mut fastrand::Rng, faults: &Faults) -> Report {
     let stops = Mutex::new(random.fork());
     let handler = |event| {
         let mut random = stops.lock().expect("not poisoned");
@@ -130,7 +130,7 @@ fn print_counts(chats: &[Chat], faults: &Faults, [first, second]: [Report; 2]) {
     // Past the test harness's capture: the counts are what this test shows.
     let _ = writeln!(
         std::io::stderr(),
-        "storm (seed {SEED}): {UPDATES} updates over {CHATS} chats; {} invocations ({} stopped), {attempts} deliveries \
+        "load (seed {SEED}): {UPDATES} updates over {CHATS} chats; {} invocations ({} stopped), {attempts} deliveries \
          tried, {kept} updates kept once each and in order, none lost\n{faults:#?}",
         first.invocations() + second.invocations(),
         first.crashed + second.crashed,
