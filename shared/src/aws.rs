@@ -76,7 +76,7 @@ impl Service {
         let region = env.required("AWS_REGION", HINT)?.to_owned();
         let setting = format!("AWS_ENDPOINT_URL_{}", name.to_ascii_uppercase());
         let endpoint = env.url(&setting, &format!("https://{name}.{region}.amazonaws.com"))?;
-        let endpoint = Url::parse(&endpoint).map_err(|_| ConfigError::Invalid { name: setting, hint: "an address" })?;
+        let endpoint = Url::parse(&endpoint).map_err(|_| ConfigError::invalid(&setting, "an address"))?;
         let credentials = Credentials::new(
             env.required("AWS_ACCESS_KEY_ID", HINT)?,
             env.required("AWS_SECRET_ACCESS_KEY", HINT)?,

@@ -40,6 +40,13 @@ pub enum ConfigError {
     },
 }
 
+impl ConfigError {
+    /// That the setting `name` holds something that cannot be used; `hint` says what it should hold.
+    pub fn invalid(name: &str, hint: &'static str) -> Self {
+        Self::Invalid { name: name.to_owned(), hint }
+    }
+}
+
 /// The settings of a function by name.
 #[derive(Clone)]
 pub struct Env {
@@ -141,7 +148,7 @@ impl Env {
     pub fn master_key(&self, name: &str) -> Result<MasterKey, ConfigError> {
         const HINT: &str = "at least 32 bytes of a key made from random bits";
         let key = self.secret(name, HINT)?;
-        MasterKey::new(&key).map_err(|_| ConfigError::Invalid { name: name.to_owned(), hint: HINT })
+        MasterKey::new(&key).map_err(|_| ConfigError::invalid(name, HINT))
     }
 
     /// The address of a service without a trailing slash: the setting, or else `default`.
@@ -149,10 +156,8 @@ impl Env {
     /// # Errors
     /// [`ConfigError::Invalid`] when the setting is not an absolute http(s) address.
     pub fn url(&self, name: &str, default: &str) -> Result<String, ConfigError> {
-        parse_address(self.optional(name).unwrap_or(default)).ok_or_else(|| ConfigError::Invalid {
-            name: name.to_owned(),
-            hint: "an address such as https://api.example.com",
-        })
+        parse_address(self.optional(name).unwrap_or(default))
+            .ok_or_else(|| ConfigError::invalid(name, "an address such as https://api.example.com"))
     }
 
     /// The addresses of several services, separated by commas, each without a trailing slash; at least one.
@@ -161,7 +166,7 @@ impl Env {
     /// [`ConfigError`] when there is none, or one is not an absolute http(s) address.
     pub fn urls(&self, name: &str, hint: &'static str) -> Result<Vec<String>, ConfigError> {
         let addresses = self.required(name, hint)?.split(',').map(|text| parse_address(text.trim()));
-        addresses.collect::<Option<_>>().ok_or_else(|| ConfigError::Invalid { name: name.to_owned(), hint })
+        addresses.collect::<Option<_>>().ok_or_else(|| ConfigError::invalid(name, hint))
     }
 
     /// A whole number with a default and bounds (inclusive).
@@ -170,10 +175,10 @@ impl Env {
     /// [`ConfigError::Invalid`] when the setting is not a number within the bounds.
     pub fn number(&self, name: &str, default: u32, bounds: std::ops::RangeInclusive<u32>) -> Result<u32, ConfigError> {
         let Some(text) = self.optional(name) else { return Ok(default) };
-        text.parse().ok().filter(|number| bounds.contains(number)).ok_or_else(|| ConfigError::Invalid {
-            name: name.to_owned(),
-            hint: "a whole number within the bounds README gives",
-        })
+        text.parse()
+            .ok()
+            .filter(|number| bounds.contains(number))
+            .ok_or_else(|| ConfigError::invalid(name, "a whole number within the bounds README gives"))
     }
 }
 

@@ -82,7 +82,7 @@ fn build(roots: RootCertStore) -> Result<reqwest::Client, ConfigError> {
 }
 
 fn unusable() -> ConfigError {
-    ConfigError::Invalid { name: "CA_BUNDLE".to_owned(), hint: "the path of a PEM file with CA certificates" }
+    ConfigError::invalid("CA_BUNDLE", "the path of a PEM file with CA certificates")
 }
 
 fn trust_file(roots: &mut RootCertStore, path: &Path) -> Option<()> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use nbhd::providers::Error;
-use nbhd::providers::azure::resource_manager::{Granted, Group};
+use nbhd::providers::azure::resource_manager::{GrantOutcome, Group};
 use nbhd_sim::arm::{ACCOUNT, ARM, ENVIRONMENT, Failure, LOCATION, Operation, Pace};
 use nbhd_sim::azure::VAULT;
 use nbhd_sim::entra::ENTRA;
@@ -19,16 +19,16 @@ async fn every_part_is_created_found_and_deleted() {
     let (client, group) = (&world.client, &world.group);
     world.deploy_app().await;
 
-    let identity = client.identity(group, NAME).await.expect("an identity");
-    assert_eq!((identity.tags, group.identity(NAME).is(identity.id.as_str())), (tags(), true));
+    let identity = client.get_identity(group, NAME).await.expect("an identity");
+    assert_eq!((identity.tags, group.identity(NAME).is_same_as(identity.id.as_str())), (tags(), true));
     let scope = group.vault_secret(VAULT, SECRET);
-    let role = client.role_assignment(&scope, ROLE).await.expect("a role");
+    let role = client.get_role_assignment(&scope, ROLE).await.expect("a role");
     assert_eq!(
-        (role.principal_id, role.name, scope.is(role.scope.as_str())),
+        (role.principal_id, role.name, scope.is_same_as(role.scope.as_str())),
         (identity.principal_id, Some(ROLE), true)
     );
-    assert_eq!(client.share(group, ACCOUNT, NAME).await.expect("a share"), share());
-    assert_eq!(client.storage(group, ENVIRONMENT, NAME).await.expect("a storage"), world.storage());
+    assert_eq!(client.get_share(group, ACCOUNT, NAME).await.expect("a share"), share());
+    assert_eq!(client.get_storage(group, ENVIRONMENT, NAME).await.expect("a storage"), world.storage());
     assert_eq!(world.arm.resources().len(), 5);
 
     let deleted = client.delete_app(group, NAME).await.expect("begun");
@@ -36,13 +36,13 @@ async fn every_part_is_created_found_and_deleted() {
     for _ in 0..2 {
         client.delete_storage(group, ENVIRONMENT, NAME).await.expect("deleted");
         client.delete_share(group, ACCOUNT, NAME).await.expect("deleted");
-        client.revoke(&scope, ROLE).await.expect("revoked");
+        client.revoke_role(&scope, ROLE).await.expect("revoked");
         client.delete_identity(group, NAME).await.expect("deleted");
     }
-    assert!(matches!(client.identity(group, NAME).await, Err(Error::NotFound)));
-    assert!(matches!(client.role_assignment(&scope, ROLE).await, Err(Error::NotFound)));
-    assert!(matches!(client.share(group, ACCOUNT, NAME).await, Err(Error::NotFound)));
-    assert!(matches!(client.storage(group, ENVIRONMENT, NAME).await, Err(Error::NotFound)));
+    assert!(matches!(client.get_identity(group, NAME).await, Err(Error::NotFound)));
+    assert!(matches!(client.get_role_assignment(&scope, ROLE).await, Err(Error::NotFound)));
+    assert!(matches!(client.get_share(group, ACCOUNT, NAME).await, Err(Error::NotFound)));
+    assert!(matches!(client.get_storage(group, ENVIRONMENT, NAME).await, Err(Error::NotFound)));
     assert_eq!(world.arm.resources(), []);
     world.assert_contract();
 }
@@ -51,9 +51,9 @@ async fn every_part_is_created_found_and_deleted() {
 async fn putting_a_part_twice_leaves_one() {
     let world = World::start().await;
     world.prepare_app().await;
-    let first = world.client.identity(&world.group, NAME).await.expect("an identity");
+    let first = world.client.get_identity(&world.group, NAME).await.expect("an identity");
     world.prepare_app().await;
-    assert_eq!(world.client.identity(&world.group, NAME).await.expect("the same"), first);
+    assert_eq!(world.client.get_identity(&world.group, NAME).await.expect("the same"), first);
     assert_eq!(world.arm.resources().len(), 4);
 }
 
@@ -76,7 +76,7 @@ async fn without_a_token_nothing_is_said() {
 
     world.identity().await;
     world.azure.entra.forgets_its_tokens();
-    let refused = world.client.identity(&world.group, NAME).await;
+    let refused = world.client.get_identity(&world.group, NAME).await;
     assert!(matches!(refused, Err(Error::Unauthorized)));
     world.assert_contract();
 }
@@ -89,10 +89,10 @@ async fn a_new_principal_is_unknown_for_a_while() {
     let identity = world.identity().await;
     let grant = || world.client.grant_secret(&scope, ROLE, &identity.principal_id);
 
-    assert_eq!(grant().await.expect("an answer"), Granted::PrincipalUnknown);
+    assert_eq!(grant().await.expect("an answer"), GrantOutcome::PrincipalUnknown);
     world.clock.advance(Duration::from_secs(60));
-    assert_eq!(grant().await.expect("an answer"), Granted::InPlace);
-    assert_eq!(grant().await.expect("an answer"), Granted::InPlace);
+    assert_eq!(grant().await.expect("an answer"), GrantOutcome::InPlace);
+    assert_eq!(grant().await.expect("an answer"), GrantOutcome::InPlace);
     assert!(world.arm.may_read(&identity.principal_id, VAULT, SECRET));
     world.assert_contract();
 }
@@ -101,7 +101,7 @@ async fn a_new_principal_is_unknown_for_a_while() {
 async fn a_role_reads_the_one_secret_it_is_scoped_to() {
     let world = World::start().await;
     world.prepare_app().await;
-    let reader = world.client.identity(&world.group, NAME).await.expect("an identity").principal_id;
+    let reader = world.client.get_identity(&world.group, NAME).await.expect("an identity").principal_id;
     assert_eq!(world.arm.readers(VAULT, SECRET), std::slice::from_ref(&reader));
     for (vault, secret) in [(VAULT, "runtime-t10"), (VAULT, "runtime-t"), ("other", SECRET)] {
         assert!(!world.arm.may_read(&reader, vault, secret), "{vault} {secret}");
@@ -113,11 +113,11 @@ async fn a_role_under_another_name_is_in_place_as_well() {
     let world = World::start().await;
     world.prepare_app().await;
     let scope = world.group.vault_secret(VAULT, SECRET);
-    let principal = world.client.identity(&world.group, NAME).await.expect("an identity").principal_id;
+    let principal = world.client.get_identity(&world.group, NAME).await.expect("an identity").principal_id;
     let again = world.client.grant_secret(&scope, Uuid::from_u128(2), &principal).await.expect("an answer");
-    assert_eq!(again, Granted::InPlace);
-    let found = world.client.role_assignments(&scope).await.expect("a list");
-    assert_eq!(found.iter().map(|role| role.name).collect::<Vec<_>>(), [Some(ROLE)]);
+    assert_eq!(again, GrantOutcome::InPlace);
+    let found = world.role_assignments(&scope).await;
+    assert_eq!(found.iter().map(|role| &role["name"]).collect::<Vec<_>>(), [&json!(ROLE)]);
     world.assert_contract();
 }
 
@@ -127,13 +127,13 @@ async fn an_identity_made_anew_needs_its_role_made_anew() {
     world.prepare_app().await;
     let scope = world.group.vault_secret(VAULT, SECRET);
     world.client.delete_identity(&world.group, NAME).await.expect("deleted");
-    assert_eq!(world.client.role_assignments(&scope).await.expect("a list").len(), 1, "it stays behind");
+    assert_eq!(world.role_assignments(&scope).await.len(), 1, "it stays behind");
 
     let identity = world.identity().await;
     let grant = || world.client.grant_secret(&scope, ROLE, &identity.principal_id);
-    assert_eq!(grant().await.expect("an answer"), Granted::NameTaken);
-    world.client.revoke(&scope, ROLE).await.expect("revoked");
-    assert_eq!(grant().await.expect("an answer"), Granted::InPlace);
+    assert_eq!(grant().await.expect("an answer"), GrantOutcome::NameTaken);
+    world.client.revoke_role(&scope, ROLE).await.expect("revoked");
+    assert_eq!(grant().await.expect("an answer"), GrantOutcome::InPlace);
     world.assert_contract();
 }
 
@@ -148,9 +148,9 @@ async fn a_full_subscription_says_so_and_another_has_room() {
         let scope = group.vault_secret(VAULT, secret);
         world.client.grant_secret(&scope, Uuid::from_u128(name), &identity.principal_id).await.expect("an answer")
     };
-    assert_eq!(grant(&world.group, "second", 2).await, Granted::LimitReached);
-    assert_eq!(grant(&other, "second", 2).await, Granted::InPlace);
-    let of = async |group: &Group| world.client.role_assignments(&group.subscription()).await.expect("a list").len();
+    assert_eq!(grant(&world.group, "second", 2).await, GrantOutcome::LimitReached);
+    assert_eq!(grant(&other, "second", 2).await, GrantOutcome::InPlace);
+    let of = async |group: &Group| world.role_assignments(&group.subscription()).await.len();
     assert_eq!((of(&world.group).await, of(&other).await), (1, 1));
 }
 
@@ -166,11 +166,14 @@ async fn lists_go_on_over_their_pages() {
         world.arm.creates(storage.as_str(), json!({"properties": {}}));
     }
     world.arm.creates(world.group.identity("foreign").as_str(), json!({"location": LOCATION, "tags": {"a": "b"}}));
-    let (client, group) = (&world.client, &world.group);
-    let resources = client.resources(group, "nbhd-tenant").await.expect("a list");
-    assert_eq!((resources.len(), resources[44].tags["nbhd-tenant"].as_str()), (45, "nbhd-44"));
-    assert_eq!(client.shares(group, ACCOUNT).await.expect("a list").len(), 45);
-    assert_eq!(client.storages(group, ENVIRONMENT).await.expect("a list")[0], "nbhd-00");
+    let group = format!("{}/resourceGroups/{}", world.group.subscription(), world.group.name);
+    let tagged = "2021-04-01&$filter=tagName%20eq%20%27nbhd-tenant%27";
+    let resources = world.list(format!("{group}/resources"), tagged).await;
+    assert_eq!((resources.len(), &resources[44]["tags"]["nbhd-tenant"]), (45, &json!("nbhd-44")));
+    let account = format!("{group}/providers/Microsoft.Storage/storageAccounts/{ACCOUNT}");
+    assert_eq!(world.list(format!("{account}/fileServices/default/shares"), "2025-06-01").await.len(), 45);
+    let environment = world.group.environment(ENVIRONMENT);
+    assert_eq!(world.list(format!("{environment}/storages"), "2026-01-01").await[0]["name"], "nbhd-00");
 }
 
 #[tokio::test]
@@ -182,7 +185,7 @@ async fn a_wrong_address_of_ours_is_never_not_found() {
         Group { subscription_id: Uuid::nil().to_string(), ..world.group.clone() },
     ];
     for group in wrong {
-        let answer = world.client.identity(&group, NAME).await;
+        let answer = world.client.get_identity(&group, NAME).await;
         assert!(matches!(&answer, Err(Error::Refused { status: 404, .. })), "{answer:?}");
         let answer = world.client.delete_identity(&group, NAME).await;
         assert!(matches!(&answer, Err(Error::Refused { status: 404, .. })), "{answer:?}");
@@ -224,7 +227,7 @@ async fn no_failure_of_azure_is_a_final_word() {
         world.arm.faults.fail_all(failure);
         let error = world.client.put_identity(&world.group, NAME, LOCATION, &tags()).await.expect_err("down");
         assert!(error.is_retryable(), "{failure:?}: {error:?}");
-        let error = world.client.app(&world.group, NAME).await.expect_err("down");
+        let error = world.client.get_app(&world.group, NAME).await.expect_err("down");
         assert!(error.is_retryable(), "{failure:?}: {error:?}");
     }
     world.arm.faults.recover();
@@ -237,7 +240,7 @@ async fn a_lost_answer_leaves_its_effect_and_doing_it_again_is_harmless() {
     world.arm.faults.fail_next(Operation::PutIdentity, Failure::AnswerLost);
     let answer = world.client.put_identity(&world.group, NAME, LOCATION, &tags()).await;
     assert!(matches!(answer, Err(Error::Unreachable { .. })));
-    let made = world.client.identity(&world.group, NAME).await.expect("it was made");
+    let made = world.client.get_identity(&world.group, NAME).await.expect("it was made");
     assert_eq!(world.identity().await, made);
 }
 
@@ -245,7 +248,7 @@ async fn a_lost_answer_leaves_its_effect_and_doing_it_again_is_harmless() {
 async fn a_sign_in_that_fails_says_nothing_of_the_resource() {
     let world = World::start().await;
     world.azure.entra.faults.fail_any(StatusCode::SERVICE_UNAVAILABLE);
-    let error = world.client.identity(&world.group, NAME).await.expect_err("no token");
+    let error = world.client.get_identity(&world.group, NAME).await.expect_err("no token");
     assert!(error.is_retryable(), "{error:?}");
     assert!(world.journal.entries_of(ARM).is_empty());
 }

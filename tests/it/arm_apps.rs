@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nbhd::providers::Error;
-use nbhd::providers::azure::resource_manager::container_app::{Provisioning, Running};
-use nbhd::providers::azure::resource_manager::{Operation, Polled, Started};
+use nbhd::providers::azure::resource_manager::container_app::{ProvisioningState, RunningState};
+use nbhd::providers::azure::resource_manager::{Operation, PollOutcome, StartOutcome};
 use nbhd_sim::arm::{ContainerEvent, Failure, Operation as Asked, OperationUrl, Pace};
 use nbhd_sim::azure::VAULT;
 use nbhd_sim::server::Server;
@@ -19,28 +19,28 @@ async fn an_app_is_created_stopped_started_and_deleted() {
     let (client, group) = (&world.client, &world.group);
     let intended = world.deploy_app().await;
     let app = world.app().await;
-    assert_eq!((app.provisioning, app.running), (Provisioning::Succeeded, Running::Running));
-    assert_eq!(app.departures(&intended), Vec::<String>::new());
-    assert_eq!(client.replicas(group, NAME).await.expect("a count"), 1);
+    assert_eq!((app.provisioning, app.running), (ProvisioningState::Succeeded, RunningState::Running));
+    assert_eq!(app.find_drift(&intended), Vec::<String>::new());
+    assert_eq!(client.count_replicas(group, NAME).await.expect("a count"), 1);
     assert_eq!(world.visit("/healthz").await, 200);
 
     world.await_operation(client.stop_app(group, NAME).await.expect("begun")).await;
     assert_eq!(
-        (world.app().await.running, client.replicas(group, NAME).await.expect("a count")),
-        (Running::Stopped, 0)
+        (world.app().await.running, client.count_replicas(group, NAME).await.expect("a count")),
+        (RunningState::Stopped, 0)
     );
     assert_eq!(world.visit("/healthz").await, 404);
 
     world.await_operation(client.start_app(group, NAME).await.expect("begun")).await;
-    assert_eq!((world.app().await.running, world.visit("/healthz").await), (Running::Running, 200));
+    assert_eq!((world.app().await.running, world.visit("/healthz").await), (RunningState::Running, 200));
 
     world.await_operation(client.delete_app(group, NAME).await.expect("begun")).await;
-    assert!(matches!(client.app(group, NAME).await, Err(Error::NotFound)));
-    assert_eq!(client.delete_app(group, NAME).await.expect("an answer"), Started::Done);
+    assert!(matches!(client.get_app(group, NAME).await, Err(Error::NotFound)));
+    assert_eq!(client.delete_app(group, NAME).await.expect("an answer"), StartOutcome::Done);
     for missing in [client.start_app(group, NAME).await, client.stop_app(group, NAME).await] {
         assert!(matches!(missing, Err(Error::NotFound)));
     }
-    assert!(matches!(client.replicas(group, NAME).await, Err(Error::NotFound)));
+    assert!(matches!(client.count_replicas(group, NAME).await, Err(Error::NotFound)));
     world.assert_contract();
 }
 
@@ -67,11 +67,11 @@ async fn what_is_in_effect_at_once_needs_no_look() {
     world.arm.delays_operations(Pace::Immediate);
     let app = world.prepare_app().await;
     let (client, group) = (&world.client, &world.group);
-    assert_eq!(client.put_app(group, NAME, &app).await.expect("an answer"), Started::Done);
-    assert_eq!(client.put_app(group, NAME, &app).await.expect("an answer"), Started::Done);
-    assert_eq!(client.stop_app(group, NAME).await.expect("an answer"), Started::Done);
-    assert_eq!(client.start_app(group, NAME).await.expect("an answer"), Started::Done);
-    assert_eq!(client.delete_app(group, NAME).await.expect("an answer"), Started::Done);
+    assert_eq!(client.put_app(group, NAME, &app).await.expect("an answer"), StartOutcome::Done);
+    assert_eq!(client.put_app(group, NAME, &app).await.expect("an answer"), StartOutcome::Done);
+    assert_eq!(client.stop_app(group, NAME).await.expect("an answer"), StartOutcome::Done);
+    assert_eq!(client.start_app(group, NAME).await.expect("an answer"), StartOutcome::Done);
+    assert_eq!(client.delete_app(group, NAME).await.expect("an answer"), StartOutcome::Done);
     world.assert_contract();
 }
 
@@ -88,11 +88,11 @@ async fn an_operation_survives_being_saved_and_takes_the_time_it_takes() {
     let operation: Operation = serde_json::from_str(&saved).expect("the operation");
     for _ in 0..3 {
         let polled = world.client.poll(&operation).await.expect("an answer");
-        assert!(matches!(polled, Polled::Pending(_)), "{polled:?}");
+        assert!(matches!(polled, PollOutcome::Pending(_)), "{polled:?}");
     }
-    assert_eq!(world.app().await.provisioning, Provisioning::InProgress);
+    assert_eq!(world.app().await.provisioning, ProvisioningState::InProgress);
     world.clock.advance(Duration::from_secs(90));
-    assert_eq!(world.client.poll(&operation).await.expect("an answer"), Polled::Done);
+    assert_eq!(world.client.poll(&operation).await.expect("an answer"), PollOutcome::Done);
 }
 
 #[tokio::test]
@@ -102,11 +102,11 @@ async fn while_one_operation_goes_on_another_is_not_begun() {
     let app = world.prepare_app().await;
     let (client, group) = (&world.client, &world.group);
     client.put_app(group, NAME, &app).await.expect("begun");
-    assert_eq!(client.put_app(group, NAME, &app).await.expect("an answer"), Started::Busy);
-    assert_eq!(client.stop_app(group, NAME).await.expect("an answer"), Started::Busy);
-    assert_eq!(client.delete_app(group, NAME).await.expect("an answer"), Started::Busy);
+    assert_eq!(client.put_app(group, NAME, &app).await.expect("an answer"), StartOutcome::Busy);
+    assert_eq!(client.stop_app(group, NAME).await.expect("an answer"), StartOutcome::Busy);
+    assert_eq!(client.delete_app(group, NAME).await.expect("an answer"), StartOutcome::Busy);
     world.clock.advance(Duration::from_secs(60));
-    assert!(matches!(client.delete_app(group, NAME).await.expect("an answer"), Started::Pending(_)));
+    assert!(matches!(client.delete_app(group, NAME).await.expect("an answer"), StartOutcome::Pending(_)));
     world.assert_contract();
 }
 
@@ -116,9 +116,9 @@ async fn a_failed_operation_is_said_by_its_code_in_every_way() {
     let app = world.prepare_app().await;
     let (client, group) = (&world.client, &world.group);
     world.arm.delays_operations(Pace::After(Duration::from_secs(1)));
-    let fails = async |started: Result<Started, Error>| {
+    let fails = async |started: Result<StartOutcome, Error>| {
         let polled = client.poll(&pending(started.expect("begun"))).await.expect("an answer");
-        assert!(matches!(&polled, Polled::Failed { code } if code == "ContainerAppOperationError"), "{polled:?}");
+        assert!(matches!(&polled, PollOutcome::Failed { code } if code == "ContainerAppOperationError"), "{polled:?}");
     };
     let begin = async |asked| {
         world.arm.faults.fail_next(asked, Failure::Provisioning);
@@ -133,7 +133,7 @@ async fn a_failed_operation_is_said_by_its_code_in_every_way() {
         started
     };
     fails(begin(Asked::PutApp).await).await;
-    assert_eq!(world.app().await.provisioning, Provisioning::Failed);
+    assert_eq!(world.app().await.provisioning, ProvisioningState::Failed);
     fails(begin(Asked::StopApp).await).await;
     fails(begin(Asked::DeleteApp).await).await;
     assert!(world.arm.app(NAME).is_some());
@@ -150,7 +150,7 @@ async fn an_operation_that_azure_forgot_is_unknown_and_an_outage_says_nothing_of
     world.arm.faults.fail_next(Asked::Poll, Failure::Throttled(9));
     assert!(world.client.poll(&operation).await.expect_err("no answer").is_retryable());
     world.arm.deletes(world.group.app(NAME).as_str()).await;
-    assert_eq!(world.client.poll(&operation).await.expect("an answer"), Polled::Unknown);
+    assert_eq!(world.client.poll(&operation).await.expect("an answer"), PollOutcome::Unknown);
 }
 
 #[tokio::test]
@@ -159,8 +159,8 @@ async fn a_function_stopped_dead_right_after_a_put_leaves_the_app_in_progress() 
     let app = world.prepare_app().await;
     let put = world.client.put_app(&world.group, NAME, &app);
     assert!(world.journal.interruption().stop_after(1, put).await.is_none());
-    assert_eq!(world.client.put_app(&world.group, NAME, &app).await.expect("an answer"), Started::Busy);
-    assert_eq!(world.app().await.provisioning, Provisioning::Succeeded);
+    assert_eq!(world.client.put_app(&world.group, NAME, &app).await.expect("an answer"), StartOutcome::Busy);
+    assert_eq!(world.app().await.provisioning, ProvisioningState::Succeeded);
 }
 
 #[tokio::test]
@@ -170,22 +170,22 @@ async fn a_lost_answer_to_a_put_shows_in_the_app_itself() {
     world.arm.faults.fail_next(Asked::PutApp, Failure::AnswerLost);
     let lost = world.client.put_app(&world.group, NAME, &app).await;
     assert!(matches!(lost, Err(Error::Unreachable { .. })));
-    assert_eq!(world.app().await.provisioning, Provisioning::InProgress);
-    assert_eq!(world.app().await.provisioning, Provisioning::Succeeded);
+    assert_eq!(world.app().await.provisioning, ProvisioningState::InProgress);
+    assert_eq!(world.app().await.provisioning, ProvisioningState::Succeeded);
 }
 
 #[tokio::test]
 async fn an_app_that_cannot_read_its_secret_does_not_come_up() {
     let world = World::start().await;
     let app = world.prepare_app().await;
-    world.client.revoke(&world.group.vault_secret(VAULT, SECRET), ROLE).await.expect("revoked");
+    world.client.revoke_role(&world.group.vault_secret(VAULT, SECRET), ROLE).await.expect("revoked");
     let (client, group) = (&world.client, &world.group);
     let mut operation = pending(client.put_app(group, NAME, &app).await.expect("begun"));
     let code = loop {
         match client.poll(&operation).await.expect("an answer") {
-            Polled::Pending(next) => operation = next,
-            Polled::Failed { code } => break code,
-            other @ (Polled::Done | Polled::Unknown) => panic!("{other:?}"),
+            PollOutcome::Pending(next) => operation = next,
+            PollOutcome::Failed { code } => break code,
+            other @ (PollOutcome::Done | PollOutcome::Unknown) => panic!("{other:?}"),
         }
     };
     assert_eq!(code, "ContainerAppSecretKeyVaultUnreadable");
@@ -225,12 +225,12 @@ async fn an_edit_behind_our_back_is_named_and_a_deletion_is_not_found() {
         body["properties"]["template"]["containers"][0]["image"] = json!("other:latest");
         body["properties"]["configuration"]["ingress"]["allowInsecure"] = json!(true);
     });
-    let departures = world.app().await.departures(&intended);
+    let departures = world.app().await.find_drift(&intended);
     let expected =
         ["/properties/configuration/ingress/allowInsecure", "/properties/template/containers/openclaw/image"];
     assert_eq!(departures, expected);
     world.arm.deletes(id.as_str()).await;
-    assert!(matches!(world.client.app(&world.group, NAME).await, Err(Error::NotFound)));
+    assert!(matches!(world.client.get_app(&world.group, NAME).await, Err(Error::NotFound)));
 }
 
 #[tokio::test]
@@ -244,7 +244,7 @@ async fn a_template_changed_under_a_running_replica_makes_two() {
     app.image = format!("nbhd.azurecr.io/openclaw@sha256:{}", "b".repeat(64));
     world.await_operation(client.stop_app(group, NAME).await.expect("begun")).await;
     world.await_operation(client.put_app(group, NAME, &app).await.expect("begun")).await;
-    assert_eq!(client.replicas(group, NAME).await.expect("a count"), 0, "a stopped app stays stopped");
+    assert_eq!(client.count_replicas(group, NAME).await.expect("a count"), 0, "a stopped app stays stopped");
     world.await_operation(client.start_app(group, NAME).await.expect("begun")).await;
     assert_eq!((world.arm.overlaps(), world.app().await.image()), (0, Some(app.image.as_str())));
 

@@ -5,14 +5,16 @@ use std::time::Duration;
 use nbhd::clock::{Clock, Timestamp};
 use nbhd::config::Env;
 use nbhd::providers::azure::credential;
-use nbhd::providers::azure::resource_manager::container_app::{EnvValue, Probe, ProbeKind, Secret, Volume};
+use nbhd::providers::azure::resource_manager::container_app::{EnvValue, Probe, ProbeKind, SecretReference, Volume};
 use nbhd::providers::azure::resource_manager::{
-    App, Client, ContainerApp, Granted, Group, Identity, Operation, Polled, Share, Started, Storage, Tags,
+    Client, ContainerApp, ContainerAppSpec, GrantOutcome, Group, Identity, Operation, PollOutcome, ResourceId, Share,
+    StartOutcome, Storage, Tags,
 };
 use nbhd_sim::arm::contract::Contract;
 use nbhd_sim::arm::{ACCOUNT, Arm, ENVIRONMENT, LOCATION};
 use nbhd_sim::azure::{Azure, VAULT};
 use nbhd_sim::journal::Journal;
+use serde_json::Value;
 use uuid::Uuid;
 
 pub(crate) const NAME: &str = "nbhd-t1";
@@ -42,19 +44,19 @@ impl World {
     }
 
     /// Everything an app needs, and the app as it shall be.
-    pub(crate) async fn prepare_app(&self) -> ContainerApp {
+    pub(crate) async fn prepare_app(&self) -> ContainerAppSpec {
         self.azure.vault.put(SECRET, "the runtime's keys");
         let identity = self.identity().await;
         let scope = self.group.vault_secret(VAULT, SECRET);
         let granted = self.client.grant_secret(&scope, ROLE, &identity.principal_id).await.expect("granted");
-        assert_eq!(granted, Granted::InPlace);
+        assert_eq!(granted, GrantOutcome::InPlace);
         self.client.put_share(&self.group, ACCOUNT, &share()).await.expect("a share");
         self.client.put_storage(&self.group, ENVIRONMENT, NAME, &self.storage()).await.expect("a storage");
         self.intended_app()
     }
 
     /// The same with the app itself, up and running.
-    pub(crate) async fn deploy_app(&self) -> ContainerApp {
+    pub(crate) async fn deploy_app(&self) -> ContainerAppSpec {
         let app = self.prepare_app().await;
         let put = self.client.put_app(&self.group, NAME, &app).await.expect("begun");
         self.await_operation(put).await;
@@ -74,7 +76,7 @@ impl World {
         }
     }
 
-    pub(crate) fn intended_app(&self) -> ContainerApp {
+    pub(crate) fn intended_app(&self) -> ContainerAppSpec {
         let identity = self.group.identity(NAME);
         let puller = Group { name: "shared".to_owned(), ..self.group.clone() }.identity("nbhd-pull");
         let probe = |kind| Probe {
@@ -85,13 +87,13 @@ impl World {
             timeout_seconds: 5,
             failure_threshold: 3,
         };
-        ContainerApp {
+        ContainerAppSpec {
             location: LOCATION.to_owned(),
             tags: tags(),
             environment: self.group.environment(ENVIRONMENT),
             identities: vec![identity.clone(), puller.clone()],
             registry: ("nbhd.azurecr.io".to_owned(), puller),
-            secrets: vec![Secret {
+            secrets: vec![SecretReference {
                 name: "runtime".to_owned(),
                 key_vault_url: format!("{}/secrets/{SECRET}", self.azure.vault.base_url()),
                 identity,
@@ -117,22 +119,22 @@ impl World {
     }
 
     /// Follows an operation to its good end; how often it was asked about.
-    pub(crate) async fn await_operation(&self, started: Started) -> u32 {
+    pub(crate) async fn await_operation(&self, started: StartOutcome) -> u32 {
         let mut operation = pending(started);
         for polls in 1..=20 {
             match self.client.poll(&operation).await.expect("an answer") {
-                Polled::Pending(next) => operation = next,
-                Polled::Done => return polls,
-                Polled::Failed { code } => panic!("it failed: {code}"),
-                Polled::Unknown => panic!("it is not known"),
+                PollOutcome::Pending(next) => operation = next,
+                PollOutcome::Done => return polls,
+                PollOutcome::Failed { code } => panic!("it failed: {code}"),
+                PollOutcome::Unknown => panic!("it is not known"),
             }
             self.clock.advance(operation.retry_after());
         }
         panic!("it does not end")
     }
 
-    pub(crate) async fn app(&self) -> App {
-        self.client.app(&self.group, NAME).await.expect("an app")
+    pub(crate) async fn app(&self) -> ContainerApp {
+        self.client.get_app(&self.group, NAME).await.expect("an app")
     }
 
     /// The status of a request through the app's ingress, as the forwarding function would make it.
@@ -140,6 +142,17 @@ impl World {
         let fqdn = self.app().await.fqdn.expect("an ingress");
         let request = self.http.get(format!("https://{fqdn}{path}")).timeout(Duration::from_secs(10));
         request.send().await.expect("an answer").status().as_u16()
+    }
+
+    /// Every item of a list.
+    pub(crate) async fn list(&self, path: String, query: &str) -> Vec<Value> {
+        let id = serde_json::from_value(path.into()).expect("a text");
+        self.client.list(&id, query).await.expect("a list")
+    }
+
+    /// The role assignments on a scope, above it and below it.
+    pub(crate) async fn role_assignments(&self, scope: &ResourceId) -> Vec<Value> {
+        self.list(format!("{scope}/providers/Microsoft.Authorization/roleAssignments"), "2022-04-01").await
     }
 
     /// What went over the wire, held to Microsoft's descriptions.
@@ -150,10 +163,10 @@ impl World {
     }
 }
 
-pub(crate) fn pending(started: Started) -> Operation {
+pub(crate) fn pending(started: StartOutcome) -> Operation {
     match started {
-        Started::Pending(operation) => operation,
-        Started::Done | Started::Busy => panic!("it goes on: {started:?}"),
+        StartOutcome::Pending(operation) => operation,
+        StartOutcome::Done | StartOutcome::Busy => panic!("it goes on: {started:?}"),
     }
 }
 

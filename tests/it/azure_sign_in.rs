@@ -1,5 +1,6 @@
 //! How a function proves itself at Azure: by the role it runs as, for which AWS vouches, and by no stored secret.
 
+use std::ops::Deref;
 use std::time::Duration;
 
 use axum::http::StatusCode;
@@ -24,12 +25,12 @@ async fn aws_vouches_for_the_role_once_and_the_vault_opens() {
     assert!(world.journal.entries().is_empty(), "nothing is asked before it is needed");
     world.azure.vault.put(NAME, "value");
     for _ in 0..3 {
-        world.vault().latest(NAME).await.expect("read");
+        world.vault().get_latest(NAME).await.expect("read");
     }
     let vault = world.vault();
     world.journal.clear();
     for _ in 0..3 {
-        vault.latest(NAME).await.expect("read");
+        vault.get_latest(NAME).await.expect("read");
     }
     assert_eq!((world.journal.entries_of(STS).len(), world.journal.entries_of(ENTRA).len()), (1, 1));
     assert!(world.journal.entries_of(ENTRA).iter().all(|entry| !entry.contains_text("client_secret")));
@@ -45,7 +46,7 @@ async fn a_role_an_issuer_or_an_audience_that_is_not_trusted_is_refused() {
     for change in changes {
         let world = World::start().await;
         world.azure.entra.trusts(change);
-        let refused = world.vault().latest(NAME).await;
+        let refused = world.vault().get_latest(NAME).await;
         assert!(matches!(refused, Err(Error::Refused { status: 401, .. })), "{refused:?}");
     }
 }
@@ -64,16 +65,16 @@ async fn an_sts_that_is_down_is_a_blip_and_the_next_call_signs_in() {
         let world = World::start().await;
         let vault = world.vault();
         world.azure.sts.faults.fail_any(failure);
-        let error = vault.latest(NAME).await.expect_err("no sign-in");
+        let error = vault.get_latest(NAME).await.expect_err("no sign-in");
         assert!(is_expected(&error) && error.is_retryable(), "{failure:?} became {error:?}");
         // A sign-in that is throttled is no different from a vault that is.
         world.clock.advance(std::time::Duration::from_secs(1));
         assert!(world.journal.entries_of(ENTRA).is_empty());
-        assert!(matches!(vault.latest(NAME).await, Err(Error::NotFound)));
+        assert!(matches!(vault.get_latest(NAME).await, Err(Error::NotFound)));
     }
     let world = World::start().await;
     let nobody = world.vault_of(&world.env.clone().with("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:9"));
-    let error = nobody.latest(NAME).await.expect_err("no sign-in");
+    let error = nobody.get_latest(NAME).await.expect_err("no sign-in");
     assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
 }
 
@@ -81,7 +82,7 @@ async fn an_sts_that_is_down_is_a_blip_and_the_next_call_signs_in() {
 async fn an_account_that_does_not_federate_is_told_as_such() {
     let world = World::start().await;
     world.azure.sts.faults.fail_any(Failure::Refusal(403, "OutboundWebIdentityFederationDisabledException"));
-    let refused = world.vault().latest(NAME).await;
+    let refused = world.vault().get_latest(NAME).await;
     let Err(Error::Refused { status: 403, reason }) = refused else { panic!("a final word: {refused:?}") };
     assert_eq!(reason, "OutboundWebIdentityFederationDisabledException");
 }
@@ -92,7 +93,7 @@ async fn a_client_secret_is_used_where_one_is_set() {
     world.azure.vault.put(NAME, "value");
     for (secret, opens) in [(world.azure.entra.client_secret(), true), ("wrong", false)] {
         let vault = world.vault_of(&world.env.clone().with("AZURE_CLIENT_SECRET", secret));
-        let read = vault.latest(NAME).await;
+        let read = vault.get_latest(NAME).await;
         assert!(if opens { read.is_ok() } else { matches!(read, Err(Error::Refused { status: 401, .. })) });
     }
     assert!(world.journal.entries_of(STS).is_empty());
@@ -120,7 +121,7 @@ async fn entra_takes_only_an_assertion_that_is_whole_and_current() {
 async fn no_error_carries_an_assertion() {
     let world = World::start().await;
     world.azure.entra.trusts(|trusted| trusted.subject.clear());
-    let error = format!("{:?}", world.vault().latest(NAME).await);
+    let error = format!("{:?}", world.vault().get_latest(NAME).await);
     let issued = world.azure.sts.issued();
     assert!(issued.len() == 1 && !error.contains(&issued[0]) && !error.contains("eyJ"), "{error}");
 }
@@ -129,7 +130,7 @@ async fn no_error_carries_an_assertion() {
 async fn every_request_and_every_answer_is_as_aws_describes_it() {
     let Some(contract) = Contract::load() else { return };
     let world = World::start().await;
-    let _ = world.vault().latest(NAME).await.expect_err("not there");
+    let _ = world.vault().get_latest(NAME).await.expect_err("not there");
     let entry = world.journal.entries_of(STS).pop().expect("one request");
     assert_eq!(contract.violations(&entry), Vec::<String>::new());
 
@@ -158,6 +159,17 @@ struct World {
     http: reqwest::Client,
 }
 
+/// The vaults of settings that name one.
+struct OnlyVault(Vaults);
+
+impl Deref for OnlyVault {
+    type Target = Vault;
+
+    fn deref(&self) -> &Vault {
+        self.0.find(None).expect("at least one")
+    }
+}
+
 impl World {
     async fn start() -> Self {
         let (journal, clock) = (Journal::new(), Clock::manual(Timestamp::from_seconds(1_800_000_000)));
@@ -167,12 +179,12 @@ impl World {
         Self { azure, journal, clock, env, http }
     }
 
-    fn vault(&self) -> Vault {
+    fn vault(&self) -> OnlyVault {
         self.vault_of(&self.env)
     }
 
-    fn vault_of(&self, env: &Env) -> Vault {
-        Vaults::new(env, &self.http, &self.clock).expect("settings").into_first()
+    fn vault_of(&self, env: &Env) -> OnlyVault {
+        OnlyVault(Vaults::new(env, &self.http, &self.clock).expect("settings"))
     }
 
     /// What Entra says to an assertion.

@@ -67,25 +67,25 @@ async fn our_clients_ask_for_what_google_describes_and_understand_the_answers() 
     let tokens = world.connect(&format!("openid email {GMAIL} {CALENDAR}"), &[]).await;
     let refresh_token = SecretString::from(tokens["refresh_token"].as_str().expect("a refresh token"));
     let oauth = oauth::Client::from_env(&env, world.http.clone()).expect("settings").expect("configured");
-    let token = oauth.refresh(&refresh_token).await.expect("a token").access_token;
-    assert_eq!(oauth.userinfo(&token).await.expect("an account").email.as_deref(), Some(PERSON));
+    let token = oauth.refresh_access_token(&refresh_token).await.expect("a token").access_token;
+    assert_eq!(oauth.get_account(&token).await.expect("an account").email.as_deref(), Some(PERSON));
 
     let gmail = gmail::Client::new(&env, world.http.clone()).expect("settings");
     let found = gmail.search(&token, "subject:budget", 10).await.expect("a list");
     assert_eq!(found.messages.len(), 2);
     for id in found.messages.iter().map(|message| &message.id) {
-        let summary = gmail.summary(&token, id).await.expect("a message");
+        let summary = gmail.get_summary(&token, id).await.expect("a message");
         assert!(summary.headers().get("subject").is_some_and(|subject| subject.contains("Budget review")));
-        let message = gmail.message(&token, id).await.expect("a message");
-        assert_eq!(gmail.thread(&token, &message.thread_id).await.expect("a thread").len(), 2);
+        let message = gmail.get_message(&token, id).await.expect("a message");
+        assert_eq!(gmail.list_thread(&token, &message.thread_id).await.expect("a thread").len(), 2);
     }
 
     let calendar = calendar::Client::new(&env, world.http.clone()).expect("settings");
-    assert_eq!(calendar.time_zone(&token).await.expect("a zone"), "Europe/Zurich");
+    assert_eq!(calendar.get_time_zone(&token).await.expect("a zone"), "Europe/Zurich");
     let (from, to) = (world.clock.now(), world.clock.now() + Duration::from_secs(86_400));
     let range = calendar::Range { from, to: Some(to), max_results: 10, page_token: None };
-    assert_eq!(calendar.events(&token, &range).await.expect("events").items.len(), 2);
-    assert_eq!(calendar.free_busy(&token, from, to).await.expect("busy times").len(), 1);
+    assert_eq!(calendar.list_events(&token, &range).await.expect("events").items.len(), 2);
+    assert_eq!(calendar.get_free_busy(&token, from, to).await.expect("busy times").len(), 1);
 
     let Some(report) = Contract::load().map(|contract| contract.check(&world.journal)) else { return };
     assert_eq!((report.violations, report.requests), (Vec::new(), 1 + 1 + 3 * 2 + 3));

@@ -31,7 +31,7 @@ async fn a_code_without_its_verifier_or_used_twice_is_no_longer_valid() {
     let world = World::start().await;
     let code = code(&world, &Scopes::All);
     let other: SecretString = "x".repeat(43).into();
-    let refused = client(&world).exchange(&code, &other, REDIRECT).await;
+    let refused = client(&world).exchange_code(&code, &other, REDIRECT).await;
     assert!(matches!(refused, Err(Error::InvalidGrant)));
 
     let code = self::code(&world, &Scopes::All);
@@ -44,12 +44,12 @@ async fn a_refresh_keeps_the_refresh_token_unless_google_sends_another() {
     let world = World::start().await;
     let first = tokens(&world).await;
     let old = first.refresh_token.expect("asked for");
-    let kept = client(&world).refresh(&old).await.expect("tokens");
+    let kept = client(&world).refresh_access_token(&old).await.expect("tokens");
     assert_ne!(kept.access_token.expose_secret(), first.access_token.expose_secret());
     assert_eq!(kept.refresh_token.expect("kept").expose_secret(), old.expose_secret());
 
     world.google.rotates_refresh_tokens(Rotation::AtOnce);
-    let rotated = client(&world).refresh(&old).await.expect("tokens");
+    let rotated = client(&world).refresh_access_token(&old).await.expect("tokens");
     assert_ne!(rotated.refresh_token.expect("sent").expose_secret(), old.expose_secret());
 }
 
@@ -69,14 +69,14 @@ async fn only_invalid_grant_is_final() {
         (Failure::AnswerLost, false),
     ] {
         world.google.faults.fail_next(Endpoint::Token, failure.clone());
-        let error = client(&world).refresh(&refresh_token).await.err().expect("it failed");
+        let error = client(&world).refresh_access_token(&refresh_token).await.err().expect("it failed");
         assert_eq!(matches!(error, Error::InvalidGrant), is_final, "{failure:?}");
         let shown = format!("{error:?}");
         assert!(!shown.contains(refresh_token.expose_secret()), "{shown}");
     }
-    assert!(client(&world).refresh(&refresh_token).await.is_ok());
+    assert!(client(&world).refresh_access_token(&refresh_token).await.is_ok());
     world.google.person_revokes(PERSON);
-    assert!(matches!(client(&world).refresh(&refresh_token).await, Err(Error::InvalidGrant)));
+    assert!(matches!(client(&world).refresh_access_token(&refresh_token).await, Err(Error::InvalidGrant)));
 }
 
 #[tokio::test]
@@ -85,11 +85,11 @@ async fn what_is_ours_to_configure_is_told_apart_from_what_passes() {
     let refresh_token = tokens(&world).await.refresh_token.expect("asked for");
     let wrong_secret = settings(&world).with("GOOGLE_CLIENT_SECRET", "GOCSPX-of-another-project");
     let client = Client::from_env(&wrong_secret, world.http.clone()).expect("usable").expect("configured");
-    let refused = client.refresh(&refresh_token).await;
+    let refused = client.refresh_access_token(&refresh_token).await;
     assert!(matches!(refused, Err(Error::Configuration { code }) if code == "invalid_client"));
 
     world.google.faults.fail_next(Endpoint::Token, Failure::RateLimited(Some(7)));
-    let limited = self::client(&world).refresh(&refresh_token).await;
+    let limited = self::client(&world).refresh_access_token(&refresh_token).await;
     let Err(Error::Transient(providers::Error::RateLimited { retry_after })) = limited else {
         panic!("a rate limit passes");
     };
@@ -101,10 +101,10 @@ async fn a_grant_is_revoked_once_and_again_without_harm() {
     let world = World::start().await;
     let refresh_token = tokens(&world).await.refresh_token.expect("asked for");
     world.google.faults.fail_next(Endpoint::Revoke, Failure::Down(503));
-    let down = client(&world).revoke(&refresh_token).await;
+    let down = client(&world).revoke_grant(&refresh_token).await;
     assert!(matches!(down, Err(providers::Error::Failed { status: 503 })));
     for _ in ["once", "and again"] {
-        client(&world).revoke(&refresh_token).await.expect("gone");
+        client(&world).revoke_grant(&refresh_token).await.expect("gone");
     }
     assert!(world.google.granted(PERSON).is_empty());
     // The token travels in the body: addresses end up in logs.
@@ -115,15 +115,15 @@ async fn a_grant_is_revoked_once_and_again_without_harm() {
 async fn the_account_is_named_while_its_token_is_good() {
     let world = World::start().await;
     let access_token = tokens(&world).await.access_token;
-    let account = client(&world).userinfo(&access_token).await.expect("an account");
+    let account = client(&world).get_account(&access_token).await.expect("an account");
     assert_eq!(account.email.as_deref(), Some(PERSON));
     assert!(!account.sub.is_empty());
     let openid = settings(&world).with("GOOGLE_USERINFO_URL", format!("{}/v1/userinfo", world.google.base_url()));
     let openid = Client::from_env(&openid, world.http.clone()).expect("usable").expect("configured");
-    assert_eq!(openid.userinfo(&access_token).await.expect("the same").sub, account.sub);
+    assert_eq!(openid.get_account(&access_token).await.expect("the same").sub, account.sub);
 
     world.clock.advance(Duration::from_secs(3600));
-    let late = client(&world).userinfo(&access_token).await;
+    let late = client(&world).get_account(&access_token).await;
     assert!(matches!(late, Err(providers::Error::Unauthorized)));
 }
 
@@ -151,7 +151,7 @@ fn code(world: &World, scopes: &Scopes) -> SecretString {
 }
 
 async fn exchange(world: &World, code: &SecretString) -> Result<Tokens, Error> {
-    client(world).exchange(code, &VERIFIER.into(), REDIRECT).await
+    client(world).exchange_code(code, &VERIFIER.into(), REDIRECT).await
 }
 
 async fn tokens(world: &World) -> Tokens {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use nbhd::clock::{Clock, Timestamp};
 use nbhd::config::Env;
 use nbhd::providers::Error;
-use nbhd::providers::model_gateway::{Change, Client, NewKey};
+use nbhd::providers::model_gateway::{Client, KeyChange, NewKey};
 use nbhd_sim::journal::Journal;
 use nbhd_sim::model_gateway::{Failure, MODEL_GATEWAY, ModelGateway, Operation, Reply};
 use secrecy::ExposeSecret as _;
@@ -18,12 +18,12 @@ const OPERATIONS: [Operation; 5] =
 #[tokio::test]
 async fn a_key_is_made_with_a_monthly_limit_and_told_once() {
     let world = World::start().await;
-    let made = world.client.create(NAME, 1_999).await.expect("made");
+    let made = world.client.create_key(NAME, 1_999).await.expect("made");
     let found = world.finds(NAME).await.expect("a list");
     let [key] = found.as_slice() else { panic!("one key: {found:?}") };
     assert_eq!((&key.hash, key.name.as_str(), key.disabled), (&made.hash, NAME, false));
     assert_eq!((key.limit_cents, key.limit_reset.as_deref(), key.used_cents), (Some(1_999), Some("monthly"), Some(0)));
-    assert_eq!(&world.client.get(&made.hash).await.expect("read"), key);
+    assert_eq!(&world.client.get_key(&made.hash).await.expect("read"), key);
 
     let told = world.journal.entries().iter().filter(|entry| entry.contains_text(made.key.expose_secret())).count();
     assert_eq!(told, 1);
@@ -32,10 +32,14 @@ async fn a_key_is_made_with_a_monthly_limit_and_told_once() {
 #[tokio::test]
 async fn a_name_is_found_only_whole_and_disabled_or_not() {
     let world = World::start().await;
-    let first = world.client.create(NAME, 100).await.expect("made");
-    let second = world.client.create(NAME, 100).await.expect("made");
-    world.client.create("nbhd-8c1d2f3e-10", 100).await.expect("made");
-    world.client.update(&first.hash, Change { disabled: Some(true), ..Change::default() }).await.expect("changed");
+    let first = world.client.create_key(NAME, 100).await.expect("made");
+    let second = world.client.create_key(NAME, 100).await.expect("made");
+    world.client.create_key("nbhd-8c1d2f3e-10", 100).await.expect("made");
+    world
+        .client
+        .update_key(&first.hash, KeyChange { disabled: Some(true), ..KeyChange::default() })
+        .await
+        .expect("changed");
 
     let mut found: Vec<String> = world.finds(NAME).await.expect("a list").into_iter().map(|key| key.hash).collect();
     found.sort();
@@ -68,10 +72,10 @@ async fn who_knows_since_when_to_look_reads_no_further_back() {
     world.clock.advance(Duration::from_secs(60));
     let since = world.clock.now();
     world.is_crowded(30);
-    assert!(world.client.find_since(|name| name == NAME, since).await.expect("a list").is_empty());
+    assert!(world.client.find_keys_since(|name| name == NAME, since).await.expect("a list").is_empty());
     assert_eq!(world.requests(), 1);
     let hash = world.gateway.has_key(NAME);
-    let found = world.client.find_since(|name| name == NAME, since).await.expect("a list");
+    let found = world.client.find_keys_since(|name| name == NAME, since).await.expect("a list");
     assert_eq!(found.iter().map(|key| &key.hash).collect::<Vec<_>>(), [&hash]);
 }
 
@@ -89,38 +93,38 @@ async fn a_list_that_loses_keys_while_it_is_read_is_read_again() {
 #[tokio::test]
 async fn a_change_leaves_the_rest_as_it_was() {
     let world = World::start().await;
-    let NewKey { hash, .. } = world.client.create(NAME, 500).await.expect("made");
+    let NewKey { hash, .. } = world.client.create_key(NAME, 500).await.expect("made");
     let changed =
-        world.client.update(&hash, Change { disabled: Some(true), limit_cents: None }).await.expect("changed");
+        world.client.update_key(&hash, KeyChange { disabled: Some(true), limit_cents: None }).await.expect("changed");
     assert_eq!((changed.disabled, changed.limit_cents), (true, Some(500)));
     let changed =
-        world.client.update(&hash, Change { disabled: None, limit_cents: Some(2_000) }).await.expect("changed");
+        world.client.update_key(&hash, KeyChange { disabled: None, limit_cents: Some(2_000) }).await.expect("changed");
     assert_eq!((changed.disabled, changed.limit_cents), (true, Some(2_000)));
-    let gone = world.client.update("0".repeat(64).as_str(), Change::default()).await;
+    let gone = world.client.update_key("0".repeat(64).as_str(), KeyChange::default()).await;
     assert!(matches!(gone, Err(Error::NotFound)));
 }
 
 #[tokio::test]
 async fn deleting_twice_is_done_as_well() {
     let world = World::start().await;
-    let NewKey { hash, .. } = world.client.create(NAME, 500).await.expect("made");
+    let NewKey { hash, .. } = world.client.create_key(NAME, 500).await.expect("made");
     for _ in ["once", "and again"] {
-        world.client.delete(&hash).await.expect("gone");
+        world.client.delete_key(&hash).await.expect("gone");
     }
     assert!(world.gateway.keys().is_empty());
-    assert!(matches!(world.client.get(&hash).await, Err(Error::NotFound)));
+    assert!(matches!(world.client.get_key(&hash).await, Err(Error::NotFound)));
 }
 
 #[tokio::test]
 async fn a_key_whose_answer_was_lost_is_found_deleted_and_made_anew() {
     let world = World::start().await;
     world.gateway.faults.fail_next(Operation::Create, Failure::AnswerLost);
-    let lost = world.client.create(NAME, 500).await.expect_err("lost");
+    let lost = world.client.create_key(NAME, 500).await.expect_err("lost");
     assert!(matches!(lost, Error::Unreachable { .. }) && lost.is_retryable());
     for key in world.finds(NAME).await.expect("a list") {
-        world.client.delete(&key.hash).await.expect("gone");
+        world.client.delete_key(&key.hash).await.expect("gone");
     }
-    let made = world.client.create(NAME, 500).await.expect("made");
+    let made = world.client.create_key(NAME, 500).await.expect("made");
     assert_eq!(world.gateway.keys().iter().map(|key| &key.hash).collect::<Vec<_>>(), [&made.hash]);
 }
 
@@ -143,7 +147,7 @@ async fn what_passes_is_told_apart_from_a_final_word() {
         }
     }
     world.gateway.faults.fail_next(Operation::Create, Failure::Throttled(Some(7)));
-    let throttled = world.client.create(NAME, 1).await;
+    let throttled = world.client.create_key(NAME, 1).await;
     assert!(matches!(throttled, Err(Error::RateLimited { retry_after: Some(wait) }) if wait.as_secs() == 7));
     world.gateway.faults.fail_next(Operation::List, Failure::Nonsense);
     assert!(matches!(world.finds(NAME).await, Err(Error::Malformed { .. })));
@@ -161,17 +165,17 @@ async fn no_error_carries_a_credential() {
             assert!(!error.contains(management_key) && !error.contains("sk-or-v1"), "{error}");
         }
     }
-    let made = world.client.create(NAME, 1).await.expect("made");
+    let made = world.client.create_key(NAME, 1).await.expect("made");
     assert!(!format!("{made:?} {:?}", world.client).contains("sk-or-v1"));
 }
 
 #[tokio::test]
 async fn a_wrong_management_key_is_refused_and_a_missing_one_named() {
     let world = World::start().await;
-    let NewKey { key, .. } = world.client.create(NAME, 1).await.expect("made");
+    let NewKey { key, .. } = world.client.create_key(NAME, 1).await.expect("made");
     for wrong in ["sk-or-v1-wrong", key.expose_secret()] {
         let env = world.env.clone().with("MODEL_GATEWAY_MANAGEMENT_KEY", wrong);
-        let refused = client(&env).find_since(|name| name == NAME, Timestamp::default()).await;
+        let refused = client(&env).find_keys_since(|name| name == NAME, Timestamp::default()).await;
         assert!(matches!(refused, Err(Error::Unauthorized)));
     }
     let env = world.env.clone().without("MODEL_GATEWAY_MANAGEMENT_KEY");
@@ -182,12 +186,12 @@ async fn a_wrong_management_key_is_refused_and_a_missing_one_named() {
 #[tokio::test]
 async fn a_call_costs_its_key_until_the_limit_and_again_next_month() {
     let world = World::start().await;
-    let NewKey { key, hash } = world.client.create(NAME, 1).await.expect("made");
+    let NewKey { key, hash } = world.client.create_key(NAME, 1).await.expect("made");
     world.gateway.replies_next(Reply { text: "Good morning, Ann.".to_owned(), cost_micros: 10_000 });
     let (status, answer) = world.says(key.expose_secret(), "hello").await;
     assert_eq!((status, &answer["choices"][0]["message"]["content"]), (200, &json!("Good morning, Ann.")));
     assert_eq!(answer["usage"]["cost"], json!(0.01));
-    assert_eq!(world.client.get(&hash).await.expect("read").used_cents, Some(1));
+    assert_eq!(world.client.get_key(&hash).await.expect("read").used_cents, Some(1));
 
     let (status, answer) = world.says(key.expose_secret(), "hello?").await;
     assert_eq!((status, &answer["error"]["metadata"]["limit_source"]), (402, &json!("openrouter_key_limit")));
@@ -200,15 +204,19 @@ async fn a_call_costs_its_key_until_the_limit_and_again_next_month() {
 #[tokio::test]
 async fn only_a_key_that_is_known_and_on_may_call_a_model() {
     let world = World::start().await;
-    let NewKey { key, hash } = world.client.create(NAME, 500).await.expect("made");
+    let NewKey { key, hash } = world.client.create_key(NAME, 500).await.expect("made");
     let management_key = world.env.required("MODEL_GATEWAY_MANAGEMENT_KEY", "").expect("set");
     assert_eq!(world.says("sk-or-v1-unknown", "hello").await.0, 401);
     assert_eq!(world.says(management_key, "hello").await.0, 403);
     for (disabled, expected) in [(true, 401), (false, 200)] {
-        world.client.update(&hash, Change { disabled: Some(disabled), limit_cents: None }).await.expect("changed");
+        world
+            .client
+            .update_key(&hash, KeyChange { disabled: Some(disabled), limit_cents: None })
+            .await
+            .expect("changed");
         assert_eq!(world.says(key.expose_secret(), "hello").await.0, expected);
     }
-    world.client.delete(&hash).await.expect("gone");
+    world.client.delete_key(&hash).await.expect("gone");
     assert_eq!(world.says(key.expose_secret(), "hello").await.0, 401);
 }
 
@@ -230,7 +238,7 @@ impl World {
     }
 
     async fn finds(&self, name: &str) -> Result<Vec<nbhd::providers::model_gateway::Key>, Error> {
-        self.client.find_since(|found| found == name, Timestamp::default()).await
+        self.client.find_keys_since(|found| found == name, Timestamp::default()).await
     }
 
     /// Other people's keys.
@@ -248,10 +256,10 @@ impl World {
         let hash = "0".repeat(64);
         match operation {
             Operation::List => self.finds(NAME).await.map(|_| ()),
-            Operation::Create => self.client.create(NAME, 100).await.map(|_| ()),
-            Operation::Get => self.client.get(&hash).await.map(|_| ()),
-            Operation::Update => self.client.update(&hash, Change::default()).await.map(|_| ()),
-            Operation::Delete => self.client.delete(&hash).await,
+            Operation::Create => self.client.create_key(NAME, 100).await.map(|_| ()),
+            Operation::Get => self.client.get_key(&hash).await.map(|_| ()),
+            Operation::Update => self.client.update_key(&hash, KeyChange::default()).await.map(|_| ()),
+            Operation::Delete => self.client.delete_key(&hash).await,
             Operation::Chat => unreachable!("our client calls no model"),
         }
     }

@@ -115,7 +115,7 @@ async fn a_name_that_is_softly_deleted_in_the_vault_is_used_again() {
     world.connect(&mut world.browser(), Services::Google, &Scopes::All).await;
     let http = nbhd::http::client(&world.env).expect("a client");
     let vaults = Vaults::new(&world.env, &http, &world.clock).expect("complete settings");
-    let vault = vaults.recorded(None).expect("the first");
+    let vault = vaults.find(None).expect("the first");
     for provider in Provider::ALL {
         let mut row = world.row(world.ada, provider).await.expect("a row");
         let version = row.version;
@@ -145,7 +145,7 @@ async fn a_disconnect_job_at_work_is_waited_for() {
     let job = Waiter::hook(move |_| {
         let (vaults, store, leased) = (Arc::clone(&vaults), store.clone(), leased.clone());
         async move {
-            let vault = vaults.recorded(None).expect("the first");
+            let vault = vaults.find(None).expect("the first");
             vault.delete(&leased.secret_name).await.expect("deleted");
             vault.purge(&leased.secret_name).await.expect("purged");
             let released = Integration { lease_until: None, secret_version: String::new(), ..leased.clone() };

@@ -4,8 +4,8 @@ use axum::http::StatusCode;
 use nbhd::clock::{Clock, Timestamp};
 use nbhd::config::Env;
 use nbhd::domain::ids::ChatId;
-use nbhd::providers::Error;
 use nbhd::providers::telegram::{Bot, Button, FilePath, MessageOptions};
+use nbhd::providers::{Error, NetworkFailure};
 use nbhd_sim::journal::Journal;
 use nbhd_sim::telegram::contract::Contract;
 use nbhd_sim::telegram::{Failure, Telegram};
@@ -50,7 +50,7 @@ async fn every_failure_is_the_callers_next_move() {
     fails(Failure::Nonsense);
     assert!(matches!(send().await, Some(Error::Malformed { .. })));
     fails(Failure::AnswerLost);
-    assert!(matches!(send().await, Some(Error::Unreachable { timed_out: false, .. })));
+    assert!(matches!(send().await, Some(Error::Unreachable { cause: NetworkFailure::ConnectionLost })));
     world.telegram.blocks_the_bot(ANA.0);
     let blocked = "Forbidden: bot was blocked by the user";
     assert!(matches!(send().await, Some(Error::Refused { status: 403, reason }) if reason == blocked));

@@ -24,9 +24,9 @@ async fn what_is_set_is_read_back_with_its_version() {
     let first = world.vault().set(NAME, tenant(), &"one".into()).await.expect("set");
     let second = world.vault().set(NAME, tenant(), &"two".into()).await.expect("set");
 
-    let latest = world.vault().latest(NAME).await.expect("read");
+    let latest = world.vault().get_latest(NAME).await.expect("read");
     assert_eq!((latest.value.expose_secret(), latest.version), ("two", second));
-    let earlier = world.vault().version(NAME, &first).await.expect("read");
+    let earlier = world.vault().get_version(NAME, &first).await.expect("read");
     assert_eq!((earlier.value.expose_secret(), earlier.version), ("one", first));
 }
 
@@ -47,7 +47,7 @@ async fn a_vault_that_protects_from_purging_says_when_it_purges_by_itself() {
     world.vault().set(NAME, tenant(), &"one".into()).await.expect("set");
     world.vault().delete(NAME).await.expect("deleted");
     assert!(matches!(world.vault().purge(NAME).await, Err(Error::Refused { status: 403, .. })));
-    let at = world.vault().scheduled_purge(NAME).await.expect("told");
+    let at = world.vault().get_scheduled_purge(NAME).await.expect("told");
     assert_eq!(at, Some(world.clock.now() + Duration::from_secs(90 * 24 * 3600)));
 }
 
@@ -74,7 +74,7 @@ async fn only_the_vaults_word_counts_as_disabled() {
 #[tokio::test]
 async fn a_name_never_written_is_not_found() {
     let world = World::start().await;
-    assert!(matches!(world.vault().latest(NAME).await, Err(Error::NotFound)));
+    assert!(matches!(world.vault().get_latest(NAME).await, Err(Error::NotFound)));
 }
 
 #[tokio::test]
@@ -84,18 +84,18 @@ async fn a_disabled_version_is_refused_and_the_latest_is_not() {
     world.vault().set(NAME, tenant(), &"two".into()).await.expect("set");
     world.vault().disable(NAME, &first).await.expect("disabled");
 
-    let refused = world.vault().version(NAME, &first).await;
+    let refused = world.vault().get_version(NAME, &first).await;
     assert!(matches!(refused, Err(Error::Refused { status: 403, reason }) if reason == "SecretDisabled"));
-    assert_eq!(world.vault().latest(NAME).await.expect("read").value.expose_secret(), "two");
+    assert_eq!(world.vault().get_latest(NAME).await.expect("read").value.expose_secret(), "two");
 }
 
 #[tokio::test]
 async fn no_version_is_never_the_latest() {
     let world = World::start().await;
     world.vault().set(NAME, tenant(), &"one".into()).await.expect("set");
-    assert!(matches!(world.vault().version(NAME, "").await, Err(Error::NotFound)));
+    assert!(matches!(world.vault().get_version(NAME, "").await, Err(Error::NotFound)));
     assert!(matches!(world.vault().disable(NAME, "").await, Err(Error::NotFound)));
-    assert!(world.vault().latest(NAME).await.is_ok());
+    assert!(world.vault().get_latest(NAME).await.is_ok());
 }
 
 #[tokio::test]
@@ -103,7 +103,7 @@ async fn a_deleted_secret_is_not_found_and_then_purged() {
     let world = World::start().await;
     world.vault().set(NAME, tenant(), &"value".into()).await.expect("set");
     world.vault().delete(NAME).await.expect("deleted");
-    assert!(matches!(world.vault().latest(NAME).await, Err(Error::NotFound)));
+    assert!(matches!(world.vault().get_latest(NAME).await, Err(Error::NotFound)));
     assert!(world.azure.vault.is_soft_deleted(NAME));
 
     world.vault().purge(NAME).await.expect("purged");
@@ -160,7 +160,7 @@ async fn a_throttled_vault_says_for_how_long_and_is_asked_once() {
     world.vault().set(NAME, tenant(), &"value".into()).await.expect("set");
     world.journal.clear();
     world.azure.vault.faults.fail_next(Operation::Get, Failure::Throttled(7));
-    let throttled = world.vault().latest(NAME).await;
+    let throttled = world.vault().get_latest(NAME).await;
     assert!(matches!(throttled, Err(Error::RateLimited { retry_after: Some(wait) }) if wait == Duration::from_secs(7)));
     assert_eq!(world.journal.entries_of(KEY_VAULT).len(), 1);
 }
@@ -177,7 +177,7 @@ async fn a_vault_that_is_down_is_never_a_missing_secret() {
         (Failure::Nonsense, |error| matches!(error, Error::Malformed { .. })),
     ] {
         world.azure.vault.faults.fail_next(Operation::Get, failure);
-        let error = world.vault().latest(NAME).await.expect_err("down");
+        let error = world.vault().get_latest(NAME).await.expect_err("down");
         assert!(is_expected(&error), "{failure:?} became {error:?}");
     }
 }
@@ -192,10 +192,10 @@ async fn a_failing_sign_in_is_never_a_missing_secret() {
     ] {
         let world = World::start().await;
         world.azure.entra.faults.fail_any(status);
-        let error = world.vault().latest(NAME).await.expect_err("no token");
+        let error = world.vault().get_latest(NAME).await.expect_err("no token");
         assert!(is_expected(&error), "{status} became {error:?}");
         world.clock.advance(Duration::from_secs(1));
-        assert!(matches!(world.vault().latest(NAME).await, Err(Error::NotFound)), "the next call signs in");
+        assert!(matches!(world.vault().get_latest(NAME).await, Err(Error::NotFound)), "the next call signs in");
     }
 }
 
@@ -226,11 +226,11 @@ async fn a_vault_that_throttles_is_left_alone_for_as_long_as_it_asks_and_no_othe
 
     world.journal.clear();
     world.clock.advance(Duration::from_secs(4));
-    let error = asked.latest(NAME).await.expect_err("still resting");
+    let error = asked.get_latest(NAME).await.expect_err("still resting");
     let five = Some(Duration::from_secs(5));
     assert!(matches!(error, Error::RateLimited { retry_after } if retry_after == five));
     assert!(world.journal.entries_of(KEY_VAULT).is_empty(), "it is not asked");
-    let other = vaults.recorded(Some(other)).expect("configured");
+    let other = vaults.find(Some(other)).expect("configured");
     other.set(NAME, tenant, &"value".into()).await.expect("set");
     world.clock.advance(Duration::from_secs(5));
     asked.set(NAME, tenant, &"value".into()).await.expect("it has rested");
@@ -258,8 +258,8 @@ async fn an_added_vault_takes_its_share_of_new_tenants_and_no_other_choice_chang
 #[tokio::test]
 async fn a_vault_that_the_settings_do_not_have_is_not_guessed() {
     let world = World::start().await;
-    assert!(world.vaults.recorded(Some("https://gone.vault.azure.net")).is_none());
-    assert!(world.vaults.recorded(Some(world.vault().address())).is_some());
+    assert!(world.vaults.find(Some("https://gone.vault.azure.net")).is_none());
+    assert!(world.vaults.find(Some(world.vault().address())).is_some());
 }
 
 #[tokio::test]
@@ -271,7 +271,8 @@ async fn no_error_carries_the_secret() {
         for operation in [Operation::Get, Operation::Set] {
             world.azure.vault.faults.fail_next(operation, failure);
         }
-        let errors = [world.vault().latest(NAME).await.err(), world.vault().set(NAME, tenant(), &secret).await.err()];
+        let errors =
+            [world.vault().get_latest(NAME).await.err(), world.vault().set(NAME, tenant(), &secret).await.err()];
         assert!(!format!("{errors:?}").contains("do-not-tell"));
     }
 }
@@ -283,12 +284,12 @@ async fn every_request_and_every_answer_is_as_microsoft_describes_it() {
     let first = world.vault().set(NAME, tenant(), &"one".into()).await.expect("set");
     world.vault().set(NAME, tenant(), &"two".into()).await.expect("set");
     world.vault().disable(NAME, &first).await.expect("disabled");
-    let _ = world.vault().version(NAME, &first).await.expect_err("disabled");
-    world.vault().latest(NAME).await.expect("read");
+    let _ = world.vault().get_version(NAME, &first).await.expect_err("disabled");
+    world.vault().get_latest(NAME).await.expect("read");
     world.vault().delete(NAME).await.expect("deleted");
     world.vault().set(NAME, tenant(), &"three".into()).await.expect("recovered and set");
     world.azure.vault.faults.fail_next(Operation::Get, Failure::Throttled(1));
-    let _ = world.vault().latest(NAME).await.expect_err("throttled");
+    let _ = world.vault().get_latest(NAME).await.expect_err("throttled");
     world.clock.advance(Duration::from_secs(1));
     world.vault().delete(NAME).await.expect("deleted");
     world.vault().purge(NAME).await.expect("purged");
@@ -340,11 +341,11 @@ impl World {
         let azure = Azure::start(clock.clone(), journal.clone()).await.expect("loopback ports");
         let env = Env::from_pairs(azure.settings());
         let http = nbhd::http::client(&env).expect("a client");
-        let vaults = Vaults::new(&env, &http, &clock).expect("settings").waiting_by(&Waiter::hook(|_| async {}));
+        let vaults = Vaults::new(&env, &http, &clock).expect("settings").with_waiter(&Waiter::hook(|_| async {}));
         Self { azure, journal, clock, env, vaults }
     }
 
     fn vault(&self) -> &Vault {
-        self.vaults.recorded(None).expect("the first")
+        self.vaults.find(None).expect("the first")
     }
 }

@@ -8,7 +8,7 @@ use nbhd::domain::subscription::Tier;
 use nbhd::domain::tenant::{Tenant, TenantRecord, Tombstone};
 use nbhd::flows::billing_link::BillingLink;
 use nbhd::providers;
-use nbhd::providers::stripe::{Client, Created, Session};
+use nbhd::providers::stripe::{Client, CreatedObject, Session};
 use nbhd::store::{self, BillingUpdate};
 use nbhd::tokens::Claims;
 
@@ -36,7 +36,7 @@ pub(crate) async fn open_checkout(
             schedule_check(app, tenant, Duration::ZERO).await?;
             return Ok(None);
         }
-        let known = stripe.sessions(&customer).await.map_err(map_stripe_error)?;
+        let known = stripe.list_sessions(&customer).await.map_err(map_stripe_error)?;
         if !expire_other_tiers(stripe, &known, tier).await? {
             continue;
         }
@@ -58,7 +58,7 @@ pub(crate) async fn open_checkout(
 /// Expires the open sessions for another tier; `false` when Stripe refuses, because one of them was paid just now.
 async fn expire_other_tiers(stripe: &Client, known: &[Session], tier: Tier) -> Result<bool, Refusal> {
     for other in known.iter().filter(|session| session.url.is_some() && session.tier != Some(tier)) {
-        match stripe.expire(&other.id).await {
+        match stripe.expire_session(&other.id).await {
             Ok(()) => {}
             Err(providers::Error::Refused { .. }) => return Ok(false),
             Err(error) => return Err(map_stripe_error(error)),
@@ -89,8 +89,8 @@ pub(crate) async fn open_portal(
 
 /// Asks Stripe, because the row may not show yet what was paid a minute ago in another tab.
 async fn is_subscribed(stripe: &Client, customer: &str) -> Result<bool, Refusal> {
-    let word = stripe.word(customer, None).await.map_err(map_stripe_error)?;
-    Ok(word.subscription.is_some_and(|counts| counts.status.is_open()))
+    let snapshot = stripe.fetch_subscription(customer, None).await.map_err(map_stripe_error)?;
+    Ok(snapshot.subscription.is_some_and(|counts| counts.status.is_open()))
 }
 
 /// The tenant's customer at Stripe. A removed tenant keeps its customer, and stays removed until it has paid.
@@ -147,7 +147,7 @@ async fn schedule_check(app: &App, tenant_id: TenantId, delay: Duration) -> Resu
     Err(map_store_error(store::Error::Conflict))
 }
 
-async fn send(stripe: &Client, request: StripeCall, key: &str) -> Result<Created, Refusal> {
+async fn send(stripe: &Client, request: StripeCall, key: &str) -> Result<CreatedObject, Refusal> {
     stripe.create(&request.path, request.form, key).await.map_err(map_stripe_error)
 }
 

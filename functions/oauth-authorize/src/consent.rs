@@ -26,7 +26,7 @@ impl ConsentClient {
         };
         let (name, hint) = ("GOOGLE_AUTH_URL", "the address of Google's consent page");
         let url = env.url(name, "https://accounts.google.com/o/oauth2/v2/auth")?;
-        let url = AuthUrl::new(url).map_err(|_| ConfigError::Invalid { name: name.to_owned(), hint })?;
+        let url = AuthUrl::new(url).map_err(|_| ConfigError::invalid(name, hint))?;
         Ok(Some(Self { client: BasicClient::new(ClientId::new(id.to_owned())).set_auth_uri(url) }))
     }
 

@@ -51,11 +51,11 @@ fn is_abandoned(consent: &Consent<'_>, rows: &[Integration], former: &Integratio
 
 /// Revokes a former account's grant at Google. A failure is only logged: the new integration works without it.
 async fn revoke_grant(app: &App, consent: &Consent<'_>, former: &Integration) {
-    let Some(vault) = app.vaults.recorded(former.vault.as_deref()) else { return };
-    let Ok(secret) = vault.version(&former.secret_name, &former.secret_version).await else { return };
+    let Some(vault) = app.vaults.find(former.vault.as_deref()) else { return };
+    let Ok(secret) = vault.get_version(&former.secret_name, &former.secret_version).await else { return };
     let tokens = StoredFields::parse(&secret.value);
     let Some(token) = tokens.refresh_token.or(tokens.access_token) else { return };
-    if let Err(error) = consent.google.revoke(&token).await {
+    if let Err(error) = consent.google.revoke_grant(&token).await {
         tracing::warn!(
             code = "grant_not_revoked",
             error = %error,
@@ -65,7 +65,7 @@ async fn revoke_grant(app: &App, consent: &Consent<'_>, former: &Integration) {
 }
 
 async fn disable_version(app: &App, vault: Option<&str>, name: &str, version: &str) {
-    let Some(vault) = app.vaults.recorded(vault).filter(|_| !version.is_empty()) else { return };
+    let Some(vault) = app.vaults.find(vault).filter(|_| !version.is_empty()) else { return };
     if let Err(error) = vault.disable(name, version).await {
         tracing::warn!(
             code = "version_not_disabled",

@@ -133,7 +133,7 @@ async fn exchange_and_save(
 async fn exchange_code(app: &App, callback: &VerifiedCallback) -> Result<Tokens, Failure> {
     let verifier = app.links.pkce_verifier(&callback.state.jti);
     let redirect = app.links.redirect_url(callback.services);
-    callback.google.exchange(&callback.code, &verifier, &redirect).await.map_err(|error| {
+    callback.google.exchange_code(&callback.code, &verifier, &redirect).await.map_err(|error| {
         match &error {
             oauth::Error::Configuration { .. } => {
                 tracing::error!(
@@ -160,7 +160,7 @@ async fn exchange_code(app: &App, callback: &VerifiedCallback) -> Result<Tokens,
 
 /// The account's address; `None` when Google does not answer in time.
 async fn fetch_account_email(google: &oauth::Client, access_token: &SecretString) -> Option<String> {
-    match timeout(OPTIONAL_CALL_TIMEOUT, google.userinfo(access_token)).await {
+    match timeout(OPTIONAL_CALL_TIMEOUT, google.get_account(access_token)).await {
         Ok(Ok(account)) => account.email,
         Ok(Err(error)) => {
             tracing::warn!(
@@ -185,6 +185,6 @@ async fn fetch_time_zone(
     if chosen || !Provider::GoogleCalendar.is_readable_with(granted) {
         return None;
     }
-    let name = timeout(OPTIONAL_CALL_TIMEOUT, app.calendar.time_zone(access_token)).await.ok()?.ok()?;
+    let name = timeout(OPTIONAL_CALL_TIMEOUT, app.calendar.get_time_zone(access_token)).await.ok()?.ok()?;
     (name.len() <= MAX_TIME_ZONE_BYTES).then_some(TimeZone { name, chosen: false })
 }

@@ -128,8 +128,8 @@ async fn take_leases(
 
 /// The vault's latest version, when a worker wrote it and died before the row named it.
 async fn find_orphan(app: &App, row: &Integration) -> Option<SecretVersion> {
-    let (vault, name) = (app.vaults.recorded(row.vault.as_deref())?, row.secret_name.clone());
-    let id = vault.latest(&name).await.ok()?.version;
+    let (vault, name) = (app.vaults.find(row.vault.as_deref())?, row.secret_name.clone());
+    let id = vault.get_latest(&name).await.ok()?.version;
     let is_orphan = id != row.secret_version;
     is_orphan.then(|| SecretVersion { provider: row.provider, vault: row.vault.clone(), name, id })
 }
@@ -164,7 +164,7 @@ async fn write_secrets(
         for provider in &consent.providers {
             let name = Integration::secret_name(tenant, *provider);
             let held = rows.iter().find(|row| row.provider == *provider);
-            let vault = held.and_then(|row| app.vaults.recorded(row.vault.as_deref()));
+            let vault = held.and_then(|row| app.vaults.find(row.vault.as_deref()));
             let vault = vault.unwrap_or_else(|| app.vaults.choose(tenant));
             let id = vault.set(&name, tenant, &value).await?;
             written.push(SecretVersion { provider: *provider, vault: Some(vault.address().to_owned()), name, id });

@@ -114,7 +114,7 @@ impl App {
         let page_token = parameters.text("page_token", MAX_PAGE_TOKEN)?;
         let range = Range { from, to, max_results, page_token };
         let blamed_parameter = if page_token.is_some() { "page_token" } else { "time_max" };
-        let events = |token| async move { self.calendar.events(&token, &range).await };
+        let events = |token| async move { self.calendar.list_events(&token, &range).await };
         let page = self.gate.call_google(caller, blamed_parameter, events).await?;
         Ok(Events {
             events: page.items.into_iter().map(Event::from_google).collect(),
@@ -128,8 +128,9 @@ impl App {
         let from = parameters.timestamp("time_min")?.unwrap_or(now);
         let to = parameters.timestamp("time_max")?.unwrap_or(from + DAY);
         check_order(from, to)?;
-        let both =
-            async |token| try_join(self.calendar.free_busy(&token, from, to), self.calendar.time_zone(&token)).await;
+        let both = async |token| {
+            try_join(self.calendar.get_free_busy(&token, from, to), self.calendar.get_time_zone(&token)).await
+        };
         let (busy, time_zone) = self.gate.call_google(caller, "time_max", both).await?;
         Ok(FreeBusy { time_min: from.rfc3339(), time_max: to.rfc3339(), time_zone, busy })
     }
@@ -141,7 +142,7 @@ fn check_order(from: Timestamp, to: Timestamp) -> Result<(), Problem> {
 
 impl Event {
     fn from_google(event: calendar::Event) -> Self {
-        let text = |time: Option<EventTime>| time.and_then(|time| time.text().map(str::to_owned));
+        let text = |time: Option<EventTime>| time.and_then(|time| time.as_str().map(str::to_owned));
         Self {
             id: event.id,
             summary: event.summary,

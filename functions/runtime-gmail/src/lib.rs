@@ -100,7 +100,7 @@ impl App {
 
     /// Returns `None` for a message that was deleted since the search, so that the others are still listed.
     async fn summary(&self, token: &SecretString, id: &str) -> Result<Option<gmail::Message>, Error> {
-        match self.gmail.summary(token, id).await {
+        match self.gmail.get_summary(token, id).await {
             Err(Error::NotFound) => Ok(None),
             answer => answer.map(Some),
         }
@@ -119,7 +119,7 @@ impl App {
     }
 
     async fn message(&self, token: SecretString, id: &str, include_thread: bool) -> Result<Option<WithThread>, Error> {
-        let message = match self.gmail.message(&token, id).await {
+        let message = match self.gmail.get_message(&token, id).await {
             // Gmail answers 400 for an id that it never gave out, and 404 for a deleted message.
             Err(Error::NotFound) => return Ok(None),
             Err(Error::Refused { status: 400, reason }) if reason == "invalidArgument" => return Ok(None),
@@ -130,7 +130,7 @@ impl App {
     }
 
     async fn thread(&self, token: &SecretString, id: &str) -> Result<Vec<gmail::Message>, Error> {
-        match self.gmail.thread(token, id).await {
+        match self.gmail.list_thread(token, id).await {
             Err(Error::NotFound) => Ok(Vec::new()),
             answer => answer,
         }

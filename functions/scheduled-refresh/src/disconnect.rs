@@ -99,7 +99,7 @@ async fn create_row(app: &App, tenant: TenantId, provider: Provider) -> Result<I
 /// removed tenant. The receipt is amended before the tokens are deleted.
 async fn remove_late_tokens(app: &App, tombstone: Tombstone, provider: Provider) -> Result<Outcome, Error> {
     let row = default_row(app, tombstone.tenant_id, provider);
-    match find_vault(app, &row)?.latest(&row.secret_name).await {
+    match find_vault(app, &row)?.get_latest(&row.secret_name).await {
         Err(providers::Error::NotFound) => return Ok(Outcome::Unchanged),
         Err(error) if !key_vault::is_unreadable(&error) => return Err(Error::Vault(error)),
         Ok(_) | Err(_) => {}
@@ -142,7 +142,7 @@ async fn delete_tokens(app: &App, row: &Integration) -> Result<Option<Timestamp>
         Ok(_) => Ok(None),
         // The vault has purge protection, or we lack the permission. The deleted secret is unreadable and purged later.
         Err(providers::Error::Refused { status: 403, reason }) => {
-            let date = vault.scheduled_purge(&row.secret_name).await.map_err(Error::Vault)?;
+            let date = vault.get_scheduled_purge(&row.secret_name).await.map_err(Error::Vault)?;
             let refused = || Error::Vault(providers::Error::Refused { status: 403, reason });
             date.map(Some).ok_or_else(refused)
         }
@@ -151,15 +151,15 @@ async fn delete_tokens(app: &App, row: &Integration) -> Result<Option<Timestamp>
 }
 
 fn find_vault<'a>(app: &'a App, row: &Integration) -> Result<&'a Vault, Error> {
-    app.refresher.vaults().recorded(row.vault.as_deref()).ok_or(Error::VaultUnknown)
+    app.refresher.vaults().find(row.vault.as_deref()).ok_or(Error::VaultUnknown)
 }
 
 /// Reads a token that revokes the grant; `None` when an earlier run deleted the secret, after it revoked the grant.
 async fn read_grant_token(app: &App, row: &Integration) -> Result<Option<SecretString>, Error> {
     let vault = find_vault(app, row)?;
-    let read = match vault.latest(&row.secret_name).await {
+    let read = match vault.get_latest(&row.secret_name).await {
         // Its writer disabled it because its lease had ended: the version that the row names is valid.
-        Err(error) if key_vault::is_disabled(&error) => vault.version(&row.secret_name, &row.secret_version).await,
+        Err(error) if key_vault::is_disabled(&error) => vault.get_version(&row.secret_name, &row.secret_version).await,
         read => read,
     };
     match read {
@@ -187,7 +187,7 @@ async fn is_grant_shared(app: &App, row: &Integration) -> Result<bool, Error> {
 /// Revokes the grant at Google. A refusal means that there is nothing to revoke; any other error is retried.
 async fn revoke_grant(app: &App, token: &SecretString) -> Result<(), Error> {
     let google = app.refresher.google().ok_or(Error::NotConfigured)?;
-    match google.revoke(token).await {
+    match google.revoke_grant(token).await {
         Ok(()) => Ok(()),
         Err(error) if error.is_retryable() => Err(Error::Google(error)),
         Err(error) => {

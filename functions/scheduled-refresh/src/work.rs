@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use futures::stream::{self, StreamExt as _};
 use nbhd::clock::Timestamp;
+use nbhd::domain::backoff;
 use nbhd::domain::ids::TenantId;
 use nbhd::domain::integration::{Integration, Provider, Status};
-use nbhd::domain::refresh;
 use nbhd::domain::refresh_failure::{Class, Failure};
 use nbhd::flows::refresh::{RefreshOutcome, Trigger};
 use nbhd::queue::RefreshJob;
@@ -100,7 +100,8 @@ async fn process_due(app: &App, integrations: Vec<(TenantId, Provider)>, deadlin
 /// Queues deferred integrations again. If the queue fails, they stay due and the next tick queues them.
 async fn requeue(app: &App, result: &JobResult) {
     let Some((tenant, _)) = result.deferred.first() else { return };
-    let wait = result.delay + refresh::stagger(*tenant, app.clock.now(), REQUEUE_SPREAD);
+    let wait =
+        result.delay + backoff::spread(tenant.as_bytes(), app.clock.now().millis().unsigned_abs(), REQUEUE_SPREAD);
     let job = RefreshJob::Due { connections: result.deferred.clone() };
     if let Err(error) = app.queue.send_delayed(&job, wait).await {
         tracing::warn!(
@@ -150,8 +151,8 @@ async fn process_integration(app: &App, row: &Integration, result: &mut JobResul
 
 async fn refresh_integration(app: &App, row: &Integration, result: &mut JobResult) -> bool {
     let now = app.clock.now();
-    let vault = app.refresher.vaults().recorded(row.vault.as_deref());
-    if let Some(delay) = vault.and_then(|vault| vault.rest(now)) {
+    let vault = app.refresher.vaults().find(row.vault.as_deref());
+    if let Some(delay) = vault.and_then(|vault| vault.throttled_for(now)) {
         // The vault is throttled: the row is not even leased.
         if row.due.as_ref().is_some_and(|due| now.since(due.at) < OVERDUE_AFTER) {
             result.defer((row.tenant_id, row.provider), delay);

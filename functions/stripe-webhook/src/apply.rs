@@ -1,13 +1,16 @@
-//! Row, word, transaction, nudge. Each may be the last thing that happens: the event comes again, or the row is due.
+//! Processes one event: reads the row, fetches Stripe's snapshot, writes both in one transaction, queues a reconcile.
+//!
+//! The invocation may end after any of these. What is left is done when Stripe redelivers the event, or when the sweep
+//! finds the row due.
 
 use nbhd::clock::Timestamp;
 use nbhd::domain::due::{Due, Kind};
 use nbhd::domain::ids::TenantId;
 use nbhd::domain::subscription::Entitlement;
 use nbhd::domain::tenant::{Lifecycle, Tenant, TenantRecord};
-use nbhd::flows::comeback::Comeback;
+use nbhd::flows::reactivation::Reactivation;
 use nbhd::providers;
-use nbhd::providers::stripe::{Client, Event, Word};
+use nbhd::providers::stripe::{Client, CustomerSnapshot, Event};
 use nbhd::queue::{self, LifecycleJob};
 use nbhd::store::{self, BillingOutcome, BillingUpdate, EventOutcome};
 use nbhd::telemetry::metric;
@@ -15,10 +18,11 @@ use nbhd::web::record_tenant;
 
 use crate::App;
 
-/// The reconciler writes the row between its steps, seconds apart; nobody writes it so often in a row.
-const ATTEMPTS: usize = 4;
+/// How often an event is processed anew because another writer changed the row meanwhile. The reconciler writes it
+/// between its steps, seconds apart, so that so many conflicts never follow each other.
+const MAX_ATTEMPTS: usize = 4;
 
-/// Why an event could not be dealt with now. What was done so far is done again when it comes again.
+/// Why an event could not be processed now. Every effect is idempotent and is repeated when Stripe redelivers it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("table: {0}")]
@@ -30,49 +34,52 @@ pub(crate) enum Error {
 }
 
 impl App {
-    pub(crate) async fn deal_with(&self, stripe: &Client, event: &Event) -> Result<(), Error> {
+    /// Brings the event's tenant up to date with Stripe, and queues its reconcile.
+    pub(crate) async fn process_event(&self, stripe: &Client, event: &Event) -> Result<(), Error> {
         let mut attempt = 1;
         loop {
-            match self.attempt(stripe, event).await {
-                // Somebody changed the row after it was read: what Stripe said may be older than theirs, so ask anew.
-                Err(Error::Store(store::Error::Conflict)) if attempt < ATTEMPTS => attempt += 1,
-                ended => return ended,
+            match self.try_process(stripe, event).await {
+                // The row changed after it was read: our snapshot may be older than the one on it, so fetch anew.
+                Err(Error::Store(store::Error::Conflict)) if attempt < MAX_ATTEMPTS => attempt += 1,
+                result => return result,
             }
         }
     }
 
-    async fn attempt(&self, stripe: &Client, event: &Event) -> Result<(), Error> {
+    async fn try_process(&self, stripe: &Client, event: &Event) -> Result<(), Error> {
         let now = self.clock.now();
-        let Some((tenant_id, customer, record)) = self.whose(event).await? else {
-            return self.unmatched(event, now).await;
+        let Some((tenant_id, customer, record)) = self.find_tenant(event).await? else {
+            return self.record_unmatched(event, now).await;
         };
         record_tenant(tenant_id);
-        // After the row was read, so that whoever writes between the two is noticed.
+        // Stripe is asked after the row was read, so that a write between the two is a conflict.
         let known = match &record {
             TenantRecord::Live(tenant) => tenant.subscription.clone(),
             TenantRecord::Deleted(_) => None,
         };
-        let word = stripe.word(customer, known.as_ref()).await?;
+        let snapshot = stripe.fetch_subscription(customer, known.as_ref()).await?;
         let read_version = Some(record.version());
         let tenant = match record {
-            TenantRecord::Live(tenant) => told(*tenant, word, now),
-            TenantRecord::Deleted(tombstone) => match Comeback::of(&tombstone, word, now) {
-                Comeback::As(tenant) => *tenant,
-                Comeback::NotYet => {
+            TenantRecord::Live(tenant) => with_snapshot(*tenant, snapshot, now),
+            TenantRecord::Deleted(tombstone) => match Reactivation::decide(&tombstone, snapshot, now) {
+                Reactivation::Tenant(tenant) => *tenant,
+                Reactivation::NotEntitled => {
                     return Ok(self.store.record_event(&event.id, EventOutcome::Applied, now).await?);
                 }
-                Comeback::AsNobody => return self.unmatched(event, now).await,
+                Reactivation::Unmatched => return self.record_unmatched(event, now).await,
             },
         };
         let subscription = tenant.subscription.as_ref().map(|known| known.id.clone());
         let stripe_ids: Vec<&str> = std::iter::once(customer).chain(subscription.as_deref()).collect();
         let is_due = tenant.due.as_ref().is_some_and(|due| due.at <= now);
-        let is_news = tenant.subscription != known;
+        let is_changed = tenant.subscription != known;
         let billing = BillingUpdate { tenant, read_version, stripe_ids, event: Some(&event.id) };
         match self.store.save_billing(billing.clone(), now).await? {
-            BillingOutcome::Saved(_) => tracing::info!(event = event.id, "Stripe's word is written down"),
-            // Dealt with before; but since then something happened of which nothing arrived.
-            BillingOutcome::Duplicate if is_news => {
+            BillingOutcome::Saved(_) => {
+                tracing::info!(event = event.id, "Stripe snapshot stored; reconcile is queued next")
+            }
+            // A redelivered event; but since then Stripe changed something and its event did not arrive.
+            BillingOutcome::Duplicate if is_changed => {
                 self.store.save_billing(BillingUpdate { event: None, ..billing }, now).await?;
             }
             BillingOutcome::Duplicate if !is_due => return Ok(()),
@@ -81,9 +88,9 @@ impl App {
         Ok(self.lifecycle.send(&LifecycleJob::Reconcile { tenant_id }).await?)
     }
 
-    /// The tenant that the event's object names, or else the one we remember for its customer; only if that customer is
-    /// its own.
-    async fn whose<'e>(&self, event: &'e Event) -> Result<Option<(TenantId, &'e str, TenantRecord)>, Error> {
+    /// Finds the tenant that the event's object names, or else the one that the table maps its customer to. `None`
+    /// unless that tenant's row has this customer.
+    async fn find_tenant<'e>(&self, event: &'e Event) -> Result<Option<(TenantId, &'e str, TenantRecord)>, Error> {
         let Some(customer) = event.customer.as_deref() else { return Ok(None) };
         let tenant_id = match event.tenant_id {
             Some(id) => Some(id),
@@ -94,26 +101,32 @@ impl App {
         Ok(record.filter(|row| row.customer() == Some(customer)).map(|row| (tenant_id, customer, row)))
     }
 
-    async fn unmatched(&self, event: &Event, now: Timestamp) -> Result<(), Error> {
+    /// Records an event whose customer is not known, for a person to look at.
+    async fn record_unmatched(&self, event: &Event, now: Timestamp) -> Result<(), Error> {
         self.store.record_event(&event.id, EventOutcome::Unmatched, now).await?;
         metric("StripeEventsUnmatched", 1);
-        tracing::error!(code = "unmatched", event = event.id, "somebody pays, or paid, who is no tenant of ours");
+        tracing::error!(
+            code = "stripe_customer_unmatched",
+            event = event.id,
+            "a Stripe event matches no tenant; its customer may pay for nothing: look them up in Stripe's dashboard"
+        );
         Ok(())
     }
 }
 
-/// The row with Stripe's word on it. It is due at once when that is news, or not yet so: the nudge may be lost.
-fn told(tenant: Tenant, word: Word, now: Timestamp) -> Tenant {
-    let is_news = word.subscription.is_some() && word.subscription != tenant.subscription;
-    let told = Tenant { subscription: word.subscription.or(tenant.subscription), ..tenant };
-    if is_news || !has_converged(&told, now) { due_at_once(told, now) } else { told }
+/// The row with Stripe's snapshot on it. It is due at once when the subscription changed, or when the lifecycle does
+/// not match it yet: the job that is queued next may be lost.
+fn with_snapshot(tenant: Tenant, snapshot: CustomerSnapshot, now: Timestamp) -> Tenant {
+    let is_changed = snapshot.subscription.is_some() && snapshot.subscription != tenant.subscription;
+    let tenant = Tenant { subscription: snapshot.subscription.or(tenant.subscription), ..tenant };
+    if is_changed || !has_converged(&tenant, now) {
+        Tenant { due: Some(Due::new(Kind::Reconcile, tenant.tenant_id, now)), ..tenant }
+    } else {
+        tenant
+    }
 }
 
-fn due_at_once(tenant: Tenant, now: Timestamp) -> Tenant {
-    Tenant { due: Some(Due::new(Kind::Reconcile, tenant.tenant_id, now)), ..tenant }
-}
-
-/// Whether the tenant is where its subscription wants it, so that there is nothing to do.
+/// Whether the lifecycle is the one that the subscription entitles to, so that the reconciler has nothing to do.
 fn has_converged(tenant: &Tenant, now: Timestamp) -> bool {
     match (tenant.entitlement(now), tenant.lifecycle) {
         (Entitlement::Pending, Lifecycle::Pending)

@@ -1,8 +1,8 @@
-//! The function `stripe-webhook`: an event says whom to ask about, Stripe's present word is written down, and the
-//! reconciler is nudged.
+//! The function `stripe-webhook`: an event names a customer, Stripe's present snapshot of that customer is stored, and
+//! a reconcile is queued.
 //!
-//! Events come at least once and in any order, so nothing of their content is applied. Stripe is answered 200 once an
-//! event is recorded or of no interest, 503 when it should send it again, and 400 when it is not Stripe's.
+//! Stripe delivers events at least once and in any order, so their content is never applied. The answer is 200 once an
+//! event is recorded or of no interest, 503 when Stripe should redeliver it, and 400 when its signature is not valid.
 //! <https://docs.stripe.com/webhooks>
 
 mod apply;
@@ -17,17 +17,17 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use nbhd::clock::Clock;
 use nbhd::config::{ConfigError, Env};
-use nbhd::providers::stripe::{Client, Event, Kind, Signatures};
+use nbhd::providers::stripe::{Client, Event, EventKind, SigningSecrets};
 use nbhd::queue::{Jobs, LifecycleJob, Queues};
 use nbhd::store::Store;
 use nbhd::telemetry::metric;
 use nbhd::web::{json_error, logged};
 
 const SIGNATURE: &str = "stripe-signature";
-/// A longer body is not read to its end; Stripe's largest events are a fraction of it.
-const LARGEST_BODY: usize = 1 << 20;
+/// A longer body is not read to its end: 1 MiB. Stripe's largest events are a fraction of it.
+const MAX_BODY_BYTES: usize = 1 << 20;
 
-/// What this function uses.
+/// The clients and settings of this function.
 pub struct App {
     stripe: Option<Stripe>,
     store: Store,
@@ -35,23 +35,24 @@ pub struct App {
     clock: Clock,
 }
 
-/// What is there once billing is configured.
+/// What the settings give once billing is configured.
 struct Stripe {
     client: Client,
-    signatures: Signatures,
+    secrets: SigningSecrets,
 }
 
 impl App {
-    /// From the settings that `template.yaml` gives this function.
+    /// Reads the settings that `template.yaml` gives this function.
     ///
     /// # Errors
-    /// When one is missing or unusable; without Stripe's secrets and prices it starts, and answers 503.
+    /// [`ConfigError`] when one is missing or unusable. Without Stripe's secrets and prices the function starts, and
+    /// answers 503.
     pub fn new(env: &Env, clock: Clock) -> Result<Self, ConfigError> {
         let client = Client::from_env(env, nbhd::http::client(env)?)?;
-        let configured = client.zip(Signatures::from_env(env));
+        let configured = client.zip(SigningSecrets::from_env(env));
         let url = env.required("LIFECYCLE_QUEUE_URL", "the address of the queue of lifecycle jobs")?;
         Ok(Self {
-            stripe: configured.map(|(client, signatures)| Stripe { client, signatures }),
+            stripe: configured.map(|(client, secrets)| Stripe { client, secrets }),
             store: Store::from_env(env)?,
             lifecycle: Queues::new(env)?.lifecycle_jobs(url),
             clock,
@@ -59,51 +60,66 @@ impl App {
     }
 }
 
-/// `POST /stripe/webhook`.
+/// Serves `POST /stripe/webhook`.
 pub fn router(app: App) -> Router {
     logged("stripe-webhook", Router::new().route("/stripe/webhook", post(receive)).with_state(Arc::new(app)))
 }
 
 async fn receive(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Response {
     let Some(stripe) = &app.stripe else {
-        tracing::error!(code = "not_configured", "Stripe's secrets or prices are not set: no event can be dealt with");
+        tracing::error!(
+            code = "stripe_not_configured",
+            "Stripe's secrets or prices are not set; events get 503 until they are"
+        );
         return json_error(StatusCode::SERVICE_UNAVAILABLE, "not_configured", "Billing is not configured yet.");
     };
-    let Ok(body) = to_bytes(body, LARGEST_BODY).await else {
+    let Ok(body) = to_bytes(body, MAX_BODY_BYTES).await else {
         return json_error(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "A body has at most 1 MB.");
     };
     let signature = headers.get(SIGNATURE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if let Err(reason) = stripe.signatures.verify(signature, &body, app.clock.now()) {
-        tracing::warn!(code = "invalid_signature", %reason, "not taken for Stripe's");
+    if let Err(reason) = stripe.secrets.verify(signature, &body, app.clock.now()) {
+        tracing::warn!(
+            code = "stripe_signature_invalid",
+            %reason,
+            "a request without a valid Stripe signature was refused"
+        );
         return json_error(StatusCode::BAD_REQUEST, "invalid_signature", "Only Stripe may call this address.");
     }
     let Some(event) = Event::parse(&body) else {
         metric("StripeEventsUnusable", 1);
-        tracing::error!(code = "unusable", "Stripe signed something that is no event");
+        tracing::error!(
+            code = "stripe_event_unreadable",
+            "a body that Stripe signed could not be read as an event; it is dropped"
+        );
         return StatusCode::OK.into_response();
     };
     match event.kind {
-        Kind::Other => StatusCode::OK.into_response(),
-        Kind::Dispute => {
+        EventKind::Other => StatusCode::OK.into_response(),
+        EventKind::Dispute => {
             metric("StripeDisputes", 1);
             tracing::error!(
-                code = "dispute",
+                code = "stripe_charge_disputed",
                 event = event.id,
-                "a charge is disputed: answer it in Stripe's dashboard"
+                "a customer disputes a charge; answer it in Stripe's dashboard"
             );
             StatusCode::OK.into_response()
         }
-        Kind::Billing => app.answer(stripe, &event).await,
+        EventKind::Billing => app.answer_billing_event(stripe, &event).await,
     }
 }
 
 impl App {
-    async fn answer(&self, stripe: &Stripe, event: &Event) -> Response {
-        match self.deal_with(&stripe.client, event).await {
+    async fn answer_billing_event(&self, stripe: &Stripe, event: &Event) -> Response {
+        match self.process_event(&stripe.client, event).await {
             Ok(()) => StatusCode::OK.into_response(),
             Err(error) => {
                 metric("StripeWebhookUnavailable", 1);
-                tracing::error!(code = "unavailable", event = event.id, %error, "Stripe will send this event again");
+                tracing::error!(
+                    code = "stripe_event_not_processed",
+                    event = event.id,
+                    %error,
+                    "a Stripe event could not be processed; Stripe redelivers it"
+                );
                 json_error(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Send this event again.")
             }
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use nbhd::clock::Timestamp;
+use nbhd::domain::backoff::exponential;
 use nbhd::domain::route::{Route, RouteStatus};
 use nbhd::providers::runtime::Delivery;
 
@@ -12,6 +13,8 @@ const EXPIRES_AFTER: Duration = Duration::from_secs(45 * 60);
 const MAX_RECEIVES: u32 = 190;
 /// A person who waits longer than this gets one notice that says why.
 const NOTIFY_AFTER: Duration = Duration::from_secs(10);
+/// The time between the first two attempts.
+const FIRST_DELAY: Duration = Duration::from_secs(2);
 /// The longest time between two attempts, unless the runtime asks for more.
 const MAX_DELAY: Duration = Duration::from_secs(60);
 
@@ -143,7 +146,7 @@ pub(crate) fn evaluate_delivery(delivery: Delivery, attempt: Attempt, route: &Ro
         Delivery::Accepted => Decision::Delivered { was_notified: route.waking_notice_at.is_some() },
         Delivery::Rejected => Decision::DeadLetter(Reason::Rejected),
         Delivery::SecretRefused => retry_or_expire(Wait::Waking, None, attempt, route, now),
-        Delivery::NotYet { retry_after, .. } => retry_or_expire(Wait::Waking, retry_after, attempt, route, now),
+        Delivery::Deferred { retry_after, .. } => retry_or_expire(Wait::Waking, retry_after, attempt, route, now),
     }
 }
 
@@ -167,13 +170,13 @@ pub(crate) fn retry_or_expire(
 
 /// The delay before the next attempt: 2, 4, 8 … 60 seconds after the first, second, third … one.
 pub(crate) fn backoff(receives: u32) -> Duration {
-    Duration::from_secs(2_u64.saturating_pow(receives.max(1))).min(MAX_DELAY)
+    exponential(FIRST_DELAY, receives, MAX_DELAY)
 }
 
 #[cfg(test)]
 mod tests {
     use nbhd::domain::ids::{ChatId, TenantId};
-    use nbhd::providers::runtime::Cause;
+    use nbhd::providers::runtime::RuntimeFailure;
 
     use super::*;
 
@@ -197,7 +200,7 @@ mod tests {
     }
 
     fn not_accepted(receives: u32, route: &Route, age: Duration) -> Decision {
-        let delivery = Delivery::NotYet { cause: Cause::Unreachable, retry_after: None };
+        let delivery = Delivery::Deferred { cause: RuntimeFailure::Unreachable, retry_after: None };
         evaluate_delivery(delivery, Attempt { sent_at: SENT, receives }, route, SENT + age)
     }
 

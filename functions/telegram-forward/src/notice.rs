@@ -1,8 +1,8 @@
 //! The bot's own messages to a person whose message waits, or was dead-lettered.
 
 use nbhd::domain::ids::ChatId;
-use nbhd::providers::Error;
 use nbhd::providers::telegram::MessageOptions;
+use nbhd::providers::{Error, NetworkFailure};
 
 use crate::App;
 use crate::decide::{Reason, Wait};
@@ -42,7 +42,12 @@ async fn send_waiting_notice(app: &App, chat: ChatId, wait: Wait) -> Result<(), 
         Wait::Waking => "Your assistant is waking up. Your message is safe: it will be delivered in a moment.",
     };
     let sent = app.bot.send_message(chat, text, MessageOptions { silent: true, ..MessageOptions::default() }).await;
-    if let Err(Error::RateLimited { .. } | Error::Failed { .. } | Error::Unreachable { timed_out: false, .. }) = sent {
+    if let Err(
+        Error::RateLimited { .. }
+        | Error::Failed { .. }
+        | Error::Unreachable { cause: NetworkFailure::NotConnected | NetworkFailure::ConnectionLost },
+    ) = sent
+    {
         app.store.clear_waking_notice(chat).await?;
     }
     sent.map(|_| ()).map_err(crate::Error::Telegram)

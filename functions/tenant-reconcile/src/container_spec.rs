@@ -9,8 +9,8 @@ use nbhd::domain::release::{Release, fingerprint};
 use nbhd::domain::shard::Shard;
 use nbhd::domain::subscription::Tier;
 use nbhd::domain::tenant::Tenant;
-use nbhd::providers::azure::resource_manager::container_app::{EnvValue, Probe, ProbeKind, Secret, Volume};
-use nbhd::providers::azure::resource_manager::{ContainerApp, Tags};
+use nbhd::providers::azure::resource_manager::container_app::{EnvValue, Probe, ProbeKind, SecretReference, Volume};
+use nbhd::providers::azure::resource_manager::{ContainerAppSpec, Tags};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -99,7 +99,7 @@ pub(crate) fn container_app(
     names: &Names,
     tenant: &Tenant,
     parameters: &TenantParameters,
-) -> ContainerApp {
+) -> ContainerAppSpec {
     let group = settings.group(&parameters.shard);
     let config = filled(
         release.config(parameters.tier),
@@ -112,13 +112,13 @@ pub(crate) fn container_app(
     let identity = group.identity(&names.resource);
     let pull_identity = settings.pull_identity.clone();
     let plain = |name: &str, value: &str| (name.to_owned(), EnvValue::Plain(value.to_owned()));
-    ContainerApp {
+    ContainerAppSpec {
         location: settings.location.clone(),
         tags: tags(tenant),
         environment: group.environment(&settings.environment),
         identities: vec![identity.clone(), pull_identity.clone()],
         registry: (settings.registry.clone(), pull_identity),
-        secrets: vec![Secret {
+        secrets: vec![SecretReference {
             name: RUNTIME_SECRET.to_owned(),
             // By version: a container starts with the keys that it was defined with, not with a half-made rotation's.
             key_vault_url: format!(

@@ -66,11 +66,13 @@ impl From<queue::Error> for Failure {
 impl From<providers::Error> for Failure {
     /// A call without an answer has an unknown outcome; its step is repeated, and finds what it made.
     fn from(error: providers::Error) -> Self {
-        use providers::Error;
+        use providers::{Error, NetworkFailure};
         let (error, retry_after) = match error {
             Error::RateLimited { retry_after } => (StepError::Throttled, retry_after),
-            Error::Unreachable { timed_out: true, .. } => (StepError::TimedOut, None),
-            Error::Unreachable { timed_out: false, .. } => (StepError::NoAnswer, None),
+            Error::Unreachable { cause: NetworkFailure::TimedOut } => (StepError::TimedOut, None),
+            Error::Unreachable { cause: NetworkFailure::NotConnected | NetworkFailure::ConnectionLost } => {
+                (StepError::NoAnswer, None)
+            }
             Error::Failed { status } => (StepError::ServerError { status }, None),
             Error::Malformed { .. } => (StepError::Unreadable, None),
             Error::Unauthorized => (StepError::Unauthorized, None),

@@ -81,7 +81,7 @@ impl App {
             lifecycle: queues.lifecycle_jobs(env.required("LIFECYCLE_QUEUE_URL", QUEUE)?),
             refresh: queues.refresh_jobs(env.required("REFRESH_QUEUE_URL", QUEUE)?),
             arm: resource_manager::Client::new(env, &http, &identity)?,
-            vaults: Vaults::opened_as(&identity, env, &http, &clock)?,
+            vaults: Vaults::with_identity(&identity, env, &http, &clock)?,
             gateway: model_gateway::Client::from_env(env, http.clone())?,
             stripe: stripe::Client::from_env(env, http.clone())?,
             runtime: runtime::Client::new(http.clone()),

@@ -13,7 +13,7 @@ use nbhd::domain::reconcile_status::ReconcileStatus;
 use nbhd::domain::step_error::StepError;
 use nbhd::domain::subscription::Subscription;
 use nbhd::domain::tenant::{Tenant, TenantRecord, Tombstone};
-use nbhd::flows::comeback::Comeback;
+use nbhd::flows::reactivation::Reactivation;
 use nbhd::store;
 use nbhd::telemetry::metric;
 
@@ -139,29 +139,29 @@ pub(crate) async fn remove_leftovers<'a>(context: &StepContext<'a>) -> Result<St
 async fn ask_stripe(app: &App, tombstone: Tombstone, now: Timestamp) -> Result<TenantRecord, store::Error> {
     let version = tombstone.version;
     let asked = match tombstone.customer.as_deref().zip(app.stripe.as_ref()) {
-        Some((customer, stripe)) => Some(stripe.word(customer, None).await),
+        Some((customer, stripe)) => Some(stripe.fetch_subscription(customer, None).await),
         None => None,
     };
     let again = match asked {
         None => None,
-        Some(Ok(word)) => {
+        Some(Ok(snapshot)) => {
             let has_ended = |known: &Subscription| known.ended_at.is_some();
-            let waits = word.subscription.as_ref().is_some_and(|known| !has_ended(known));
-            match Comeback::of(&tombstone, word, now) {
-                Comeback::As(tenant) => {
+            let waits = snapshot.subscription.as_ref().is_some_and(|known| !has_ended(known));
+            match Reactivation::decide(&tombstone, snapshot, now) {
+                Reactivation::Tenant(tenant) => {
                     tracing::warn!(
-                        code = "comeback_unheard",
-                        "every event of a new subscription was lost; the assistant is made now"
+                        code = "reactivation_event_lost",
+                        "a removed tenant pays again and no event said so; it is reactivated"
                     );
                     let saved = app.store.save_tenant(&tenant, Some(version)).await?;
                     return Ok(TenantRecord::Live(Box::new(saved)));
                 }
-                Comeback::NotYet => waits.then_some(SYNCED_EVERY),
-                Comeback::AsNobody => {
+                Reactivation::NotEntitled => waits.then_some(SYNCED_EVERY),
+                Reactivation::Unmatched => {
                     metric("StripeEventsUnmatched", 1);
                     tracing::error!(
-                        code = "unmatched",
-                        "a removed person pays for a subscription that names no chat; an operator decides"
+                        code = "stripe_customer_unmatched",
+                        "a removed tenant's customer pays, but for no chat that we know; the tenant stays removed"
                     );
                     None
                 }

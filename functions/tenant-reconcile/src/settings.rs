@@ -114,7 +114,7 @@ fn pull_identity(env: &Env) -> Result<ResourceId, ConfigError> {
     const NAME: &str = "PULL_IDENTITY";
     const HINT: &str = "the full name of the identity that pulls images, `/subscriptions/…/userAssignedIdentities/…`";
     let name = env.required(NAME, HINT)?;
-    let invalid = || ConfigError::Invalid { name: NAME.to_owned(), hint: HINT };
+    let invalid = || ConfigError::invalid(NAME, HINT);
     if !name.starts_with("/subscriptions/") {
         return Err(invalid());
     }
@@ -126,7 +126,7 @@ fn shards(env: &Env) -> Result<Vec<Shard>, ConfigError> {
     const NAME: &str = "AZURE_SHARDS";
     const HINT: &str =
         "`<subscription id>/<storage account>/<vault>` for each of `KEY_VAULT_URLS`, separated by commas";
-    let invalid = || ConfigError::Invalid { name: NAME.to_owned(), hint: HINT };
+    let invalid = || ConfigError::invalid(NAME, HINT);
     let places: Vec<_> = env.required(NAME, HINT)?.split(',').map(str::trim).collect();
     let vaults = env.urls("KEY_VAULT_URLS", "the addresses of the vaults, separated by commas")?;
     if places.len() != vaults.len() {
@@ -152,7 +152,7 @@ fn image(env: &Env) -> Result<String, ConfigError> {
     const BY_DIGEST: &str = "an image by its digest, such as `registry/openclaw@sha256:…`";
     let image = env.required(IMAGE, BY_DIGEST)?;
     if !image.contains("@sha256:") {
-        return Err(ConfigError::Invalid { name: IMAGE.to_owned(), hint: BY_DIGEST });
+        return Err(ConfigError::invalid(IMAGE, BY_DIGEST));
     }
     Ok(image.to_owned())
 }

@@ -26,6 +26,7 @@ macro_rules! named_enum {
     };
 }
 
+pub mod backoff;
 pub mod command;
 pub mod due;
 pub mod ids;

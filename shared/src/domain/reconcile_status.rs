@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::TenantId;
 use super::late_effects::{IN_FLIGHT, InFlight, Leftovers};
 use super::plan::{Part, StepName};
 use super::resources::Resources;
@@ -246,13 +245,6 @@ impl ReconcileStatus {
     }
 }
 
-/// A time up to an eighth of `period` that is always the same for a tenant, so that what is periodic spreads out.
-pub fn jitter(tenant: TenantId, period: Duration) -> Duration {
-    let bytes = tenant.as_bytes();
-    let fraction = u32::from(u16::from_be_bytes([bytes[0], bytes[1]]));
-    period / 8 * fraction / 65_536
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -261,13 +253,5 @@ mod tests {
     fn a_row_without_work_reads_as_none() {
         assert_eq!(serde_json::from_str::<ReconcileStatus>("{}").expect("readable"), ReconcileStatus::new());
         assert_eq!(ReconcileStatus::default(), ReconcileStatus::new());
-    }
-
-    #[test]
-    fn a_jitter_stays_within_an_eighth_and_spreads() {
-        let day = Duration::from_secs(86_400);
-        let spread: Vec<_> = (0..100).map(|_| jitter(TenantId::random(), day)).collect();
-        assert!(spread.iter().all(|jitter| *jitter < day / 8));
-        assert!(spread.iter().max() > spread.iter().min());
     }
 }

@@ -14,8 +14,8 @@
 
 use std::time::Duration;
 
+use super::backoff;
 use super::due::{Due, Kind};
-use super::ids::TenantId;
 use super::integration::{Integration, Status};
 use super::refresh_failure::{Class, Failure};
 use crate::clock::Timestamp;
@@ -94,7 +94,7 @@ pub fn with_notice_retry(row: &Integration, retry_after: Option<Duration>, now: 
 
 /// The wait after `row.failures` of them in a row: doubled each time, up to an hour; half of it is jitter.
 fn back_off(row: &Integration, first: Duration) -> Duration {
-    let doubled = first.saturating_mul(1 << row.failures.saturating_sub(1).min(16)).min(LONGEST);
+    let doubled = backoff::exponential(first, row.failures, LONGEST);
     doubled / 2 + jitter(row, u64::from(row.failures), doubled / 2)
 }
 
@@ -121,31 +121,13 @@ fn next_renewal(row: &Integration, now: Timestamp) -> Timestamp {
 /// A part of `range` that is the connection's own: the same in every process, and different from the others', so that a
 /// million of them do not march in step.
 fn jitter(row: &Integration, salt: u64, range: Duration) -> Duration {
-    part(&[row.tenant_id.as_bytes(), row.provider.as_str().as_bytes()].concat(), salt, range)
-}
-
-/// A part of `range` that is the tenant's own at this moment: work that many put off does not come back in one piece.
-pub fn stagger(tenant: TenantId, now: Timestamp, range: Duration) -> Duration {
-    part(tenant.as_bytes(), now.millis().unsigned_abs(), range)
-}
-
-fn part(of: &[u8], salt: u64, range: Duration) -> Duration {
-    // FNV-1a
-    let seed = of.iter().fold(salt, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
-    let spread = splitmix(seed) % 1000;
-    range * u32::try_from(spread).unwrap_or_default() / 1000
-}
-
-/// Splitmix64's finalizer: every bit of the result depends on every bit of the seed.
-const fn splitmix(seed: u64) -> u64 {
-    let mixed = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
+    backoff::spread(&[row.tenant_id.as_bytes(), row.provider.as_str().as_bytes()].concat(), salt, range)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::ids::TenantId;
     use crate::domain::integration::Provider;
 
     const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);

@@ -1,7 +1,7 @@
-//! What Stripe says of a tenant's subscription, and what that entitles to.
+//! A tenant's subscription at Stripe, and what it entitles to.
 //!
-//! The snapshot on the tenant's row is Stripe's truth when it was last asked, never an event's content: events come
-//! twice, late and out of order.
+//! The snapshot on the tenant's row was fetched from Stripe. It never comes from an event: events arrive twice, late
+//! and out of order.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,10 +14,10 @@ use crate::clock::Timestamp;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long an assistant runs on after a payment failed.
+/// How long an assistant keeps running after a payment failed.
 pub const GRACE: Duration = DAY.saturating_mul(3);
 
-/// How long a canceled tenant's things are kept.
+/// How long a canceled tenant's resources are kept.
 pub const RETENTION: Duration = DAY.saturating_mul(7);
 
 /// A subscription's status. <https://docs.stripe.com/api/subscriptions/object#subscription_object-status>
@@ -28,22 +28,22 @@ pub enum Status {
     Incomplete,
     /// The first payment was not made in time.
     IncompleteExpired,
-    /// In a trial.
+    /// A trial is running.
     Trialing,
-    /// Paid.
+    /// The last invoice was paid.
     Active,
-    /// The last payment failed and is tried again.
+    /// The last payment failed and Stripe retries it.
     PastDue,
-    /// Ended.
+    /// The subscription ended.
     Canceled,
-    /// Not paid, and not tried again.
+    /// The last payment failed and Stripe does not retry it.
     Unpaid,
     /// A trial ended without a payment method.
     Paused,
 }
 
 impl Status {
-    /// Every status there is.
+    /// Every status, in the order of its declaration.
     pub const ALL: [Self; 8] = [
         Self::Incomplete,
         Self::IncompleteExpired,
@@ -55,7 +55,7 @@ impl Status {
         Self::Paused,
     ];
 
-    /// Stripe's name of it.
+    /// Stripe's name of the status.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Incomplete => "incomplete",
@@ -92,18 +92,18 @@ impl FromStr for Status {
     }
 }
 
-/// What a person pays for.
+/// The product that a person pays for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Tier {
     /// The smaller monthly limit for models.
     Basic,
-    /// The larger one.
+    /// The larger monthly limit for models.
     Plus,
 }
 
 impl Tier {
-    /// Every tier there is.
+    /// Every tier, the smaller first.
     pub const ALL: [Self; 2] = [Self::Basic, Self::Plus];
 
     /// The name in settings, forms and rows.
@@ -129,14 +129,14 @@ impl FromStr for Tier {
     }
 }
 
-/// The subscription that counts for a tenant, as Stripe last told it.
+/// The subscription that counts for a tenant, as it was last fetched from Stripe.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subscription {
     /// Stripe's id, `sub_…`.
     pub id: String,
-    /// Where it stands.
+    /// Its status when it was fetched.
     pub status: Status,
-    /// What is paid for.
+    /// The tier of its price.
     pub tier: Tier,
     /// When the oldest invoice that is still open was made; while past due, the grace counts from here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -155,7 +155,7 @@ pub struct Subscription {
 /// What a tenant may have now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entitlement {
-    /// Nothing yet: the first payment is awaited.
+    /// Nothing yet: the first payment has not arrived.
     Pending,
     /// A running assistant, until `until` unless Stripe says otherwise before.
     Run {
@@ -167,12 +167,12 @@ pub enum Entitlement {
         /// When the retention ends, after a cancellation.
         until: Option<Timestamp>,
     },
-    /// Nothing any more.
+    /// No assistant: everything of the tenant is removed.
     Remove,
 }
 
 impl Entitlement {
-    /// When time alone changes it.
+    /// When it changes by the passing of time alone.
     pub const fn changes_at(self) -> Option<Timestamp> {
         match self {
             Self::Run { until } | Self::Suspend { until } => until,

@@ -55,7 +55,7 @@ impl Links {
     /// [`ConfigError`] when either is missing or unusable.
     pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
         let (name, hint) = ("LINK_SIGNING_KEY", "at least 32 random bytes, as text");
-        let too_short = |KeyTooShort| ConfigError::Invalid { name: name.to_owned(), hint };
+        let too_short = |KeyTooShort| ConfigError::invalid(name, hint);
         let signer = Signer::new(&env.secret(name, hint)?).map_err(too_short)?;
         Ok(Self { signer, base: PublicBase::from_env(env)? })
     }

@@ -125,7 +125,7 @@ impl Links {
     pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
         let (name, hint) = ("LINK_SIGNING_KEY", "at least 32 random bytes, as text");
         let key = env.secret(name, hint)?;
-        let too_short = |KeyTooShort| ConfigError::Invalid { name: name.to_owned(), hint };
+        let too_short = |KeyTooShort| ConfigError::invalid(name, hint);
         Ok(Self {
             signer: Signer::new(&key).map_err(too_short)?,
             derivation: MasterKey::new(&key).map_err(too_short)?,
@@ -247,7 +247,7 @@ impl PublicBase {
     /// When the setting is absent, or is plain HTTP to anything but this machine.
     pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
         let (name, hint) = ("PUBLIC_BASE_URL", "the https address this system is reached at");
-        let invalid = || ConfigError::Invalid { name: name.to_owned(), hint };
+        let invalid = || ConfigError::invalid(name, hint);
         let text = env.required(name, hint)?.trim_end_matches('/').to_owned();
         let url = Url::parse(&text).map_err(|_| invalid())?;
         let base = Self { text, url };

@@ -4,14 +4,14 @@
 pub mod access_token;
 #[cfg(feature = "tokens")]
 pub mod billing_link;
-#[cfg(feature = "stripe")]
-pub mod comeback;
 #[cfg(feature = "tokens")]
 pub mod connect_link;
 #[cfg(all(feature = "store", feature = "queue"))]
 pub mod disconnect;
 #[cfg(feature = "store")]
 pub mod lease;
+#[cfg(feature = "stripe")]
+pub mod reactivation;
 #[cfg(all(feature = "store", feature = "google", feature = "vault"))]
 pub mod refresh;
 #[cfg(all(feature = "store", feature = "google", feature = "vault", feature = "web"))]

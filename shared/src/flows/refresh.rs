@@ -112,7 +112,7 @@ impl Refresher {
     /// # Errors
     /// [`RefreshError`] when the vault is unavailable. Nothing is written to the row.
     pub async fn read_stored(&self, row: &Integration) -> Result<StoredFields, RefreshError> {
-        match self.find_vault(row)?.version(&row.secret_name, &row.secret_version).await {
+        match self.find_vault(row)?.get_version(&row.secret_name, &row.secret_version).await {
             Ok(secret) => Ok(StoredFields::parse(&secret.value)),
             // It was superseded or deleted since the row was read: the caller reads the row or the latest version next.
             Err(error) if key_vault::is_unreadable(&error) => Ok(StoredFields::default()),
@@ -168,7 +168,7 @@ impl Refresher {
     }
 
     fn find_vault(&self, row: &Integration) -> Result<&Vault, RefreshError> {
-        self.vaults.recorded(row.vault.as_deref()).ok_or_else(|| {
+        self.vaults.find(row.vault.as_deref()).ok_or_else(|| {
             tracing::error!(
                 code = "vault_unknown",
                 tenant_id = %row.tenant_id,
@@ -183,7 +183,7 @@ impl Refresher {
     /// versions, so that it is disabled even if this worker is killed. Returns `None` when the row cannot be saved
     /// because the lease was taken over: the version may be the new holder's.
     async fn read_latest(&self, leased: &mut Integration) -> Result<Option<VaultSnapshot>, RefreshError> {
-        let latest = match self.find_vault(leased)?.latest(&leased.secret_name).await {
+        let latest = match self.find_vault(leased)?.get_latest(&leased.secret_name).await {
             Ok(latest) => latest,
             // Its writer disabled it because its lease had ended: the version that the row names is valid.
             Err(error) if key_vault::is_disabled(&error) => return Ok(Some(self.read_stored(leased).await?.into())),
@@ -234,7 +234,7 @@ impl Refresher {
         let failed = |failure| RefreshError { failure, retry_after: None };
         let google = self.google.as_ref().ok_or_else(|| failed(Failure::NotConfigured))?;
         let used = stored.refresh_token.as_ref().ok_or_else(|| failed(Failure::NoRefreshToken))?;
-        match google.refresh(used).await {
+        match google.refresh_access_token(used).await {
             Ok(tokens) => {
                 let refresh_token = tokens.refresh_token.clone().unwrap_or_else(|| used.clone());
                 Ok(TokenResponse { tokens, refresh_token })

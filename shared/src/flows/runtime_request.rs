@@ -23,7 +23,7 @@ use crate::domain::ids::TenantId;
 use crate::domain::integration::{Integration, Provider};
 use crate::domain::secrets::KeyHash;
 use crate::domain::tenant::Tenant;
-use crate::providers;
+use crate::providers::{self, NetworkFailure};
 use crate::store::{self, Store};
 use crate::web::record_tenant;
 
@@ -122,7 +122,7 @@ impl Gate {
         let deadline = Instant::now() + self.timeout;
         let deny = |denial| Problem::from_denial(denial, self.provider);
         let with_deadline = async |token| {
-            let too_slow = || providers::Error::Unreachable { timed_out: true, reason: "too slow".to_owned() };
+            let too_slow = || providers::Error::Unreachable { cause: NetworkFailure::TimedOut };
             timeout_at(deadline, call(token)).await.unwrap_or_else(|_| Err(too_slow()))
         };
         let timed_out = |_| Err(Denial::RefreshFailed { retry_after: None });

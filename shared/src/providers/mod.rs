@@ -1,9 +1,21 @@
-//! One file per outside service. Every client is `{ http, base_url, secret }`; nothing here knows the table or a queue.
+//! The clients of outside services, one module for each. A client has an HTTP client, a base URL and a secret; none
+//! uses the table or a queue.
 
 #[cfg(feature = "azure")]
 pub mod azure;
 #[cfg(feature = "google")]
 pub mod google;
+#[cfg_attr(
+    not(all(
+        feature = "arm",
+        feature = "google",
+        feature = "model-gateway",
+        feature = "stripe",
+        feature = "telegram"
+    )),
+    allow(dead_code, reason = "a function that talks to one vendor needs a part of it")
+)]
+mod http;
 #[cfg(feature = "model-gateway")]
 pub mod model_gateway;
 #[cfg(feature = "runtime")]
@@ -12,38 +24,35 @@ pub mod runtime;
 pub mod stripe;
 #[cfg(feature = "telegram")]
 pub mod telegram;
-#[cfg(any(feature = "google", feature = "model-gateway", feature = "stripe"))]
-mod wire;
 
+use std::fmt;
 use std::time::Duration;
 
-/// Why a provider's answer cannot be used; each variant is the caller's next move.
+/// Why a call to a provider failed; each variant is the caller's next move.
 ///
-/// Only [`Self::Refused`], [`Self::NotFound`] and [`Self::Unauthorized`] are the provider's own word. Nothing here
-/// holds an address or a body: both can carry secrets.
+/// [`Self::Refused`], [`Self::NotFound`] and [`Self::Unauthorized`] are permanent. No variant has an address or a body:
+/// both can carry secrets.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// No answer: refused, reset or too slow. Whether the call took effect is unknown.
-    #[error("no answer ({reason})")]
+    /// There was no answer. Whether the call took effect is unknown, unless [`Self::is_unsent`].
+    #[error("no answer ({cause})")]
     Unreachable {
-        /// Whether a time limit of ours ended the wait.
-        timed_out: bool,
-        /// A short cause, without an address.
-        reason: String,
+        /// What ended the call.
+        cause: NetworkFailure,
     },
-    /// Too many requests: wait before the next one.
+    /// The provider throttles (429): wait before the next call.
     #[error("rate limited")]
     RateLimited {
-        /// How long the provider asks us to wait, when it says so.
+        /// How long the provider asks us to wait, if it says so.
         retry_after: Option<Duration>,
     },
     /// The credential was not accepted (401).
     #[error("credential not accepted")]
     Unauthorized,
-    /// The thing asked for does not exist (404).
+    /// The resource does not exist (404).
     #[error("not found")]
     NotFound,
-    /// The provider's final word against this request (any other 4xx).
+    /// The provider refuses this request (any other 4xx).
     #[error("refused with status {status} ({reason})")]
     Refused {
         /// The HTTP status.
@@ -57,18 +66,34 @@ pub enum Error {
         /// The HTTP status.
         status: u16,
     },
-    /// An answer that is not of the provider's documented form.
+    /// The answer is not of the provider's documented form.
     #[error("unreadable answer ({reason})")]
     Malformed {
-        /// What was wrong with it, never its text.
+        /// What is wrong with it; never a quotation.
         reason: String,
     },
 }
 
+/// What ended a call before its whole answer arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NetworkFailure {
+    /// No connection was made: the provider has seen nothing of the call.
+    NotConnected,
+    /// A time limit of ours passed, while connecting or while waiting for the answer.
+    TimedOut,
+    /// The connection broke after it was made.
+    ConnectionLost,
+}
+
 impl Error {
-    /// Whether the provider has surely seen nothing of the call.
+    /// Whether the provider surely did not receive the call, so that it may be repeated.
     pub fn is_unsent(&self) -> bool {
-        matches!(self, Self::Unreachable { timed_out: false, reason } if reason == "no connection")
+        matches!(self, Self::Unreachable { cause: NetworkFailure::NotConnected })
+    }
+
+    /// A [`Self::Malformed`]; `reason` says what is wrong with the answer and never quotes it.
+    pub fn malformed(reason: impl Into<String>) -> Self {
+        Self::Malformed { reason: reason.into() }
     }
 
     /// Whether the same call may succeed later without anything else changing.
@@ -77,5 +102,34 @@ impl Error {
             Self::Unreachable { .. } | Self::RateLimited { .. } | Self::Failed { .. } | Self::Malformed { .. } => true,
             Self::Unauthorized | Self::NotFound | Self::Refused { .. } => false,
         }
+    }
+}
+
+impl From<&reqwest::Error> for NetworkFailure {
+    fn from(error: &reqwest::Error) -> Self {
+        if error.is_timeout() {
+            Self::TimedOut
+        } else if error.is_connect() {
+            Self::NotConnected
+        } else {
+            Self::ConnectionLost
+        }
+    }
+}
+
+impl From<reqwest::Error> for Error {
+    /// Only the kind of failure is kept: the error names its address, which may carry a secret.
+    fn from(error: reqwest::Error) -> Self {
+        Self::Unreachable { cause: NetworkFailure::from(&error) }
+    }
+}
+
+impl fmt::Display for NetworkFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotConnected => "no connection",
+            Self::TimedOut => "timed out",
+            Self::ConnectionLost => "connection lost",
+        })
     }
 }

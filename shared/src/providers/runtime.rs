@@ -1,82 +1,89 @@
-//! A tenant's runtime: the container's front, which takes Telegram updates into its journal and acknowledges them.
+//! A tenant's runtime: it stores Telegram's updates durably and acknowledges them.
 //!
-//! It is addressed as Telegram would address it: <https://core.telegram.org/bots/api#setwebhook>. An update is in its
-//! keeping only when the answer says so; whatever else happens, the update is sent again, and the runtime drops
-//! repeats.
+//! It is called as Telegram would call it: <https://core.telegram.org/bots/api#setwebhook>. An update is delivered only
+//! when the answer says that it was stored; in any other case it is sent again, and the runtime drops repeats.
 
 use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::header::CONTENT_TYPE;
 use reqwest::{Response, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
+
+use super::http;
 
 const PATH: &str = "telegram-webhook";
 const SECRET: &str = "x-telegram-bot-api-secret-token";
 const ACCEPTED: &str = "x-openclaw-delivery-accepted";
 const DURABLE: &str = "durable";
 
-/// A delivery that takes longer has failed. A runtime that is up answers within 300 ms.
+/// The limit of a delivery. A runtime that is up answers within 300 ms.
 const TIMEOUT: Duration = Duration::from_secs(25);
 const HEALTH_PATH: &str = "healthz";
-/// A runtime that wakes up answers within 40 s; whoever waits asks again.
+/// The limit of one health check. A runtime starts within 40 s; the caller repeats the check.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(10);
-/// No runtime may put its messages off for longer than this at a time.
+/// The longest `Retry-After` of a runtime that is honoured.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
-/// What became of a delivery; each variant is the caller's next move.
+/// The outcome of a delivery; each variant is the caller's next move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
-    /// The update is in the runtime's keeping: never send it again.
+    /// The runtime stored the update: never send it again.
     Accepted,
     /// The runtime does not know this secret (401, 403).
     SecretRefused,
-    /// The runtime says that this is no update (400): sending it again changes nothing.
+    /// The runtime says that this is not an update (400), which is permanent.
     Rejected,
-    /// It may be taken later.
-    NotYet {
-        /// What happened.
-        cause: Cause,
-        /// How long the runtime asks us to wait: between 1 s and 60 s.
+    /// The runtime may accept the update later.
+    Deferred {
+        /// Why it was not accepted now.
+        cause: RuntimeFailure,
+        /// How long the runtime asks us to wait: 1 s to 60 s.
         retry_after: Option<Duration>,
     },
 }
 
-/// Why an update was not taken.
+/// Why a runtime cannot accept an update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// No connection, or one that broke.
+pub enum RuntimeFailure {
+    /// No connection was made, or it broke.
     Unreachable,
     /// No answer in time.
     TimedOut,
-    /// Another answer than those with a meaning.
+    /// The answer has a status without a meaning of its own.
     Status(u16),
-    /// 200, but nobody promises to keep the update.
+    /// 200, but without the header that says that the update was stored.
     NotDurable,
 }
 
 impl Delivery {
-    /// The stable code in log lines.
+    /// The stable code for log lines.
     pub const fn code(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
             Self::SecretRefused => "secret_refused",
             Self::Rejected => "rejected",
-            Self::NotYet { .. } => "not_yet",
+            Self::Deferred { .. } => "deferred",
         }
     }
 
-    /// What happened, where an update was not taken.
-    pub const fn cause(self) -> Option<Cause> {
+    /// Why the update was deferred; `None` for every other outcome.
+    pub const fn cause(self) -> Option<RuntimeFailure> {
         match self {
-            Self::NotYet { cause, .. } => Some(cause),
+            Self::Deferred { cause, .. } => Some(cause),
             Self::Accepted | Self::SecretRefused | Self::Rejected => None,
         }
     }
 }
 
-impl fmt::Display for Cause {
+impl From<reqwest::Error> for RuntimeFailure {
+    fn from(error: reqwest::Error) -> Self {
+        if error.is_timeout() { Self::TimedOut } else { Self::Unreachable }
+    }
+}
+
+impl fmt::Display for RuntimeFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreachable => f.write_str("unreachable"),
@@ -87,7 +94,7 @@ impl fmt::Display for Cause {
     }
 }
 
-/// The client of all tenants' runtimes.
+/// The client of the runtimes of all tenants.
 #[derive(Clone, Debug)]
 pub struct Client {
     http: reqwest::Client,
@@ -95,53 +102,50 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client over `http`, whose connect timeout holds; a delivery takes at most 25 s in all.
+    /// A client over `http`, whose connect timeout applies; a delivery takes at most 25 s in all.
     pub fn new(http: reqwest::Client) -> Self {
         Self { http, timeout: TIMEOUT }
     }
 
-    /// The same with another limit for a whole delivery.
+    /// The same client with another limit for a delivery.
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }
 
-    /// Whether the runtime at `runtime_url` (without a trailing slash) says that it is up; asking wakes it.
+    /// Checks that the runtime at `runtime_url` (without a trailing slash) is up; the request starts a replica when
+    /// there is none.
     ///
     /// # Errors
-    /// [`Cause`], why it cannot take a message yet.
-    pub async fn health(&self, runtime_url: &str) -> Result<(), Cause> {
+    /// [`RuntimeFailure`] when it cannot accept an update yet.
+    pub async fn check_health(&self, runtime_url: &str) -> Result<(), RuntimeFailure> {
         let answer = self.http.get(format!("{runtime_url}/{HEALTH_PATH}")).timeout(HEALTH_TIMEOUT).send().await;
         match answer {
             Ok(answer) if answer.status() == StatusCode::OK => Ok(()),
-            Ok(answer) => Err(Cause::Status(answer.status().as_u16())),
-            Err(error) if error.is_timeout() => Err(Cause::TimedOut),
-            Err(_) => Err(Cause::Unreachable),
+            Ok(answer) => Err(RuntimeFailure::Status(answer.status().as_u16())),
+            Err(error) => Err(error.into()),
         }
     }
 
-    /// Hands an update, byte for byte, to the runtime at `runtime_url` (without a trailing slash).
+    /// Delivers an update, byte for byte, to the runtime at `runtime_url` (without a trailing slash).
     pub async fn deliver(&self, runtime_url: &str, secret: &SecretString, update: Bytes) -> Delivery {
         let request = self.http.post(format!("{runtime_url}/{PATH}")).timeout(self.timeout);
         let request = request.header(SECRET, secret.expose_secret()).header(CONTENT_TYPE, "application/json");
         match request.body(update).send().await {
-            Ok(answer) => judge(&answer),
-            Err(error) => {
-                let cause = if error.is_timeout() { Cause::TimedOut } else { Cause::Unreachable };
-                Delivery::NotYet { cause, retry_after: None }
-            }
+            Ok(answer) => interpret_answer(&answer),
+            Err(error) => Delivery::Deferred { cause: error.into(), retry_after: None },
         }
     }
 }
 
-fn judge(answer: &Response) -> Delivery {
-    let not_yet = |cause| Delivery::NotYet { cause, retry_after: retry_after(answer) };
+fn interpret_answer(answer: &Response) -> Delivery {
+    let deferred = |cause| Delivery::Deferred { cause, retry_after: retry_after(answer) };
     match answer.status() {
         StatusCode::OK if is_durable(answer) => Delivery::Accepted,
-        StatusCode::OK => not_yet(Cause::NotDurable),
+        StatusCode::OK => deferred(RuntimeFailure::NotDurable),
         StatusCode::BAD_REQUEST => Delivery::Rejected,
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Delivery::SecretRefused,
-        status => not_yet(Cause::Status(status.as_u16())),
+        status => deferred(RuntimeFailure::Status(status.as_u16())),
     }
 }
 
@@ -150,6 +154,5 @@ fn is_durable(answer: &Response) -> bool {
 }
 
 fn retry_after(answer: &Response) -> Option<Duration> {
-    let seconds = answer.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).clamp(Duration::from_secs(1), MAX_RETRY_AFTER))
+    Some(http::retry_after(answer.headers())?.clamp(Duration::from_secs(1), MAX_RETRY_AFTER))
 }

@@ -1,15 +1,15 @@
 //! Telegram's Bot API: <https://core.telegram.org/bots/api>.
 //!
-//! The bot's token is part of every address, so no address is ever shown: errors are taken apart here, and what is left
-//! of them names neither the address nor the text of a message.
+//! The bot's token is part of every address, so no error keeps one: what an error names is neither an address nor the
+//! text of a message.
 
 mod multipart;
 
 use std::fmt;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use reqwest::{Response, StatusCode, header};
+use bytes::Bytes;
+use reqwest::{StatusCode, header};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
@@ -17,24 +17,24 @@ use serde_json::{Map, Value, json};
 
 pub use multipart::Upload;
 
-use super::Error;
+use super::{Error, http};
 use crate::config::{ConfigError, Env};
 use crate::domain::ids::ChatId;
 
-/// Telegram's own address.
+/// The Bot API's public address.
 const API_URL: &str = "https://api.telegram.org";
-/// A small call is answered at once or not at all.
+/// The limit of a call without files, which Telegram answers at once.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-/// An upload or a download of the largest size we pass on; still below API Gateway's 30 s.
+/// The limit of an upload or download of the largest size that we relay; below API Gateway's 30 s.
 const TRANSFER_TIMEOUT: Duration = Duration::from_secs(24);
-/// The largest answer to a call that is read; a message with every field filled is far below it.
+/// A larger answer to a call is refused; a message with every field set is far below it.
 const MAX_ANSWER_BYTES: usize = 1024 * 1024;
-/// No path Telegram hands out is near this long.
+/// A longer path is refused; Telegram's are far below it.
 const MAX_FILE_PATH_BYTES: usize = 256;
-/// Telegram's own words about a refusal are shorter.
+/// A longer description of a refusal is cut off, in characters.
 const MAX_DESCRIPTION: usize = 100;
 
-/// The shared bot.
+/// The client of the Bot API, for the one bot that all tenants share.
 #[derive(Clone, Debug)]
 pub struct Bot {
     http: reqwest::Client,
@@ -42,21 +42,21 @@ pub struct Bot {
     token: SecretString,
 }
 
-/// How a message is sent, beside its text.
+/// The options of a message.
 #[derive(Clone, Debug, Default)]
 pub struct MessageOptions<'a> {
-    /// The message of the same chat that this one answers; sent also when that one is gone.
+    /// The id of the message in the same chat that this one answers; it is sent also when that one was deleted.
     pub reply_to: Option<i64>,
-    /// A button under the message that opens a page.
+    /// A button under the message.
     pub button: Option<Button<'a>>,
-    /// Whether it arrives without a sound.
+    /// Whether the person gets it without a sound.
     pub silent: bool,
 }
 
 /// A button that opens a page.
 #[derive(Clone, Copy, Debug)]
 pub struct Button<'a> {
-    /// What is written on it.
+    /// Its label.
     pub text: &'a str,
     /// The https address it opens.
     pub url: &'a str,
@@ -72,49 +72,50 @@ pub struct Message {
 /// A file ready to be downloaded. <https://core.telegram.org/bots/api#file>
 #[derive(Clone, Debug, Deserialize)]
 pub struct File {
-    /// What names the file to this bot.
+    /// The id with which this bot can fetch the file.
     pub file_id: String,
-    /// What names the file to every bot, but opens it to none.
+    /// An id that is the same for every bot, and fetches nothing.
     pub file_unique_id: String,
-    /// In bytes, when Telegram knows it.
+    /// Its size in bytes, when Telegram knows it.
     pub file_size: Option<u64>,
-    /// Where to download it within the hour.
+    /// The path to download it from, valid for an hour.
     pub file_path: Option<String>,
 }
 
-/// A path below the bot's files that leads nowhere else: names of `A-Za-z0-9_-.`, none of them `.` or `..`.
+/// The path of a file of the bot. Its segments are of `A-Za-z0-9_-.`, none of them `.` or `..`, so that it leads
+/// nowhere else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilePath(String);
 
 /// A downloaded file.
 #[derive(Clone, Debug)]
 pub struct Download {
-    /// What Telegram calls its type, when it does.
+    /// Telegram's `Content-Type`, when there is one.
     pub content_type: Option<String>,
-    /// The file.
+    /// The content of the file.
     pub bytes: Bytes,
 }
 
-/// Telegram's own answer to a call, refusals included.
+/// Telegram's answer to a call, which may be a refusal.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Answer {
     /// Whether the call succeeded.
     pub ok: bool,
-    /// What it returned.
+    /// The result of a call that succeeded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<Value>,
-    /// The status of a refusal.
+    /// The HTTP status of a refusal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_code: Option<u16>,
-    /// A text for people.
+    /// The reason of a refusal, for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// What a program can do about a refusal.
+    /// The reaction that a refusal asks for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parameters: Option<ResponseParameters>,
 }
 
-/// What a program can do about a refusal. <https://core.telegram.org/bots/api#responseparameters>
+/// The reaction that a refusal asks for. <https://core.telegram.org/bots/api#responseparameters>
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResponseParameters {
     /// Seconds to wait before the next call.
@@ -123,34 +124,34 @@ pub struct ResponseParameters {
 }
 
 impl Bot {
-    /// The bot of `TELEGRAM_BOT_TOKEN`, at `TELEGRAM_API_URL` when that is set.
+    /// The bot with `TELEGRAM_BOT_TOKEN`, at `TELEGRAM_API_URL` when that is set.
     ///
     /// # Errors
-    /// [`ConfigError`] when there is no token, or one that is not `<digits>:<secret>`.
+    /// [`ConfigError`] when the token is not set, or not `<digits>:<secret>`.
     pub fn new(env: &Env, http: reqwest::Client) -> Result<Self, ConfigError> {
         const TOKEN: &str = "TELEGRAM_BOT_TOKEN";
         const HINT: &str = "the bot's token from BotFather, such as `123456:ABC-DEF`";
         let token = env.secret(TOKEN, HINT)?;
         if !is_token(token.expose_secret()) {
-            return Err(ConfigError::Invalid { name: TOKEN.to_owned(), hint: HINT });
+            return Err(ConfigError::invalid(TOKEN, HINT));
         }
         Ok(Self { http, base_url: env.url("TELEGRAM_API_URL", API_URL)?, token })
     }
 
-    /// The bot's user id: the digits before the token's colon, which are no secret.
+    /// The bot's user id: the digits before the token's colon, which are not secret.
     pub fn id(&self) -> &str {
         self.token.expose_secret().split(':').next().unwrap_or_default()
     }
 
-    /// Calls a method and reads its result; `IgnoredAny` takes any.
+    /// Calls a method and parses its result; `IgnoredAny` accepts any result.
     ///
     /// # Errors
-    /// [`Error::RateLimited`] with Telegram's own wait, [`Error::Refused`] with its description (such as `Forbidden:
-    /// bot was blocked by the user`), [`Error::Unauthorized`] or [`Error::NotFound`] when the token is not known.
+    /// [`Error::RateLimited`] with Telegram's wait, [`Error::Refused`] with its description (such as `Forbidden: bot
+    /// was blocked by the user`), [`Error::Unauthorized`] or [`Error::NotFound`] when the token is not known.
     pub async fn call<R: DeserializeOwned>(&self, method: &str, parameters: &impl Serialize) -> Result<R, Error> {
-        let body = serde_json::to_vec(parameters).map_err(|_| malformed("parameters that are not JSON"))?;
+        let body = serde_json::to_vec(parameters).map_err(|_| Error::malformed("parameters that are not JSON"))?;
         let answer = self.post(method, "application/json", body.into(), CALL_TIMEOUT).await?;
-        serde_json::from_value(answer.into_result()?).map_err(|_| malformed("a result of another form"))
+        serde_json::from_value(answer.into_result()?).map_err(|_| Error::malformed("a result of another form"))
     }
 
     /// Sends a text, without a preview of the links in it.
@@ -182,7 +183,7 @@ impl Bot {
         self.call::<IgnoredAny>("sendChatAction", &parameters).await.map(|_| ())
     }
 
-    /// Asks for a file to be made ready; its path is good for an hour.
+    /// Prepares a file for download; its path is valid for an hour.
     ///
     /// # Errors
     /// As [`Self::call`]; a file over 20 MB is [`Error::Refused`].
@@ -196,24 +197,24 @@ impl Bot {
     /// As [`Self::call`].
     pub async fn download(&self, path: &FilePath, limit: usize) -> Result<Option<Download>, Error> {
         let address = format!("{}/file/bot{}/{}", self.base_url, self.token.expose_secret(), path.0);
-        let response = self.http.get(address).timeout(TRANSFER_TIMEOUT).send().await.map_err(unreachable)?;
+        let response = self.http.get(address).timeout(TRANSFER_TIMEOUT).send().await?;
         let status = response.status();
         if !status.is_success() {
-            return Err(refusal(status, None, None));
+            return Err(map_refusal(status, None, None));
         }
         let content_type = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let content_type = content_type.map(str::to_owned);
-        let bytes = read(response, limit).await?;
+        let bytes = http::read_body(response, limit).await?;
         Ok(bytes.map(|bytes| Download { content_type, bytes }))
     }
 
-    /// Makes a call on someone else's behalf and hands back Telegram's own answer, refusals included.
+    /// Relays a container's call and returns Telegram's answer, which may be a refusal.
     ///
-    /// The caller answers for every parameter: nothing is checked here.
+    /// The caller must have checked every parameter: nothing is checked here.
     ///
     /// # Errors
     /// [`Error::Unreachable`], [`Error::Failed`], [`Error::Malformed`], and [`Error::Unauthorized`] or
-    /// [`Error::NotFound`] when the token is not known: never Telegram's word on the call itself.
+    /// [`Error::NotFound`] when the token is not known. A refusal of the call itself is never one of them.
     pub async fn relay(
         &self,
         method: &str,
@@ -221,43 +222,44 @@ impl Bot {
         uploads: &[Upload],
     ) -> Result<Answer, Error> {
         if uploads.is_empty() {
-            let body = serde_json::to_vec(parameters).map_err(|_| malformed("parameters that are not JSON"))?;
+            let body = serde_json::to_vec(parameters).map_err(|_| Error::malformed("parameters that are not JSON"))?;
             return self.post(method, "application/json", body.into(), CALL_TIMEOUT).await;
         }
-        let form = multipart::encode(parameters, uploads);
+        let form = multipart::encode_form(parameters, uploads);
         self.post(method, &form.content_type, form.body, TRANSFER_TIMEOUT).await
     }
 
     async fn post(&self, method: &str, content_type: &str, body: Bytes, limit: Duration) -> Result<Answer, Error> {
         let address = format!("{}/bot{}/{method}", self.base_url, self.token.expose_secret());
         let request = self.http.post(address).header(header::CONTENT_TYPE, content_type).body(body).timeout(limit);
-        let response = request.send().await.map_err(unreachable)?;
+        let response = request.send().await?;
         let status = response.status();
         if status.is_server_error() {
             return Err(Error::Failed { status: status.as_u16() });
         }
-        let body = read(response, MAX_ANSWER_BYTES).await?.ok_or_else(|| malformed("an answer that is too large"))?;
+        let body = http::read_body(response, MAX_ANSWER_BYTES)
+            .await?
+            .ok_or_else(|| Error::malformed("an answer that is too large"))?;
         let answer: Answer =
-            serde_json::from_slice(&body).map_err(|_| malformed("an answer that is not Telegram's"))?;
+            serde_json::from_slice(&body).map_err(|_| Error::malformed("an answer that is not Telegram's"))?;
         match status {
-            StatusCode::UNAUTHORIZED | StatusCode::NOT_FOUND => Err(refusal(status, None, None)),
+            StatusCode::UNAUTHORIZED | StatusCode::NOT_FOUND => Err(map_refusal(status, None, None)),
             _ => Ok(answer),
         }
     }
 }
 
 impl FilePath {
-    /// Takes a path as Telegram hands it out, such as `photos/file_7.jpg`; anything that could lead elsewhere is
-    /// `None`.
+    /// Parses a path of `getFile`, such as `photos/file_7.jpg`; `None` when it could lead elsewhere.
     pub fn parse(path: &str) -> Option<Self> {
-        let plain = |name: &str| {
+        let is_plain_name = |name: &str| {
             let known = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
             !name.is_empty() && name != "." && name != ".." && name.bytes().all(known)
         };
-        (path.len() <= MAX_FILE_PATH_BYTES && path.split('/').all(plain)).then(|| Self(path.to_owned()))
+        (path.len() <= MAX_FILE_PATH_BYTES && path.split('/').all(is_plain_name)).then(|| Self(path.to_owned()))
     }
 
-    /// The path.
+    /// The path, relative to the bot's files.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -277,7 +279,7 @@ impl Answer {
             Self { error_code, description, parameters, .. } => {
                 let status = error_code.and_then(|code| StatusCode::from_u16(code).ok());
                 let retry_after = parameters.and_then(|parameters| parameters.retry_after);
-                Err(refusal(status.unwrap_or(StatusCode::BAD_REQUEST), retry_after, description))
+                Err(map_refusal(status.unwrap_or(StatusCode::BAD_REQUEST), retry_after, description))
             }
         }
     }
@@ -290,7 +292,7 @@ pub fn is_chat_closed(error: &Error) -> bool {
     matches!(error, Error::Refused { status, reason } if *status == 403 || reason.contains("chat not found"))
 }
 
-/// `<digits>:<secret>`, which also keeps it within one segment of an address.
+/// Whether a text is `<digits>:<secret>`; such a token also stays within one segment of an address.
 fn is_token(token: &str) -> bool {
     let known = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
     token.split_once(':').is_some_and(|(id, secret)| {
@@ -301,50 +303,20 @@ fn is_token(token: &str) -> bool {
     })
 }
 
-/// Reads an answer's body; `None` when it is larger than `limit`, which is noticed before it is held.
-async fn read(mut response: Response, limit: usize) -> Result<Option<Bytes>, Error> {
-    let announced = usize::try_from(response.content_length().unwrap_or_default()).unwrap_or(usize::MAX);
-    if announced > limit {
-        return Ok(None);
-    }
-    let mut body = BytesMut::with_capacity(announced);
-    while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
-        if body.len() + chunk.len() > limit {
-            return Ok(None);
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(Some(body.freeze()))
-}
-
-fn refusal(status: StatusCode, retry_after: Option<u64>, description: Option<String>) -> Error {
+fn map_refusal(status: StatusCode, retry_after: Option<u64>, description: Option<String>) -> Error {
     match status {
         StatusCode::TOO_MANY_REQUESTS => Error::RateLimited { retry_after: retry_after.map(Duration::from_secs) },
         StatusCode::UNAUTHORIZED => Error::Unauthorized,
         StatusCode::NOT_FOUND => Error::NotFound,
         status if status.is_server_error() => Error::Failed { status: status.as_u16() },
-        status => Error::Refused { status: status.as_u16(), reason: unquoted(&description.unwrap_or_default()) },
+        status => Error::Refused { status: status.as_u16(), reason: strip_quotation(&description.unwrap_or_default()) },
     }
 }
 
-/// A description up to where it begins to quote what was sent: errors are logged, messages are not.
-fn unquoted(description: &str) -> String {
+/// A description up to the place where it quotes what was sent: errors are logged, people's text never is.
+fn strip_quotation(description: &str) -> String {
     let plain = description.split('"').next().unwrap_or_default().split(" '").next().unwrap_or_default();
     plain.trim_end().chars().take(MAX_DESCRIPTION).collect()
-}
-
-/// The error carries the address it was for, and that the token: only its kind is kept.
-fn unreachable(error: reqwest::Error) -> Error {
-    let reason = match &error {
-        error if error.is_timeout() => "too slow",
-        error if error.is_connect() => "no connection",
-        _ => "broken off",
-    };
-    Error::Unreachable { timed_out: error.is_timeout(), reason: reason.to_owned() }
-}
-
-fn malformed(reason: &str) -> Error {
-    Error::Malformed { reason: reason.to_owned() }
 }
 
 #[cfg(test)]
@@ -386,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_keeps_telegrams_wait_and_its_word() {
+    fn a_refusal_keeps_telegrams_wait_and_its_description() {
         let read = |text: &str| serde_json::from_str::<Answer>(text).expect("Telegram's form").into_result();
         let limited =
             r#"{"ok":false,"error_code":429,"description":"Too Many Requests","parameters":{"retry_after":7}}"#;
@@ -399,8 +371,8 @@ mod tests {
     #[test]
     fn a_refusal_does_not_repeat_what_was_sent() {
         let tag = "Bad Request: can't parse entities: Unsupported start tag \"secret\" at byte offset 7";
-        assert_eq!(unquoted(tag), "Bad Request: can't parse entities: Unsupported start tag");
-        assert_eq!(unquoted("Bad Request: button URL 'secret' is invalid"), "Bad Request: button URL");
-        assert_eq!(unquoted(&"x".repeat(1_000)).len(), MAX_DESCRIPTION);
+        assert_eq!(strip_quotation(tag), "Bad Request: can't parse entities: Unsupported start tag");
+        assert_eq!(strip_quotation("Bad Request: button URL 'secret' is invalid"), "Bad Request: button URL");
+        assert_eq!(strip_quotation(&"x".repeat(1_000)).len(), MAX_DESCRIPTION);
     }
 }

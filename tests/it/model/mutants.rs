@@ -162,9 +162,9 @@ impl ActiveMutant {
     }
 
     async fn apply_after_fetch(&self, world: &World, customer: &str) -> Option<Tenant> {
-        let word = self.stripe.as_ref()?.word(customer, None).await.ok()?;
+        let snapshot = self.stripe.as_ref()?.fetch_subscription(customer, None).await.ok()?;
         let tenant = live(world, customer).await?;
-        Some(Tenant { subscription: word.subscription.or(tenant.subscription), ..tenant })
+        Some(Tenant { subscription: snapshot.subscription.or(tenant.subscription), ..tenant })
     }
 
     /// Does, after an invocation, what a careless function would have done in it.

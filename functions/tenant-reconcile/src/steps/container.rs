@@ -5,8 +5,8 @@ use nbhd::domain::release::Release;
 use nbhd::domain::resources::{AppChange, Operation};
 use nbhd::domain::step_error::{StepError, WaitReason};
 use nbhd::providers::Error;
-use nbhd::providers::azure::resource_manager::container_app::{Provisioning, Running};
-use nbhd::providers::azure::resource_manager::{self as arm, ContainerApp, Polled, Started};
+use nbhd::providers::azure::resource_manager::container_app::{ProvisioningState, RunningState};
+use nbhd::providers::azure::resource_manager::{self as arm, ContainerAppSpec, PollOutcome, StartOutcome};
 
 use super::{Site, StepContext, StepResult};
 use crate::container_spec::{self, TenantParameters};
@@ -48,15 +48,17 @@ pub(crate) async fn delete_app<'a>(context: &StepContext<'a>) -> Result<StepResu
 /// Deletes whatever app bears the tenant's name; whether there was one. Until it is gone, this waits.
 pub(super) async fn delete_app_by_name(context: &StepContext<'_>) -> Result<bool, Failure> {
     let (group, name) = (context.site()?.group, &context.names.resource);
-    let exists = match context.app.arm.app(&group, name).await {
+    let exists = match context.app.arm.get_app(&group, name).await {
         // Whatever form it has.
         Ok(_) | Err(Error::Malformed { .. }) => true,
         Err(Error::NotFound) => false,
         Err(error) => return Err(error.into()),
     };
     match context.app.arm.delete_app(&group, name).await? {
-        Started::Done => Ok(exists),
-        Started::Pending(_) | Started::Busy => Err(Failure::waiting(WaitReason::AppBeingDeleted, BUSY_SECONDS)),
+        StartOutcome::Done => Ok(exists),
+        StartOutcome::Pending(_) | StartOutcome::Busy => {
+            Err(Failure::waiting(WaitReason::AppBeingDeleted, BUSY_SECONDS))
+        }
     }
 }
 
@@ -67,15 +69,15 @@ pub(crate) async fn await_operation<'a>(context: &StepContext<'a>) -> Result<Ste
     let change = under_way.change.clone();
     let Ok(operation) = serde_json::from_str(&under_way.handle) else { return read_result(context, change).await };
     match context.app.arm.poll(&operation).await? {
-        Polled::Done => read_result(context, change).await,
-        Polled::Pending(operation) => {
+        PollOutcome::Done => read_result(context, change).await,
+        PollOutcome::Pending(operation) => {
             Ok(StepResult { skip_record: true, ..operation_started(context, &operation, change) })
         }
         // Only the app itself can say what became of it; the change is made again where it is still needed.
-        Polled::Unknown => {
+        PollOutcome::Unknown => {
             Ok(StepResult::new(Learned::OperationForgotten).with_detail("azure no longer knows the operation"))
         }
-        Polled::Failed { code } => {
+        PollOutcome::Failed { code } => {
             report_operation_failure(context, &change, &code);
             let detail = format!("failed: {code}");
             Ok(StepResult::new(Learned::OperationFailed { code }).with_detail(detail))
@@ -84,7 +86,7 @@ pub(crate) async fn await_operation<'a>(context: &StepContext<'a>) -> Result<Ste
 }
 
 pub(crate) async fn await_no_replica<'a>(context: &StepContext<'a>) -> Result<StepResult<'a>, Failure> {
-    match context.app.arm.replicas(&context.site()?.group, &context.names.resource).await {
+    match context.app.arm.count_replicas(&context.site()?.group, &context.names.resource).await {
         Ok(0) => Ok(StepResult::new(Learned::AppDrained)),
         Ok(_) => Err(Failure::waiting(WaitReason::ReplicaLeft, POLL_SECONDS)),
         Err(Error::NotFound) => Ok(app_missing()),
@@ -98,7 +100,7 @@ pub(crate) async fn check_health<'a>(context: &StepContext<'a>) -> Result<StepRe
     let app_and_host = app.and_then(|app| Some((app, app.fqdn.as_ref()?)));
     let (app, fqdn) = app_and_host.ok_or_else(|| StepError::precondition("no_address"))?;
     let is_late = context.app.clock.now() >= app.changed_at + HEALTHY_WITHIN;
-    match context.app.runtime.health(&format!("https://{fqdn}")).await {
+    match context.app.runtime.check_health(&format!("https://{fqdn}")).await {
         Ok(()) => Ok(StepResult::new(Learned::AppHealthy)),
         Err(cause) if is_late => Err(StepError::Unhealthy { cause: cause.to_string() }.into()),
         Err(_) => Err(Failure::waiting(WaitReason::NotUpYet, POLL_SECONDS)),
@@ -110,7 +112,7 @@ pub(super) fn intended_app(
     context: &StepContext<'_>,
     release: &Release,
     parameters: &TenantParameters,
-) -> ContainerApp {
+) -> ContainerAppSpec {
     container_spec::container_app(&context.app.settings, release, &context.names, context.tenant, parameters)
 }
 
@@ -120,20 +122,20 @@ pub(super) fn tenant_parameters(context: &StepContext<'_>) -> Result<TenantParam
 
 async fn track_operation<'a>(
     context: &StepContext<'a>,
-    started: Started,
+    started: StartOutcome,
     change: AppChange,
 ) -> Result<StepResult<'a>, Failure> {
     match started {
-        Started::Done => read_result(context, change).await,
-        Started::Pending(operation) => Ok(operation_started(context, &operation, change).with_detail("begun")),
-        Started::Busy => Err(Failure::waiting(WaitReason::AppBusy, BUSY_SECONDS)),
+        StartOutcome::Done => read_result(context, change).await,
+        StartOutcome::Pending(operation) => Ok(operation_started(context, &operation, change).with_detail("begun")),
+        StartOutcome::Busy => Err(Failure::waiting(WaitReason::AppBusy, BUSY_SECONDS)),
     }
 }
 
 /// Starting or stopping an app that somebody deleted finds it missing.
 async fn track_if_found<'a>(
     context: &StepContext<'a>,
-    started: Result<Started, Error>,
+    started: Result<StartOutcome, Error>,
     change: AppChange,
 ) -> Result<StepResult<'a>, Failure> {
     match started {
@@ -153,7 +155,7 @@ fn operation_started<'a>(context: &StepContext<'a>, operation: &arm::Operation, 
 async fn read_result<'a>(context: &StepContext<'a>, change: AppChange) -> Result<StepResult<'a>, Failure> {
     let Site { group, .. } = context.site()?;
     let is_deletion = change == AppChange::Delete;
-    let seen = match context.app.arm.app(&group, &context.names.resource).await {
+    let seen = match context.app.arm.get_app(&group, &context.names.resource).await {
         Ok(_) if is_deletion => {
             // A deletion that ended and left an app begins again.
             return Ok(StepResult::new(Learned::OperationForgotten).with_detail("the app still exists"));
@@ -166,12 +168,12 @@ async fn read_result<'a>(context: &StepContext<'a>, change: AppChange) -> Result
         Err(Error::NotFound) => return Ok(app_missing()),
         Err(error) => return Err(error.into()),
     };
-    let failure = (seen.provisioning == Provisioning::Failed).then(|| "provisioning_failed".to_owned());
+    let failure = (seen.provisioning == ProvisioningState::Failed).then(|| "provisioning_failed".to_owned());
     if let Some(code) = &failure {
         report_operation_failure(context, &change, code);
     }
     let detail = if failure.is_some() { "provisioning failed" } else { "done" };
-    let running = seen.running != Running::Stopped;
+    let running = seen.running != RunningState::Stopped;
     Ok(StepResult::new(Learned::AppChanged { change, running, fqdn: seen.fqdn, failure }).with_detail(detail))
 }
 

@@ -3,7 +3,7 @@
 use nbhd::domain::plan::Learned;
 use nbhd::domain::resources::Identity;
 use nbhd::domain::step_error::{StepError, WaitReason};
-use nbhd::providers::azure::resource_manager::{Granted, Share, Storage};
+use nbhd::providers::azure::resource_manager::{GrantOutcome, Share, Storage};
 use nbhd::telemetry::metric;
 
 use super::{Site, StepContext, StepResult};
@@ -29,14 +29,14 @@ pub(crate) async fn grant_role<'a>(context: &StepContext<'a>) -> Result<StepResu
     let scope = site.group.vault_secret(&site.shard.vault, &context.names.secret);
     let principal_id = identity.principal_id.clone();
     match context.app.arm.grant_secret(&scope, context.names.role, &principal_id).await? {
-        Granted::InPlace => Ok(StepResult::new(Learned::RoleGranted { principal_id })),
-        Granted::PrincipalUnknown => Err(Failure::waiting(WaitReason::PrincipalUnknown, 10)),
+        GrantOutcome::InPlace => Ok(StepResult::new(Learned::RoleGranted { principal_id })),
+        GrantOutcome::PrincipalUnknown => Err(Failure::waiting(WaitReason::PrincipalUnknown, 10)),
         // An identity made anew: the assignment of the one before stands under the same name.
-        Granted::NameTaken => {
-            context.app.arm.revoke(&scope, context.names.role).await?;
+        GrantOutcome::NameTaken => {
+            context.app.arm.revoke_role(&scope, context.names.role).await?;
             Err(Failure::waiting(WaitReason::FormerRoleRevoked, 1))
         }
-        Granted::LimitReached => {
+        GrantOutcome::LimitReached => {
             metric("RoleAssignmentsExhausted", 1);
             Err(StepError::precondition("role_assignments_exhausted").into())
         }

@@ -29,10 +29,10 @@ pub(crate) async fn write_keys<'a>(
         }
         None => {
             let since = tenant.reconcile.generation_since.unwrap_or_default() - SKEW;
-            for lost in context.app.gateway.find_since(|found| found == name, since).await? {
+            for lost in context.app.gateway.find_keys_since(|found| found == name, since).await? {
                 delete_stray(context, &lost).await?;
             }
-            let made = context.app.gateway.create(&name, limit_cents).await?;
+            let made = context.app.gateway.create_key(&name, limit_cents).await?;
             let model = ModelKey { key: made.key, hash: made.hash };
             let bundle = Bundle::new(&context.app.key, context.app.bot.id(), tenant.tenant_id, generation, model)?;
             let version = context.vault()?.set(&context.names.secret, tenant.tenant_id, &bundle.to_secret()).await?;
@@ -48,14 +48,14 @@ async fn read_from_vault(
     context: &StepContext<'_>,
     generation: u32,
 ) -> Result<Option<(Bundle, String, u32, bool)>, Failure> {
-    let Secret { value, version } = match context.vault()?.latest(&context.names.secret).await {
+    let Secret { value, version } = match context.vault()?.get_latest(&context.names.secret).await {
         Ok(secret) => secret,
         Err(error) if is_unreadable(&error) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
     let bundle = Bundle::read(&value, &context.app.key, context.app.bot.id(), context.tenant.tenant_id, generation);
     let Some(bundle) = bundle else { return Ok(None) };
-    match context.app.gateway.get(&bundle.model_key_hash).await {
+    match context.app.gateway.get_key(&bundle.model_key_hash).await {
         Ok(key) if key.name == context.names.model_key(generation) => {
             Ok(Some((bundle, version, key.limit_cents.unwrap_or(u32::MAX), key.disabled)))
         }
@@ -70,7 +70,7 @@ pub(super) async fn delete_strays(context: &StepContext<'_>, since: Timestamp) -
     let resources = &context.tenant.reconcile.resources;
     let known: Vec<&str> =
         resources.keys.iter().chain(&resources.former_keys).map(|keys| keys.model_key.as_str()).collect();
-    let found = context.app.gateway.find_since(|name| context.names.is_model_key(name), since - SKEW).await?;
+    let found = context.app.gateway.find_keys_since(|name| context.names.is_model_key(name), since - SKEW).await?;
     let strays: Vec<_> = found.iter().filter(|key| !known.contains(&key.hash.as_str())).collect();
     for stray in &strays {
         delete_stray(context, stray).await?;
@@ -81,7 +81,7 @@ pub(super) async fn delete_strays(context: &StepContext<'_>, since: Timestamp) -
 /// Once the lease has ended, another worker may have made it, and the row may know it.
 async fn delete_stray(context: &StepContext<'_>, stray: &model_gateway::Key) -> Result<(), Failure> {
     context.require_lease()?;
-    Ok(context.app.gateway.delete(&stray.hash).await?)
+    Ok(context.app.gateway.delete_key(&stray.hash).await?)
 }
 
 fn keys(bundle: &Bundle, secret_version: String, limit_cents: u32, disabled: bool) -> Keys {
@@ -101,9 +101,9 @@ pub(crate) async fn set_model_keys<'a>(
     limit_cents: u32,
 ) -> Result<StepResult<'a>, Failure> {
     let resources = &context.tenant.reconcile.resources;
-    let change = model_gateway::Change { disabled: Some(disabled), limit_cents: Some(limit_cents) };
+    let change = model_gateway::KeyChange { disabled: Some(disabled), limit_cents: Some(limit_cents) };
     for keys in resources.keys.iter().chain(&resources.former_keys) {
-        match context.app.gateway.update(&keys.model_key, change).await {
+        match context.app.gateway.update_key(&keys.model_key, change).await {
             Ok(_) => {}
             // Somebody deleted it: there are no keys of this generation any more, and a running tenant gets new ones.
             Err(Error::NotFound) => {
@@ -118,7 +118,7 @@ pub(crate) async fn set_model_keys<'a>(
 
 pub(crate) async fn drop_former_keys<'a>(context: &StepContext<'a>) -> Result<StepResult<'a>, Failure> {
     if let Some(former) = &context.tenant.reconcile.resources.former_keys {
-        context.app.gateway.delete(&former.model_key).await?;
+        context.app.gateway.delete_key(&former.model_key).await?;
         match context.vault()?.disable(&context.names.secret, &former.secret_version).await {
             Ok(()) | Err(Error::NotFound) => {}
             Err(error) => return Err(error.into()),

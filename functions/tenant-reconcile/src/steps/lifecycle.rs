@@ -19,7 +19,7 @@ pub(crate) async fn sync<'a>(context: &StepContext<'a>) -> Result<StepResult<'a>
     let stripe = context.app.stripe.as_ref().ok_or_else(|| StepError::precondition("stripe_not_configured"))?;
     let customer = context.tenant.customer.as_deref().ok_or_else(|| StepError::precondition("no_customer"))?;
     let known = context.tenant.subscription.as_ref();
-    let current = stripe.word(customer, known).await?.subscription;
+    let current = stripe.fetch_subscription(customer, known).await?.subscription;
     let is_news = current.as_ref().is_some_and(|current| Some(current) != known);
     let result = StepResult::new(Learned::SubscriptionFetched(current));
     Ok(if is_news { result.with_detail("an event was lost") } else { result })

@@ -115,7 +115,7 @@ impl<'a> StepContext<'a> {
     pub(crate) fn vault(&self) -> Result<&'a Vault, Failure> {
         let address = &self.site()?.shard.vault_url;
         let missing = || StepError::precondition("vault_not_in_settings");
-        Ok(self.app.vaults.recorded(Some(address)).ok_or_else(missing)?)
+        Ok(self.app.vaults.find(Some(address)).ok_or_else(missing)?)
     }
 
     pub(crate) fn site(&self) -> Result<Site<'a>, Failure> {

@@ -4,8 +4,8 @@ use nbhd::domain::plan::{Finding, Learned, ModelKeyState, ObservedApp};
 use nbhd::domain::resources::{Identity, Keys};
 use nbhd::providers::Error;
 use nbhd::providers::azure::key_vault::is_unreadable;
-use nbhd::providers::azure::resource_manager::App;
-use nbhd::providers::azure::resource_manager::container_app::{Provisioning, Running};
+use nbhd::providers::azure::resource_manager::ContainerApp;
+use nbhd::providers::azure::resource_manager::container_app::{ProvisioningState, RunningState};
 use nbhd::telemetry::metric;
 
 use super::{StepContext, StepResult, container, infrastructure, keys};
@@ -35,18 +35,18 @@ async fn observe_resources(context: &StepContext<'_>) -> Result<Finding, Failure
     let began = context.app.clock.now();
     let (site, arm, settings) = (context.site()?, &context.app.arm, &context.app.settings);
     let (group, name, resources) = (&site.group, &context.names.resource, &context.tenant.reconcile.resources);
-    let identity = ok_or_not_found(arm.identity(group, name).await)?;
+    let identity = ok_or_not_found(arm.get_identity(group, name).await)?;
     let scope = group.vault_secret(&site.shard.vault, &context.names.secret);
-    let role = ok_or_not_found(arm.role_assignment(&scope, context.names.role).await)?;
-    let share = ok_or_not_found(arm.share(group, &site.shard.account, name).await)?;
-    let storage = match arm.storage(group, &settings.environment, name).await {
+    let role = ok_or_not_found(arm.get_role_assignment(&scope, context.names.role).await)?;
+    let share = ok_or_not_found(arm.get_share(group, &site.shard.account, name).await)?;
+    let storage = match arm.get_storage(group, &settings.environment, name).await {
         Ok(storage) => storage == infrastructure::intended_storage(context, &site),
         Err(Error::NotFound | Error::Malformed { .. }) => false,
         Err(error) => return Err(error.into()),
     };
     let (mut secret_intact, mut model_key) = (true, None);
     if let Some(keys) = &resources.keys {
-        secret_intact = match context.vault()?.latest(&context.names.secret).await {
+        secret_intact = match context.vault()?.get_latest(&context.names.secret).await {
             Ok(secret) => secret.version == keys.secret_version,
             Err(error) if is_unreadable(&error) => false,
             Err(error) => return Err(error.into()),
@@ -57,13 +57,13 @@ async fn observe_resources(context: &StepContext<'_>) -> Result<Finding, Failure
         Some(keys) => observe_model_key(context, keys).await?,
         None => None,
     };
-    let app = match ok_or_not_found(arm.app(group, name).await)? {
+    let app = match ok_or_not_found(arm.get_app(group, name).await)? {
         None => None,
         Some(seen) => Some(ObservedApp {
-            running: seen.running != Running::Stopped,
+            running: seen.running != RunningState::Stopped,
             fqdn: seen.fqdn.clone(),
             has_drifted: has_drifted(context, &seen).await?,
-            is_changing: matches!(seen.provisioning, Provisioning::InProgress | Provisioning::Deleting),
+            is_changing: matches!(seen.provisioning, ProvisioningState::InProgress | ProvisioningState::Deleting),
         }),
     };
     Ok(Finding {
@@ -81,19 +81,19 @@ async fn observe_resources(context: &StepContext<'_>) -> Result<Finding, Failure
 }
 
 async fn observe_model_key(context: &StepContext<'_>, keys: &Keys) -> Result<Option<ModelKeyState>, Failure> {
-    let known = ok_or_not_found(context.app.gateway.get(&keys.model_key).await)?;
+    let known = ok_or_not_found(context.app.gateway.get_key(&keys.model_key).await)?;
     Ok(known.map(|key| ModelKeyState { limit_cents: key.limit_cents, disabled: key.disabled }))
 }
 
 /// Whether the app differs from what was put; known only of a release whose form this code knows.
-async fn has_drifted(context: &StepContext<'_>, seen: &App) -> Result<bool, Failure> {
+async fn has_drifted(context: &StepContext<'_>, seen: &ContainerApp) -> Result<bool, Failure> {
     let known = context.tenant.reconcile.resources.app.as_ref();
     let known = known.zip(container::tenant_parameters(context).ok());
     let Some((known, parameters)) = known.filter(|(known, own)| known.fingerprint == own.fingerprint()) else {
         return Ok(false);
     };
     let release = super::release::comparable(context, &known.release).await?;
-    let differs = |release| !seen.departures(&container::intended_app(context, &release, &parameters)).is_empty();
+    let differs = |release| !seen.find_drift(&container::intended_app(context, &release, &parameters)).is_empty();
     Ok(release.is_some_and(differs))
 }
 

@@ -78,7 +78,9 @@ async fn remove_named(context: &StepContext<'_>, part: Part) -> Result<bool, Fai
     Ok(match part {
         Part::Storage => arm.delete_storage(&group, &context.app.settings.environment, name).await?,
         Part::Share => arm.delete_share(&group, &shard.account, name).await?,
-        Part::Role => arm.revoke(&group.vault_secret(&shard.vault, &context.names.secret), context.names.role).await?,
+        Part::Role => {
+            arm.revoke_role(&group.vault_secret(&shard.vault, &context.names.secret), context.names.role).await?
+        }
         Part::Identity => arm.delete_identity(&group, name).await?,
         Part::Integrations | Part::ModelKeys | Part::App | Part::Secret | Part::Rows => false,
     })
@@ -118,7 +120,7 @@ async fn remove_integrations(context: &StepContext<'_>) -> Result<Option<Timesta
 async fn remove_model_keys(context: &StepContext<'_>) -> Result<(), Failure> {
     let status = &context.tenant.reconcile;
     for keys in status.resources.keys.iter().chain(&status.resources.former_keys) {
-        context.app.gateway.delete(&keys.model_key).await?;
+        context.app.gateway.delete_key(&keys.model_key).await?;
     }
     let since = status.in_flight.as_ref().map(|requests| requests.since);
     // Keys on the row were made whole; before each was made, what an earlier try had lost was looked for.
@@ -141,7 +143,8 @@ async fn remove_secret(context: &StepContext<'_>) -> Result<DeletedSecret, Failu
         Ok(_) => Ok(DeletedSecret { existed, purged_by: None }),
         Err(Error::Refused { status: 409, .. }) => Err(Failure::waiting(WaitReason::SecretBeingDeleted, 2)),
         Err(Error::Refused { status: 403, .. }) => {
-            let date = vault.scheduled_purge(name).await?.ok_or_else(|| StepError::precondition("no_purge_date"))?;
+            let date =
+                vault.get_scheduled_purge(name).await?.ok_or_else(|| StepError::precondition("no_purge_date"))?;
             Ok(DeletedSecret { existed, purged_by: Some(date) })
         }
         Err(error) => Err(error.into()),

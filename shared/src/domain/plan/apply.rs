@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::{Learned, OBSERVED_EVERY, Outcome, Part, Reach, Step, StepName};
 use crate::clock::Timestamp;
+use crate::domain::backoff::{self, jitter};
 use crate::domain::ids::TenantId;
-use crate::domain::reconcile_status::{BackoffReason, LastError, RemovedPart, StepBackoff, StripeBackoff, jitter};
+use crate::domain::reconcile_status::{BackoffReason, LastError, RemovedPart, StepBackoff, StripeBackoff};
 use crate::domain::resources::{AppChange, ContainerApp, Resources};
 use crate::domain::step_error::StepError;
 use crate::domain::tenant::{Lifecycle, Tenant, TenantRecord};
@@ -244,7 +245,7 @@ fn back_off(tenant: &mut Tenant, step: StepName, reason: BackoffReason, now: Tim
 
 /// How long to wait after so many failures in a row: from 5 s, doubled up to an hour, and up to an eighth more.
 fn retry_delay(tenant: TenantId, failures: u32) -> Duration {
-    let doubled = FIRST_RETRY.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1))).min(LONGEST_RETRY);
+    let doubled = backoff::exponential(FIRST_RETRY, failures, LONGEST_RETRY);
     doubled + jitter(tenant, doubled)
 }
 

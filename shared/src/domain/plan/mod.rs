@@ -14,7 +14,8 @@ mod tests;
 
 use std::time::Duration;
 
-use super::reconcile_status::{LastError, Notice, ReconcileStatus, jitter};
+use super::backoff::jitter;
+use super::reconcile_status::{LastError, Notice, ReconcileStatus};
 use super::resources::{ContainerApp, Resources};
 use super::subscription::{Entitlement, GRACE, RETENTION, Status};
 use super::tenant::{Lifecycle, Tenant};

@@ -11,8 +11,8 @@ use crate::domain::integration::{Integration, Status};
 use crate::domain::refresh;
 use crate::flows::lease;
 use crate::flows::stored_token::StoredToken;
-use crate::providers::Error;
 use crate::providers::azure::key_vault::Vault;
+use crate::providers::{Error, NetworkFailure};
 use crate::store;
 use crate::telemetry::metric;
 
@@ -100,12 +100,12 @@ impl Refresher {
 
     /// Writes a new version of the secret, unless too little is left of the lease: the next holder might not see it.
     async fn write_secret(&self, vault: &Vault, leased: &Integration, value: &SecretString) -> Result<String, Error> {
-        let too_slow = |reason: &str| Error::Unreachable { timed_out: true, reason: reason.to_owned() };
+        let timed_out = || Err(Error::Unreachable { cause: NetworkFailure::TimedOut });
         if !lease::has_time_to_write(leased, self.clock.now()) {
-            return Err(too_slow("the lease is about to run out"));
+            return timed_out();
         }
         let set = vault.set(&leased.secret_name, leased.tenant_id, value);
-        tokio::time::timeout(WRITE_TIMEOUT, set).await.unwrap_or_else(|_| Err(too_slow("the name did not settle")))
+        tokio::time::timeout(WRITE_TIMEOUT, set).await.unwrap_or_else(|_| timed_out())
     }
 
     async fn save_row(

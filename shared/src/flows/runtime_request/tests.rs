@@ -84,9 +84,9 @@ fn absent_and_empty_parameters_have_their_defaults() {
 
 #[test]
 fn googles_refusals_are_told_apart() {
-    use providers::Error;
+    use providers::{Error, NetworkFailure};
     let refused = |status, reason: &str| Error::Refused { status, reason: reason.to_owned() };
-    let unreachable = Error::Unreachable { timed_out: true, reason: String::new() };
+    let unreachable = Error::Unreachable { cause: NetworkFailure::TimedOut };
     for (error, code) in [
         (Error::RateLimited { retry_after: None }, "provider_rate_limited"),
         (refused(400, "invalidArgument"), "invalid_request"),

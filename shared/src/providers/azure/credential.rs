@@ -1,4 +1,4 @@
-//! Our identity at Azure, for which nothing secret is stored: AWS vouches for the function's role, and Entra trusts it.
+//! Our identity at Azure. No secret is stored for it: AWS signs a token for the function's role, and Entra trusts AWS.
 //!
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_providers_outbound.html>,
 //! <https://learn.microsoft.com/entra/workload-id/workload-identity-federation>
@@ -20,7 +20,7 @@ use azure_identity::{
 };
 use secrecy::ExposeSecret as _;
 
-use super::super::Error;
+use super::super::{Error, NetworkFailure};
 use crate::aws::Service;
 use crate::config::{ConfigError, Env};
 
@@ -28,23 +28,23 @@ crate::aws::impl_requests! {
     GetWebIdentityTokenInput: GetWebIdentityToken => GetWebIdentityTokenOutput, GetWebIdentityTokenError;
 }
 
-/// Whom an assertion is meant for: the audience that a federated credential at Entra expects.
+/// The audience of the token, which a federated credential at Entra expects.
 const AUDIENCE: &str = "api://AzureADTokenExchange";
 
-/// Entra takes no other of the algorithms that STS offers.
+/// The only algorithm of STS that Entra accepts.
 const ALGORITHM: &str = "RS256";
 
-/// An assertion is used at once; the function's policy allows no longer life.
+/// How long the token is valid. It is used at once, and the function's policy allows no more.
 const LIFETIME: Duration = Duration::from_secs(300);
 
-/// STS says "too many requests" with a status of 400.
-const THROTTLED: [&str; 2] = ["Throttling", "ThrottlingException"];
+/// The codes with which STS throttles; their status is 400.
+const THROTTLING_CODES: [&str; 2] = ["Throttling", "ThrottlingException"];
 
 /// The identity of the settings `AZURE_TENANT_ID` and `AZURE_CLIENT_ID`.
 ///
-/// It is proven by the role this function runs as or, when `AZURE_CLIENT_SECRET` is set, by that, at
-/// `AZURE_AUTHORITY_HOST` (Microsoft's public cloud unless set). Tokens are fetched on first use and kept until shortly
-/// before they end.
+/// It signs in at `AZURE_AUTHORITY_HOST` (Microsoft's public cloud unless set) with a token for the role that this
+/// function runs as or, when it is set, with `AZURE_CLIENT_SECRET`. Azure's tokens are fetched on first use and cached
+/// until shortly before they expire.
 ///
 /// # Errors
 /// [`ConfigError`] when a setting is missing or cannot be used.
@@ -56,10 +56,8 @@ pub fn from_env(env: &Env, http: &reqwest::Client) -> Result<Arc<dyn TokenCreden
     cloud.authority_host = env.url("AZURE_AUTHORITY_HOST", "https://login.microsoftonline.com")?;
     let mut client_options = super::client_options(http);
     client_options.cloud = Some(Arc::new(CloudConfiguration::Custom(cloud)));
-    let invalid = |_| ConfigError::Invalid {
-        name: "AZURE_TENANT_ID or AZURE_AUTHORITY_HOST".to_owned(),
-        hint: "a directory id, and an https address",
-    };
+    let invalid =
+        |_| ConfigError::invalid("AZURE_TENANT_ID or AZURE_AUTHORITY_HOST", "a directory id, and an https address");
     if let Some(secret) = env.optional_secret("AZURE_CLIENT_SECRET") {
         let secret = Secret::new(secret.expose_secret().to_owned());
         let options = ClientSecretCredentialOptions { client_options };
@@ -70,7 +68,7 @@ pub fn from_env(env: &Env, http: &reqwest::Client) -> Result<Arc<dyn TokenCreden
     Ok(ClientAssertionCredential::new(directory, client_id, role, Some(options)).map_err(invalid)?)
 }
 
-/// The role this function runs as.
+/// The role that this function runs as.
 #[derive(Debug)]
 struct Role {
     service: Service,
@@ -79,28 +77,31 @@ struct Role {
 #[async_trait::async_trait]
 impl ClientAssertion for Role {
     async fn secret(&self, _: Option<ClientMethodOptions<'_>>) -> azure_core::Result<String> {
-        self.vouched().await.map_err(|error| azure_core::Error::new(ErrorKind::Credential, error))
+        self.web_identity_token().await.map_err(|error| azure_core::Error::new(ErrorKind::Credential, error))
     }
 }
 
 impl Role {
-    /// A signed statement of AWS that its bearer is this role.
-    async fn vouched(&self) -> Result<String, Error> {
+    /// Asks STS for a token that says that its bearer is this role.
+    async fn web_identity_token(&self) -> Result<String, Error> {
         let request = GetWebIdentityTokenInput::builder().audience(AUDIENCE).signing_algorithm(ALGORITHM);
         let request = request.duration_seconds(LIFETIME.as_secs() as i32);
-        let answer = self.service.send(request.build()).await.map_err(|error| why(&error))?;
-        answer.web_identity_token.ok_or_else(|| Error::Malformed { reason: "no web identity token".to_owned() })
+        let answer = self.service.send(request.build()).await.map_err(|error| map_sts_error(&error))?;
+        answer.web_identity_token.ok_or_else(|| Error::malformed("no web identity token"))
     }
 }
 
-fn why(error: &SdkError<GetWebIdentityTokenError>) -> Error {
+/// The error of STS as ours.
+fn map_sts_error(error: &SdkError<GetWebIdentityTokenError>) -> Error {
     let reason = crate::aws::error_code(error);
     let status = error.raw_response().map(|answer| answer.status().as_u16());
     match status {
-        None => Error::Unreachable { timed_out: matches!(error, SdkError::TimeoutError(_)), reason },
+        None if matches!(error, SdkError::TimeoutError(_)) => Error::Unreachable { cause: NetworkFailure::TimedOut },
+        // The SDK does not say whether the connection was made.
+        None => Error::Unreachable { cause: NetworkFailure::ConnectionLost },
         Some(status @ 500..) => Error::Failed { status },
         Some(429) => Error::RateLimited { retry_after: None },
-        Some(_) if error.code().is_some_and(|code| THROTTLED.contains(&code)) => {
+        Some(_) if error.code().is_some_and(|code| THROTTLING_CODES.contains(&code)) => {
             Error::RateLimited { retry_after: None }
         }
         Some(status @ 400..) => Error::Refused { status, reason },

@@ -1,7 +1,7 @@
-//! A vault, which alone holds tokens. <https://learn.microsoft.com/rest/api/keyvault/secrets/operation-groups>
+//! A vault; tokens are stored nowhere else. <https://learn.microsoft.com/rest/api/keyvault/secrets/operation-groups>
 //!
-//! [`Error::NotFound`] is the vault's own word that there is no such secret; every other error says nothing about the
-//! secret, only that the vault cannot serve now.
+//! [`Error::NotFound`] means that the vault has no such secret. Every other error means that the vault cannot serve
+//! now, and says nothing about the secret.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,20 +20,20 @@ use url::{Host, Url};
 
 use tokio::sync::Semaphore;
 
-use super::super::Error;
+use super::super::{Error, NetworkFailure};
 use crate::clock::{Clock, Timestamp, Waiter};
 use crate::config::ConfigError;
 use crate::domain::ids::TenantId;
 
 const API_VERSION: &str = "7.6";
 
-/// The tag that says whose a secret is, as on every resource of a tenant.
+/// The tag with the tenant's id, as on every resource of a tenant.
 const TENANT_TAG: &str = "nbhd_tenant";
 
-/// The longest one operation takes, sign-in and the wait for its turn included.
+/// The limit of one operation, including the sign-in and the wait for a permit.
 const TIMEOUT: Duration = Duration::from_secs(8);
 
-/// A deletion or recovery takes the vault a few seconds, in which the name cannot be written.
+/// How long to wait before a name is written again that is being deleted or recovered, which takes seconds.
 const SETTLING_POLL: Duration = Duration::from_secs(1);
 const SETTLING_POLLS: u32 = 8;
 
@@ -41,95 +41,97 @@ const SETTLING_POLLS: u32 = 8;
 const IS_DELETED: &str = "ObjectIsDeletedButRecoverable";
 const IS_DISABLED: &str = "SecretDisabled";
 
-/// Operations of one process at a time. A vault takes 30 new versions and 400 other calls a second from all of them.
+/// Concurrent operations of one process. A vault takes 30 new versions and 400 other calls a second from all processes.
 /// <https://learn.microsoft.com/azure/key-vault/general/service-limits>
-const AT_ONCE: usize = 8;
+const MAX_CONCURRENT: usize = 8;
 
-/// How long a vault that throttles is left alone: what it asks for within these bounds.
-const SHORTEST_REST: Duration = Duration::from_secs(1);
-const LONGEST_REST: Duration = Duration::from_secs(60);
+/// Bounds of the time for which a vault that throttles is not called.
+const MIN_THROTTLE: Duration = Duration::from_secs(1);
+const MAX_THROTTLE: Duration = Duration::from_secs(60);
 
-/// A vault.
+/// The client of one vault.
 pub struct Vault {
     address: String,
     secrets: SecretClient,
     clock: Clock,
     waiter: Waiter,
     permits: Semaphore,
-    /// Until when it asked not to be called, in milliseconds since the epoch.
-    rests_until: AtomicI64,
+    /// When the vault may be called again, in milliseconds since the epoch.
+    throttled_until: AtomicI64,
 }
 
-/// One version of a secret.
+/// A version of a secret, with its value.
 #[derive(Clone, Debug)]
 pub struct Secret {
-    /// What it holds.
+    /// The value of this version.
     pub value: SecretString,
-    /// Which version it is.
+    /// The vault's id of the version.
     pub version: String,
 }
 
 impl Vault {
-    /// The vault at `address`, opened as `credential`.
+    /// The vault at `address`, called with `credential`.
     pub(super) fn new(
         address: &str,
         credential: Arc<dyn TokenCredential>,
         http: &reqwest::Client,
         clock: Clock,
     ) -> Result<Self, ConfigError> {
-        let url = Url::parse(address).map_err(|_| super::vaults::invalid())?;
+        let url = Url::parse(address).map_err(|_| super::vaults::invalid_address())?;
         let options = SecretClientOptions {
             api_version: API_VERSION.to_owned(),
             client_options: super::client_options(http),
             // The challenge names a suffix of the vault's host, which a vault on this machine does not have.
             verify_challenge_resource: Some(!is_loopback(&url)),
         };
-        let secrets = SecretClient::new(address, credential, Some(options)).map_err(|_| super::vaults::invalid())?;
+        let secrets =
+            SecretClient::new(address, credential, Some(options)).map_err(|_| super::vaults::invalid_address())?;
         Ok(Self {
             address: address.to_owned(),
             secrets,
             clock,
             waiter: Waiter::default(),
-            permits: Semaphore::new(AT_ONCE),
-            rests_until: AtomicI64::new(0),
+            permits: Semaphore::new(MAX_CONCURRENT),
+            throttled_until: AtomicI64::new(0),
         })
     }
 
-    /// The same vault, passing time as `waiter` does.
-    pub(super) fn waiting_by(mut self, waiter: Waiter) -> Self {
+    /// The same vault, which waits by `waiter`.
+    pub(super) fn with_waiter(mut self, waiter: Waiter) -> Self {
         self.waiter = waiter;
         self
     }
 
-    /// Its address, without a trailing slash: what a row records.
+    /// Its address without a trailing slash, as it is stored on a row.
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// For how long yet it asked not to be called; calls are refused until then, here and not there.
-    pub fn rest(&self, now: Timestamp) -> Option<Duration> {
-        let until = Timestamp::from_millis(self.rests_until.load(Ordering::Relaxed));
+    /// How long the vault still asks not to be called; until then every call fails here, without a request.
+    pub fn throttled_for(&self, now: Timestamp) -> Option<Duration> {
+        let until = Timestamp::from_millis(self.throttled_until.load(Ordering::Relaxed));
         (until > now).then(|| until.since(now))
     }
 
-    /// The latest version of a secret.
+    /// Reads the latest version of a secret.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there is none (a deleted one is none); any other: the vault cannot serve now.
-    pub async fn latest(&self, name: &str) -> Result<Secret, Error> {
+    /// [`Error::NotFound`] when there is none, or it is deleted; any other: the vault cannot serve now.
+    pub async fn get_latest(&self, name: &str) -> Result<Secret, Error> {
         self.get(name, None).await
     }
 
-    /// One version of a secret.
+    /// Reads one version of a secret.
     ///
     /// # Errors
-    /// As [`Self::latest`]; also [`Error::Refused`] with status 403 when the version was disabled.
-    pub async fn version(&self, name: &str, version: &str) -> Result<Secret, Error> {
-        named(version)?;
+    /// As [`Self::get_latest`]; also [`Error::Refused`] with status 403 when the version was disabled.
+    pub async fn get_version(&self, name: &str, version: &str) -> Result<Secret, Error> {
+        require_version(version)?;
         self.get(name, Some(version.to_owned())).await
     }
 
-    /// Writes a new version of a secret of `tenant`, and returns which; a name that is softly deleted is recovered.
+    /// Writes a new version of a secret of `tenant`, and returns the version's id. A secret that is soft-deleted is
+    /// recovered first.
     ///
     /// # Errors
     /// The vault cannot serve now; whether the version was written is then unknown.
@@ -140,93 +142,92 @@ impl Vault {
                     self.call(self.secrets.recover_deleted_secret(name, None)).await?;
                 }
                 Err(Error::Refused { status: 409, .. }) => self.waiter.wait(SETTLING_POLL).await,
-                written => return written,
+                result => return result,
             }
         }
-        Err(Error::Refused { status: 409, reason: "the name did not settle".to_owned() })
+        Err(Error::Refused { status: 409, reason: "name_stays_in_transition".to_owned() })
     }
 
-    /// Makes a superseded version unreadable: single versions cannot be deleted.
+    /// Disables a version, which makes it unreadable; a single version cannot be deleted.
     ///
     /// # Errors
     /// [`Error::NotFound`] when there is no such version; any other: the vault cannot serve now.
     pub async fn disable(&self, name: &str, version: &str) -> Result<(), Error> {
-        named(version)?;
+        require_version(version)?;
         let attributes = SecretAttributes { enabled: Some(false), ..SecretAttributes::default() };
         let parameters = UpdateSecretPropertiesParameters { secret_attributes: Some(attributes), ..Default::default() };
-        let body = parameters.try_into().map_err(|error| super::error(&error))?;
+        let body = parameters.try_into().map_err(|error| super::map_sdk_error(&error))?;
         let options = SecretClientUpdateSecretPropertiesOptions {
             secret_version: Some(version.to_owned()),
             ..SecretClientUpdateSecretPropertiesOptions::default()
         };
         let answer = self.call(self.secrets.update_secret_properties(name, body, Some(options))).await?;
-        // Only the vault's own word counts: whoever disables a version forgets it.
+        // The answer has to say so: the caller drops the version from its row.
         let changed = answer.into_model().ok().and_then(|secret| secret.attributes);
         match changed.and_then(|attributes| attributes.enabled) {
             Some(false) => Ok(()),
-            Some(true) | None => Err(Error::Malformed { reason: "not a disabled secret".to_owned() }),
+            Some(true) | None => Err(Error::malformed("not a disabled secret")),
         }
     }
 
-    /// Deletes a secret with all its versions, softly; whether there was one.
+    /// Soft-deletes a secret with all its versions, and returns whether there was one.
     ///
     /// # Errors
     /// The vault cannot serve now.
     pub async fn delete(&self, name: &str) -> Result<bool, Error> {
-        was_there(self.call(self.secrets.delete_secret(name, None)).await.map(|_| ()))
+        ok_unless_not_found(self.call(self.secrets.delete_secret(name, None)).await.map(|_| ()))
     }
 
-    /// Deletes for good what is softly deleted; whether something was.
+    /// Purges a soft-deleted secret, and returns whether there was one.
     ///
     /// # Errors
     /// [`Error::Refused`] with status 409 while the deletion is still in progress; any other: the vault cannot serve
     /// now.
     pub async fn purge(&self, name: &str) -> Result<bool, Error> {
-        was_there(self.call(self.secrets.purge_deleted_secret(name, None)).await.map(|_| ()))
+        ok_unless_not_found(self.call(self.secrets.purge_deleted_secret(name, None)).await.map(|_| ()))
     }
 
-    /// Awaits one operation of the SDK, within [`TIMEOUT`], unless the vault asked to be left alone.
+    /// Awaits one operation of the SDK, within [`TIMEOUT`]; fails at once while the vault throttles.
     async fn call<T>(&self, operation: impl Future<Output = azure_core::Result<T>>) -> Result<T, Error> {
         // Boxed: the SDK's futures are kilobytes, and callers hold several.
         let operation = Box::pin(operation);
-        let in_turn = async {
-            // Never closed, so there always is a permit in the end.
+        let with_permit = async {
+            // The semaphore is never closed, so this cannot fail.
             let _permit = self.permits.acquire().await;
-            if let Some(rest) = self.rest(self.clock.now()) {
-                return Err(Error::RateLimited { retry_after: Some(rest) });
+            if let Some(wait) = self.throttled_for(self.clock.now()) {
+                return Err(Error::RateLimited { retry_after: Some(wait) });
             }
-            let answer = operation.await.map_err(|error| super::error(&error));
+            let answer = operation.await.map_err(|error| super::map_sdk_error(&error));
             if let Err(Error::RateLimited { retry_after }) = &answer {
-                let rest = retry_after.unwrap_or(SHORTEST_REST).clamp(SHORTEST_REST, LONGEST_REST);
-                // Of several answers at once the longest rest counts.
-                self.rests_until.fetch_max((self.clock.now() + rest).millis(), Ordering::Relaxed);
+                let wait = retry_after.unwrap_or(MIN_THROTTLE).clamp(MIN_THROTTLE, MAX_THROTTLE);
+                // Of several concurrent answers the longest wait counts.
+                self.throttled_until.fetch_max((self.clock.now() + wait).millis(), Ordering::Relaxed);
             }
             answer
         };
-        let too_slow = || Err(Error::Unreachable { timed_out: true, reason: "too slow".to_owned() });
-        tokio::time::timeout(TIMEOUT, in_turn).await.unwrap_or_else(|_| too_slow())
+        let timed_out = Err(Error::Unreachable { cause: NetworkFailure::TimedOut });
+        tokio::time::timeout(TIMEOUT, with_permit).await.unwrap_or(timed_out)
     }
 
-    /// When the vault destroys what is softly deleted; `None` when nothing is.
+    /// When the vault will purge a soft-deleted secret; `None` when there is none.
     ///
     /// # Errors
     /// The vault cannot serve now.
-    pub async fn scheduled_purge(&self, name: &str) -> Result<Option<Timestamp>, Error> {
+    pub async fn get_scheduled_purge(&self, name: &str) -> Result<Option<Timestamp>, Error> {
         let answer = match self.call(self.secrets.get_deleted_secret(name, None)).await {
             Ok(answer) => answer,
             Err(Error::NotFound) => return Ok(None),
             Err(error) => return Err(error),
         };
         // The parser's own message would quote the answer.
-        let deleted =
-            answer.into_model().map_err(|_| Error::Malformed { reason: "not a deleted secret".to_owned() })?;
+        let deleted = answer.into_model().map_err(|_| Error::malformed("not a deleted secret"))?;
         Ok(deleted.scheduled_purge_date.map(|date| Timestamp::from_seconds(date.unix_timestamp())))
     }
 
     async fn get(&self, name: &str, version: Option<String>) -> Result<Secret, Error> {
         let options =
             SecretClientGetSecretOptions { secret_version: version, ..SecretClientGetSecretOptions::default() };
-        read(self.call(self.secrets.get_secret(name, Some(options))).await?)
+        parse_secret(self.call(self.secrets.get_secret(name, Some(options))).await?)
     }
 
     async fn put(&self, name: &str, tenant: TenantId, value: &SecretString) -> Result<String, Error> {
@@ -236,17 +237,17 @@ impl Vault {
             tags: Some(HashMap::from([(TENANT_TAG.to_owned(), tenant.to_string())])),
             ..SetSecretParameters::default()
         };
-        let body = parameters.try_into().map_err(|error| super::error(&error))?;
-        read(self.call(self.secrets.set_secret(name, body, None)).await?).map(|secret| secret.version)
+        let body = parameters.try_into().map_err(|error| super::map_sdk_error(&error))?;
+        parse_secret(self.call(self.secrets.set_secret(name, body, None)).await?).map(|secret| secret.version)
     }
 }
 
-/// Whether the vault's word is that a version holds nothing to read: there is none, or it was disabled.
+/// Whether the vault says that a version cannot be read: there is none, or it is disabled.
 pub fn is_unreadable(error: &Error) -> bool {
     matches!(error, Error::NotFound) || is_disabled(error)
 }
 
-/// Whether the vault's word is that a version was disabled.
+/// Whether the vault says that a version is disabled.
 pub fn is_disabled(error: &Error) -> bool {
     match error {
         Error::Refused { status: 403, reason } => reason == IS_DISABLED,
@@ -260,12 +261,13 @@ pub fn is_disabled(error: &Error) -> bool {
     }
 }
 
-/// To the vault an empty version means the latest, and never what a caller means who names one.
-fn named(version: &str) -> Result<(), Error> {
+/// Refuses an empty version: to the vault it means the latest, which is not the one that the caller asked for.
+fn require_version(version: &str) -> Result<(), Error> {
     if version.is_empty() { Err(Error::NotFound) } else { Ok(()) }
 }
 
-fn was_there(result: Result<(), Error>) -> Result<bool, Error> {
+/// Whether there was something to delete.
+fn ok_unless_not_found(result: Result<(), Error>) -> Result<bool, Error> {
     match result {
         Ok(()) => Ok(true),
         Err(Error::NotFound) => Ok(false),
@@ -273,8 +275,8 @@ fn was_there(result: Result<(), Error>) -> Result<bool, Error> {
     }
 }
 
-fn read(answer: Response<models::Secret>) -> Result<Secret, Error> {
-    let malformed = || Error::Malformed { reason: "not a secret".to_owned() };
+fn parse_secret(answer: Response<models::Secret>) -> Result<Secret, Error> {
+    let malformed = || Error::malformed("not a secret");
     // The parser's own message would quote the value.
     let secret = answer.into_model().map_err(|_| malformed())?;
     let version = secret.resource_id().ok().and_then(|id| id.version).ok_or_else(malformed)?;

@@ -1,7 +1,7 @@
-//! Azure, through Microsoft's own SDK over our shared transport; the resource manager, which has none, by REST.
+//! Azure: Microsoft's SDK over our shared transport, and REST for the resource manager, which has no SDK.
 //!
-//! Every client here takes the process's one HTTPS client and retries nothing: left to itself the SDK builds clients of
-//! its own, which costs milliseconds of a cold start, and retries for a minute, which no person waits for.
+//! Every client here takes the process's one HTTPS client and never retries: by default the SDK builds clients of its
+//! own, which costs milliseconds of a cold start, and retries for a minute, which is too long for a person who waits.
 
 pub mod credential;
 #[cfg(feature = "vault")]
@@ -19,7 +19,7 @@ use azure_core::http::headers::RETRY_AFTER;
 use azure_core::http::{ClientOptions, RawResponse, RetryOptions, Transport};
 use serde::Deserialize;
 
-use super::Error;
+use super::{Error, NetworkFailure, http};
 
 fn client_options(http: &reqwest::Client) -> ClientOptions {
     ClientOptions {
@@ -29,40 +29,41 @@ fn client_options(http: &reqwest::Client) -> ClientOptions {
     }
 }
 
-/// The SDK's error as our caller's next move. The SDK's own text is dropped: it quotes bodies.
-fn error(error: &azure_core::Error) -> Error {
+/// The SDK's error as ours. Its text is dropped, since it quotes bodies.
+fn map_sdk_error(error: &azure_core::Error) -> Error {
     match error.kind() {
-        ErrorKind::HttpResponse { status, raw_response, .. } => refusal(u16::from(*status), raw_response.as_deref()),
-        // The token could not be had: what stopped it lies within.
+        ErrorKind::HttpResponse { status, raw_response, .. } => map_status(u16::from(*status), raw_response.as_deref()),
+        // The sign-in failed; its own error is the source.
         ErrorKind::Credential => {
-            let within = error.downcast_ref::<azure_core::Error>().map(self::error);
-            match within.or_else(|| error.downcast_ref::<Error>().cloned()) {
-                // Another identity's refusal says nothing of the secret we asked for.
+            let source = error.downcast_ref::<azure_core::Error>().map(map_sdk_error);
+            match source.or_else(|| error.downcast_ref::<Error>().cloned()) {
+                // A refusal by Entra or STS says nothing about the secret that we asked for.
                 Some(Error::NotFound | Error::Unauthorized) => {
-                    Error::Refused { status: 401, reason: "sign-in refused".to_owned() }
+                    Error::Refused { status: 401, reason: "sign_in_refused".to_owned() }
                 }
-                Some(within) => within,
-                None => Error::Malformed { reason: "no token from the sign-in".to_owned() },
+                Some(source) => source,
+                None => Error::malformed("no token from the sign-in"),
             }
         }
-        ErrorKind::Connection => Error::Unreachable { timed_out: false, reason: "no connection".to_owned() },
+        ErrorKind::Connection => Error::Unreachable { cause: NetworkFailure::NotConnected },
         ErrorKind::Io => {
             let timed_out = error.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_timeout);
-            Error::Unreachable { timed_out, reason: "connection lost".to_owned() }
+            let cause = if timed_out { NetworkFailure::TimedOut } else { NetworkFailure::ConnectionLost };
+            Error::Unreachable { cause }
         }
-        ErrorKind::DataConversion => Error::Malformed { reason: "not of the documented form".to_owned() },
-        _ => Error::Malformed { reason: "the SDK gave up".to_owned() },
+        ErrorKind::DataConversion => Error::malformed("not of the documented form"),
+        _ => Error::malformed("the SDK gave up"),
     }
 }
 
-fn refusal(status: u16, answer: Option<&RawResponse>) -> Error {
+fn map_status(status: u16, answer: Option<&RawResponse>) -> Error {
     match status {
         429 => Error::RateLimited { retry_after: answer.and_then(retry_after) },
         500.. => Error::Failed { status },
         401 => Error::Unauthorized,
         _ => {
-            let reason = answer.map(|answer| code(answer.body())).unwrap_or_default();
-            // Any other 404 comes from something that is no vault: it says nothing of the secret.
+            let reason = answer.map(|answer| parse_code(answer.body())).unwrap_or_default();
+            // Any other 404 does not come from a vault: it says nothing about the secret.
             if status == 404 && reason == "SecretNotFound" {
                 Error::NotFound
             } else {
@@ -72,13 +73,14 @@ fn refusal(status: u16, answer: Option<&RawResponse>) -> Error {
     }
 }
 
-/// Key Vault gives whole seconds. <https://learn.microsoft.com/azure/key-vault/general/overview-throttling>
+/// How long Key Vault asks us to wait, in whole seconds.
+/// <https://learn.microsoft.com/azure/key-vault/general/overview-throttling>
 fn retry_after(answer: &RawResponse) -> Option<Duration> {
-    answer.headers().get_optional_str(&RETRY_AFTER)?.trim().parse().ok().map(Duration::from_secs)
+    http::parse_retry_after(answer.headers().get_optional_str(&RETRY_AFTER)?)
 }
 
-/// The most precise error code of an answer.
-fn code(body: &[u8]) -> String {
+/// The error code of an answer: the inner error's where there is one, since it is more precise.
+fn parse_code(body: &[u8]) -> String {
     #[derive(Deserialize)]
     struct Body {
         error: Detail,
@@ -89,5 +91,5 @@ fn code(body: &[u8]) -> String {
         innererror: Option<Box<Self>>,
     }
     let Ok(Body { error }) = serde_json::from_slice(body) else { return String::new() };
-    error.innererror.and_then(|inner| inner.code).or(error.code).unwrap_or_default()
+    http::loggable_code(error.innererror.and_then(|inner| inner.code).or(error.code).as_deref())
 }

@@ -1,4 +1,4 @@
-//! The vaults among which tenants are spread: one vault takes 30 new versions of secrets a second, and no more.
+//! The vaults over which tenants are distributed: one vault takes at most 30 new versions of secrets a second.
 
 use std::sync::Arc;
 
@@ -14,67 +14,62 @@ use crate::domain::ids::TenantId;
 const SETTING: &str = "KEY_VAULT_URLS";
 const HINT: &str = "the addresses of the vaults, separated by commas, such as https://name.vault.azure.net";
 
-/// Every vault of the settings, at least one.
+/// The vaults of the settings; there is at least one.
 ///
-/// A tenant's vault is chosen when it connects, and recorded with the connection: adding a vault moves nobody.
+/// A vault is chosen for an integration when it is connected, and its address is stored on the row: a new vault moves
+/// no secret.
 pub struct Vaults {
     first: Vault,
     others: Vec<Vault>,
 }
 
 impl Vaults {
-    /// The vaults at `KEY_VAULT_URLS`, opened as the identity of the `AZURE_…` settings.
+    /// The vaults at `KEY_VAULT_URLS`, with the identity of the `AZURE_…` settings.
     ///
     /// # Errors
     /// [`ConfigError`] when a setting is missing or cannot be used.
     pub fn new(env: &Env, http: &reqwest::Client, clock: &Clock) -> Result<Self, ConfigError> {
-        Self::opened_as(&credential::from_env(env, http)?, env, http, clock)
+        Self::with_identity(&credential::from_env(env, http)?, env, http, clock)
     }
 
-    /// [`Vaults::new`] with an identity that is there already.
+    /// [`Vaults::new`] with a given identity, which other clients share.
     ///
     /// # Errors
     /// [`ConfigError`] when a setting is missing or cannot be used.
-    pub fn opened_as(
+    pub fn with_identity(
         identity: &Arc<dyn TokenCredential>,
         env: &Env,
         http: &reqwest::Client,
         clock: &Clock,
     ) -> Result<Self, ConfigError> {
         let mut addresses = env.urls(SETTING, HINT)?.into_iter();
-        let first = addresses.next().ok_or_else(invalid)?;
+        let first = addresses.next().ok_or_else(invalid_address)?;
         let open = |address: String| Vault::new(&address, identity.clone(), http, clock.clone());
         Ok(Self { first: open(first)?, others: addresses.map(open).collect::<Result<_, _>>()? })
     }
 
-    /// The same vaults, passing time as `waiter` does.
+    /// The same vaults, which wait by `waiter`.
     #[must_use]
-    pub fn waiting_by(self, waiter: &Waiter) -> Self {
+    pub fn with_waiter(self, waiter: &Waiter) -> Self {
         Self {
-            first: self.first.waiting_by(waiter.clone()),
-            others: self.others.into_iter().map(|vault| vault.waiting_by(waiter.clone())).collect(),
+            first: self.first.with_waiter(waiter.clone()),
+            others: self.others.into_iter().map(|vault| vault.with_waiter(waiter.clone())).collect(),
         }
     }
 
-    /// The vault in which a row says its secret is; rows from before there were several say nothing and mean the
-    /// first. `None` when the settings do not have it (any more): an operator has to act.
-    pub fn recorded(&self, address: Option<&str>) -> Option<&Vault> {
+    /// Finds the vault whose address is on a row; a row without one means the first. `None` when the settings have no
+    /// such vault: an operator has to add it.
+    pub fn find(&self, address: Option<&str>) -> Option<&Vault> {
         match address {
             None => Some(&self.first),
             Some(address) => self.iter().find(|vault| vault.address() == address),
         }
     }
 
-    /// The vault for a new connection of `tenant`, by rendezvous hashing: every process chooses alike, and of a new
-    /// vault's tenants each would else have gone to any of the others.
+    /// Chooses the vault for a new integration of `tenant` by rendezvous hashing: every process chooses the same one,
+    /// and a vault that is added takes tenants from all others alike.
     pub fn choose(&self, tenant: TenantId) -> &Vault {
         self.iter().max_by_key(|vault| score(vault, tenant)).unwrap_or(&self.first)
-    }
-
-    /// The first vault alone.
-    #[must_use]
-    pub fn into_first(self) -> Vault {
-        self.first
     }
 
     fn iter(&self) -> impl Iterator<Item = &Vault> {
@@ -82,8 +77,9 @@ impl Vaults {
     }
 }
 
-pub(super) fn invalid() -> ConfigError {
-    ConfigError::Invalid { name: SETTING.to_owned(), hint: HINT }
+/// That `KEY_VAULT_URLS` holds something that is not the address of a vault.
+pub(super) fn invalid_address() -> ConfigError {
+    ConfigError::invalid(SETTING, HINT)
 }
 
 fn score(vault: &Vault, tenant: TenantId) -> [u8; 32] {

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::api;
 use crate::clock::Timestamp;
 use crate::config::{ConfigError, Env};
-use crate::providers::{Error, wire};
+use crate::providers::{Error, http};
 
 const PRIMARY: &str = "primary";
 
@@ -18,14 +18,14 @@ const PRIMARY: &str = "primary";
 const EVENT_FIELDS: &str = "timeZone,nextPageToken,\
     items(id,summary,status,htmlLink,start,end,location,attendees/responseStatus)";
 
-/// Calendar's API.
+/// The client of Calendar's API.
 #[derive(Clone, Debug)]
 pub struct Client {
     http: reqwest::Client,
     base: Url,
 }
 
-/// Which events to list.
+/// The events that a list asks for.
 #[derive(Clone, Copy, Debug)]
 pub struct Range<'a> {
     /// Only events that end after this.
@@ -34,31 +34,31 @@ pub struct Range<'a> {
     pub to: Option<Timestamp>,
     /// 1 to 2,500.
     pub max_results: u32,
-    /// Where the page before ended.
+    /// The token of this page, from the page before.
     pub page_token: Option<&'a str>,
 }
 
-/// A page of events by start, each repetition of its own.
+/// A page of events in the order of their start; a recurring event appears once for each repetition.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Events {
-    /// The calendar's zone, an IANA name.
+    /// The calendar's time zone, an IANA name.
     #[serde(default)]
     pub time_zone: Option<String>,
-    /// Where the next page starts, when there is one.
+    /// The token of the next page, when there is one.
     #[serde(default)]
     pub next_page_token: Option<String>,
-    /// The events.
+    /// At most [`Range::max_results`] events.
     #[serde(default)]
     pub items: Vec<Event>,
 }
 
-/// One event.
+/// An event, with the fields that we ask for.
 /// <https://developers.google.com/workspace/calendar/api/v3/reference/events#resource>
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
-    /// Google's identifier.
+    /// Google's id of the event.
     pub id: String,
     /// Its title; absent when it has none or it is private.
     #[serde(default)]
@@ -66,24 +66,24 @@ pub struct Event {
     /// `confirmed`, `tentative` or `cancelled`.
     #[serde(default)]
     pub status: Option<String>,
-    /// Where a person can open it.
+    /// The address at which the person can open it.
     #[serde(default)]
     pub html_link: Option<String>,
-    /// When it starts.
+    /// The day or moment at which it starts.
     #[serde(default)]
     pub start: Option<EventTime>,
-    /// When it ends; of an all-day event the day after.
+    /// The day or moment at which it ends; of an all-day event the day after.
     #[serde(default)]
     pub end: Option<EventTime>,
-    /// Free text.
+    /// Its place, as free text.
     #[serde(default)]
     pub location: Option<String>,
-    /// One entry for each invited person.
+    /// One entry for each invited person, without who they are.
     #[serde(default)]
     pub attendees: Vec<serde::de::IgnoredAny>,
 }
 
-/// A day, or a moment in a zone.
+/// A day, or a moment in a time zone.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EventTime {
@@ -95,26 +95,26 @@ pub struct EventTime {
 
 impl EventTime {
     /// Of an all-day event a day such as `2026-11-21`, of any other a moment such as `2026-11-21T09:00:00+01:00`.
-    pub fn text(&self) -> Option<&str> {
+    pub fn as_str(&self) -> Option<&str> {
         self.date_time.as_deref().or(self.date.as_deref())
     }
 }
 
-/// When a calendar is busy, or why that cannot be told.
+/// The busy times of a calendar, or Google's errors about it.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Availability {
-    /// Busy times, in order, never overlapping.
+    /// In order, never overlapping.
     pub busy: Vec<Busy>,
     errors: Vec<CalendarError>,
 }
 
-/// One busy time, RFC 3339 in UTC.
+/// One busy time.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub struct Busy {
-    /// Where it starts.
+    /// Its start, RFC 3339 in UTC.
     pub start: String,
-    /// Where it ends.
+    /// Its end, RFC 3339 in UTC.
     pub end: String,
 }
 
@@ -136,26 +136,26 @@ struct FreeBusy {
 }
 
 impl Client {
-    /// The API at `CALENDAR_API_URL`, by default Google's own.
+    /// A client for `CALENDAR_API_URL`, by default Google's own.
     ///
     /// # Errors
-    /// When that setting is no address.
+    /// [`ConfigError`] when that setting is not an address.
     pub fn new(env: &Env, http: reqwest::Client) -> Result<Self, ConfigError> {
-        Ok(Self { http, base: wire::base(env, "CALENDAR_API_URL", "https://www.googleapis.com/calendar/v3")? })
+        Ok(Self { http, base: http::base_url(env, "CALENDAR_API_URL", "https://www.googleapis.com/calendar/v3")? })
     }
 
-    /// The IANA zone of the primary calendar.
-    pub async fn time_zone(&self, token: &SecretString) -> Result<String, Error> {
-        let mut url = wire::url(&self.base, &["calendars", PRIMARY]);
+    /// Fetches the time zone of the primary calendar, an IANA name.
+    pub async fn get_time_zone(&self, token: &SecretString) -> Result<String, Error> {
+        let mut url = http::join(&self.base, &["calendars", PRIMARY]);
         url.query_pairs_mut().append_pair("fields", "timeZone");
-        api::json::<Metadata>(self.http.get(url), token).await.map(|calendar| calendar.time_zone)
+        api::fetch_json::<Metadata>(self.http.get(url), token).await.map(|calendar| calendar.time_zone)
     }
 
-    /// Events of the primary calendar, by start.
-    pub async fn events(&self, token: &SecretString, range: &Range<'_>) -> Result<Events, Error> {
-        let mut url = wire::url(&self.base, &["calendars", PRIMARY, "events"]);
+    /// Lists events of the primary calendar in the order of their start.
+    pub async fn list_events(&self, token: &SecretString, range: &Range<'_>) -> Result<Events, Error> {
+        let mut url = http::join(&self.base, &["calendars", PRIMARY, "events"]);
         url.query_pairs_mut()
-            // Google orders by start only what it has taken apart into single events.
+            // Google orders by start only when it lists each repetition as an event.
             .append_pair("singleEvents", "true")
             .append_pair("orderBy", "startTime")
             .append_pair("timeMin", &range.from.rfc3339())
@@ -163,29 +163,34 @@ impl Client {
             .append_pair("fields", EVENT_FIELDS)
             .extend_pairs(range.to.map(|to| ("timeMax", to.rfc3339())))
             .extend_pairs(range.page_token.map(|page| ("pageToken", page)));
-        api::json(self.http.get(url), token).await
+        api::fetch_json(self.http.get(url), token).await
     }
 
-    /// When the primary calendar is busy in `[from, to)`. Google tells a calendar's own trouble inside a 200: it comes
-    /// back as an error like any other.
-    pub async fn free_busy(&self, token: &SecretString, from: Timestamp, to: Timestamp) -> Result<Vec<Busy>, Error> {
-        let mut url = wire::url(&self.base, &["freeBusy"]);
+    /// Fetches the busy times of the primary calendar in `[from, to)`. Google reports an error about a calendar inside
+    /// a 200: it is returned as an error like any other.
+    pub async fn get_free_busy(
+        &self,
+        token: &SecretString,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<Busy>, Error> {
+        let mut url = http::join(&self.base, &["freeBusy"]);
         url.query_pairs_mut().append_pair("fields", "calendars");
-        let question = json!({
+        let query = json!({
             "timeMin": from.rfc3339(), "timeMax": to.rfc3339(), "items": [{ "id": PRIMARY }],
         });
-        let request = self.http.post(url).header(CONTENT_TYPE, "application/json").body(question.to_string());
-        let mut answer: FreeBusy = api::json(request, token).await?;
+        let request = self.http.post(url).header(CONTENT_TYPE, "application/json").body(query.to_string());
+        let mut answer: FreeBusy = api::fetch_json(request, token).await?;
         let ours = answer.calendars.pop_first().map(|(_, availability)| availability);
-        ours.ok_or_else(|| Error::Malformed { reason: "no calendar in the answer".to_owned() })?.busy_times()
+        ours.ok_or_else(|| Error::malformed("no calendar in the answer"))?.into_busy_times()
     }
 }
 
 impl Availability {
-    fn busy_times(self) -> Result<Vec<Busy>, Error> {
+    fn into_busy_times(self) -> Result<Vec<Busy>, Error> {
         match self.errors.into_iter().next() {
             None => Ok(self.busy),
-            Some(CalendarError { reason }) => Err(super::refusal(200, reason, None)),
+            Some(CalendarError { reason }) => Err(super::map_refusal(200, reason, None)),
         }
     }
 }
@@ -195,8 +200,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn trouble_of_one_calendar_is_an_error() {
-        let read = |text: &str| serde_json::from_str::<Availability>(text).expect("readable").busy_times();
+    fn an_error_about_one_calendar_is_an_error() {
+        let read = |text: &str| serde_json::from_str::<Availability>(text).expect("readable").into_busy_times();
         assert_eq!(read(r#"{"busy":[{"start":"a","end":"b"}]}"#).expect("no trouble").len(), 1);
         let refused = read(r#"{"busy":[],"errors":[{"domain":"global","reason":"notFound"}]}"#);
         assert!(matches!(refused, Err(Error::Refused { status: 200, reason }) if reason == "notFound"));
@@ -208,8 +213,8 @@ mod tests {
     fn all_day_and_timed_events_are_told_apart() {
         let read = |text: &str| serde_json::from_str::<EventTime>(text).expect("readable");
         let timed = read(r#"{"dateTime":"2026-11-21T09:00:00+01:00","timeZone":"Europe/Zurich"}"#);
-        assert_eq!(timed.text(), Some("2026-11-21T09:00:00+01:00"));
-        assert_eq!(read(r#"{"date":"2026-11-21"}"#).text(), Some("2026-11-21"));
-        assert_eq!(read("{}").text(), None);
+        assert_eq!(timed.as_str(), Some("2026-11-21T09:00:00+01:00"));
+        assert_eq!(read(r#"{"date":"2026-11-21"}"#).as_str(), Some("2026-11-21"));
+        assert_eq!(read("{}").as_str(), None);
     }
 }

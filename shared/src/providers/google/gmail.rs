@@ -1,5 +1,5 @@
-//! Gmail, read only. Every request names the fields it wants: Gmail's units are spent per call, but bytes and time are
-//! not.
+//! Gmail, read only. Every request names the fields it wants: that costs as many of Gmail's units, but fewer bytes and
+//! less time.
 //! <https://developers.google.com/workspace/gmail/api/reference/rest>
 
 use reqwest::Url;
@@ -9,55 +9,56 @@ use serde_json::value::RawValue;
 
 use super::api;
 use crate::config::{ConfigError, Env};
-use crate::providers::{Error, wire};
+use crate::providers::{Error, http};
 
-/// What a list shows of a message.
+/// The header fields that a list shows of a message.
 const SUMMARY_HEADERS: [&str; 3] = ["Subject", "From", "Date"];
 const SUMMARY_FIELDS: &str = "id,threadId,snippet,internalDate,payload/headers";
 
-/// Gmail's API.
+/// The client of Gmail's API.
 #[derive(Clone, Debug)]
 pub struct Client {
     http: reqwest::Client,
     base: Url,
 }
 
-/// A page of a search: who was found, and no more.
+/// The results of a search: the ids of messages.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Found {
+pub struct SearchResults {
     /// The newest first.
     pub messages: Vec<MessageRef>,
-    /// Roughly how many there are in all.
+    /// An estimate of how many messages match in all.
     pub result_size_estimate: u64,
 }
 
-/// A message by its identifier.
+/// A message of a search's results.
 #[derive(Clone, Debug, Deserialize)]
 pub struct MessageRef {
-    /// Gmail's identifier.
+    /// Gmail's id of the message.
     pub id: String,
 }
 
-/// A message as far as it was asked for.
+/// A message, with the fields that the call asks for.
 /// <https://developers.google.com/workspace/gmail/api/reference/rest/v1/users.messages#Message>
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Message {
-    /// Gmail's identifier.
+    /// Gmail's id of the message.
     pub id: String,
-    /// The conversation it belongs to.
+    /// Gmail's id of the conversation that it belongs to.
     pub thread_id: String,
-    /// Its first words, with HTML's entities.
+    /// Its first words, with HTML entities.
     #[serde(default)]
     pub snippet: String,
-    /// When Gmail took it in, in milliseconds since the epoch, as decimal digits.
+    /// When Gmail accepted it, in milliseconds since the epoch, as decimal digits.
     #[serde(default)]
     pub internal_date: Option<String>,
-    /// Such as `INBOX`; only asked for with the whole message.
+    /// Labels such as `INBOX`; only [`Client::get_message`] asks for them.
     #[serde(default)]
     pub label_ids: Vec<String>,
-    /// The tree of its parts as Gmail wrote it: it can be nested deeper than a stack, so who needs it reads it.
+    /// The tree of its parts as raw JSON: it can be nested deeper than a stack allows, so it is parsed only where
+    /// needed.
     #[serde(default)]
     pub payload: Option<Box<RawValue>>,
 }
@@ -82,58 +83,58 @@ struct Thread {
 }
 
 impl Client {
-    /// The API at `GMAIL_API_URL`, by default Google's own.
+    /// A client for `GMAIL_API_URL`, by default Google's own.
     ///
     /// # Errors
-    /// When that setting is no address.
+    /// [`ConfigError`] when that setting is not an address.
     pub fn new(env: &Env, http: reqwest::Client) -> Result<Self, ConfigError> {
-        Ok(Self { http, base: wire::base(env, "GMAIL_API_URL", "https://gmail.googleapis.com/gmail/v1")? })
+        Ok(Self { http, base: http::base_url(env, "GMAIL_API_URL", "https://gmail.googleapis.com/gmail/v1")? })
     }
 
-    /// The newest messages that `query`, in the language of Gmail's search box, finds; 5 units.
-    pub async fn search(&self, token: &SecretString, query: &str, max_results: u32) -> Result<Found, Error> {
-        let mut url = wire::url(&self.base, &["users", "me", "messages"]);
+    /// Searches for the newest messages that match `query`, in the language of Gmail's search box; costs 5 units.
+    pub async fn search(&self, token: &SecretString, query: &str, max_results: u32) -> Result<SearchResults, Error> {
+        let mut url = http::join(&self.base, &["users", "me", "messages"]);
         url.query_pairs_mut()
             .append_pair("maxResults", &max_results.to_string())
             .append_pair("fields", "messages/id,resultSizeEstimate");
         if !query.is_empty() {
             url.query_pairs_mut().append_pair("q", query);
         }
-        api::json(self.http.get(url), token).await
+        api::fetch_json(self.http.get(url), token).await
     }
 
-    /// What a list shows of a message; 20 units. [`Error::NotFound`] when it was deleted meanwhile.
-    pub async fn summary(&self, token: &SecretString, id: &str) -> Result<Message, Error> {
-        let mut url = wire::url(&self.base, &["users", "me", "messages", id]);
-        ask_for_summaries(&mut url, SUMMARY_FIELDS);
-        api::json(self.http.get(url), token).await
+    /// Fetches what a list shows of a message; costs 20 units. [`Error::NotFound`] when it was deleted meanwhile.
+    pub async fn get_summary(&self, token: &SecretString, id: &str) -> Result<Message, Error> {
+        let mut url = http::join(&self.base, &["users", "me", "messages", id]);
+        request_summaries(&mut url, SUMMARY_FIELDS);
+        api::fetch_json(self.http.get(url), token).await
     }
 
-    /// The whole message but for what is attached; 20 units.
-    pub async fn message(&self, token: &SecretString, id: &str) -> Result<Message, Error> {
-        let mut url = wire::url(&self.base, &["users", "me", "messages", id]);
+    /// Fetches a message without its attachments; costs 20 units.
+    pub async fn get_message(&self, token: &SecretString, id: &str) -> Result<Message, Error> {
+        let mut url = http::join(&self.base, &["users", "me", "messages", id]);
         url.query_pairs_mut()
             .append_pair("format", "full")
             .append_pair("fields", "id,threadId,snippet,internalDate,labelIds,payload");
-        api::json(self.http.get(url), token).await
+        api::fetch_json(self.http.get(url), token).await
     }
 
-    /// What a list shows of each message of a conversation, oldest first; 40 units.
-    pub async fn thread(&self, token: &SecretString, thread_id: &str) -> Result<Vec<Message>, Error> {
-        let mut url = wire::url(&self.base, &["users", "me", "threads", thread_id]);
-        ask_for_summaries(&mut url, &format!("messages({SUMMARY_FIELDS})"));
-        api::json::<Thread>(self.http.get(url), token).await.map(|thread| thread.messages)
+    /// Fetches what a list shows of each message of a conversation, oldest first; costs 40 units.
+    pub async fn list_thread(&self, token: &SecretString, thread_id: &str) -> Result<Vec<Message>, Error> {
+        let mut url = http::join(&self.base, &["users", "me", "threads", thread_id]);
+        request_summaries(&mut url, &format!("messages({SUMMARY_FIELDS})"));
+        api::fetch_json::<Thread>(self.http.get(url), token).await.map(|thread| thread.messages)
     }
 }
 
-fn ask_for_summaries(url: &mut Url, fields: &str) {
+fn request_summaries(url: &mut Url, fields: &str) {
     let mut query = url.query_pairs_mut();
     query.append_pair("format", "metadata").append_pair("fields", fields);
     query.extend_pairs(SUMMARY_HEADERS.map(|name| ("metadataHeaders", name)));
 }
 
 impl Message {
-    /// The header fields that were asked for; none when they are not of Gmail's form.
+    /// The header fields that the call asked for; none when they are not of Gmail's form.
     pub fn headers(&self) -> Headers {
         self.payload.as_ref().and_then(|payload| serde_json::from_str(payload.get()).ok()).unwrap_or_default()
     }

@@ -16,22 +16,22 @@ use serde::Deserialize;
 use crate::config::{ConfigError, Env};
 use crate::domain::scope::GrantedScopes;
 use crate::providers;
-use crate::providers::{google, wire};
+use crate::providers::{google, http};
 
-/// The longest a call to the token endpoint takes; a lease on a refresh must outlive it.
+/// The limit of a call to the token endpoint; a lease on a refresh must be longer.
 pub const TOKEN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Revoking and asking for the account are never worth a longer wait of a person in front of a page.
+/// The limit of a revocation and of a call for the account: a person waits in front of a page.
 const SIDE_CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// RFC 6749 lets a server leave `expires_in` out. Google never does; should it, the token is renewed soon.
+/// The lifetime of a token without `expires_in`, which RFC 6749 makes optional. Google always sends it.
 const ASSUMED_LIFETIME: Duration = Duration::from_secs(600);
 
 /// Google's own error codes that mean our client is set up wrongly.
 /// <https://developers.google.com/identity/protocols/oauth2/web-server#authorization-errors>
-const OUR_FAULT: [&str; 4] = ["redirect_uri_mismatch", "deleted_client", "disabled_client", "org_internal"];
+const CLIENT_ERRORS: [&str; 4] = ["redirect_uri_mismatch", "deleted_client", "disabled_client", "org_internal"];
 
-/// Our client at Google.
+/// Our OAuth client at Google.
 #[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
@@ -40,60 +40,59 @@ pub struct Client {
     userinfo_url: String,
 }
 
-/// What the token endpoint granted.
+/// The tokens that the token endpoint issued.
 #[derive(Clone)]
 pub struct Tokens {
     /// The credential for Google's APIs.
     pub access_token: SecretString,
-    /// How long the access token lasts, from the moment of the answer.
+    /// How long the access token is valid, from the moment of the answer.
     pub lifetime: Duration,
-    /// On an exchange, what Google sent; on a refresh, what it sent or else the one that was used: it stays valid.
+    /// After an exchange, the one that Google sent; after a refresh, that or else the one that was used: it stays
+    /// valid.
     pub refresh_token: Option<SecretString>,
-    /// What was granted, when the answer says so: a person can untick each scope that was asked for.
+    /// The scopes that were granted, when the answer names them: a person can untick each one.
     pub granted: Option<GrantedScopes>,
 }
 
-/// Whose account was connected.
+/// The Google account that was connected.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Account {
-    /// Google's own, unchanging id of the account; elsewhere Google calls it `sub`.
+    /// Google's id of the account, which never changes; elsewhere Google calls it `sub`.
     #[serde(rename = "id", alias = "sub")]
     pub sub: String,
-    /// Its address, for people to recognise it by.
+    /// Its mail address, by which a person recognises it.
     #[serde(default)]
     pub email: Option<String>,
 }
 
-/// Why there are no tokens; each variant is the caller's next move.
+/// Why no tokens were issued; each variant is the caller's next move.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// `invalid_grant`, Google's final word: the code or refresh token is used up, expired or revoked.
+    /// `invalid_grant`, a permanent error: the code or refresh token is used up, expired or revoked.
     #[error("the grant is no longer valid")]
     InvalidGrant,
-    /// Google refuses our client or the way it asks. The grant may well be sound: an operator has to act, not the
-    /// person.
+    /// Google refuses our client or its request. The grant may be valid: an operator has to act, not the person.
     #[error("our client was refused with `{code}`")]
     Configuration {
         /// Google's error code.
         code: String,
     },
-    /// Nothing final was said (no answer, 429, 5xx, unreadable): the same call may succeed later.
-    #[error("no answer that can be used")]
+    /// A transient error (no answer, 429, 5xx, unreadable): the same call may succeed later.
+    #[error("no usable answer")]
     Transient(#[source] providers::Error),
 }
 
 impl Client {
-    /// The client of the settings `GOOGLE_CLIENT_ID` and `GOOGLE_CLIENT_SECRET`; `None` when either is not set.
+    /// The client with `GOOGLE_CLIENT_ID` and `GOOGLE_CLIENT_SECRET`; `None` when either is not set.
     ///
     /// # Errors
-    /// When an address among the settings is not one.
+    /// [`ConfigError`] when one of the endpoints' settings is not an address.
     pub fn from_env(env: &Env, http: reqwest::Client) -> Result<Option<Self>, ConfigError> {
         let (Some(id), Some(secret)) = (env.optional("GOOGLE_CLIENT_ID"), env.optional("GOOGLE_CLIENT_SECRET")) else {
             return Ok(None);
         };
-        let invalid = |name: &str| ConfigError::Invalid { name: name.to_owned(), hint: "an absolute http(s) address" };
         let token_url = TokenUrl::new(env.url("GOOGLE_TOKEN_URL", "https://oauth2.googleapis.com/token")?)
-            .map_err(|_| invalid("GOOGLE_TOKEN_URL"))?;
+            .map_err(|_| ConfigError::invalid("GOOGLE_TOKEN_URL", "an absolute http(s) address"))?;
         let oauth = BasicClient::new(ClientId::new(id.to_owned()))
             .set_client_secret(ClientSecret::new(secret.to_owned()))
             .set_auth_type(AuthType::RequestBody)
@@ -106,8 +105,8 @@ impl Client {
         }))
     }
 
-    /// Trades the `code` of a consent for tokens. `redirect` must be the address the consent was asked with.
-    pub async fn exchange(
+    /// Exchanges the `code` of a consent for tokens. `redirect` must be the redirect address of the consent.
+    pub async fn exchange_code(
         &self,
         code: &SecretString,
         verifier: &SecretString,
@@ -125,8 +124,8 @@ impl Client {
             .map_err(Error::from)
     }
 
-    /// A fresh access token for the grant behind `refresh_token`.
-    pub async fn refresh(&self, refresh_token: &SecretString) -> Result<Tokens, Error> {
+    /// Gets a new access token for the grant behind `refresh_token`.
+    pub async fn refresh_access_token(&self, refresh_token: &SecretString) -> Result<Tokens, Error> {
         let answer = self
             .oauth
             .exchange_refresh_token(&RefreshToken::new(refresh_token.expose_secret().to_owned()))
@@ -137,9 +136,9 @@ impl Client {
         Ok(tokens)
     }
 
-    /// Ends the whole grant behind `token` (either kind); a grant that is gone already counts as ended.
+    /// Revokes the whole grant behind `token` (of either kind); succeeds as well when it was revoked before.
     /// <https://developers.google.com/identity/protocols/oauth2/web-server#tokenrevoke>
-    pub async fn revoke(&self, token: &SecretString) -> Result<(), providers::Error> {
+    pub async fn revoke_grant(&self, token: &SecretString) -> Result<(), providers::Error> {
         let form =
             url::form_urlencoded::Serializer::new(String::new()).append_pair("token", token.expose_secret()).finish();
         let request = self
@@ -148,44 +147,43 @@ impl Client {
             .header(reqwest::header::CONTENT_TYPE, "application/x-www-form-urlencoded")
             .timeout(SIDE_CALL_TIMEOUT)
             .body(form);
-        match google::answer(request).await {
+        match google::fetch_body(request).await {
             Ok(_) => Ok(()),
             Err(providers::Error::Refused { reason, .. }) if reason == "invalid_token" => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    /// Whose account `access_token` opens; the scopes `openid email` are needed for it.
+    /// Fetches the account behind `access_token`, which needs the scopes `openid email`.
     /// <https://developers.google.com/identity/protocols/oauth2/scopes#oauth2>
-    pub async fn userinfo(&self, access_token: &SecretString) -> Result<Account, providers::Error> {
+    pub async fn get_account(&self, access_token: &SecretString) -> Result<Account, providers::Error> {
         let request =
             self.http.get(&self.userinfo_url).bearer_auth(access_token.expose_secret()).timeout(SIDE_CALL_TIMEOUT);
-        let body = google::answer(request).await?;
-        serde_json::from_slice(&body)
-            .map_err(|_| providers::Error::Malformed { reason: "not a userinfo answer".to_owned() })
+        let body = google::fetch_body(request).await?;
+        serde_json::from_slice(&body).map_err(|_| providers::Error::malformed("not a userinfo answer"))
     }
 
-    /// What carries the `oauth2` crate's requests. It owns its client: with a borrowed one the compiler could not tell
-    /// that these futures may move between threads.
-    fn transport(&self) -> impl Fn(oauth2::HttpRequest) -> Carried + use<> {
+    /// The function that sends the `oauth2` crate's requests. It owns its client: with a borrowed one the compiler
+    /// cannot prove that these futures are `Send`.
+    fn transport(&self) -> impl Fn(oauth2::HttpRequest) -> SendFuture + use<> {
         let http = self.http.clone();
-        move |request| Box::pin(carry(http.clone(), request))
+        move |request| Box::pin(send(http.clone(), request))
     }
 }
 
-type Carried = Pin<Box<dyn Future<Output = Result<oauth2::HttpResponse, providers::Error>> + Send>>;
+type SendFuture = Pin<Box<dyn Future<Output = Result<oauth2::HttpResponse, providers::Error>> + Send>>;
 
-/// Carries one request over our own client. What is no final word never reaches the crate's parser.
-async fn carry(http: reqwest::Client, request: oauth2::HttpRequest) -> Result<oauth2::HttpResponse, providers::Error> {
-    let mut request = reqwest::Request::try_from(request).map_err(wire::unreachable)?;
+/// Sends one request with our own client. A transient error never reaches the crate's parser.
+async fn send(http: reqwest::Client, request: oauth2::HttpRequest) -> Result<oauth2::HttpResponse, providers::Error> {
+    let mut request = reqwest::Request::try_from(request)?;
     *request.timeout_mut() = Some(TOKEN_TIMEOUT);
-    let response = wire::unless_passing(http.execute(request).await.map_err(wire::unreachable)?)?;
+    let response = http::reject_transient(http.execute(request).await?)?;
     let status = response.status();
-    let body = response.bytes().await.map_err(wire::unreachable)?;
+    let body = response.bytes().await?;
     oauth2::http::Response::builder()
         .status(status)
         .body(body.to_vec())
-        .map_err(|_| providers::Error::Malformed { reason: "not an HTTP message".to_owned() })
+        .map_err(|_| providers::Error::malformed("not an HTTP message"))
 }
 
 impl From<BasicTokenResponse> for Tokens {
@@ -203,8 +201,8 @@ impl From<BasicTokenResponse> for Tokens {
 impl From<RequestTokenError<providers::Error, BasicErrorResponse>> for Error {
     fn from(error: RequestTokenError<providers::Error, BasicErrorResponse>) -> Self {
         use BasicErrorResponseType as Code;
-        // The parser's own messages quote what they could not read, which may be a token: they go no further.
-        let malformed = || Self::Transient(providers::Error::Malformed { reason: "not a token answer".to_owned() });
+        // The parser's own messages are dropped: they quote what they could not read, which may be a token.
+        let malformed = || Self::Transient(providers::Error::malformed("not a token answer"));
         match error {
             RequestTokenError::Request(error) => Self::Transient(error),
             RequestTokenError::ServerResponse(answer) => match answer.error() {
@@ -214,7 +212,7 @@ impl From<RequestTokenError<providers::Error, BasicErrorResponse>> for Error {
                 | Code::InvalidScope
                 | Code::UnauthorizedClient
                 | Code::UnsupportedGrantType) => Self::Configuration { code: code.as_ref().to_owned() },
-                Code::Extension(code) if OUR_FAULT.contains(&code.as_str()) => {
+                Code::Extension(code) if CLIENT_ERRORS.contains(&code.as_str()) => {
                     Self::Configuration { code: code.clone() }
                 }
                 Code::Extension(_) => malformed(),

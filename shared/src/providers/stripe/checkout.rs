@@ -1,46 +1,46 @@
-//! A customer's Checkout sessions. <https://docs.stripe.com/api/checkout/sessions>
+//! The Checkout sessions of a customer. <https://docs.stripe.com/api/checkout/sessions>
 
 use serde_json::Value;
 
 use super::{Client, Error};
 use crate::domain::subscription::Tier;
 
-/// The name under which a session of ours says what it is for.
+/// The key in a session's metadata under which `billing-session` writes the tier.
 pub const TIER: &str = "tier";
 
-/// A Checkout session.
+/// A page at Stripe on which a customer subscribes to a tier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
     /// Stripe's id, `cs_…`.
     pub id: String,
-    /// What is paid for, on a session of ours.
+    /// The tier that it sells; `None` on a session that is not ours.
     pub tier: Option<Tier>,
-    /// The page, while it can be paid.
+    /// The address of the page, while the session can be paid.
     pub url: Option<String>,
 }
 
 impl Client {
-    /// The customer's last hundred sessions, the newest first.
+    /// Lists the customer's last hundred sessions, the newest first.
     ///
     /// # Errors
-    /// [`Error`]: nothing is known then.
-    pub async fn sessions(&self, customer: &str) -> Result<Vec<Session>, Error> {
+    /// [`Error`] when the list could not be fetched.
+    pub async fn list_sessions(&self, customer: &str) -> Result<Vec<Session>, Error> {
         let listed = self.list("checkout/sessions", &[("customer", customer), ("limit", "100")]).await?;
-        Ok(listed.iter().filter_map(Session::read).collect())
+        Ok(listed.iter().filter_map(Session::from_json).collect())
     }
 
-    /// Ends a session that can be paid.
+    /// Expires a session, so that it cannot be paid any more.
     ///
     /// # Errors
-    /// [`Error::Refused`] when it cannot be paid any more, because it was.
-    pub async fn expire(&self, session: &str) -> Result<(), Error> {
+    /// [`Error::Refused`] when it was paid before.
+    pub async fn expire_session(&self, session: &str) -> Result<(), Error> {
         let path = format!("checkout/sessions/{session}/expire");
         self.create(&path, String::new(), &format!("expire-{session}")).await.map(|_| ())
     }
 }
 
 impl Session {
-    fn read(value: &Value) -> Option<Self> {
+    fn from_json(value: &Value) -> Option<Self> {
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let is_open = value["status"] == "open";
         Some(Self {

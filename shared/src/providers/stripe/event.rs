@@ -1,36 +1,36 @@
-//! What an event says that we use: which customer to ask about. Its content is never applied.
+//! The fields of an event that we use: they name the customer to fetch. An event's content is never applied.
 
 use serde_json::Value;
 
 use crate::domain::ids::TenantId;
 
-/// What is to be done about an event.
+/// What an event asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Somebody's subscription may have changed: ask.
+pub enum EventKind {
+    /// A customer's subscription may have changed: fetch it.
     Billing,
-    /// A charge is disputed: a person has to look.
+    /// A charge is disputed: an operator has to answer.
     Dispute,
-    /// Of no interest.
+    /// No action: any type of event not named above.
     Other,
 }
 
-/// A genuine event.
+/// An event whose signature was verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// `evt_…`; the same in every repetition.
+    /// Stripe's id, `evt_…`; the same in every redelivery.
     pub id: String,
-    /// What is to be done.
-    pub kind: Kind,
-    /// Whom it is about.
+    /// What it asks for, by its type.
+    pub kind: EventKind,
+    /// The customer it is about, `cus_…`.
     pub customer: Option<String>,
-    /// The tenant its object names: we wrote it there.
+    /// The tenant in its object's metadata: `billing-session` wrote it there.
     pub tenant_id: Option<TenantId>,
 }
 
-impl Kind {
-    /// By the event's type. <https://docs.stripe.com/api/events/types>
-    fn of(text: &str) -> Self {
+impl EventKind {
+    /// <https://docs.stripe.com/api/events/types>
+    fn from_type(text: &str) -> Self {
         match text {
             "checkout.session.completed"
             | "checkout.session.expired"
@@ -60,7 +60,7 @@ impl Event {
         ];
         Some(Self {
             id: event["id"].as_str()?.to_owned(),
-            kind: Kind::of(event["type"].as_str()?),
+            kind: EventKind::from_type(event["type"].as_str()?),
             customer: customer.as_str().or_else(|| customer["id"].as_str()).map(str::to_owned),
             tenant_id: tenant.into_iter().find_map(|text| text.as_str()?.parse().ok()),
         })
@@ -87,7 +87,7 @@ mod tests {
             json!({ "customer": "cus_1", "parent": { "subscription_details": { "metadata": named } } }),
         ] {
             let event = parse("invoice.paid", object).expect("an event");
-            assert_eq!((event.kind, event.tenant_id), (Kind::Billing, Some(tenant)));
+            assert_eq!((event.kind, event.tenant_id), (EventKind::Billing, Some(tenant)));
             assert_eq!(event.customer.as_deref(), Some("cus_1"));
         }
     }
@@ -96,7 +96,7 @@ mod tests {
     fn what_is_missing_or_of_another_form_is_no_error() {
         for object in [json!(null), json!([]), json!({ "customer": 7, "metadata": [], "client_reference_id": "me" })] {
             let event = parse("a.type.of.tomorrow", object).expect("an event");
-            assert_eq!((event.kind, event.customer, event.tenant_id), (Kind::Other, None, None));
+            assert_eq!((event.kind, event.customer, event.tenant_id), (EventKind::Other, None, None));
         }
         assert_eq!(Event::parse(b"[]"), None);
         assert_eq!(Event::parse(br#"{"id":"evt_1"}"#), None);

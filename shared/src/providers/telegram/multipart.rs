@@ -1,20 +1,20 @@
 //! `multipart/form-data` with files: <https://www.rfc-editor.org/rfc/rfc7578>.
 //!
-//! Written here because reqwest's own writer brings a table of all MIME types into every function that talks to
+//! It is written here because reqwest's own writer brings a table of all MIME types into every function that calls
 //! Telegram.
 
 use bytes::{Bytes, BytesMut};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-/// A file sent along with a call.
+/// A file that is uploaded with a call.
 #[derive(Clone, Debug)]
 pub struct Upload {
-    /// The parameter it fills, or the name behind `attach://`.
+    /// The name of its parameter, or the name behind `attach://`.
     pub field: String,
-    /// What the person will see it called.
+    /// The name of the file that the person sees.
     pub file_name: String,
-    /// The file.
+    /// The content of the file.
     pub bytes: Bytes,
 }
 
@@ -23,37 +23,37 @@ pub(super) struct Form {
     pub(super) body: Bytes,
 }
 
-/// Writes the parameters and after them the files. The boundary is made of random bits once everything else is fixed,
-/// so that no content can hold it.
-pub(super) fn encode(parameters: &Map<String, Value>, uploads: &[Upload]) -> Form {
+/// Writes the parameters and after them the files. The boundary is random and drawn after all content is known, so that
+/// no content can contain it.
+pub(super) fn encode_form(parameters: &Map<String, Value>, uploads: &[Upload]) -> Form {
     let boundary = Uuid::new_v4().simple().to_string();
     let size: usize = uploads.iter().map(|upload| upload.bytes.len() + 256).sum();
     let mut body = BytesMut::with_capacity(size + parameters.len() * 256);
     for (name, value) in parameters {
-        part(&mut body, &boundary, &format!("name=\"{}\"", quoted(name)), text(value).as_bytes());
+        write_part(&mut body, &boundary, &format!("name=\"{}\"", escape_name(name)), form_text(value).as_bytes());
     }
     for upload in uploads {
-        let names = format!("name=\"{}\"; filename=\"{}\"", quoted(&upload.field), quoted(&upload.file_name));
-        part(&mut body, &boundary, &names, &upload.bytes);
+        let names = format!("name=\"{}\"; filename=\"{}\"", escape_name(&upload.field), escape_name(&upload.file_name));
+        write_part(&mut body, &boundary, &names, &upload.bytes);
     }
     body.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
     Form { content_type: format!("multipart/form-data; boundary={boundary}"), body: body.freeze() }
 }
 
-fn part(body: &mut BytesMut, boundary: &str, names: &str, content: &[u8]) {
+fn write_part(body: &mut BytesMut, boundary: &str, names: &str, content: &[u8]) {
     body.extend_from_slice(format!("--{boundary}\r\nContent-Disposition: form-data; {names}\r\n\r\n").as_bytes());
     body.extend_from_slice(content);
     body.extend_from_slice(b"\r\n");
 }
 
-/// A parameter outside JSON: text as it is, the rest as its JSON.
-fn text(value: &Value) -> String {
+/// A parameter as form text: a string as it is, any other value as JSON.
+fn form_text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// The escapes browsers use, so that a name ends where it should.
+/// A name with the escapes that browsers use, so that it cannot end its header.
 /// <https://html.spec.whatwg.org/multipage/form-control-infrastructure.html#multipart-form-data>
-fn quoted(name: &str) -> String {
+fn escape_name(name: &str) -> String {
     name.replace('"', "%22").replace('\r', "%0D").replace('\n', "%0A")
 }
 
@@ -65,7 +65,7 @@ mod tests {
     fn a_file_name_cannot_end_its_header() {
         let hostile = "a\"\r\nContent-Disposition: form-data; name=\"chat_id\"\r\n\r\n1";
         let upload = Upload { field: "photo".into(), file_name: hostile.into(), bytes: Bytes::from_static(b"x") };
-        let form = encode(&Map::new(), &[upload]);
+        let form = encode_form(&Map::new(), &[upload]);
         let body = String::from_utf8(form.body.to_vec()).expect("text");
         assert_eq!(body.matches("\r\nContent-Disposition").count(), 1);
         assert!(!body.contains("name=\"chat_id\""));
@@ -77,7 +77,7 @@ mod tests {
         parameters.insert("chat_id".into(), Value::from(7));
         parameters.insert("caption".into(), Value::from("a \"b\""));
         parameters.insert("media".into(), serde_json::json!([{"type": "photo"}]));
-        let form = encode(&parameters, &[]);
+        let form = encode_form(&parameters, &[]);
         let body = String::from_utf8(form.body.to_vec()).expect("text");
         for (name, content) in [("chat_id", "7"), ("caption", "a \"b\""), ("media", r#"[{"type":"photo"}]"#)] {
             assert!(body.contains(&format!("name=\"{name}\"\r\n\r\n{content}\r\n")), "{name} in {body}");

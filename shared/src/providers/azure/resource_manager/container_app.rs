@@ -5,40 +5,40 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{Client, Error, Group, ResourceId, Started, Tags, drift};
+use super::{Client, Error, Group, ResourceId, StartOutcome, Tags, drift};
 
 pub(super) const API_VERSION: &str = "2026-01-01";
 
-/// What a container app shall be: one container, one port, at most a few replicas, one revision at a time.
+/// The app that a PUT asks for: one container, one port, one revision at a time.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ContainerApp {
-    /// The region, such as `eastus`.
+pub struct ContainerAppSpec {
+    /// The Azure region, such as `eastus`.
     pub location: String,
-    /// The app's tags.
+    /// The tags that the app carries.
     pub tags: Tags,
-    /// The environment it runs in.
+    /// The managed environment that it runs in.
     pub environment: ResourceId,
-    /// All identities it has. The platform uses them; the container itself gets no token of any.
+    /// Every identity that the platform uses for it. The container itself gets no token of any.
     pub identities: Vec<ResourceId>,
-    /// Where its image is pulled from: the registry's host, and the identity that may pull.
+    /// The host of the registry that has its image, and the identity that may pull it.
     pub registry: (String, ResourceId),
-    /// The secrets it refers to.
-    pub secrets: Vec<Secret>,
-    /// The one port that the ingress, over https alone, leads to.
+    /// The secrets that its environment variables name.
+    pub secrets: Vec<SecretReference>,
+    /// The port that the ingress, which takes https alone, sends requests to.
     pub port: u16,
     /// The container's name.
     pub container: String,
     /// The image, by digest: `registry/repository@sha256:…`.
     pub image: String,
-    /// In cores.
+    /// The limit of its CPU, in cores.
     pub cpu: f64,
-    /// In GiB: twice the cores.
+    /// The limit of its memory, in GiB; Azure wants twice the cores.
     pub memory_gib: f64,
-    /// The environment of its process, in this order.
+    /// The environment variables of its process, in order.
     pub env: Vec<(String, EnvValue)>,
-    /// How the platform learns that it is up.
+    /// The checks by which the platform learns that it is up.
     pub probes: Vec<Probe>,
-    /// The shares it sees.
+    /// The file shares that are mounted into it.
     pub volumes: Vec<Volume>,
     /// The fewest and the most replicas.
     pub replicas: (u32, u32),
@@ -48,10 +48,10 @@ pub struct ContainerApp {
 
 /// A secret whose value stays in a vault.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Secret {
+pub struct SecretReference {
     /// Its name in the app.
     pub name: String,
-    /// Its address; without a version it is read anew within 30 minutes of a change.
+    /// Its address in the vault. Without a version, Azure reads a changed value within 30 minutes.
     pub key_vault_url: String,
     /// The identity that reads it.
     pub identity: ResourceId,
@@ -60,77 +60,77 @@ pub struct Secret {
 /// The value of an environment variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EnvValue {
-    /// This text, which is no secret.
+    /// A text that is no secret.
     Plain(String),
-    /// The value of the app's secret of this name.
+    /// The value of the [`SecretReference`] of this name.
     Secret(String),
 }
 
-/// A question to the container over HTTP.
+/// A health check of the container over HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Probe {
-    /// What depends on it.
+    /// What a failure leads to.
     pub kind: ProbeKind,
-    /// The path asked for; 200 to 399 is a yes.
+    /// The path of the request; a status of 200 to 399 is a success.
     pub path: &'static str,
-    /// The port asked at.
+    /// The port of the request.
     pub port: u16,
-    /// Seconds between two questions: 1 to 240.
+    /// Seconds between two checks: 1 to 240.
     pub period_seconds: u32,
     /// How long an answer may take, in seconds: 1 to 240.
     pub timeout_seconds: u32,
-    /// How many noes in a row count: 1 to 10. With the period, how long a start may take.
+    /// How many failures in a row count: 1 to 10. With the period, how long a start may take.
     pub failure_threshold: u32,
 }
 
-/// What depends on a probe.
+/// What a failed probe leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProbeKind {
-    /// Whether the others begin.
+    /// The other probes wait for it, and its failure restarts the container.
     Startup,
-    /// Whether requests are led to it.
+    /// A container that fails it gets no requests.
     Readiness,
-    /// Whether it is left running.
+    /// A container that fails it is restarted.
     Liveness,
 }
 
-/// A share that the container sees.
+/// A file share that is mounted into the container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Volume {
     /// Its name in the app.
     pub name: String,
-    /// The environment's name of the share.
+    /// The name under which the environment knows the share.
     pub storage: String,
-    /// Where the container sees it.
+    /// The directory at which the container finds it.
     pub mount_path: String,
 }
 
 /// A container app as Azure has it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct App {
-    /// Its full name, as Azure spells it.
+pub struct ContainerApp {
+    /// Its resource id, in the case that Azure returns.
     pub id: ResourceId,
     /// How the last change to it went.
-    pub provisioning: Provisioning,
-    /// Whether it was stopped, whatever its replicas do.
-    pub running: Running,
-    /// Where it is reached, over https: a host name.
+    pub provisioning: ProvisioningState,
+    /// Whether it was stopped; an app that runs may still have no replica.
+    pub running: RunningState,
+    /// The host name of its ingress, which takes https.
     pub fqdn: Option<String>,
-    /// The revision last made.
+    /// The name of its newest revision.
     pub latest_revision: Option<String>,
-    /// Its tags.
+    /// The tags that it carries.
     pub tags: Tags,
     body: Value,
 }
 
 /// How the last change to an app went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Provisioning {
+pub enum ProvisioningState {
     /// It is in effect.
     Succeeded,
-    /// It goes on.
+    /// It is not done yet.
     InProgress,
-    /// It failed, or was given up.
+    /// It failed, or was canceled.
     Failed,
     /// The app is being deleted.
     Deleting,
@@ -138,62 +138,62 @@ pub enum Provisioning {
 
 /// Whether an app was stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Running {
-    /// It runs, or would on a request.
+pub enum RunningState {
+    /// It runs, or starts a replica when a request arrives.
     Running,
-    /// Nothing wakes it until it is started.
+    /// No request starts a replica until [`Client::start_app`].
     Stopped,
-    /// Azure does not say, or says that it changes.
+    /// Azure gives no status, or one between the two.
     Unclear,
 }
 
 impl Client {
-    /// Creates an app, or changes the one there is to this. Azure knows no precondition: one caller at a time.
+    /// Creates an app, or changes the existing one to this. Azure knows no precondition: one caller at a time.
     ///
     /// # Errors
-    /// Azure cannot serve now, and whether it began is unknown; or refuses the app ([`Error::Refused`]).
-    pub async fn put_app(&self, group: &Group, name: &str, app: &ContainerApp) -> Result<Started, Error> {
+    /// [`Error::Refused`] when Azure refuses the app. After any other, whether the change began is unknown.
+    pub async fn put_app(&self, group: &Group, name: &str, app: &ContainerAppSpec) -> Result<StartOutcome, Error> {
         self.start((Method::PUT, &group.app(name), ""), API_VERSION, Some(&app.body())).await
     }
 
-    /// An app.
+    /// Fetches an app.
     ///
     /// # Errors
     /// [`Error::NotFound`] when there is none.
-    pub async fn app(&self, group: &Group, name: &str) -> Result<App, Error> {
+    pub async fn get_app(&self, group: &Group, name: &str) -> Result<ContainerApp, Error> {
         let body: Value = self.get(&group.app(name), API_VERSION).await?;
-        App::read(body).ok_or_else(|| super::malformed("no container app"))
+        ContainerApp::from_json(body).ok_or_else(|| Error::malformed("no container app"))
     }
 
-    /// Deletes an app; done as well when there is none.
+    /// Deletes an app; [`StartOutcome::Done`] also when there is none.
     ///
     /// # Errors
-    /// Azure cannot serve now, and whether it began is unknown.
-    pub async fn delete_app(&self, group: &Group, name: &str) -> Result<Started, Error> {
+    /// Azure cannot serve now. Whether the deletion began is then unknown.
+    pub async fn delete_app(&self, group: &Group, name: &str) -> Result<StartOutcome, Error> {
         self.start((Method::DELETE, &group.app(name), ""), API_VERSION, None).await
     }
 
     /// Starts an app that was stopped.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there is none; any other: whether it began is unknown.
-    pub async fn start_app(&self, group: &Group, name: &str) -> Result<Started, Error> {
+    /// [`Error::NotFound`] when there is none. After any other, whether the operation began is unknown.
+    pub async fn start_app(&self, group: &Group, name: &str) -> Result<StartOutcome, Error> {
         self.start((Method::POST, &group.app(name), "/start"), API_VERSION, None).await
     }
 
-    /// Stops an app: its replicas end, and no request wakes it.
+    /// Stops an app: its replicas end, and no request starts a new one.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there is none; any other: whether it began is unknown.
-    pub async fn stop_app(&self, group: &Group, name: &str) -> Result<Started, Error> {
+    /// [`Error::NotFound`] when there is none. After any other, whether the operation began is unknown.
+    pub async fn stop_app(&self, group: &Group, name: &str) -> Result<StartOutcome, Error> {
         self.start((Method::POST, &group.app(name), "/stop"), API_VERSION, None).await
     }
 
-    /// How many replicas an app has, those of all its revisions together.
+    /// Counts the replicas of all revisions of an app.
     ///
     /// # Errors
     /// [`Error::NotFound`] when there is no such app.
-    pub async fn replicas(&self, group: &Group, name: &str) -> Result<u32, Error> {
+    pub async fn count_replicas(&self, group: &Group, name: &str) -> Result<u32, Error> {
         #[derive(Deserialize)]
         struct Revision {
             properties: Properties,
@@ -209,13 +209,13 @@ impl Client {
     }
 }
 
-impl ContainerApp {
+impl ContainerAppSpec {
     /// The body of a PUT.
     pub fn body(&self) -> Value {
         let identities: Map<String, Value> = self.identities.iter().map(|id| (id.to_string(), json!({}))).collect();
         let settings: Vec<Value> =
             self.identities.iter().map(|id| json!({"identity": id, "lifecycle": "None"})).collect();
-        let secrets: Vec<Value> = self.secrets.iter().map(Secret::body).collect();
+        let secrets: Vec<Value> = self.secrets.iter().map(SecretReference::body).collect();
         let (server, puller) = &self.registry;
         let (min, max) = self.replicas;
         json!({
@@ -269,7 +269,7 @@ impl ContainerApp {
     }
 }
 
-impl Secret {
+impl SecretReference {
     fn body(&self) -> Value {
         json!({"name": self.name, "keyVaultUrl": self.key_vault_url, "identity": self.identity})
     }
@@ -298,12 +298,12 @@ impl Volume {
     }
 }
 
-impl App {
-    /// Where this app departs from what it shall be, as paths into its body; empty when nowhere.
+impl ContainerApp {
+    /// The paths into the app's body at which it differs from `intended`; empty when it does nowhere.
     ///
-    /// Defaults that Azure fills in are no departures; an added variable, container, secret or volume is.
-    pub fn departures(&self, intended: &ContainerApp) -> Vec<String> {
-        drift::departures(&intended.body(), &self.body)
+    /// A default that Azure fills in is no difference; an added variable, container, secret or volume is.
+    pub fn find_drift(&self, intended: &ContainerAppSpec) -> Vec<String> {
+        drift::find_drift(&intended.body(), &self.body)
     }
 
     /// The image of its container.
@@ -311,19 +311,19 @@ impl App {
         self.body["properties"]["template"]["containers"][0]["image"].as_str()
     }
 
-    fn read(body: Value) -> Option<Self> {
+    fn from_json(body: Value) -> Option<Self> {
         let properties = &body["properties"];
         let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
         let provisioning = match properties["provisioningState"].as_str()? {
-            "Succeeded" => Provisioning::Succeeded,
-            "Failed" | "Canceled" => Provisioning::Failed,
-            "Deleting" => Provisioning::Deleting,
-            _ => Provisioning::InProgress,
+            "Succeeded" => ProvisioningState::Succeeded,
+            "Failed" | "Canceled" => ProvisioningState::Failed,
+            "Deleting" => ProvisioningState::Deleting,
+            _ => ProvisioningState::InProgress,
         };
         let running = match properties["runningStatus"].as_str() {
-            Some("Running" | "Ready") => Running::Running,
-            Some("Stopped") => Running::Stopped,
-            Some(_) | None => Running::Unclear,
+            Some("Running" | "Ready") => RunningState::Running,
+            Some("Stopped") => RunningState::Stopped,
+            Some(_) | None => RunningState::Unclear,
         };
         Some(Self {
             id: ResourceId(text(&body["id"])?),

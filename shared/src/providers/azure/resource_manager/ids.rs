@@ -1,4 +1,4 @@
-//! The names under which Azure knows its resources: the one place that builds them.
+//! Resource ids: the one place that builds them.
 
 use std::fmt;
 
@@ -9,55 +9,55 @@ use uuid::Uuid;
 /// <https://learn.microsoft.com/azure/role-based-access-control/built-in-roles/security#key-vault-secrets-user>
 pub const KEY_VAULT_SECRETS_USER: Uuid = Uuid::from_u128(0x4633_458b_17de_408a_b874_0445_c86b_69e6);
 
-/// A resource group: where resources of ours lie.
+/// A resource group, which holds resources of ours.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Group {
-    /// The subscription's id.
+    /// The id of the Azure subscription, a GUID.
     pub subscription_id: String,
-    /// The group's name.
+    /// Its name within the Azure subscription.
     pub name: String,
 }
 
-/// A resource's full name, such as `/subscriptions/…/resourceGroups/…/providers/…`.
+/// A resource id, such as `/subscriptions/…/resourceGroups/…/providers/…`.
 ///
-/// Azure compares them without regard to case, and returns them in cases of its own: [`Self::is`] does too.
+/// Azure ignores case in resource ids, and returns them in a case of its own: compare with [`Self::is_same_as`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ResourceId(pub(super) String);
 
 impl Group {
-    /// A user-assigned identity.
+    /// The id of a user-assigned identity.
     pub fn identity(&self, name: &str) -> ResourceId {
         self.resource("Microsoft.ManagedIdentity/userAssignedIdentities", name)
     }
 
-    /// One secret of a vault, as the scope of a role.
+    /// The id of one secret of a vault, which is the scope of a role.
     /// <https://learn.microsoft.com/azure/key-vault/general/rbac-guide>
     pub fn vault_secret(&self, vault: &str, secret: &str) -> ResourceId {
         self.resource("Microsoft.KeyVault/vaults", vault).child("secrets", secret)
     }
 
-    /// A file share of a storage account.
+    /// The id of a file share of a storage account.
     pub fn share(&self, account: &str, share: &str) -> ResourceId {
-        self.shares(account).child("shares", share)
+        self.file_service(account).child("shares", share)
     }
 
-    /// An environment of container apps.
+    /// The id of a managed environment of container apps.
     pub fn environment(&self, name: &str) -> ResourceId {
         self.resource("Microsoft.App/managedEnvironments", name)
     }
 
-    /// What makes a file share known to an environment.
+    /// The id of the storage that makes a file share known to an environment.
     pub fn storage(&self, environment: &str, storage: &str) -> ResourceId {
         self.environment(environment).child("storages", storage)
     }
 
-    /// A container app.
+    /// The id of a container app.
     pub fn app(&self, name: &str) -> ResourceId {
         self.resource("Microsoft.App/containerApps", name)
     }
 
-    /// The subscription the group belongs to.
+    /// The id of the Azure subscription that the group belongs to.
     pub fn subscription(&self) -> ResourceId {
         ResourceId(format!("/subscriptions/{}", self.subscription_id))
     }
@@ -66,8 +66,8 @@ impl Group {
         self.subscription().child("resourceGroups", &self.name)
     }
 
-    /// What a storage account's shares lie under.
-    pub(super) fn shares(&self, account: &str) -> ResourceId {
+    /// The id of a storage account's file service, which its shares belong to.
+    pub(super) fn file_service(&self, account: &str) -> ResourceId {
         self.resource("Microsoft.Storage/storageAccounts", account).child("fileServices", "default")
     }
 
@@ -77,17 +77,17 @@ impl Group {
 }
 
 impl ResourceId {
-    /// The full name as text.
+    /// The id as text, in the case that it was made or returned with.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether `other`, as Azure may spell it, names this resource.
-    pub fn is(&self, other: &str) -> bool {
+    /// Whether `other` is the id of this resource, in whatever case.
+    pub fn is_same_as(&self, other: &str) -> bool {
         self.0.eq_ignore_ascii_case(other)
     }
 
-    /// The subscription within the name.
+    /// The id of the Azure subscription, which is the second segment.
     pub(super) fn subscription_id(&self) -> &str {
         self.0.split('/').nth(2).unwrap_or_default()
     }
@@ -96,18 +96,18 @@ impl ResourceId {
         Self(format!("{}/{kind}/{name}", self.0))
     }
 
-    /// A role assignment on this scope.
+    /// The id of a role assignment on this scope.
     pub(super) fn role_assignment(&self, name: Uuid) -> Self {
         Self(format!("{}/providers/Microsoft.Authorization/roleAssignments/{name}", self.0))
     }
 
-    /// Whether every part is of the characters that names of ours have, so that none can lead elsewhere.
+    /// Whether every segment has only characters that our names have, so that none can lead to another resource.
     pub(super) fn is_plain(&self) -> bool {
-        let plain = |part: &str| {
+        let is_plain_segment = |part: &str| {
             let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.()".contains(&byte);
             !part.is_empty() && part != "." && part != ".." && part.bytes().all(known)
         };
-        self.0.strip_prefix('/').is_some_and(|rest| rest.split('/').all(plain))
+        self.0.strip_prefix('/').is_some_and(|path| path.split('/').all(is_plain_segment))
     }
 }
 
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_those_of_the_documentation() {
+    fn ids_are_those_of_the_documentation() {
         let group = Group { subscription_id: "S".to_owned(), name: "rg".to_owned() };
         let below = |rest: &str| format!("/subscriptions/S/resourceGroups/rg/providers/{rest}");
         let secret = group.vault_secret("v", "s");
@@ -137,7 +137,7 @@ mod tests {
         let share = below("Microsoft.Storage/storageAccounts/a/fileServices/default/shares/f");
         assert_eq!(group.share("a", "f").as_str(), share);
         assert_eq!(group.storage("e", "f").as_str(), below("Microsoft.App/managedEnvironments/e/storages/f"));
-        assert!(group.app("a").is(&below("microsoft.app/containerapps/A")));
+        assert!(group.app("a").is_same_as(&below("microsoft.app/containerapps/A")));
         assert_eq!(group.app("a").subscription_id(), "S");
     }
 
