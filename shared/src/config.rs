@@ -55,7 +55,7 @@ pub struct Env {
 }
 
 impl Env {
-    /// The settings as the process environment holds them, with `ssm:` values as they are.
+    /// The settings of the process environment, with `ssm:` values as they are.
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
     pub(crate) fn from_process() -> Self {
         Self::from_pairs(std::env::vars())

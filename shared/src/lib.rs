@@ -1,7 +1,7 @@
-//! What NBHD United's functions share.
+//! The library that NBHD United's functions share.
 //!
 //! Dependencies run one way: `flows` → {`store`, `queue`, `providers`} → `domain`. A function names the features it
-//! needs, so that one without a table, a vault or a TLS client does not carry it.
+//! needs, so that a function without a table, a vault or a TLS client does not carry that client.
 
 mod aws;
 pub mod clock;

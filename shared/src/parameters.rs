@@ -16,9 +16,9 @@ use crate::config::{ConfigError, Env};
 const PARAMETERS_PER_CALL: usize = 10;
 const SSM_PREFIX: &str = "ssm:";
 
-/// The only call that is made to SSM, written by hand: SSM's crate of the SDK describes each of the service's hundred
-/// and forty errors in statics, which the loader relocates at every start of every function (a third of all
-/// relocations).
+/// The only call that is made to SSM. It is written by hand, because SSM's crate of the SDK describes each of the
+/// service's hundred and forty errors in statics, which the loader relocates at every start of every function (a third
+/// of all relocations).
 /// <https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameters.html>
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -78,7 +78,7 @@ impl Env {
     }
 }
 
-/// The values of the parameters that `references` (setting, parameter) name, by parameter.
+/// Fetches the parameters that `references` name (pairs of setting and parameter); returns values by parameter.
 async fn fetch_parameters(
     env: &Env,
     references: &[(String, String)],

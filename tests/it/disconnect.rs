@@ -311,7 +311,7 @@ async fn request(world: &World) -> bool {
         .expect("table and queue are up")
 }
 
-/// The job of Ada's Gmail comes up, in a process of its own.
+/// Ada's Gmail's job is delivered, in a process of its own.
 async fn job(world: &World) -> Report {
     let (report, response) = run(world, &body(world, Provider::Gmail)).await;
     assert_eq!(response.batch_item_failures.len(), report.failed + report.skipped_leased);

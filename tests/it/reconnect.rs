@@ -177,7 +177,7 @@ async fn row(world: &World) -> Integration {
     world.row(world.ada, Provider::Gmail).await.expect("a row")
 }
 
-/// A job of the clock's comes up in a process of its own.
+/// A job of a tick is delivered, in a process of its own.
 async fn refreshes(world: &World) {
     let app = App::from_env(&world.env, world.clock.clone()).expect("complete settings");
     let job = RefreshJob::Due { connections: vec![(world.ada, Provider::Gmail)] };

@@ -151,7 +151,7 @@ async fn a_table_that_is_down_leaves_the_connection_due() {
     assert_eq!(world.row().await, row);
     assert_eq!(world.google.calls(Endpoint::Token), 0);
     world.advance(6 * MINUTE);
-    assert_eq!(world.run_jobs().await.refreshed, 1, "the message comes up again");
+    assert_eq!(world.run_jobs().await.refreshed, 1, "the message is redelivered");
 }
 
 /// By the clock and by a waiting runtime: Expired, told once, nothing more until something changes.

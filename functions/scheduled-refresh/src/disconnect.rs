@@ -47,7 +47,7 @@ pub(crate) enum Error {
     Google(#[source] providers::Error),
     #[error("our Google client is not configured")]
     NotConfigured,
-    #[error("the connection's vault is not among the settings")]
+    #[error("the integration's vault is not among the settings")]
     VaultUnknown,
 }
 
@@ -106,9 +106,7 @@ async fn remove_late_tokens(app: &App, tombstone: Tombstone, provider: Provider)
     }
     metric("LateEffectsRemoved", 1);
     tracing::warn!(
-        code = "late_effect",
-        tenant_id = %row.tenant_id,
-        provider = %row.provider,
+        code = "late_effect", tenant_id = %row.tenant_id, provider = %row.provider,
         "Tokens were found after the removal of their tenant; they are being removed"
     );
     let (mut amended, version) = (tombstone.clone(), tombstone.version);
@@ -192,8 +190,7 @@ async fn revoke_grant(app: &App, token: &SecretString) -> Result<(), Error> {
         Err(error) if error.is_retryable() => Err(Error::Google(error)),
         Err(error) => {
             tracing::warn!(
-                code = "revocation_refused",
-                error = %error,
+                code = "revocation_refused", error = %error,
                 "Google refused to revoke a grant; its tokens are deleted from the vault all the same"
             );
             Ok(())

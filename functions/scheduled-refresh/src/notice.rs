@@ -117,8 +117,7 @@ async fn postpone_notice(
     is_sent: bool,
 ) -> Result<Report, store::Error> {
     tracing::warn!(
-        code = "notice_not_sent",
-        error = %error,
+        code = "notice_not_sent", error = %error,
         "Notice of an ended integration was not sent; it is retried unless it may have arrived or the chat is closed"
     );
     let retry_after = match error {

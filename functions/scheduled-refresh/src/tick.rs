@@ -41,9 +41,7 @@ async fn enqueue_shard(app: &App, shard: &str, now: Timestamp) -> Report {
             Err(error) => {
                 metric("TicksIncomplete", 1);
                 tracing::error!(
-                    code = "due_rows_unreadable",
-                    shard,
-                    error = %error,
+                    code = "due_rows_unreadable", shard, error = %error,
                     "Due integrations of a shard could not be read; the next tick reads them again"
                 );
                 return report;
@@ -55,9 +53,7 @@ async fn enqueue_shard(app: &App, shard: &str, now: Timestamp) -> Report {
         if let Err(error) = app.queue.send_all(&group_jobs(&page.rows)).await {
             metric("TicksIncomplete", 1);
             tracing::error!(
-                code = "due_rows_not_queued",
-                shard,
-                error = %error,
+                code = "due_rows_not_queued", shard, error = %error,
                 "Due integrations of a shard could not be queued; the next tick tries again"
             );
             report.failed += page.rows.len();

@@ -105,9 +105,7 @@ async fn requeue(app: &App, result: &JobResult) {
     let job = RefreshJob::Due { connections: result.deferred.clone() };
     if let Err(error) = app.queue.send_delayed(&job, wait).await {
         tracing::warn!(
-            code = "requeue_failed",
-            error = %error,
-            count = result.deferred.len(),
+            code = "requeue_failed", error = %error, count = result.deferred.len(),
             "Deferred integrations could not be queued again; the next tick queues them"
         );
     }
@@ -185,10 +183,7 @@ async fn disconnect_integration(app: &App, tenant: TenantId, provider: Provider)
     match result {
         Ok(outcome) => {
             tracing::info!(
-                code = outcome.code(),
-                tenant_id = %tenant,
-                provider = %provider,
-                duration_ms,
+                code = outcome.code(), tenant_id = %tenant, provider = %provider, duration_ms,
                 "Disconnect job ended; it is redelivered only if the integration is leased"
             );
             match outcome {
@@ -200,13 +195,8 @@ async fn disconnect_integration(app: &App, tenant: TenantId, provider: Provider)
         Err(error) => {
             let cause = std::error::Error::source(&error).map(display);
             tracing::warn!(
-                code = "disconnect_failed",
-                tenant_id = %tenant,
-                provider = %provider,
-                duration_ms,
-                error = %error,
-                cause,
-                "Tokens of a revoked integration could not be removed; the job is redelivered"
+                code = "disconnect_failed", tenant_id = %tenant, provider = %provider, duration_ms, error = %error,
+                cause, "Tokens of a revoked integration could not be removed; the job is redelivered"
             );
             metric("DisconnectsFailed", 1);
             report.failed += 1;
@@ -232,9 +222,7 @@ impl JobResult {
     /// Records that the table could not be read or written.
     fn record_store_error(&mut self, tenant: TenantId, error: &store::Error) {
         tracing::warn!(
-            code = "table_unavailable",
-            tenant_id = %tenant,
-            error = %error,
+            code = "table_unavailable", tenant_id = %tenant, error = %error,
             "Table call failed during a refresh job; the job is redelivered"
         );
         self.report.failed += 1;

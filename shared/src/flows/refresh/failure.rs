@@ -40,9 +40,7 @@ pub(super) fn map_google_error(error: &providers::Error) -> RefreshError {
 pub(super) fn map_vault_error(error: &providers::Error) -> RefreshError {
     use providers::Error;
     tracing::error!(
-        code = "vault_unavailable",
-        error = %error,
-        "Key vault call failed; the refresh is retried after a back-off"
+        code = "vault_unavailable", error = %error, "Key vault call failed; the refresh is retried after a back-off"
     );
     metric("VaultUnavailable", 1);
     match error {
@@ -61,9 +59,7 @@ pub(super) fn map_vault_error(error: &providers::Error) -> RefreshError {
 /// The row cannot record this failure: the lease ends by itself and the integration stays due.
 pub(super) fn map_table_error(error: store::Error) -> RefreshError {
     tracing::error!(
-        code = "table_unavailable",
-        error = %error,
-        "Table call failed during a refresh; the integration stays due"
+        code = "table_unavailable", error = %error, "Table call failed during a refresh; the integration stays due"
     );
     RefreshError { failure: Failure::TableDown, retry_after: None }
 }

@@ -68,11 +68,8 @@ impl Refresher {
             Ok(version) => version,
             Err(error) => {
                 tracing::warn!(
-                    code = "tokens_not_stored",
-                    tenant_id = %leased.tenant_id,
-                    provider = %leased.provider,
-                    error = %error,
-                    "Fresh tokens could not be stored in the vault; the former version stays in use"
+                    code = "tokens_not_stored", tenant_id = %leased.tenant_id, provider = %leased.provider,
+                    error = %error, "Fresh tokens could not be stored in the vault; the former version stays in use"
                 );
                 metric("TokensNotStored", 1);
                 let failed = map_vault_error(&error);
@@ -161,9 +158,7 @@ impl Refresher {
                     }
                     Err(error) => {
                         tracing::warn!(
-                            code = "version_not_disabled",
-                            tenant_id = %row.tenant_id,
-                            provider = %row.provider,
+                            code = "version_not_disabled", tenant_id = %row.tenant_id, provider = %row.provider,
                             error = %error,
                             "Superseded secret version could not be disabled; the next refresh tries again"
                         );

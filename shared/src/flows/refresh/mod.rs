@@ -170,9 +170,7 @@ impl Refresher {
     fn find_vault(&self, row: &Integration) -> Result<&Vault, RefreshError> {
         self.vaults.find(row.vault.as_deref()).ok_or_else(|| {
             tracing::error!(
-                code = "vault_unknown",
-                tenant_id = %row.tenant_id,
-                provider = %row.provider,
+                code = "vault_unknown", tenant_id = %row.tenant_id, provider = %row.provider,
                 "Vault of an integration is not among the settings; its tokens cannot be read"
             );
             RefreshError { failure: Failure::VaultUnknown, retry_after: None }
@@ -250,8 +248,7 @@ impl Refresher {
             }
             Err(oauth::Error::Transient(error)) => {
                 tracing::warn!(
-                    code = "token_endpoint_failed",
-                    error = %error,
+                    code = "token_endpoint_failed", error = %error,
                     "Token endpoint of Google failed; the refresh is retried after a back-off"
                 );
                 Err(map_google_error(&error))
@@ -275,9 +272,7 @@ impl Refresher {
         match self.store.save_integration(&row, Some(leased.version)).await {
             Ok(_) => {
                 tracing::warn!(
-                    code = "integration_expired",
-                    tenant_id = %tenant_id,
-                    provider = %provider,
+                    code = "integration_expired", tenant_id = %tenant_id, provider = %provider,
                     failure = error.failure.as_str(),
                     "Refresh failed permanently; the integration is Expired and its person will be notified"
                 );
@@ -303,11 +298,8 @@ impl Refresher {
         };
         self.store.save_integration(&row, Some(leased.version)).await.unwrap_or_else(|error| {
             tracing::warn!(
-                code = "lease_not_released",
-                tenant_id = %leased.tenant_id,
-                provider = %leased.provider,
-                error = %error,
-                "Failed refresh could not be saved; the integration stays leased until the lease ends"
+                code = "lease_not_released", tenant_id = %leased.tenant_id, provider = %leased.provider,
+                error = %error, "Failed refresh could not be saved; the integration stays leased until the lease ends"
             );
             row
         })

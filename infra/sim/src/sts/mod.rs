@@ -28,7 +28,7 @@ pub mod contract;
 pub const STS: &str = "sts";
 
 /// A key that was published with this file, and opens nothing but a simulated Entra.
-const SIGNING_KEY: &[u8] = include_bytes!("sts/signing_key.der");
+const SIGNING_KEY: &[u8] = include_bytes!("signing_key.der");
 
 const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 const REGION: &str = "us-east-1";

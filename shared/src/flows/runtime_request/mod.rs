@@ -138,9 +138,7 @@ impl Gate {
         };
         answer.map_err(|error| {
             tracing::warn!(
-                code = "google_call_failed",
-                provider = %self.provider,
-                error = %error,
+                code = "google_call_failed", provider = %self.provider, error = %error,
                 "Google failed or refused a runtime's call; the runtime gets an error"
             );
             Problem::from_google_error(error, self.provider, parameter)
@@ -195,8 +193,7 @@ fn has_key(tenant: Option<&Tenant>, key: &KeyHash) -> bool {
 
 fn map_table_error(error: &store::Error) -> Problem {
     tracing::error!(
-        code = "table_unavailable",
-        error = %error,
+        code = "table_unavailable", error = %error,
         "Tenant of a runtime could not be read; the runtime is told to retry"
     );
     Problem::StoreUnavailable { retry_after: None }
@@ -241,5 +238,4 @@ fn to_whole_seconds(wait: Duration) -> u64 {
 }
 
 #[cfg(test)]
-#[path = "runtime_request/tests.rs"]
 mod tests;

@@ -27,7 +27,7 @@ pub enum Denial {
     #[error("never connected")]
     NotConnected,
     /// The integration ended, and only its person can connect it again.
-    #[error("connection ended")]
+    #[error("integration ended")]
     Inactive {
         /// How the integration ended; never [`Status::Active`].
         status: Status,
@@ -159,9 +159,7 @@ impl Broker {
         }
         if let Err(error) = self.store.save_integration(&refresh::with_use(row, now), Some(row.version)).await {
             tracing::info!(
-                tenant_id = %row.tenant_id,
-                provider = %row.provider,
-                error = %error,
+                tenant_id = %row.tenant_id, provider = %row.provider, error = %error,
                 "Use of an integration was not recorded; the next call records it"
             );
         }
@@ -171,8 +169,7 @@ impl Broker {
 impl From<store::Error> for Denial {
     fn from(error: store::Error) -> Self {
         tracing::error!(
-            code = "table_unavailable",
-            error = %error,
+            code = "table_unavailable", error = %error,
             "Table call failed; the runtime gets no access token and is told to retry"
         );
         Self::StoreUnavailable { retry_after: None }
