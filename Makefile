@@ -39,7 +39,7 @@ e2e: ## The vendors' own clients against the simulated vendors, and a browser at
 	@test -x $(CLIENTS)/python || { echo "there is no $(CLIENTS)/python: run \`make tools\`" >&2; exit 1; }
 	@command -v chromedriver >/dev/null || { echo "chromium-driver is not installed: run \`make tools\`" >&2; exit 1; }
 	$(CARGO) build --locked --package nbhd-local
-	$(CARGO) run --locked --package nbhd-sim --bin nbhd-vendors -- \
+	$(CARGO) run --locked --package nbhd-sim --no-default-features --bin nbhd-vendors -- \
 		$(CLIENTS)/python -B -m unittest discover -s tests/e2e
 
 lint: fmt clippy doc deny machete guard shellcheck template ## Every static check

@@ -1,5 +1,7 @@
-//! Stubs of the methods about the bot itself. The bot is shared, and every runtime sets its webhook and its commands as
-//! it starts, so the relay answers these calls itself; their parameters have no effect.
+//! Stubs of the methods about the bot itself.
+//!
+//! The bot is shared, and every runtime sets its webhook and its commands as it starts, so the relay answers these
+//! calls itself; their parameters have no effect.
 
 use serde_json::{Value, json};
 

@@ -13,7 +13,7 @@ pub enum Output {
         /// The values of each row, as many as there are columns; a missing one is JSON's null.
         rows: Vec<Vec<Value>>,
     },
-    /// Several outputs, each under a snake_case name.
+    /// Several outputs, each under a `snake_case` name.
     Parts(Vec<(&'static str, Self)>),
     /// A text, or another single value.
     Value(Value),

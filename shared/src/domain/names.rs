@@ -1,5 +1,7 @@
-//! The names of a tenant's resources. They are derived from the tenant's id, so that a retry finds what an earlier
-//! attempt made; and from the platform key, so that nobody guesses the one that becomes a public address.
+//! The names of a tenant's resources.
+//!
+//! They are derived from the tenant's id, so that a retry finds what an earlier attempt made; and from the platform
+//! key, so that nobody guesses the one that becomes a public address.
 
 use uuid::Uuid;
 

@@ -23,7 +23,7 @@ pub enum Update {
         /// The message's text; empty when it has none.
         text: String,
     },
-    /// An update that the bot does not process; carries the reason as a snake_case name from a fixed list, for the log.
+    /// An update that the bot does not process; carries a reason from a fixed list, for the log.
     Unusable(&'static str),
 }
 

@@ -6,6 +6,7 @@
 
 mod api;
 mod apps;
+#[cfg(feature = "contracts")]
 pub mod contract;
 mod faults;
 mod ingress;

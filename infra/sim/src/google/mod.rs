@@ -4,6 +4,7 @@
 
 pub mod calendar;
 pub mod consent;
+#[cfg(feature = "contracts")]
 pub mod contract;
 pub mod faults;
 pub mod fields;

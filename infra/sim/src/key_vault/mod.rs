@@ -15,6 +15,7 @@ use crate::journal::Journal;
 use crate::tls::{Authority, TlsServer};
 
 mod api;
+#[cfg(feature = "contracts")]
 pub mod contract;
 mod state;
 

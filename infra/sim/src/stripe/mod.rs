@@ -5,6 +5,7 @@
 //! and drafts of invoices. See [`billing`] for what time does.
 
 pub mod billing;
+#[cfg(feature = "contracts")]
 pub mod contract;
 pub mod events;
 pub mod faults;

@@ -22,6 +22,7 @@ use crate::faults::Faults;
 use crate::journal::Journal;
 use crate::server::Server;
 
+#[cfg(feature = "contracts")]
 pub mod contract;
 
 /// The name under which requests stand in the journal.

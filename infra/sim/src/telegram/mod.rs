@@ -17,6 +17,7 @@ use crate::journal::Journal;
 use crate::server::Server;
 
 mod api;
+#[cfg(feature = "contracts")]
 pub mod contract;
 mod delivery;
 mod edits;
