@@ -75,7 +75,7 @@ async fn without_a_token_nothing_is_said() {
     assert!(challenge.starts_with("Bearer authorization="));
 
     world.identity().await;
-    world.azure.entra.forgets_its_tokens();
+    world.azure.entra.revokes_tokens();
     let refused = world.client.get_identity(&world.group, NAME).await;
     assert!(matches!(refused, Err(Error::Unauthorized)));
     world.assert_contract();
@@ -220,8 +220,8 @@ async fn no_failure_of_azure_is_a_final_word() {
         Failure::Status(StatusCode::INTERNAL_SERVER_ERROR),
         Failure::Status(StatusCode::SERVICE_UNAVAILABLE),
         Failure::Status(StatusCode::REQUEST_TIMEOUT),
-        Failure::Unheard,
-        Failure::Nonsense,
+        Failure::ConnectionLost,
+        Failure::NotJson,
         Failure::Throttled(1),
     ] {
         world.arm.faults.fail_all(failure);

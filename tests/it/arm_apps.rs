@@ -145,7 +145,7 @@ async fn an_operation_that_azure_forgot_is_unknown_and_an_outage_says_nothing_of
     let world = World::start().await;
     let app = world.prepare_app().await;
     let operation = pending(world.client.put_app(&world.group, NAME, &app).await.expect("begun"));
-    world.arm.faults.fail_next(Asked::Poll, Failure::Unheard);
+    world.arm.faults.fail_next(Asked::Poll, Failure::ConnectionLost);
     assert!(world.client.poll(&operation).await.expect_err("no answer").is_retryable());
     world.arm.faults.fail_next(Asked::Poll, Failure::Throttled(9));
     assert!(world.client.poll(&operation).await.expect_err("no answer").is_retryable());

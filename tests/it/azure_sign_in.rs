@@ -45,7 +45,7 @@ async fn a_role_an_issuer_or_an_audience_that_is_not_trusted_is_refused() {
     ];
     for change in changes {
         let world = World::start().await;
-        world.azure.entra.trusts(change);
+        world.azure.entra.changes_trust(change);
         let refused = world.vault().get_latest(NAME).await;
         assert!(matches!(refused, Err(Error::Refused { status: 401, .. })), "{refused:?}");
     }
@@ -60,7 +60,7 @@ async fn an_sts_that_is_down_is_a_blip_and_the_next_call_signs_in() {
         ),
         (Failure::Refusal(503, "ServiceUnavailable"), |error| matches!(error, Error::Failed { status: 503 })),
         (Failure::Refusal(400, "Throttling"), |error| matches!(error, Error::RateLimited { .. })),
-        (Failure::Nonsense, |error| matches!(error, Error::Malformed { .. })),
+        (Failure::NotXml, |error| matches!(error, Error::Malformed { .. })),
     ] {
         let world = World::start().await;
         let vault = world.vault();
@@ -102,7 +102,7 @@ async fn a_client_secret_is_used_where_one_is_set() {
 #[tokio::test]
 async fn entra_takes_only_an_assertion_that_is_whole_and_current() {
     let world = World::start().await;
-    let genuine = world.azure.sts.vouches(AUDIENCE, 300);
+    let genuine = world.azure.sts.issues_token(AUDIENCE, 300);
     assert_eq!(world.asserts(&genuine, ASSERTION_TYPE).await, StatusCode::OK);
     assert_eq!(world.asserts(&genuine, "jwt").await, StatusCode::BAD_REQUEST);
     let (signed, signature) = genuine.rsplit_once('.').expect("a token");
@@ -111,7 +111,7 @@ async fn entra_takes_only_an_assertion_that_is_whole_and_current() {
     for forged in [format!("{signed}.{other}"), format!("{signed}."), signed.to_owned(), "x.y.z".to_owned()] {
         assert_eq!(world.asserts(&forged, ASSERTION_TYPE).await, StatusCode::UNAUTHORIZED, "{forged}");
     }
-    let elsewhere = world.azure.sts.vouches("sts.amazonaws.com", 300);
+    let elsewhere = world.azure.sts.issues_token("sts.amazonaws.com", 300);
     assert_eq!(world.asserts(&elsewhere, ASSERTION_TYPE).await, StatusCode::UNAUTHORIZED);
     world.clock.advance(Duration::from_secs(300));
     assert_eq!(world.asserts(&genuine, ASSERTION_TYPE).await, StatusCode::UNAUTHORIZED);
@@ -120,7 +120,7 @@ async fn entra_takes_only_an_assertion_that_is_whole_and_current() {
 #[tokio::test]
 async fn no_error_carries_an_assertion() {
     let world = World::start().await;
-    world.azure.entra.trusts(|trusted| trusted.subject.clear());
+    world.azure.entra.changes_trust(|trusted| trusted.subject.clear());
     let error = format!("{:?}", world.vault().get_latest(NAME).await);
     let issued = world.azure.sts.issued();
     assert!(issued.len() == 1 && !error.contains(&issued[0]) && !error.contains("eyJ"), "{error}");

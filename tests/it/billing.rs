@@ -7,7 +7,7 @@ use nbhd::domain::subscription::{Status, Tier};
 use nbhd::domain::tenant::{Lifecycle, Tenant, TenantRecord};
 use nbhd::flows::billing_link::{Destination, Links};
 use nbhd_sim::stripe::contract::Contract;
-use nbhd_sim::stripe::{Beginning, Endpoint, Failure, PLUS};
+use nbhd_sim::stripe::{Endpoint, Failure, PLUS, SubscriptionStart};
 use tower::ServiceExt as _;
 
 use crate::stripe_world::{CHAT, DAY, Person, World};
@@ -145,7 +145,7 @@ async fn of_two_checkouts_only_the_last_can_be_paid() {
 async fn whoever_pays_twice_all_the_same_raises_an_alarm() {
     let world = World::start().await;
     let person = world.subscriber().await;
-    world.subscribes(&person, Beginning::Paid);
+    world.subscribes(&person, SubscriptionStart::Paid);
     world.deliver().await;
     assert!(nbhd::telemetry::capture().contains("\"SubscriptionsDoubled\":1"));
 }
@@ -280,7 +280,7 @@ async fn every_failure_has_a_page_and_makes_nothing() {
     code(browser.press("/billing/portal", &link, "").await, 503, "store_unavailable").await;
     world.table.faults.set_down(false);
     for endpoint in [Endpoint::CreateCustomer, Endpoint::ListSubscriptions, Endpoint::CreateCheckout] {
-        for failure in [Failure::Down(500), Failure::RateLimited, Failure::AnswerLost, Failure::Garbage] {
+        for failure in [Failure::Status(500), Failure::Throttled, Failure::AnswerLost, Failure::NotJson] {
             world.stripe.faults.fail_next(endpoint, failure);
             let seen = browser.press("/billing/checkout", &link, "basic").await;
             if seen.status != StatusCode::SEE_OTHER {

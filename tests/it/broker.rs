@@ -91,10 +91,10 @@ async fn a_client_that_google_refuses_is_not_configured_and_ends_nothing() {
 async fn refresh_failed_and_ends_nothing() {
     let wait = Some(Duration::from_secs(7));
     for (failure, retry_after) in [
-        (Failure::RateLimited(Some(7)), wait),
-        (Failure::Down(500), None),
-        (Failure::Down(503), None),
-        (Failure::Garbage, None),
+        (Failure::Throttled(Some(7)), wait),
+        (Failure::Status(500), None),
+        (Failure::Status(503), None),
+        (Failure::NotJson, None),
         (Failure::AnswerLost, None),
         (Failure::OAuth("temporarily_unavailable"), None),
     ] {
@@ -121,7 +121,7 @@ async fn store_unavailable_when_the_vault_fails_and_ends_nothing() {
         (key_vault::Failure::Status(StatusCode::SERVICE_UNAVAILABLE), None),
         (key_vault::Failure::Status(StatusCode::FORBIDDEN), None),
         (key_vault::Failure::Status(StatusCode::NOT_FOUND), None),
-        (key_vault::Failure::Nonsense, None),
+        (key_vault::Failure::NotJson, None),
     ] {
         // At the first read, and at the second, which precedes Google's final word.
         for reads_before in [0, 1] {

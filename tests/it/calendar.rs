@@ -18,9 +18,13 @@ async fn day() -> World {
             Event::timed(name, &format!("2027-01-15T{from}:00+01:00"), &format!("2027-01-15T{to}:00+01:00"))
         };
         calendar.add(timed("Breakfast", "07:00", "08:00"));
-        calendar.add(timed("Dentist", "10:00", "10:45").at("Limmatquai 4").with(&["a@example.com", "b@example.com"]));
-        calendar.add(timed("Overlap", "10:30", "11:00").status("tentative"));
-        calendar.add(timed("", "15:00", "16:00").untitled());
+        calendar.add(
+            timed("Dentist", "10:00", "10:45")
+                .with_location("Limmatquai 4")
+                .with_attendees(&["a@example.com", "b@example.com"]),
+        );
+        calendar.add(timed("Overlap", "10:30", "11:00").with_status("tentative"));
+        calendar.add(timed("", "15:00", "16:00").without_title());
         calendar.add(Event::all_day("Market day", "2027-01-16", "2027-01-17"));
     });
     world
@@ -137,8 +141,8 @@ async fn googles_failures_have_their_names_here_too() {
         let path = if endpoint == Endpoint::EventsList { EVENTS } else { FREEBUSY };
         for (failure, status, code) in [
             (Failure::UsageLimit, 429, "provider_rate_limited"),
-            (Failure::Down(503), 502, "provider_request_failed"),
-            (Failure::Garbage, 502, "provider_request_failed"),
+            (Failure::Status(503), 502, "provider_request_failed"),
+            (Failure::NotJson, 502, "provider_request_failed"),
         ] {
             world.google.faults.fail_next(endpoint, failure.clone());
             assert_eq!(world.get(path).await.error(), (status, code.to_owned()), "{endpoint:?} {failure:?}");

@@ -144,7 +144,7 @@ async fn a_connection_to_another_account_does_not_keep_the_grant() {
     world.connects(Provider::GoogleCalendar, WORK).await;
     request(&world).await;
     assert_eq!(job(&world).await, DONE);
-    assert!(world.google.granted(ADA).is_empty() && !world.google.granted(WORK).is_empty());
+    assert!(world.google.granted_scopes(ADA).is_empty() && !world.google.granted_scopes(WORK).is_empty());
 }
 
 #[tokio::test]
@@ -158,7 +158,7 @@ async fn the_last_of_two_disconnected_services_ends_the_grant() {
     for provider in Provider::ALL {
         assert_eq!(run(&world, &body(&world, provider)).await.0, DONE);
     }
-    assert!(world.google.granted(ADA).is_empty());
+    assert!(world.google.granted_scopes(ADA).is_empty());
     assert!(world.azure.vault.names().is_empty());
 }
 
@@ -173,7 +173,7 @@ async fn a_grant_the_person_ended_before_is_no_obstacle() {
 
 #[tokio::test]
 async fn nothing_is_deleted_before_google_has_spoken() {
-    for failure in [Failure::Down(503), Failure::RateLimited(Some(5)), Failure::AnswerLost] {
+    for failure in [Failure::Status(503), Failure::Throttled(Some(5)), Failure::AnswerLost] {
         let world = World::connected().await;
         request(&world).await;
         world.google.faults.fail_next(Endpoint::Revoke, failure.clone());
@@ -207,7 +207,7 @@ async fn a_vault_that_fails_anywhere_lets_the_job_come_up_again() {
 async fn a_deletion_in_progress_is_purged_when_the_job_comes_up_again() {
     let world = World::connected().await;
     request(&world).await;
-    world.azure.vault.settles_slowly(1);
+    world.azure.vault.delays_changes(1);
     assert_eq!(job(&world).await, FAILED);
     assert!(world.azure.vault.is_soft_deleted(&world.secret_name()));
     assert_eq!(job(&world).await, DONE);
@@ -221,7 +221,7 @@ async fn a_vault_that_protects_from_purging_is_taken_at_its_word() {
     request(&world).await;
     assert_eq!(job(&world).await, DONE);
     let row = world.row().await;
-    assert!(row.is_removed() && world.google.granted(ADA).is_empty());
+    assert!(row.is_removed() && world.google.granted_scopes(ADA).is_empty());
     assert_eq!(row.purged_by, Some(world.clock.now() + Duration::from_secs(90 * 24 * 3600)));
     assert!(world.azure.vault.is_soft_deleted(&world.secret_name()));
 
@@ -300,7 +300,7 @@ async fn assert_is_disconnected(world: &World) {
     let row = world.row().await;
     assert_eq!((row.status, row.lease_until, row.secret_version.as_str()), (Status::Revoked, None, ""));
     assert!(world.azure.vault.names().is_empty(), "deleted and purged");
-    assert!(world.google.granted(ADA).is_empty(), "ended at Google");
+    assert!(world.google.granted_scopes(ADA).is_empty(), "ended at Google");
 }
 
 /// The person disconnects Gmail; whether there was a connection.

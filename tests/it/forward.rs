@@ -23,14 +23,14 @@ async fn an_update_arrives_byte_for_byte_and_leaves_the_queue() {
     world.send_update(ANA, 2, bodies[1].as_bytes()).await;
     let report = world.run_until_idle().await;
     assert_eq!((report.done, report.invocations()), (2, 2));
-    assert_eq!(runtime.bodies(), bodies.map(bytes::Bytes::from));
+    assert_eq!(runtime.accepted_bodies(), bodies.map(bytes::Bytes::from));
     assert_eq!((world.dead_letters().len(), world.telegram.texts_to(ANA).len()), (0, 0));
 }
 
 #[tokio::test]
 async fn what_the_runtime_did_not_promise_to_keep_comes_again_after_two_seconds() {
     for failure in [
-        Failure::Refused,
+        Failure::ConnectionLost,
         Failure::Hang,
         Failure::NotDurable,
         Failure::AnswerLost,
@@ -84,7 +84,7 @@ async fn retry_after_is_honoured_within_a_second_and_a_minute() {
     for (asked, waited) in [(7, 7), (0, 1), (3600, 60)] {
         let world = World::start().await;
         let runtime = world.add_chat(ANA).await;
-        runtime.faults.fail_any(Failure::TooManyRequests(asked));
+        runtime.faults.fail_any(Failure::Throttled(asked));
         world.says(ANA, 1).await;
         assert_eq!(world.attempt().await, Some(Duration::from_secs(waited)));
     }
@@ -122,7 +122,7 @@ async fn a_word_that_telegram_did_not_take_is_said_at_the_next_attempt() {
     for _ in 0..3 {
         world.attempt().await;
     }
-    world.telegram.faults.fail_next("sendMessage", telegram::Failure::TooManyRequests(3));
+    world.telegram.faults.fail_next("sendMessage", telegram::Failure::Throttled(3));
     world.attempt().await;
     assert_eq!(world.telegram.texts_to(ANA).len(), 0);
     world.attempt().await;
@@ -158,7 +158,7 @@ async fn until_the_person_can_be_told_the_message_stays() {
     let world = World::start().await;
     let runtime = world.add_chat(ANA).await;
     runtime.faults.fail_any(Failure::Status(400));
-    world.telegram.faults.fail_next("sendMessage", telegram::Failure::TooManyRequests(1));
+    world.telegram.faults.fail_next("sendMessage", telegram::Failure::Throttled(1));
     world.says(ANA, 1).await;
     assert_eq!(world.drain().await.reported, 1);
     assert_eq!((world.dead_letters(), world.waiting().len()), (vec![1], 1));
@@ -350,7 +350,7 @@ async fn a_delivery_costs_one_read_and_nothing_else() {
     let world = World::start().await;
     let _runtime = world.add_chat(ANA).await;
     world.says(ANA, 1).await;
-    world.table.forget_calls();
+    world.table.clear_calls();
     world.drain().await;
     let calls: Vec<_> = world.table.calls().into_iter().map(|call| (call.operation, call.units)).collect();
     assert_eq!(calls, [("GetItem".to_owned(), 1.0)]);

@@ -9,8 +9,8 @@ async fn stopped_between_any_two_effects_nothing_is_lost_or_said_twice() {
     for requests in 1.. {
         let world = World::start().await;
         let runtime = world.add_chat(ANA).await;
-        runtime.stops_with(world.journal.interruption());
-        world.table.stops_with(world.journal.interruption());
+        runtime.set_interruption(world.journal.interruption());
+        world.table.set_interruption(world.journal.interruption());
         world.says(ANA, 1).await;
         // It waits long enough for the word, is stopped at each request of two attempts, and then delivered.
         runtime.faults.fail_any(Failure::Status(503));
@@ -32,8 +32,8 @@ async fn stopped_while_dead_lettering_the_message_is_kept_and_the_person_notifie
     for requests in 1.. {
         let world = World::start().await;
         let runtime = world.add_chat(ANA).await;
-        runtime.stops_with(world.journal.interruption());
-        world.table.stops_with(world.journal.interruption());
+        runtime.set_interruption(world.journal.interruption());
+        world.table.set_interruption(world.journal.interruption());
         runtime.faults.fail_with(|_| Some(Failure::Status(400)));
         world.says(ANA, 1).await;
         let stopped = world.journal.interruption().stop_after(requests, world.drain()).await;

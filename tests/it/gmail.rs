@@ -102,7 +102,7 @@ async fn a_path_works_with_and_without_a_trailing_slash() {
 #[tokio::test]
 async fn one_message_that_is_gone_meanwhile_does_not_hide_the_others() {
     let world = World::start().await;
-    world.google.faults.fail_next(Endpoint::MessagesGet, Failure::Gone);
+    world.google.faults.fail_next(Endpoint::MessagesGet, Failure::NotFound);
     let list = world.get(LIST).await;
     assert_eq!((list.status, list.json()["messages"].as_array().map(Vec::len)), (200, Some(4)));
 }
@@ -156,7 +156,7 @@ async fn a_tenant_that_does_not_exist_costs_the_same_work() {
         let tenant = tenant.to_string();
         world.ask(&tenant, LIST, &[("x-nbhd-internal-key", "wrong"), ("x-nbhd-tenant-id", &tenant)]).await;
         assert_eq!(world.table_calls(), ["Query"]);
-        world.table.forget_calls();
+        world.table.clear_calls();
     }
 }
 
@@ -275,9 +275,9 @@ async fn provider_not_configured() {
 async fn provider_rate_limited_says_for_how_long() {
     let world = World::start().await;
     for (failure, seconds) in [
-        (Failure::RateLimited(Some(7)), "7"),
-        (Failure::RateLimited(None), "30"),
-        (Failure::RateLimited(Some(86_400)), "300"),
+        (Failure::Throttled(Some(7)), "7"),
+        (Failure::Throttled(None), "30"),
+        (Failure::Throttled(Some(86_400)), "300"),
         (Failure::UsageLimit, "30"),
     ] {
         for endpoint in [Endpoint::MessagesList, Endpoint::MessagesGet] {
@@ -293,7 +293,7 @@ async fn provider_rate_limited_says_for_how_long() {
 async fn integration_refresh_failed_and_a_later_call_succeeds() {
     let world = World::start().await;
     world.clock.advance(HOUR);
-    for failure in [Failure::Down(503), Failure::RateLimited(Some(9)), Failure::Garbage] {
+    for failure in [Failure::Status(503), Failure::Throttled(Some(9)), Failure::NotJson] {
         world.google.faults.fail_next(Endpoint::Token, failure.clone());
         assert_eq!(world.get(LIST).await.error(), (502, "integration_refresh_failed".to_owned()), "{failure:?}");
     }
@@ -305,10 +305,10 @@ async fn integration_refresh_failed_and_a_later_call_succeeds() {
 async fn provider_request_failed_gives_googles_status() {
     let world = World::start().await;
     let cases = [
-        (Endpoint::MessagesList, Failure::Down(500), json!(500)),
-        (Endpoint::MessagesGet, Failure::Down(503), json!(503)),
-        (Endpoint::MessagesList, Failure::Garbage, Value::Null),
-        (Endpoint::MessagesList, Failure::Echoes, json!(400)),
+        (Endpoint::MessagesList, Failure::Status(500), json!(500)),
+        (Endpoint::MessagesGet, Failure::Status(503), json!(503)),
+        (Endpoint::MessagesList, Failure::NotJson, Value::Null),
+        (Endpoint::MessagesList, Failure::Echo, json!(400)),
     ];
     for (endpoint, failure, status) in cases {
         world.google.faults.fail_next(endpoint, failure.clone());

@@ -46,7 +46,7 @@ async fn a_warm_list_of_ten_is_eleven_requests_in_two_round_trips() {
     world.journal.clear();
     // No get is answered, so all ten can only be under way when none waits for another.
     let (lists, gets) = (world.google.calls(Endpoint::MessagesList), world.google.calls(Endpoint::MessagesGet));
-    world.google.faults.fail_always(Endpoint::MessagesGet, Failure::Hangs);
+    world.google.faults.fail_always(Endpoint::MessagesGet, Failure::Hang);
     let all_asked = async {
         while world.google.calls(Endpoint::MessagesGet) < gets + 10 {
             tokio::task::yield_now().await;
@@ -74,7 +74,7 @@ async fn neither_mail_nor_token_nor_key_is_emitted() {
     let world = World::start().await;
     let id = message(&world, "nvoice");
     let text = open(&world, &id, "").await["body_text"].as_str().expect("a text").to_owned();
-    world.google.faults.fail_next(Endpoint::MessagesList, Failure::Echoes);
+    world.google.faults.fail_next(Endpoint::MessagesList, Failure::Echo);
     world.get("gmail/messages/?q=very-private-search").await;
     let emitted = nbhd::telemetry::capture();
     let line = text.lines().find(|line| line.len() > 20).expect("a line of some length");

@@ -157,12 +157,12 @@ fn the_check_finds_what_breaks_a_document() {
 async fn an_injected_failure_is_held_to_nothing_but_its_request_is() {
     let world = World::start().await;
     let token = world.access_token().await;
-    world.google.faults.fail_next(Endpoint::MessagesList, Failure::Garbage);
-    world.google.faults.fail_next(Endpoint::MessagesList, Failure::Down(503));
+    world.google.faults.fail_next(Endpoint::MessagesList, Failure::NotJson);
+    world.google.faults.fail_next(Endpoint::MessagesList, Failure::Status(503));
     for _ in 0..2 {
         world.get(&token, "/gmail/v1/users/me/messages").await;
     }
-    world.google.faults.fail_next(Endpoint::MessagesList, Failure::RateLimited(Some(7)));
+    world.google.faults.fail_next(Endpoint::MessagesList, Failure::Throttled(Some(7)));
     world.get(&token, "/gmail/v1/users/me/messages?unknown=1").await;
     let Some(report) = Contract::load().map(|contract| contract.check(&world.journal)) else { return };
     assert_eq!((report.requests, report.violations.len()), (3, 1), "{:?}", report.violations);

@@ -62,10 +62,10 @@ async fn only_invalid_grant_is_final() {
         (Failure::OAuth("invalid_client"), false),
         (Failure::OAuth("unauthorized_client"), false),
         (Failure::OAuth("a_code_from_the_future"), false),
-        (Failure::Down(500), false),
-        (Failure::Down(503), false),
-        (Failure::RateLimited(None), false),
-        (Failure::Garbage, false),
+        (Failure::Status(500), false),
+        (Failure::Status(503), false),
+        (Failure::Throttled(None), false),
+        (Failure::NotJson, false),
         (Failure::AnswerLost, false),
     ] {
         world.google.faults.fail_next(Endpoint::Token, failure.clone());
@@ -88,7 +88,7 @@ async fn what_is_ours_to_configure_is_told_apart_from_what_passes() {
     let refused = client.refresh_access_token(&refresh_token).await;
     assert!(matches!(refused, Err(Error::Configuration { code }) if code == "invalid_client"));
 
-    world.google.faults.fail_next(Endpoint::Token, Failure::RateLimited(Some(7)));
+    world.google.faults.fail_next(Endpoint::Token, Failure::Throttled(Some(7)));
     let limited = self::client(&world).refresh_access_token(&refresh_token).await;
     let Err(Error::Transient(providers::Error::RateLimited { retry_after })) = limited else {
         panic!("a rate limit passes");
@@ -100,13 +100,13 @@ async fn what_is_ours_to_configure_is_told_apart_from_what_passes() {
 async fn a_grant_is_revoked_once_and_again_without_harm() {
     let world = World::start().await;
     let refresh_token = tokens(&world).await.refresh_token.expect("asked for");
-    world.google.faults.fail_next(Endpoint::Revoke, Failure::Down(503));
+    world.google.faults.fail_next(Endpoint::Revoke, Failure::Status(503));
     let down = client(&world).revoke_grant(&refresh_token).await;
     assert!(matches!(down, Err(providers::Error::Failed { status: 503 })));
     for _ in ["once", "and again"] {
         client(&world).revoke_grant(&refresh_token).await.expect("gone");
     }
-    assert!(world.google.granted(PERSON).is_empty());
+    assert!(world.google.granted_scopes(PERSON).is_empty());
     // The token travels in the body: addresses end up in logs.
     assert!(world.journal.entries().iter().all(|entry| !entry.path.contains(refresh_token.expose_secret())));
 }

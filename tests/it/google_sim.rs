@@ -183,7 +183,7 @@ async fn an_access_token_lives_an_hour_and_a_refresh_token_until_it_is_revoked()
     assert_eq!(world.refresh(other).await.1["error"], "invalid_grant", "the whole grant ends");
     assert_eq!(world.get(access, "/oauth2/v2/userinfo").await.0, StatusCode::UNAUTHORIZED);
     assert_eq!(world.form("/revoke", &[("token", refresh)]).await.1["error"], "invalid_token");
-    assert!(world.google.granted(PERSON).is_empty());
+    assert!(world.google.granted_scopes(PERSON).is_empty());
 }
 
 #[tokio::test]
@@ -220,7 +220,7 @@ async fn failures_come_when_told_and_calls_are_counted() {
     let world = World::start().await;
     let token = world.access_token().await;
     let list = async || world.get(&token, "/gmail/v1/users/me/messages").await;
-    world.google.faults.fail_next(Endpoint::MessagesList, Failure::RateLimited(Some(30)));
+    world.google.faults.fail_next(Endpoint::MessagesList, Failure::Throttled(Some(30)));
     world.google.faults.fail_next(Endpoint::MessagesList, Failure::UsageLimit);
     world.google.faults.fail_next(Endpoint::MessagesList, Failure::Unauthorized);
     let mut seen = Vec::new();
@@ -230,7 +230,7 @@ async fn failures_come_when_told_and_calls_are_counted() {
     }
     let reasons = [(429, "rateLimitExceeded"), (403, "userRateLimitExceeded"), (401, "authError"), (200, "")];
     assert_eq!(seen, reasons.map(|(status, reason)| (status, reason.to_owned())));
-    world.google.faults.fail_always(Endpoint::MessagesList, Failure::Down(503));
+    world.google.faults.fail_always(Endpoint::MessagesList, Failure::Status(503));
     assert_eq!((list().await.0, list().await.0), (StatusCode::SERVICE_UNAVAILABLE, StatusCode::SERVICE_UNAVAILABLE));
     world.google.faults.recover();
     assert_eq!(list().await.0, StatusCode::OK);

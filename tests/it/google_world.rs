@@ -40,10 +40,14 @@ impl World {
             let timed = |name, from: &str, to: &str| {
                 Event::timed(name, &format!("2026-11-21T{from}+01:00"), &format!("2026-11-21T{to}+01:00"))
             };
-            calendar.add(timed("Dentist", "09:00:00", "09:45:00").at("Limmatquai 4").with(&["dentist@example.com"]));
-            calendar.add(timed("Overlap", "09:30:00", "10:00:00").status("tentative"));
-            calendar.add(timed("Called off", "11:00:00", "12:00:00").status("cancelled"));
-            calendar.add(timed("", "15:00:00", "16:00:00").untitled());
+            calendar.add(
+                timed("Dentist", "09:00:00", "09:45:00")
+                    .with_location("Limmatquai 4")
+                    .with_attendees(&["dentist@example.com"]),
+            );
+            calendar.add(timed("Overlap", "09:30:00", "10:00:00").with_status("tentative"));
+            calendar.add(timed("Called off", "11:00:00", "12:00:00").with_status("cancelled"));
+            calendar.add(timed("", "15:00:00", "16:00:00").without_title());
             calendar.add(Event::all_day("Market day", "2026-11-21", "2026-11-22"));
         });
     }

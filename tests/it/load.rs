@@ -62,7 +62,7 @@ async fn a_thousand_updates_over_fifty_chats_each_arrive_once_and_in_order() {
     for Chat { id, runtime, sent, .. } in &chats {
         assert_eq!(&runtime.update_ids(), sent, "chat {id}: each once and in order");
         let bodies: Vec<_> = sent.iter().map(|update_id| bytes::Bytes::from(update(*id, *update_id))).collect();
-        assert_eq!(runtime.bodies(), bodies, "chat {id}: byte for byte");
+        assert_eq!(runtime.accepted_bodies(), bodies, "chat {id}: byte for byte");
     }
     assert_eq!((world.dead_letters().len(), world.waiting().len()), (0, 0));
     print_counts(&chats, &faults, [first, second]);
@@ -103,17 +103,17 @@ fn fail_at_random(runtime: &Runtime, mut random: fastrand::Rng, faults: &Faults)
     let faults = Arc::clone(faults);
     runtime.faults.fail_with(move |_| {
         let failure = match random.u8(..40) {
-            0..3 => Failure::Refused,
+            0..3 => Failure::ConnectionLost,
             3..5 => Failure::Status(500),
             5 => Failure::Status(503),
             6 => Failure::Status(404),
-            7 => Failure::TooManyRequests(random.u32(0..100)),
+            7 => Failure::Throttled(random.u32(0..100)),
             8 => Failure::Hang,
             9..11 => Failure::NotDurable,
             11..13 => Failure::AnswerLost,
             _ => return None,
         };
-        let limited = matches!(failure, Failure::TooManyRequests(_));
+        let limited = matches!(failure, Failure::Throttled(_));
         note(&faults, &if limited { "TooManyRequests".to_owned() } else { format!("{failure:?}") });
         Some(failure)
     });

@@ -136,7 +136,7 @@ async fn what_passes_is_told_apart_from_a_final_word() {
         (Failure::Throttled(None), true),
         (Failure::Status(500), true),
         (Failure::Status(503), true),
-        (Failure::Broken, true),
+        (Failure::ConnectionLost, true),
         (Failure::Status(403), false),
         (Failure::Status(400), false),
     ] {
@@ -149,7 +149,7 @@ async fn what_passes_is_told_apart_from_a_final_word() {
     world.gateway.faults.fail_next(Operation::Create, Failure::Throttled(Some(7)));
     let throttled = world.client.create_key(NAME, 1).await;
     assert!(matches!(throttled, Err(Error::RateLimited { retry_after: Some(wait) }) if wait.as_secs() == 7));
-    world.gateway.faults.fail_next(Operation::List, Failure::Nonsense);
+    world.gateway.faults.fail_next(Operation::List, Failure::NotJson);
     assert!(matches!(world.finds(NAME).await, Err(Error::Malformed { .. })));
     assert!(world.gateway.keys().is_empty());
 }
@@ -158,7 +158,7 @@ async fn what_passes_is_told_apart_from_a_final_word() {
 async fn no_error_carries_a_credential() {
     let world = World::start().await;
     let management_key = world.env.required("MODEL_GATEWAY_MANAGEMENT_KEY", "").expect("set");
-    for failure in [Failure::Echoes, Failure::Nonsense, Failure::AnswerLost] {
+    for failure in [Failure::Echo, Failure::NotJson, Failure::AnswerLost] {
         for operation in OPERATIONS {
             world.gateway.faults.fail_next(operation, failure);
             let error = format!("{:?}", world.asks(operation).await);

@@ -249,8 +249,8 @@ async fn a_lost_connection_is_connected_again_under_the_same_name() {
 #[tokio::test]
 async fn address_and_zone_and_message_are_not_worth_failing_for() {
     let world = World::start().await;
-    world.google.faults.fail_always(Endpoint::UserInfo, Failure::Down(500));
-    world.google.faults.fail_always(Endpoint::CalendarGet, Failure::Garbage);
+    world.google.faults.fail_always(Endpoint::UserInfo, Failure::Status(500));
+    world.google.faults.fail_always(Endpoint::CalendarGet, Failure::NotJson);
     world.telegram.faults.fail_next("sendMessage", telegram::Failure::Status(StatusCode::FORBIDDEN));
     let page = world.connect(&mut world.browser(), Services::Google, &Scopes::All).await;
     assert_eq!(page.status, StatusCode::OK);

@@ -150,9 +150,9 @@ async fn exchange_failed_whatever_google_says() {
         Failure::OAuth("invalid_grant"),
         Failure::OAuth("invalid_client"),
         Failure::OAuth("something_new"),
-        Failure::RateLimited(Some(7)),
-        Failure::Down(503),
-        Failure::Garbage,
+        Failure::Throttled(Some(7)),
+        Failure::Status(503),
+        Failure::NotJson,
         Failure::AnswerLost,
     ] {
         let world = World::start().await;

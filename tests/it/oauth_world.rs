@@ -96,7 +96,7 @@ impl World {
         };
         world.store.save_tenant(&tenant(ada, ADA_CHAT), None).await.expect("a new tenant");
         world.store.save_tenant(&tenant(bea, ADA_CHAT + 1), None).await.expect("a new tenant");
-        world.forget_calls();
+        world.table.clear_calls();
         world
     }
 
@@ -246,7 +246,7 @@ fn functions_with(change: impl FnOnce(oauth_callback::App) -> oauth_callback::Ap
     let authorize = oauth_authorize::App::new(env, clock.clone()).expect("complete settings");
     let callback = change(oauth_callback::App::new(env, clock.clone()).expect("complete settings"));
     let routes = oauth_authorize::router(authorize).merge(oauth_callback::router(callback));
-    gateway::in_front_of(routes, clock)
+    gateway::wrap(routes, clock)
 }
 
 pub(crate) fn tenant(tenant_id: TenantId, chat: i64) -> Tenant {

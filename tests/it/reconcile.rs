@@ -58,7 +58,7 @@ async fn the_container_is_what_was_decided() {
 async fn a_converged_tenant_costs_one_read_and_no_call() {
     let world = World::active().await;
     let calls = world.arm_calls();
-    world.table.forget_calls();
+    world.table.clear_calls();
     assert_eq!(world.reconcile().await, Outcome::Converged);
     let requests: Vec<_> = world.table.calls().into_iter().map(|call| call.operation).collect();
     assert_eq!((requests, world.arm_calls()), (vec!["GetItem".to_owned()], calls));
@@ -190,8 +190,8 @@ async fn whatever_fails_once_is_made_good() {
         Failure::Throttled(7),
         Failure::Status(axum::http::StatusCode::BAD_GATEWAY),
         Failure::AnswerLost,
-        Failure::Unheard,
-        Failure::Nonsense,
+        Failure::ConnectionLost,
+        Failure::NotJson,
     ];
     for operation in arm {
         for failure in failures {

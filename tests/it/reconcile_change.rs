@@ -6,7 +6,7 @@ use nbhd::domain::step_error::StepError;
 use nbhd::domain::subscription::{RETENTION, Status};
 use nbhd::domain::tenant::{Lifecycle, Tombstone};
 use nbhd_sim::arm::{ContainerEvent, Failure, Operation};
-use nbhd_sim::stripe::{BASIC, Beginning};
+use nbhd_sim::stripe::{BASIC, SubscriptionStart};
 use tenant_reconcile::{App, Outcome};
 
 use crate::reconcile_world::{ANA, DAY, MINUTE, World, image};
@@ -14,7 +14,7 @@ use crate::reconcile_world::{ANA, DAY, MINUTE, World, image};
 #[tokio::test]
 async fn an_event_that_was_lost_for_good_is_made_good_within_a_day() {
     let world = World::start().await;
-    world.stripe.subscribes(&world.customer, BASIC, Beginning::Paid, &[]);
+    world.stripe.subscribes(&world.customer, BASIC, SubscriptionStart::Paid, &[]);
     world.change(|tenant| tenant.lifecycle = Lifecycle::Pending).await;
     world.nudge().await;
     world.run_until_idle().await;
@@ -142,7 +142,7 @@ async fn a_setting_of_the_app_is_a_release_too() {
 async fn a_stripe_that_stays_down_holds_up_nothing_else() {
     let world = World::start().await;
     world.save_status(Status::Active).await;
-    world.stripe.faults.fail_all(nbhd_sim::stripe::Failure::RateLimited);
+    world.stripe.faults.fail_all(nbhd_sim::stripe::Failure::Throttled);
     world.nudge().await;
     world.run_until_idle().await;
     world.assert_active().await;
@@ -181,7 +181,7 @@ async fn a_removed_tenant_that_pays_and_of_whom_nothing_arrives_comes_back_with_
     let version = left.version;
     world.store.save_tombstone(&Tombstone { ask_stripe_at, ..left }, version).await.expect("unchanged");
     let ours = [("tenant_id", &*world.tenant.to_string()), ("chat_id", &*ANA.to_string())];
-    world.stripe.subscribes(&world.customer, BASIC, Beginning::Paid, &ours);
+    world.stripe.subscribes(&world.customer, BASIC, SubscriptionStart::Paid, &ours);
     world.lives_on(DAY + 20 * MINUTE).await;
     world.assert_active().await;
     assert_eq!(world.row().await.generation, 2, "no key of the former life is valid");

@@ -10,7 +10,7 @@ use nbhd::domain::subscription::{RETENTION, Status};
 use nbhd::domain::tenant::{Lifecycle, Tombstone};
 use nbhd_sim::arm::ACCOUNT;
 use nbhd_sim::interruption::{NamedRequest, SenderFate, StopPoint};
-use nbhd_sim::stripe::{BASIC, Beginning};
+use nbhd_sim::stripe::{BASIC, SubscriptionStart};
 use serde_json::json;
 
 use crate::reconcile_world::{ANA, DAY, MINUTE, World};
@@ -93,7 +93,7 @@ async fn who_pays_while_the_removal_goes_on_is_told_that_a_new_one_begins() {
     world.reconcile().await;
     assert_eq!(world.row().await.lifecycle, Lifecycle::Deprovisioning);
     let ours = [("tenant_id", &*world.tenant.to_string()), ("chat_id", &*ANA.to_string())];
-    world.stripe.subscribes(&world.customer, BASIC, Beginning::Paid, &ours);
+    world.stripe.subscribes(&world.customer, BASIC, SubscriptionStart::Paid, &ours);
     world.lives_on(20 * MINUTE).await;
     world.assert_active().await;
     let told = world.messages();
@@ -108,7 +108,7 @@ async fn who_comes_back_after_a_removal_is_told_once_that_what_the_earlier_one_k
     comes_late(&world);
     let left = world.tombstone().await;
     let ours = [("tenant_id", &*world.tenant.to_string()), ("chat_id", &*ANA.to_string())];
-    world.stripe.subscribes(&world.customer, BASIC, Beginning::Paid, &ours);
+    world.stripe.subscribes(&world.customer, BASIC, SubscriptionStart::Paid, &ours);
     let (version, removed_at) = (left.version, left.deleted_at);
     let asked = Tombstone { ask_stripe_at: Some(world.clock.now()), ..left };
     world.store.save_tombstone(&asked, version).await.expect("unchanged");
@@ -131,7 +131,7 @@ async fn who_comes_back_between_the_rechecks_waits_for_nothing() {
     let left = world.tombstone().await;
     assert!(left.recheck.is_last);
     let ours = [("tenant_id", &*world.tenant.to_string()), ("chat_id", &*ANA.to_string())];
-    world.stripe.subscribes(&world.customer, BASIC, Beginning::Paid, &ours);
+    world.stripe.subscribes(&world.customer, BASIC, SubscriptionStart::Paid, &ours);
     let version = left.version;
     let asked = Tombstone { ask_stripe_at: Some(world.clock.now()), ..left };
     world.store.save_tombstone(&asked, version).await.expect("unchanged");

@@ -20,7 +20,7 @@ use nbhd_sim::google::Google;
 use nbhd_sim::model_gateway::ModelGateway;
 use nbhd_sim::pump::{Limits, Pump};
 use nbhd_sim::sqs::{LIFECYCLE, LIFECYCLE_DLQ, REFRESH};
-use nbhd_sim::stripe::{BASIC, Beginning, Stripe};
+use nbhd_sim::stripe::{BASIC, Stripe, SubscriptionStart};
 use nbhd_sim::testbed::{PLATFORM_KEY, Testbed};
 use secrecy::SecretString;
 use tenant_reconcile::{App, Outcome};
@@ -129,7 +129,7 @@ impl World {
         let tenant_id = key().tenant_id(chat);
         let ours = [("tenant_id", &*tenant_id.to_string()), ("chat_id", &*chat.to_string())];
         let customer = self.stripe.has_customer(&[]);
-        self.stripe.subscribes(&customer, BASIC, Beginning::Paid, &ours);
+        self.stripe.subscribes(&customer, BASIC, SubscriptionStart::Paid, &ours);
         self.telegram.knows(chat.0, "Somebody");
         let tenant = Tenant { customer: Some(customer), ..Tenant::new(tenant_id, chat) };
         self.store.save_tenant(&tenant, None).await.expect("a table");

@@ -97,14 +97,14 @@ async fn what_a_dead_worker_wrote_is_superseded_too() {
 async fn the_former_accounts_grant_is_ended() {
     let world = connected(Services::Google).await;
     reconnects(&world, Services::Google, OTHER).await;
-    assert!(world.google.granted(ADA).is_empty() && !world.google.granted(OTHER).is_empty());
+    assert!(world.google.granted_scopes(ADA).is_empty() && !world.google.granted_scopes(OTHER).is_empty());
 }
 
 #[tokio::test]
 async fn a_grant_that_another_connection_needs_is_kept() {
     let world = connected(Services::Google).await;
     reconnects(&world, Services::Gmail, OTHER).await;
-    assert!(!world.google.granted(ADA).is_empty());
+    assert!(!world.google.granted_scopes(ADA).is_empty());
     reconnects(&world, Services::GoogleCalendar, ADA).await;
     assert_eq!(world.google.calls(Endpoint::Revoke), 0, "the same account");
 }
@@ -112,9 +112,9 @@ async fn a_grant_that_another_connection_needs_is_kept() {
 #[tokio::test]
 async fn a_former_grant_that_cannot_be_ended_is_no_obstacle() {
     let world = connected(Services::Gmail).await;
-    world.google.faults.fail_next(Endpoint::Revoke, Failure::Down(503));
+    world.google.faults.fail_next(Endpoint::Revoke, Failure::Status(503));
     reconnects(&world, Services::Gmail, OTHER).await;
-    assert!(!world.google.granted(ADA).is_empty());
+    assert!(!world.google.granted_scopes(ADA).is_empty());
     assert_eq!(row(&world).await.account.as_deref(), Some(OTHER));
 }
 
@@ -201,5 +201,5 @@ async fn assert_works(world: &World, case: &str) {
     assert_eq!(row.expires_at, Some(world.clock.now() + Duration::from_secs(3599)), "{case}");
     assert_eq!(readable(world), [row.secret_version], "{case}");
     let kept = world.secret(Provider::Gmail).and_then(|kept| kept.refresh_token).expect("a refresh token");
-    assert!(world.google.honours(kept.expose_secret()), "{case}");
+    assert!(world.google.accepts_refresh_token(kept.expose_secret()), "{case}");
 }

@@ -97,7 +97,7 @@ async fn no_answer_from_google_backs_off() {
 async fn a_429_of_google_is_waited_for_and_no_longer_than_five_minutes() {
     for (asked, at_least) in [(1, Duration::ZERO), (240, 4 * MINUTE), (1_000_000, 5 * MINUTE)] {
         let world = World::connected().await;
-        world.google.faults.fail_always(Endpoint::Token, google::Failure::RateLimited(Some(asked)));
+        world.google.faults.fail_always(Endpoint::Token, google::Failure::Throttled(Some(asked)));
         let wait = backs_off_in(world, Failure::RateLimited, |_| {}, |world| world.google.faults.recover()).await;
         assert!((at_least..=5 * MINUTE).contains(&wait), "{asked}: {wait:?}");
     }
@@ -105,7 +105,7 @@ async fn a_429_of_google_is_waited_for_and_no_longer_than_five_minutes() {
 
 #[tokio::test]
 async fn a_5xx_of_google_backs_off() {
-    for failure in [google::Failure::Down(500), google::Failure::Down(503), google::Failure::AnswerLost] {
+    for failure in [google::Failure::Status(500), google::Failure::Status(503), google::Failure::AnswerLost] {
         let fail = |world: &mut World| world.google.faults.fail_always(Endpoint::Token, failure.clone());
         backs_off(Failure::ProviderDown, fail, |world| world.google.faults.recover()).await;
     }
@@ -113,7 +113,7 @@ async fn a_5xx_of_google_backs_off() {
 
 #[tokio::test]
 async fn an_answer_of_google_that_cannot_be_read_backs_off() {
-    for failure in [google::Failure::Garbage, google::Failure::OAuth("temporarily_unavailable")] {
+    for failure in [google::Failure::NotJson, google::Failure::OAuth("temporarily_unavailable")] {
         let fail = |world: &mut World| world.google.faults.fail_always(Endpoint::Token, failure.clone());
         backs_off(Failure::Unreadable, fail, |world| world.google.faults.recover()).await;
     }

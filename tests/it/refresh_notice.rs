@@ -95,7 +95,7 @@ async fn what_is_renewed_before_it_was_told_is_not_told() {
 
 #[tokio::test]
 async fn telegrams_refusal_is_not_the_end_of_it() {
-    let (slow, down) = (Failure::TooManyRequests(90), Failure::Status(StatusCode::BAD_GATEWAY));
+    let (slow, down) = (Failure::Throttled(90), Failure::Status(StatusCode::BAD_GATEWAY));
     let refused = Failure::Status(StatusCode::BAD_REQUEST);
     for (method, failure) in [("sendMessage", &slow), ("sendMessage", &refused), ("getChat", &slow), ("getChat", &down)]
     {

@@ -40,7 +40,7 @@ async fn a_connection_in_use_is_refreshed_before_its_token_ends() {
 async fn a_tick_reads_each_shard_once_and_writes_nothing() {
     let world = World::connected().await;
     world.advance(46 * MINUTE);
-    world.table.forget_calls();
+    world.table.clear_calls();
     assert_eq!(world.tick().await.due, 1);
     let calls = world.table.calls();
     assert!(calls.len() == 16 && calls.iter().all(|call| call.operation == "Query"));
@@ -88,16 +88,16 @@ async fn a_keep_alive_keeps_a_new_refresh_token() {
 async fn use_is_noted_once_in_six_hours_and_a_call_reads_nothing_for_it() {
     let world = World::connected().await;
     let broker = world.broker();
-    world.table.forget_calls();
+    world.table.clear_calls();
     let mut writes = 0;
     for _ in 0..12 {
         world.advance(HOUR);
         world.tick().await;
         world.run_jobs().await;
         let row = world.row().await;
-        world.table.forget_calls();
+        world.table.clear_calls();
         broker.access_token(Some(&row)).await.expect("fresh");
-        assert!(world.table.calls().iter().all(|call| call.operation == "PutItem" && call.done));
+        assert!(world.table.calls().iter().all(|call| call.operation == "PutItem" && call.succeeded));
         writes += world.table.calls().len();
     }
     assert_eq!(writes, 2);

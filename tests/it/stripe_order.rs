@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nbhd::domain::subscription::Subscription;
-use nbhd_sim::stripe::{AfterDunning, Beginning, Disorder, Event};
+use nbhd_sim::stripe::{AfterDunning, Disorder, Event, SubscriptionStart};
 
 use crate::stripe_world::{DAY, Person, World};
 
@@ -12,8 +12,8 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// Two months of somebody's life: a payment fails, is made up for, they leave and come back. Ends on the same day.
 async fn months(world: &World, deliver: bool) -> Person {
     let person = world.person().await;
-    world.stripe.gives_up_by(AfterDunning::Unpaid);
-    world.subscribes(&person, Beginning::Paid);
+    world.stripe.ends_dunning_with(AfterDunning::Unpaid);
+    world.subscribes(&person, SubscriptionStart::Paid);
     for day in 0..70 {
         match day {
             20 => world.stripe.card_fails(&person.customer),
@@ -21,7 +21,7 @@ async fn months(world: &World, deliver: bool) -> Person {
             40 => world.stripe.cancels_at_period_end(&person.customer, true),
             42 => world.stripe.cancels_at_period_end(&person.customer, false),
             50 => world.stripe.cancels(&person.customer),
-            55 => drop(world.subscribes(&person, Beginning::Paid)),
+            55 => drop(world.subscribes(&person, SubscriptionStart::Paid)),
             60 => world.stripe.disputes(&person.customer),
             _ => {}
         }
@@ -70,7 +70,7 @@ async fn months_of_late_and_repeated_events_end_as_in_order() {
 
     for seed in 0..8 {
         let world = World::start().await;
-        world.stripe.delivers_badly(Some(Disorder { seed, twice: 40, lost: 0, late: HOUR * 60 }));
+        world.stripe.disorders_deliveries(Some(Disorder { seed, duplicates: 40, losses: 0, delay: HOUR * 60 }));
         let person = months(&world, true).await;
         assert_eq!(world.stripe.pending(), 0, "seed {seed}");
         assert_eq!(end(&world, &person).await, expected, "seed {seed}");

@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use nbhd::domain::subscription::{Entitlement, Status, Tier};
 use nbhd::domain::tenant::{Lifecycle, Tenant};
 use nbhd_sim::stripe::contract::Contract;
-use nbhd_sim::stripe::{AfterDunning, Beginning, Endpoint, Failure, PLUS, billing};
+use nbhd_sim::stripe::{AfterDunning, Endpoint, Failure, PLUS, SubscriptionStart, billing};
 
 use crate::stripe_world::{CHAT, DAY, World};
 
@@ -35,7 +35,7 @@ async fn an_event_costs_one_read_and_one_transaction() {
     let world = World::start().await;
     let person = world.subscriber().await;
     for kind in ["customer.subscription.updated", "invoice.paid"] {
-        world.table.forget_calls();
+        world.table.clear_calls();
         assert_eq!(world.post(&world.event(kind)).await, StatusCode::OK);
         assert_eq!(world.table_calls(), ["GetItem", "TransactWriteItems"], "{kind}");
     }
@@ -46,7 +46,7 @@ async fn an_event_costs_one_read_and_one_transaction() {
 async fn the_grace_counts_from_the_oldest_open_invoice() {
     let world = World::start().await;
     let person = world.subscriber().await;
-    world.stripe.gives_up_by(AfterDunning::PastDue);
+    world.stripe.ends_dunning_with(AfterDunning::PastDue);
     world.stripe.card_fails(&person.customer);
     world.clock.advance(billing::MONTH);
     let failed_at = world.clock.now();
@@ -69,12 +69,12 @@ async fn the_grace_counts_from_the_oldest_open_invoice() {
 async fn every_way_of_a_subscription_reaches_the_row() {
     let world = World::start().await;
     let person = world.person().await;
-    world.subscribes(&person, Beginning::Incomplete);
+    world.subscribes(&person, SubscriptionStart::Incomplete);
     world.deliver().await;
     assert_eq!(world.status(&person).await, Some(Status::Incomplete));
     world.clock.advance(billing::FIRST_PAYMENT_WITHIN);
     world.stripe.set_card(&person.customer, nbhd_sim::stripe::Card::None);
-    world.subscribes(&person, Beginning::Trial(DAY));
+    world.subscribes(&person, SubscriptionStart::Trial(DAY));
     world.deliver().await;
     assert_eq!(world.status(&person).await, Some(Status::Trialing));
     world.clock.advance(DAY);
@@ -103,7 +103,7 @@ async fn an_old_subscriptions_late_event_does_not_touch_a_newer_one() {
     world.clock.advance(DAY);
     let (tenant, chat) = (person.tenant.to_string(), CHAT.to_string());
     let metadata = [("tenant_id", tenant.as_str()), ("chat_id", chat.as_str())];
-    let newer = world.stripe.subscribes(&person.customer, PLUS, Beginning::Paid, &metadata);
+    let newer = world.stripe.subscribes(&person.customer, PLUS, SubscriptionStart::Paid, &metadata);
     world.deliver().await;
     assert_eq!(world.post(&late).await, StatusCode::OK);
     let known = world.subscription(&person).await.expect("known");
@@ -141,7 +141,7 @@ async fn an_event_without_news_leaves_a_converged_tenant_its_time() {
 
 #[tokio::test]
 async fn stripe_down_is_answered_503_and_nothing_is_recorded() {
-    for failure in [Failure::Down(500), Failure::RateLimited, Failure::Garbage, Failure::AnswerLost] {
+    for failure in [Failure::Status(500), Failure::Throttled, Failure::NotJson, Failure::AnswerLost] {
         let world = World::start().await;
         let person = world.subscriber().await;
         world.stripe.faults.fail_all(failure);
@@ -225,7 +225,7 @@ async fn many_events_at_once_end_in_one_row_that_is_true() {
 async fn an_event_of_nobody_is_recorded_and_raised() {
     let world = World::start().await;
     let stranger = world.stripe.has_customer(&[]);
-    world.stripe.subscribes(&stranger, PLUS, Beginning::Paid, &[]);
+    world.stripe.subscribes(&stranger, PLUS, SubscriptionStart::Paid, &[]);
     let event = world.event("invoice.paid");
     assert_eq!(world.post(&event).await, StatusCode::OK);
     assert_eq!(world.post(&event).await, StatusCode::OK);
@@ -243,7 +243,7 @@ async fn an_event_that_names_somebody_elses_tenant_changes_nobody() {
     let row = world.row(&victim).await;
     let stranger = world.stripe.has_customer(&[]);
     let tenant = victim.tenant.to_string();
-    world.stripe.subscribes(&stranger, PLUS, Beginning::Paid, &[("tenant_id", &tenant), ("chat_id", "666")]);
+    world.stripe.subscribes(&stranger, PLUS, SubscriptionStart::Paid, &[("tenant_id", &tenant), ("chat_id", "666")]);
     let nudges = world.nudges();
     assert!(world.deliver().await.iter().all(|status| *status == 200));
     assert_eq!((world.row(&victim).await, world.nudges()), (row, nudges));
@@ -253,7 +253,7 @@ async fn an_event_that_names_somebody_elses_tenant_changes_nobody() {
 async fn an_event_without_our_metadata_finds_its_tenant_by_its_customer() {
     let world = World::start().await;
     let person = world.person().await;
-    world.stripe.subscribes(&person.customer, PLUS, Beginning::Paid, &[]);
+    world.stripe.subscribes(&person.customer, PLUS, SubscriptionStart::Paid, &[]);
     world.deliver().await;
     let known = world.subscription(&person).await.expect("known");
     assert_eq!((known.status, known.tier), (Status::Active, Tier::Plus));
@@ -290,7 +290,7 @@ async fn a_removed_tenant_comes_back_with_a_new_subscription_and_not_with_an_old
 
     world.clock.advance(DAY);
     let nudges = world.nudges();
-    let new = world.subscribes(&person, Beginning::Paid);
+    let new = world.subscribes(&person, SubscriptionStart::Paid);
     world.deliver().await;
     let row = world.row(&person).await;
     assert_eq!((row.lifecycle, row.chat_id, row.customer.as_ref()), (Lifecycle::Pending, CHAT, Some(&person.customer)));
@@ -304,7 +304,7 @@ async fn a_removed_tenant_whose_subscription_names_no_chat_is_a_persons_work() {
     let world = World::start().await;
     let person = world.person().await;
     world.remove_tenant(&person).await;
-    world.stripe.subscribes(&person.customer, PLUS, Beginning::Paid, &[]);
+    world.stripe.subscribes(&person.customer, PLUS, SubscriptionStart::Paid, &[]);
     assert!(world.deliver().await.iter().all(|status| *status == 200));
     assert!(world.is_removed(&person).await);
 }
@@ -326,7 +326,7 @@ async fn a_dispute_raises_an_alarm_and_changes_no_entitlement() {
     let person = world.subscriber().await;
     world.deliver().await;
     let row = world.row(&person).await;
-    world.table.forget_calls();
+    world.table.clear_calls();
     world.stripe.disputes(&person.customer);
     assert_eq!(world.deliver().await, [200]);
     assert!(world.table_calls().is_empty());
@@ -338,7 +338,7 @@ async fn a_dispute_raises_an_alarm_and_changes_no_entitlement() {
 async fn an_event_of_no_interest_costs_nothing() {
     let world = World::start().await;
     world.subscriber().await;
-    world.table.forget_calls();
+    world.table.clear_calls();
     assert_eq!(world.post(&world.event("invoice.created")).await, StatusCode::OK);
     assert!(world.table_calls().is_empty());
 }
@@ -349,7 +349,7 @@ async fn what_is_not_signed_by_stripe_is_400_and_not_read() {
     world.subscriber().await;
     let event = world.event("invoice.paid");
     let genuine = world.stripe.signs(&event.body);
-    world.table.forget_calls();
+    world.table.clear_calls();
     let changed = [&event.body[..], b" "].concat();
     assert_eq!(world.post_signed(&genuine, changed).await, StatusCode::BAD_REQUEST);
     let old_scheme = genuine.replace("v1=", "v2=");

@@ -14,7 +14,7 @@ use nbhd::store::{BillingUpdate, Store};
 use nbhd_sim::gateway;
 use nbhd_sim::server::Server;
 use nbhd_sim::sqs;
-use nbhd_sim::stripe::{BASIC, Beginning, Event, Stripe};
+use nbhd_sim::stripe::{BASIC, Event, Stripe, SubscriptionStart};
 use nbhd_sim::testbed::Testbed;
 use stripe_webhook::{App, router};
 
@@ -79,11 +79,11 @@ impl World {
     /// Somebody who has subscribed; Stripe's events about it are on their way.
     pub(crate) async fn subscriber(&self) -> Person {
         let person = self.person().await;
-        self.subscribes(&person, Beginning::Paid);
+        self.subscribes(&person, SubscriptionStart::Paid);
         person
     }
 
-    pub(crate) fn subscribes(&self, person: &Person, beginning: Beginning) -> String {
+    pub(crate) fn subscribes(&self, person: &Person, beginning: SubscriptionStart) -> String {
         let (tenant, chat) = (person.tenant.to_string(), CHAT.to_string());
         self.stripe.subscribes(&person.customer, BASIC, beginning, &[("tenant_id", &tenant), ("chat_id", &chat)])
     }
@@ -153,5 +153,5 @@ impl World {
 
 async fn serve(env: &Env, clock: &Clock) -> Server {
     let app = App::new(env, clock.clone()).expect("complete settings");
-    Server::start(gateway::in_front_of(router(app), clock)).await.expect("a free loopback port")
+    Server::start(gateway::wrap(router(app), clock)).await.expect("a free loopback port")
 }

@@ -39,7 +39,7 @@ async fn every_failure_is_the_callers_next_move() {
     let send = async || world.bot.send_message(ANA, "hi", MessageOptions::default()).await.err();
     let fails = |failure| world.telegram.faults.fail_next("sendMessage", failure);
 
-    fails(Failure::TooManyRequests(17));
+    fails(Failure::Throttled(17));
     assert!(matches!(send().await, Some(Error::RateLimited { retry_after: Some(wait) }) if wait.as_secs() == 17));
     fails(Failure::Status(StatusCode::UNAUTHORIZED));
     assert!(matches!(send().await, Some(Error::Unauthorized)));
@@ -47,7 +47,7 @@ async fn every_failure_is_the_callers_next_move() {
     assert!(matches!(send().await, Some(Error::NotFound)));
     fails(Failure::Status(StatusCode::BAD_GATEWAY));
     assert!(matches!(send().await, Some(Error::Failed { status: 502 })));
-    fails(Failure::Nonsense);
+    fails(Failure::NotJson);
     assert!(matches!(send().await, Some(Error::Malformed { .. })));
     fails(Failure::AnswerLost);
     assert!(matches!(send().await, Some(Error::Unreachable { cause: NetworkFailure::ConnectionLost })));

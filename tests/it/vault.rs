@@ -66,7 +66,7 @@ async fn a_process_signs_in_once() {
 async fn only_the_vaults_word_counts_as_disabled() {
     let world = World::start().await;
     let first = world.vault().set(NAME, tenant(), &"one".into()).await.expect("set");
-    world.azure.vault.faults.fail_next(Operation::Update, Failure::Nonsense);
+    world.azure.vault.faults.fail_next(Operation::Update, Failure::NotJson);
     assert!(matches!(world.vault().disable(NAME, &first).await, Err(Error::Malformed { .. })));
     world.vault().disable(NAME, &first).await.expect("disabled");
 }
@@ -124,7 +124,7 @@ async fn deleting_and_purging_twice_is_done_as_well() {
 async fn a_purge_waits_for_the_deletion_to_end() {
     let world = World::start().await;
     world.vault().set(NAME, tenant(), &"value".into()).await.expect("set");
-    world.azure.vault.settles_slowly(1);
+    world.azure.vault.delays_changes(1);
     world.vault().delete(NAME).await.expect("deleted");
     let early = world.vault().purge(NAME).await;
     assert!(matches!(early, Err(Error::Refused { status: 409, reason }) if reason == "ObjectIsBeingDeleted"));
@@ -136,7 +136,7 @@ async fn setting_a_deleted_name_recovers_it_however_long_that_takes() {
     for requests_to_settle in [0, 1, 3] {
         let world = World::start().await;
         world.vault().set(NAME, tenant(), &"one".into()).await.expect("set");
-        world.azure.vault.settles_slowly(requests_to_settle);
+        world.azure.vault.delays_changes(requests_to_settle);
         world.vault().delete(NAME).await.expect("deleted");
 
         world.vault().set(NAME, tenant(), &"two".into()).await.expect("set");
@@ -148,7 +148,7 @@ async fn setting_a_deleted_name_recovers_it_however_long_that_takes() {
 async fn a_name_that_never_settles_is_given_up() {
     let world = World::start().await;
     world.vault().set(NAME, tenant(), &"one".into()).await.expect("set");
-    world.azure.vault.settles_slowly(100);
+    world.azure.vault.delays_changes(100);
     world.vault().delete(NAME).await.expect("deleted");
     let given_up = world.vault().set(NAME, tenant(), &"two".into()).await;
     assert!(matches!(given_up, Err(Error::Refused { status: 409, .. })));
@@ -174,7 +174,7 @@ async fn a_vault_that_is_down_is_never_a_missing_secret() {
         (Failure::Status(StatusCode::SERVICE_UNAVAILABLE), is_failed),
         // A proxy's 404, or a vault address that leads elsewhere.
         (Failure::Status(StatusCode::NOT_FOUND), |error| matches!(error, Error::Refused { status: 404, .. })),
-        (Failure::Nonsense, |error| matches!(error, Error::Malformed { .. })),
+        (Failure::NotJson, |error| matches!(error, Error::Malformed { .. })),
     ] {
         world.azure.vault.faults.fail_next(Operation::Get, failure);
         let error = world.vault().get_latest(NAME).await.expect_err("down");
@@ -267,7 +267,7 @@ async fn no_error_carries_the_secret() {
     let world = World::start().await;
     let secret = SecretString::from("do-not-tell");
     world.azure.vault.put(NAME, "do-not-tell");
-    for failure in [Failure::Nonsense, Failure::AnswerLost, Failure::Throttled(1)] {
+    for failure in [Failure::NotJson, Failure::AnswerLost, Failure::Throttled(1)] {
         for operation in [Operation::Get, Operation::Set] {
             world.azure.vault.faults.fail_next(operation, failure);
         }

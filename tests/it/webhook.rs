@@ -86,7 +86,7 @@ async fn every_answer_is_a_call_telegram_takes() {
     let world = World::start().await;
     for text in ["/start", "/connect", "/disconnect", "/disconnect x", "/status", "/billing", "/timezone", "/help"] {
         let attempt = world.ana_says(text).await;
-        assert_eq!(attempt.carried_out.as_deref(), Some("sendMessage"), "{text}");
+        assert_eq!(attempt.method.as_deref(), Some("sendMessage"), "{text}");
     }
     world.telegram.says(STRANGER, "hi");
     world.deliver().await;

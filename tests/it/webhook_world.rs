@@ -53,7 +53,7 @@ impl World {
         let env = change(testbed.env());
         let (clock, telegram) = (&testbed.clock, &testbed.telegram);
         let app = App::new(&env, clock.clone()).expect("complete settings");
-        let function = Server::start(gateway::in_front_of(router(app), clock)).await.expect("a free loopback port");
+        let function = Server::start(gateway::wrap(router(app), clock)).await.expect("a free loopback port");
         telegram.deliver_to(&format!("{}/telegram/webhook", function.base_url()), SECRET);
         telegram.knows(ANA, "Ana");
         let store = Store::from_env(&env).expect("complete settings");
@@ -115,7 +115,7 @@ impl World {
 
     /// The operations the table was asked for, and whether it did them.
     pub(crate) fn table_calls(&self) -> Vec<(String, bool)> {
-        self.table.calls().into_iter().map(|call| (call.operation, call.done)).collect()
+        self.table.calls().into_iter().map(|call| (call.operation, call.succeeded)).collect()
     }
 
     pub(crate) async fn set_route(&self, status: RouteStatus) {

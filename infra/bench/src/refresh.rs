@@ -77,7 +77,7 @@ pub(crate) async fn ticks(report: &mut Report) -> anyhow::Result<()> {
     for connections in TABLES.into_iter().filter(|connections| *connections <= largest) {
         let world = World::start(Options::with_clock(Clock::System)).await?;
         fill(&world, connections)?;
-        world.table.forget_calls();
+        world.table.clear_calls();
         let tick = world.tick_refresh().await;
         anyhow::ensure!((tick.due, tick.failed) == (DUE, 0), "{tick:?}");
         let (calls, spent) = (world.table.calls().len(), world.table.units());
@@ -244,10 +244,10 @@ async fn measured(is_used: bool) -> anyhow::Result<Cost> {
         store.save_integration(&Integration { due, used_at, ..row }, read.map(|row| row.version)).await?;
         if round == 1 {
             world.journal.clear();
-            world.table.forget_calls();
+            world.table.clear_calls();
         }
         anyhow::ensure!(world.tick_refresh().await.due == 1, "one is due");
-        world.table.forget_calls();
+        world.table.clear_calls();
         world.run_until_idle().await;
         let sum = |is_write: bool| -> f64 {
             let calls = world.table.calls().into_iter().filter(|call| (call.operation != "GetItem") == is_write);

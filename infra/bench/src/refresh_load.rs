@@ -58,7 +58,7 @@ pub(crate) async fn measure(report: &mut Report, function: &Artifact) -> anyhow:
                 anyhow::ensure!(done.answer["batchItemFailures"] == Value::Array(Vec::new()), "{}", done.answer);
                 if place % FORGET == 0 {
                     vault_calls.fetch_add(vault_calls_of(&world), Ordering::Relaxed);
-                    world.table.forget_calls();
+                    world.table.clear_calls();
                 }
             }
         });

@@ -117,7 +117,7 @@ async fn cost(
     for event in events {
         if !std::mem::replace(&mut warmed, true) {
             function.invoke(&event).await?;
-            world.table.forget_calls();
+            world.table.clear_calls();
             world.journal.clear();
             continue;
         }

@@ -124,7 +124,7 @@ impl World {
             std::fs::write(&file, lines.collect::<String>()).with_context(|| format!("`{}`", file.display()))?;
         }
         let env = testbed.env();
-        let api = testbed.journal.wrap(API, gateway::in_front_of(wiring::functions(&env, &clock, &trace)?, &clock));
+        let api = testbed.journal.wrap(API, gateway::wrap(wiring::functions(&env, &clock, &trace)?, &clock));
         for services in ["gmail", "google-calendar", "google"] {
             google.allows_redirect_to(&format!("{base_url}/oauth/{services}/callback"));
         }
@@ -232,7 +232,7 @@ impl World {
             let forwarded = inbound.drain().await.invocations();
             let worked = refreshes.drain().await.invocations() + lifecycles.drain().await.invocations();
             for runtime in self.containers.all() {
-                runtime.settle().await;
+                runtime.wait_until_idle().await;
             }
             if delivered + forwarded + worked > 0 {
                 continue;

@@ -1,5 +1,5 @@
 //! What functions need of Azure: Entra, Key Vaults and the resource manager under one certificate authority, and the
-//! STS whose word Entra takes.
+//! STS whose tokens Entra accepts.
 
 use std::sync::Arc;
 
@@ -15,9 +15,9 @@ use crate::tls::Authority;
 /// The part of Azure that functions call.
 #[derive(Debug)]
 pub struct Azure {
-    /// Whose certificates the servers carry.
+    /// The authority that signed the servers' certificates.
     pub authority: Arc<Authority>,
-    /// Who vouches for functions at Entra.
+    /// The STS whose tokens functions exchange at Entra.
     pub sts: Sts,
     /// The identity provider.
     pub entra: Entra,
@@ -25,7 +25,7 @@ pub struct Azure {
     pub vault: KeyVault,
     /// The resource manager, which accepts Entra's tokens and knows the vault as [`VAULT`].
     pub arm: Arm,
-    /// More of them; see [`Azure::adds_vault`].
+    /// Further vaults; see [`Azure::adds_vault`].
     pub others: Vec<KeyVault>,
     clock: Clock,
     journal: Journal,

@@ -1,8 +1,8 @@
 //! Where the vendors' machine-readable contracts and the corpus of real mail lie on this machine, and what the checks
 //! against the contracts share.
 //!
-//! Neither is part of the project. A test that needs one asks here; where it is absent this says so and the test passes
-//! over that part, unless `NBHD_REQUIRE_SHARED=1` turns the absence into a failure.
+//! Neither is part of the project. A test that needs one loads it here; where it is absent a notice says so and the
+//! test skips that part, unless `NBHD_REQUIRE_SHARED=1` turns the absence into a failure.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::journal::Entry;
 
 /// What a check of journal entries against a contract found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct CheckReport {
     /// How many requests a description was found for.
     pub requests: usize,
     /// How many objects in answers and events were held to their fields; Stripe's contract alone counts them.
@@ -23,9 +23,9 @@ pub struct Report {
     pub violations: Vec<String>,
 }
 
-impl Report {
+impl CheckReport {
     /// Counts each of `entries`, and collects what `check` finds in it.
-    pub(crate) fn of(entries: &[Entry], check: impl Fn(&Entry) -> Vec<String>) -> Self {
+    pub(crate) fn from_entries(entries: &[Entry], check: impl Fn(&Entry) -> Vec<String>) -> Self {
         let mut report = Self { requests: entries.len(), ..Self::default() };
         entries.iter().for_each(|entry| report.add(entry, check(entry)));
         report
@@ -80,7 +80,7 @@ pub(crate) fn match_path(template: &str, path: &str) -> Option<Vec<(String, Stri
 }
 
 /// Where `value` departs from a schema; without the value itself, which may be a secret.
-pub(crate) fn departures(schema: Result<Validator, ValidationError<'_>>, value: &Value) -> Vec<String> {
+pub(crate) fn find_departures(schema: Result<Validator, ValidationError<'_>>, value: &Value) -> Vec<String> {
     match schema {
         Ok(schema) => schema
             .iter_errors(value)
@@ -91,7 +91,7 @@ pub(crate) fn departures(schema: Result<Validator, ValidationError<'_>>, value: 
 }
 
 fn shared_folder(variable: &str, name: &str) -> Option<PathBuf> {
-    let folder = setting(variable).map_or_else(|| beside_the_project(name), PathBuf::from);
+    let folder = setting(variable).map_or_else(|| default_folder(name), PathBuf::from);
     if folder.is_dir() {
         return Some(folder);
     }
@@ -102,7 +102,7 @@ fn shared_folder(variable: &str, name: &str) -> Option<PathBuf> {
     None
 }
 
-fn beside_the_project(name: &str) -> PathBuf {
+fn default_folder(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared").join(name)
 }
 

@@ -1,7 +1,7 @@
 //! Microsoft Entra's token endpoint for one application that trusts a role at AWS, and has a client secret as well.
 //!
 //! See <https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow>. Tokens do not age: the
-//! SDK reads the machine's clock, which no test moves. [`Entra::forgets_its_tokens`] ends them instead.
+//! SDK reads the machine's clock, which no test moves. [`Entra::revokes_tokens`] ends them instead.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -41,28 +41,28 @@ struct Inner {
     client_id: String,
     client_secret: String,
     clock: Clock,
-    /// Whose signatures the federated credential trusts.
+    /// The STS whose signatures the federated credential trusts.
     sts: Sts,
-    state: Mutex<Granted>,
+    state: Mutex<Registration>,
     faults: Faults<(), StatusCode>,
 }
 
-/// Whom the application trusts beside its own secret.
+/// The identity that the application trusts beside its own secret.
 /// <https://learn.microsoft.com/entra/workload-id/workload-identity-federation-create-trust>
 #[derive(Clone, Debug)]
 pub struct FederatedCredential {
-    /// Who must have signed.
+    /// The issuer that must have signed the token.
     pub issuer: String,
-    /// Who must have asked.
+    /// The subject that the token must name.
     pub subject: String,
-    /// Whom it must be meant for.
+    /// The audience that the token must name.
     pub audience: String,
 }
 
 #[derive(Debug)]
-struct Granted {
+struct Registration {
     trusted: FederatedCredential,
-    /// The scope of each token given out.
+    /// The scope of each issued token.
     tokens: HashMap<String, String>,
 }
 
@@ -83,7 +83,7 @@ impl Entra {
             client_secret: format!("entra-secret-{}", Uuid::new_v4().simple()),
             clock,
             sts: sts.clone(),
-            state: Mutex::new(Granted { trusted, tokens: HashMap::new() }),
+            state: Mutex::new(Registration { trusted, tokens: HashMap::new() }),
             faults: Faults::default(),
         });
         let router = Router::new()
@@ -103,18 +103,18 @@ impl Entra {
         ]
     }
 
-    /// The application's secret, for `AZURE_CLIENT_SECRET`: who has it needs nobody to vouch for them.
+    /// The application's secret, for `AZURE_CLIENT_SECRET`; it signs in without a federated token.
     pub fn client_secret(&self) -> &str {
         &self.inner.client_secret
     }
 
-    /// Changes whom the application trusts.
-    pub fn trusts(&self, change: impl FnOnce(&mut FederatedCredential)) {
+    /// Changes the identity that the application trusts.
+    pub fn changes_trust(&self, change: impl FnOnce(&mut FederatedCredential)) {
         change(&mut self.inner.lock().trusted);
     }
 
-    /// Every token given out so far ceases to be accepted.
-    pub fn forgets_its_tokens(&self) {
+    /// Ends every token issued so far.
+    pub fn revokes_tokens(&self) {
         self.inner.lock().tokens.clear();
     }
 
@@ -124,14 +124,14 @@ impl Entra {
         format!(r#"Bearer authorization="{base}/{tenant}", resource="{resource}""#)
     }
 
-    /// Whether `token` was given out for `resource`.
-    pub(crate) fn accepts(&self, token: &str, resource: &str) -> bool {
+    /// Whether `token` was issued for `resource`, and not revoked.
+    pub(crate) fn is_valid_token(&self, token: &str, resource: &str) -> bool {
         self.inner.lock().tokens.get(token).is_some_and(|scope| scope == &format!("{resource}/.default"))
     }
 }
 
 impl Inner {
-    fn lock(&self) -> MutexGuard<'_, Granted> {
+    fn lock(&self) -> MutexGuard<'_, Registration> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -170,7 +170,7 @@ impl Inner {
         if kind != Some(ASSERTION_TYPE) {
             return Err(Refusal(StatusCode::BAD_REQUEST, "invalid_request", 50_027));
         }
-        let Some(claims) = self.sts.verified(assertion) else { return refused(700_027) };
+        let Some(claims) = self.sts.verify(assertion) else { return refused(700_027) };
         let trusted = self.lock().trusted.clone();
         let now = self.clock.now().seconds();
         let is_current = claims["iat"].as_i64().is_some_and(|from| from <= now)

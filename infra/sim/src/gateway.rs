@@ -27,7 +27,7 @@ pub const MAX_HEADER_BYTES: usize = 10_240;
 pub const MAX_DURATION: Duration = Duration::from_secs(30);
 
 /// `functions`, each mounted at its routes, as API Gateway would serve them.
-pub fn in_front_of(functions: Router, clock: &Clock) -> Router {
+pub fn wrap(functions: Router, clock: &Clock) -> Router {
     Router::new().fallback(serve).with_state((functions, clock.clone()))
 }
 
@@ -66,10 +66,10 @@ async fn invoke(functions: Router, event: &str) -> Option<Response> {
 fn event(head: &Parts, body: &[u8], now: Timestamp) -> Value {
     let mut headers = Map::new();
     for name in head.headers.keys().filter(|name| **name != header::COOKIE) {
-        headers.insert(name.to_string(), joined(&head.headers, name, ",").into());
+        headers.insert(name.to_string(), join_values(&head.headers, name, ",").into());
     }
     headers.insert("x-forwarded-for".to_owned(), "127.0.0.1".into());
-    let cookies: Vec<_> = joined(&head.headers, &header::COOKIE, "; ")
+    let cookies: Vec<_> = join_values(&head.headers, &header::COOKIE, "; ")
         .split("; ")
         .filter(|cookie| !cookie.is_empty())
         .map(str::to_owned)
@@ -94,7 +94,7 @@ fn event(head: &Parts, body: &[u8], now: Timestamp) -> Value {
                 "path": head.uri.path(),
                 "protocol": "HTTP/1.1",
                 "sourceIp": "127.0.0.1",
-                "userAgent": joined(&head.headers, &header::USER_AGENT, " "),
+                "userAgent": join_values(&head.headers, &header::USER_AGENT, " "),
             },
             "requestId": request_id,
             "routeKey": "$default",
@@ -135,7 +135,7 @@ fn header_bytes(headers: &HeaderMap) -> usize {
 }
 
 /// Every value of a header in one line, as API Gateway hands it on.
-fn joined(headers: &HeaderMap, name: &HeaderName, separator: &str) -> String {
+fn join_values(headers: &HeaderMap, name: &HeaderName, separator: &str) -> String {
     let values = headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
     values.collect::<Vec<_>>().join(separator)
 }
@@ -156,12 +156,12 @@ mod tests {
 
     fn echo() -> Router {
         let echo = |headers: HeaderMap, uri: axum::http::Uri, body: Bytes| async move {
-            let cookie = joined(&headers, &header::COOKIE, "|");
+            let cookie = join_values(&headers, &header::COOKIE, "|");
             let seen = [("x-cookie", cookie), ("x-uri", uri.to_string()), ("set-cookie", "b=2".to_owned())];
             (seen, [("content-type", "application/octet-stream")], body)
         };
         let functions = Router::new().route("/echo/{id}", post(echo)).layer(axum::extract::DefaultBodyLimit::disable());
-        in_front_of(functions, &Clock::System)
+        wrap(functions, &Clock::System)
     }
 
     async fn send(request: axum::http::request::Builder, body: Vec<u8>) -> Response {

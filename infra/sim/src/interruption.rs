@@ -1,7 +1,7 @@
 //! Stops a function dead between two of its effects, as a crash or an ended sandbox does.
 //!
-//! Or holds it there while something else goes on; or lets one of its requests arrive late, after whoever sent it has
-//! gone or given it up.
+//! It can also hold the function there while others work, or delay one of its requests until after its sender has ended
+//! or lost the connection.
 //!
 //! Every request to a simulator counts. The one to stop or to be held at has its effect, and its answer never arrives,
 //! or late. One that is late has no effect until [`LateRequest::arrive`].
@@ -27,34 +27,34 @@ pub struct Interruption {
 pub enum StopPoint {
     /// The request of this number, from 1.
     Number(usize),
-    /// The `nth` of those called so.
+    /// A request by its name.
     Named(NamedRequest),
 }
 
-/// A request by what it is: this outlives changes of what is asked before it.
+/// A request by its name, which stays the same when other requests are added before it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NamedRequest {
     /// Simulator, method and the end of its path without identifiers, such as `arm DELETE default/shares/*`.
     pub request: String,
-    /// Which of those, from 1.
+    /// Which request of this name, from 1.
     pub nth: usize,
 }
 
-/// What becomes of whoever sent a request that is late.
+/// What happens to the sender of a request that is delayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SenderFate {
-    /// It is stopped dead.
+    /// It is stopped at once.
     Stopped,
     /// Its connection breaks.
     #[serde(rename = "unheard")]
     Disconnected,
 }
 
-/// A request under way that has not arrived.
+/// A request that was sent and has not arrived.
 #[derive(Debug)]
 pub struct LateRequest {
-    /// Which one.
+    /// Its name.
     pub request: NamedRequest,
     release: Option<oneshot::Sender<()>>,
     arrived: oneshot::Receiver<()>,
@@ -85,13 +85,6 @@ enum Action {
 
 #[derive(Clone, Default)]
 struct Observer(Option<Arc<dyn Fn() + Send + Sync>>);
-
-/// What becomes of a request that has just come in.
-pub(crate) enum Arrival {
-    Now,
-    /// Its effect waits for the first, and is told to the second.
-    Late(SenderFate, oneshot::Receiver<()>, oneshot::Sender<()>),
-}
 
 impl Interruption {
     /// Runs `work` until it ends, or until its request number `requests` (from 1) has had its effect: then `work` is
@@ -175,23 +168,36 @@ impl Interruption {
         }
     }
 
-    /// From now on `look` is called whenever a request has had its effect and is not answered yet.
+    /// Calls `observe` from now on whenever a request has had its effect and is not answered yet.
     pub fn observe_effects(&self, observe: impl Fn() + Send + Sync + 'static) {
         *self.observer.lock().unwrap_or_else(PoisonError::into_inner) = Observer(Some(Arc::new(observe)));
     }
 
-    /// For simulators: a request has come in, and has had no effect yet.
-    pub(crate) fn on_request(&self, name: &str) -> Arrival {
+    /// For simulators: a request has come in, and `effect` is what it does. Returns `effect`, for the caller to await.
+    /// Where the request is delayed, it happens when the request arrives, and the result is `None`.
+    pub(crate) async fn on_request<F>(&self, name: &str, effect: F) -> Option<F>
+    where
+        F: Future + Send + 'static,
+    {
         let Some((armed, request)) = self.take_armed(name, |action| matches!(action, Action::Delay(_))) else {
-            return Arrival::Now;
+            return Some(effect);
         };
-        let Action::Delay(sender) = armed.action else { return Arrival::Now };
-        let (release, waits) = oneshot::channel();
-        let (tells, arrived) = oneshot::channel();
+        let Action::Delay(sender) = armed.action else { return Some(effect) };
+        let (release, released) = oneshot::channel();
+        let (done, arrived) = oneshot::channel();
         let late = LateRequest { request: request.clone(), release: Some(release), arrived };
         // Whoever waits for it may have ended.
         let _ = armed.reached.send(Reached { request, late: Some(late) });
-        Arrival::Late(sender, waits, tells)
+        tokio::spawn(async move {
+            if released.await.is_ok() {
+                effect.await;
+                let _ = done.send(());
+            }
+        });
+        match sender {
+            SenderFate::Stopped => std::future::pending().await,
+            SenderFate::Disconnected => None,
+        }
     }
 
     /// For simulators: a request has had its effect. Never returns at the one to stop at.
@@ -248,7 +254,7 @@ impl LateRequest {
     }
 }
 
-/// What a request is called: the end of its path, with `*` for what looks like an identifier.
+/// The name of a request: the end of its path, with `*` in place of identifiers.
 pub(crate) fn request_name(simulator: &str, method: &str, path: &str) -> String {
     let path = path.split('?').next().unwrap_or_default();
     let is_id = |part: &str| part.len() >= 8 && (part.len() >= 26 || part.bytes().any(|byte| byte.is_ascii_digit()));

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 
 use crate::faults::{broken_answer, broken_body};
-use crate::interruption::{Arrival, Interruption, SenderFate, request_name};
+use crate::interruption::{Interruption, request_name};
 
 /// What one simulator, or several, saw; clones share their entries.
 #[derive(Clone, Debug, Default)]
@@ -22,7 +22,7 @@ pub struct Journal {
     interruption: Interruption,
 }
 
-/// One request and, once it is given, its answer.
+/// One request and, once there is one, its answer.
 #[derive(Clone, Debug, Default)]
 pub struct Entry {
     /// The simulator's name, such as `telegram`.
@@ -35,7 +35,7 @@ pub struct Entry {
     pub headers: Vec<(String, String)>,
     /// The request's body.
     pub request: Bytes,
-    /// The answer's status; `None` while none was given: the request hangs, or its caller went away.
+    /// The answer's status; `None` while there is none: the request hangs, or its caller went away.
     pub status: Option<u16>,
     /// The answer's headers, names in lower case.
     pub answer_headers: Vec<(String, String)>,
@@ -148,21 +148,9 @@ async fn record_exchange(
     let name = request_name(simulator, head.method.as_str(), &head.uri.to_string());
     let index = journal.record(entry);
 
-    if let Arrival::Late(sender, waits, tells) = journal.interruption.on_request(&name) {
-        tokio::spawn(async move {
-            if waits.await.is_ok() {
-                next.run(Request::from_parts(head, Body::from(body))).await;
-                let _ = tells.send(());
-            }
-        });
-        match sender {
-            SenderFate::Stopped => std::future::pending::<()>().await,
-            SenderFate::Disconnected => {}
-        }
-        return broken_answer();
-    }
-
-    let (head, body) = next.run(Request::from_parts(head, Body::from(body))).await.into_parts();
+    let effect = next.run(Request::from_parts(head, Body::from(body)));
+    let Some(effect) = journal.interruption.on_request(&name, effect).await else { return broken_answer() };
+    let (head, body) = effect.await.into_parts();
     let body = match axum::body::to_bytes(body, usize::MAX).await {
         Ok(body) => body,
         // An answer that a simulator cuts short stays cut short, and is none.

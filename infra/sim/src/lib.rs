@@ -1,6 +1,6 @@
 //! The vendors as small, stateful HTTP servers on loopback ports.
 //!
-//! A simulator checks credentials, keeps state, refuses what its vendor refuses, can be told to fail, and writes every
+//! A simulator checks credentials, keeps state, refuses what its vendor refuses, fails on demand, and writes every
 //! request and answer into a [`journal::Journal`]. Production code runs against it unchanged: only base URLs differ.
 
 pub mod arm;

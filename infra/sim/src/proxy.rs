@@ -21,7 +21,7 @@ impl Upstream {
     }
 
     /// The upstream's answer, or 502 when there is none.
-    pub(crate) async fn pass_on(&self, mut request: Request) -> Response {
+    pub(crate) async fn forward(&self, mut request: Request) -> Response {
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
         let Ok(uri) = format!("{}{path}", self.base_url).parse::<Uri>() else {
             return StatusCode::BAD_REQUEST.into_response();

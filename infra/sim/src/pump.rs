@@ -19,7 +19,7 @@ use crate::sqs::{Sqs, api};
 /// The largest event Lambda takes.
 pub const MAX_EVENT_BYTES: usize = 6 << 20;
 
-/// What bounds the invocations.
+/// The limits of the invocations.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// `MaximumConcurrency` of the event source.
@@ -59,13 +59,13 @@ impl Report {
         self.done + self.reported + self.crashed + self.timed_out + self.too_late
     }
 
-    fn count(&mut self, end: End) {
-        let counter = match end {
-            End::Done => &mut self.done,
-            End::Reported => &mut self.reported,
-            End::Crashed => &mut self.crashed,
-            End::TimedOut => &mut self.timed_out,
-            End::TooLate => &mut self.too_late,
+    fn count(&mut self, outcome: Outcome) {
+        let counter = match outcome {
+            Outcome::Done => &mut self.done,
+            Outcome::Reported => &mut self.reported,
+            Outcome::Crashed => &mut self.crashed,
+            Outcome::TimedOut => &mut self.timed_out,
+            Outcome::TooLate => &mut self.too_late,
         };
         *counter += 1;
     }
@@ -81,7 +81,7 @@ impl Report {
     }
 }
 
-enum End {
+enum Outcome {
     Done,
     Reported,
     Crashed,
@@ -121,7 +121,7 @@ where
             }
             report.most_at_once = report.most_at_once.max(running.len());
             match running.next().await {
-                Some(end) => report.count(end),
+                Some(outcome) => report.count(outcome),
                 None => return report,
             }
         }
@@ -170,24 +170,24 @@ where
         }
     }
 
-    async fn invoke(&self, message: Message) -> End {
-        let Some(event) = event(self.queue, &message) else { return End::Crashed };
+    async fn invoke(&self, message: Message) -> Outcome {
+        let Some(event) = event(self.queue, &message) else { return Outcome::Crashed };
         let invocation = AssertUnwindSafe((self.handler)(event)).catch_unwind();
         let response = match tokio::time::timeout(self.limits.timeout, invocation).await {
             Ok(Ok(Ok(response))) => response,
-            Ok(Ok(Err(_)) | Err(_)) => return End::Crashed,
-            Err(_) => return End::TimedOut,
+            Ok(Ok(Err(_)) | Err(_)) => return Outcome::Crashed,
+            Err(_) => return Outcome::TimedOut,
         };
         let failures = response.batch_item_failures;
         if failures.iter().any(|failure| failure.item_identifier == message.id) {
-            return End::Reported;
+            return Outcome::Reported;
         }
         if !failures.is_empty() {
-            return End::Crashed;
+            return Outcome::Crashed;
         }
         match self.sqs.delete(self.queue, message.receipt.as_deref().unwrap_or_default()) {
-            Ok(()) => End::Done,
-            Err(_) => End::TooLate,
+            Ok(()) => Outcome::Done,
+            Err(_) => Outcome::TooLate,
         }
     }
 }

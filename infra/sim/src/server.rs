@@ -30,11 +30,11 @@ impl Server {
     /// # Errors
     /// When the port is taken.
     pub async fn start_on(port: u16, router: Router) -> std::io::Result<Self> {
-        Self::running(port, |listener| serve(listener, router)).await
+        Self::spawn(port, |listener| serve(listener, router)).await
     }
 
     /// Runs what `serve` makes of a listener on `port`, 0 for a free one.
-    pub(crate) async fn running<F>(port: u16, serve: impl FnOnce(TcpListener) -> F) -> std::io::Result<Self>
+    pub(crate) async fn spawn<F>(port: u16, serve: impl FnOnce(TcpListener) -> F) -> std::io::Result<Self>
     where
         F: Future<Output = ()> + Send + 'static,
     {

@@ -18,7 +18,7 @@ use dynoxide::errors::DynoxideError;
 use serde_json::{Value, json};
 
 use crate::faults::Faults;
-use crate::interruption::{Arrival, Interruption, SenderFate};
+use crate::interruption::Interruption;
 use crate::proxy::Upstream;
 use crate::server::Server;
 
@@ -41,7 +41,7 @@ pub struct Call {
     /// Such as `UpdateItem`.
     pub operation: String,
     /// Whether the table did it; a failed condition is `false`.
-    pub done: bool,
+    pub succeeded: bool,
     /// Capacity units consumed, as the engine reports them; 0 when it refused.
     pub units: f64,
 }
@@ -84,17 +84,17 @@ impl Table {
         self.front.base_url()
     }
 
-    /// Every request since the start or the last [`Table::forget_calls`], oldest first.
+    /// Every request since the start or the last [`Table::clear_calls`], oldest first.
     pub fn calls(&self) -> Vec<Call> {
         lock(&self.meter).calls.clone()
     }
 
-    /// Starts the count anew.
-    pub fn forget_calls(&self) {
+    /// Resets the list of requests.
+    pub fn clear_calls(&self) {
         lock(&self.meter).calls.clear();
     }
 
-    /// Capacity units consumed since the start or the last [`Table::forget_calls`].
+    /// Capacity units consumed since the start or the last [`Table::clear_calls`].
     pub fn units(&self) -> f64 {
         lock(&self.meter).calls.iter().map(|call| call.units).sum()
     }
@@ -116,7 +116,7 @@ impl Table {
     }
 
     /// Lets requests to the table count for `interruption`, beside those to the simulators of its journal.
-    pub fn stops_with(&self, interruption: &Interruption) {
+    pub fn set_interruption(&self, interruption: &Interruption) {
         lock(&self.meter).interruption = interruption.clone();
     }
 
@@ -212,34 +212,27 @@ async fn measure(State((engine, meter, faults)): State<Measured>, request: Reque
     };
     let interruption = lock(&meter).interruption.clone();
     let name = format!("table {operation}");
-    if let Arrival::Late(sender, waits, tells) = interruption.on_request(&name) {
-        tokio::spawn(async move {
-            if waits.await.is_ok() {
-                let answer = engine.pass_on(request).await;
-                lock(&meter).writes += usize::from(answer.status().is_success());
-                let _ = tells.send(());
-            }
-        });
-        match sender {
-            SenderFate::Stopped => std::future::pending::<()>().await,
-            SenderFate::Disconnected => {}
-        }
-        return failed();
-    }
-    let (head, body) = engine.pass_on(request).await.into_parts();
-    let Ok(body) = to_bytes(body, usize::MAX).await else { return StatusCode::BAD_GATEWAY.into_response() };
-    let call = Call { operation, done: head.status.is_success(), units: units(&body) };
-    {
-        let mut meter = lock(&meter);
-        meter.writes += usize::from(call.done && !matches!(call.operation.as_str(), "GetItem" | "Query" | "Scan"));
-        meter.calls.push(call);
-    }
+    let effect = perform(engine, meter, operation, request);
+    let Some(effect) = interruption.on_request(&name, effect).await else { return failed() };
+    let answer = effect.await;
     interruption.on_effect(&name).await;
-    if failure == Some(Failure::AnswerLost) { failed() } else { Response::from_parts(head, Body::from(body)) }
+    if failure == Some(Failure::AnswerLost) { failed() } else { answer }
+}
+
+/// Passes a request on to the engine, and counts it.
+async fn perform(engine: Upstream, meter: Arc<Mutex<Meter>>, operation: String, request: Request) -> Response {
+    let (head, body) = engine.forward(request).await.into_parts();
+    let Ok(body) = to_bytes(body, usize::MAX).await else { return StatusCode::BAD_GATEWAY.into_response() };
+    let call = Call { operation, succeeded: head.status.is_success(), units: units(&body) };
+    let mut meter = lock(&meter);
+    meter.writes += usize::from(call.succeeded && !matches!(call.operation.as_str(), "GetItem" | "Query" | "Scan"));
+    meter.calls.push(call);
+    Response::from_parts(head, Body::from(body))
 }
 
 fn failed() -> Response {
-    let error = json!({ "__type": "com.amazonaws.dynamodb.v20120810#InternalServerError", "message": "told to" });
+    let error =
+        json!({ "__type": "com.amazonaws.dynamodb.v20120810#InternalServerError", "message": "a simulated failure" });
     (StatusCode::INTERNAL_SERVER_ERROR, axum::Json(error)).into_response()
 }
 
@@ -270,7 +263,7 @@ fn units(answer: &[u8]) -> f64 {
 }
 
 async fn serve(database: Database) -> std::io::Result<Server> {
-    Server::running(0, |listener| async move {
+    Server::spawn(0, |listener| async move {
         // It ends only with its listener.
         let _ = dynoxide::server::serve_with_shutdown(listener, database, std::future::pending()).await;
     })

@@ -110,7 +110,7 @@ impl Testbed {
     pub async fn start_for(platform: &Platform, clock: Clock, path: Option<&Path>) -> anyhow::Result<Self> {
         let journal = Journal::new();
         let table = Table::start(path).await?;
-        table.stops_with(journal.interruption());
+        table.set_interruption(journal.interruption());
         let sqs = Sqs::start(&clock, &journal).await?;
         let Platform { bot_username, bot_token, webhook_secret, platform_key, link_signing_key } = platform.clone();
         let telegram = Telegram::start(&bot_token, &bot_username, clock.clone(), journal.clone()).await?;
@@ -216,7 +216,7 @@ impl Testbed {
 
     /// Clears what the table and the journal have recorded so far.
     pub fn forget_calls(&self) {
-        self.table.forget_calls();
+        self.table.clear_calls();
         self.journal.clear();
     }
 

@@ -45,7 +45,7 @@ impl Authority {
     /// When no key can be made or no temporary file be written.
     pub fn generate() -> anyhow::Result<Self> {
         let mut params = CertificateParams::default();
-        params.distinguished_name = named("simulated authority");
+        params.distinguished_name = common_name("simulated authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
@@ -63,7 +63,7 @@ impl Authority {
     fn server_config(&self) -> anyhow::Result<ServerConfig> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::new(vec!["localhost".to_owned()])?;
-        params.distinguished_name = named("simulated vendor");
+        params.distinguished_name = common_name("simulated vendor");
         params.use_authority_key_identifier_extension = true;
         params.subject_alt_names.push(SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)));
         let certificate = params.signed_by(&key, &self.issuer)?;
@@ -76,7 +76,7 @@ impl Authority {
 }
 
 /// OpenSSL takes a certificate that is named like its issuer for one that signed itself.
-fn named(name: &str) -> DistinguishedName {
+fn common_name(name: &str) -> DistinguishedName {
     let mut full = DistinguishedName::new();
     full.push(DnType::CommonName, name);
     full
@@ -91,10 +91,10 @@ impl TlsServer {
         let acceptor = TlsAcceptor::from(Arc::new(authority.server_config()?));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let (ready, handshaken) = mpsc::channel(64);
+        let (ready, connections) = mpsc::channel(64);
         let accepting = tokio::spawn(accept(listener, acceptor, ready));
         let serving = tokio::spawn(async move {
-            let _ = axum::serve(Handshaken { address, connections: handshaken }, router).await;
+            let _ = axum::serve(TlsListener { address, connections }, router).await;
         });
         Ok(Self { address, tasks: [accepting, serving] })
     }
@@ -125,12 +125,12 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, ready: mpsc::Sende
 
 type Connection = (TlsStream<TcpStream>, SocketAddr);
 
-struct Handshaken {
+struct TlsListener {
     address: SocketAddr,
     connections: mpsc::Receiver<Connection>,
 }
 
-impl Listener for Handshaken {
+impl Listener for TlsListener {
     type Io = TlsStream<TcpStream>;
     type Addr = SocketAddr;
 

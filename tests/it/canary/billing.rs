@@ -24,7 +24,7 @@ pub(super) async fn somebody_subscribes(stage: &mut Stage) {
         let request = request.header("content-type", "application/x-www-form-urlencoded");
         request.body(format!("link={token}&tier={tier}")).send().await.expect("an answer")
     };
-    stage.world.stripe.faults.fail_all(Failure::Down(500));
+    stage.world.stripe.faults.fail_all(Failure::Status(500));
     assert_eq!(choose("plus").await.status(), StatusCode::BAD_GATEWAY);
     stage.world.stripe.faults.recover();
     let checkout = choose("plus").await.headers()["location"].to_str().expect("an address").to_owned();
@@ -33,7 +33,7 @@ pub(super) async fn somebody_subscribes(stage: &mut Stage) {
     let customer = stage.world.stripe.customers().pop().expect("made").0;
     stage.world.stripe.card_fails(&customer);
     stage.world.clock.advance(billing::MONTH);
-    stage.world.stripe.faults.fail_all(Failure::Garbage);
+    stage.world.stripe.faults.fail_all(Failure::NotJson);
     stage.run_until_idle().await;
     stage.world.stripe.faults.recover();
     stage.world.clock.advance(billing::RETRIES[0]);

@@ -221,8 +221,8 @@ impl Texts {
         );
         world.google.delivers(account, mail.as_bytes());
         world.google.calendar(account, |calendar| {
-            let event = Event::timed(summary, "2026-11-21T14:00:00Z", "2026-11-21T15:00:00Z").at(location);
-            calendar.add(event.with(&[&format!("{attendee}@example.com")]));
+            let event = Event::timed(summary, "2026-11-21T14:00:00Z", "2026-11-21T15:00:00Z").with_location(location);
+            calendar.add(event.with_attendees(&[&format!("{attendee}@example.com")]));
         });
     }
 }

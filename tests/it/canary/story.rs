@@ -77,10 +77,10 @@ pub(super) async fn the_assistant_answers(stage: &mut Stage) {
     assert_ne!(stage.http.get(address).send().await.expect("an answer").status(), StatusCode::OK);
 
     for failure in [
-        telegram::Failure::TooManyRequests(3),
+        telegram::Failure::Throttled(3),
         telegram::Failure::Status(StatusCode::INTERNAL_SERVER_ERROR),
         telegram::Failure::Status(StatusCode::BAD_REQUEST),
-        telegram::Failure::Nonsense,
+        telegram::Failure::NotJson,
         telegram::Failure::AnswerLost,
     ] {
         let lost = stage.add_marker("an answer Telegram did not take", &[Sink::Telegram]);
@@ -114,7 +114,7 @@ pub(super) async fn the_assistant_replies_to_a_link(stage: &mut Stage) {
 }
 
 pub(super) async fn google_is_connected(stage: &mut Stage) {
-    for failure in [Failure::Echoes, Failure::Garbage, Failure::Down(503), Failure::OAuth("invalid_grant")] {
+    for failure in [Failure::Echo, Failure::NotJson, Failure::Status(503), Failure::OAuth("invalid_grant")] {
         stage.world.google.faults.fail_next(Endpoint::Token, failure);
         connect(stage, &Scopes::All).await;
     }
@@ -139,7 +139,7 @@ pub(super) async fn google_is_connected(stage: &mut Stage) {
     assert_ne!(browser.open(&back).await.expect("a page").status, 200, "the table is down");
     stage.world.table.faults.set_down(false);
 
-    stage.world.google.faults.fail_next(Endpoint::UserInfo, Failure::Echoes);
+    stage.world.google.faults.fail_next(Endpoint::UserInfo, Failure::Echo);
     connect(stage, &Scopes::Only(vec!["calendar.readonly"])).await;
     let seen = connect(stage, &Scopes::All).await;
     assert_eq!(seen.status, 200);
@@ -175,7 +175,7 @@ pub(super) async fn the_assistant_reads(stage: &mut Stage) {
         (Endpoint::FreeBusy, "google-calendar/freebusy/"),
     ] {
         let failures =
-            [Failure::Echoes, Failure::Garbage, Failure::UsageLimit, Failure::Unauthorized, Failure::Down(500)];
+            [Failure::Echo, Failure::NotJson, Failure::UsageLimit, Failure::Unauthorized, Failure::Status(500)];
         for failure in failures {
             stage.world.google.faults.fail_always(endpoint, failure);
             tool(stage, path).await;
@@ -186,12 +186,12 @@ pub(super) async fn the_assistant_reads(stage: &mut Stage) {
 }
 
 pub(super) async fn tokens_age(stage: &mut Stage) {
-    for failure in [Failure::Down(503), Failure::Echoes, Failure::Garbage] {
+    for failure in [Failure::Status(503), Failure::Echo, Failure::NotJson] {
         stage.world.clock.advance(2 * HOUR);
         stage.world.google.faults.fail_next(Endpoint::Token, failure);
         assert_ne!(tool(stage, "gmail/messages/").await, StatusCode::OK);
     }
-    for failure in [key_vault::Failure::Status(StatusCode::SERVICE_UNAVAILABLE), key_vault::Failure::Nonsense] {
+    for failure in [key_vault::Failure::Status(StatusCode::SERVICE_UNAVAILABLE), key_vault::Failure::NotJson] {
         stage.world.clock.advance(2 * HOUR);
         stage.world.azure.vault.faults.fail_all(failure);
         assert_ne!(tool(stage, "google-calendar/events/").await, StatusCode::OK);
@@ -211,7 +211,7 @@ pub(super) async fn deliveries_fail(stage: &mut Stage) {
     for status in [400, 401, 500] {
         stage.runtime(Mood::Echoes(status));
         let refused = stage.add_marker("a message that was given up", GIVEN_UP);
-        stage.world.telegram.faults.fail_next("sendMessage", telegram::Failure::Nonsense);
+        stage.world.telegram.faults.fail_next("sendMessage", telegram::Failure::NotJson);
         stage.world.telegram.says(CHAT, &refused);
         stage.run_until_idle().await;
     }
@@ -236,7 +236,7 @@ pub(super) async fn stores_fail(stage: &mut Stage) {
 }
 
 pub(super) async fn google_is_disconnected(stage: &mut Stage) {
-    stage.world.google.faults.fail_next(Endpoint::Revoke, Failure::Echoes);
+    stage.world.google.faults.fail_next(Endpoint::Revoke, Failure::Echo);
     let down = key_vault::Failure::Status(StatusCode::SERVICE_UNAVAILABLE);
     stage.world.azure.vault.faults.fail_next(key_vault::Operation::Delete, down);
     stage.world.telegram.says(CHAT, "/disconnect");

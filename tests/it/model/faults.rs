@@ -151,8 +151,8 @@ const fn arm(how: FailureMode) -> Arm {
         FailureMode::Throttled => Arm::Throttled(SECONDS),
         FailureMode::Down => Arm::Status(StatusCode::SERVICE_UNAVAILABLE),
         FailureMode::AnswerLost => Arm::AnswerLost,
-        FailureMode::Unheard => Arm::Unheard,
-        FailureMode::Nonsense => Arm::Nonsense,
+        FailureMode::Unheard => Arm::ConnectionLost,
+        FailureMode::Nonsense => Arm::NotJson,
     }
 }
 
@@ -161,8 +161,8 @@ const fn gateway(how: FailureMode) -> Gateway {
         FailureMode::Throttled => Gateway::Throttled(Some(SECONDS)),
         FailureMode::Down => Gateway::Status(502),
         FailureMode::AnswerLost => Gateway::AnswerLost,
-        FailureMode::Unheard => Gateway::Broken,
-        FailureMode::Nonsense => Gateway::Nonsense,
+        FailureMode::Unheard => Gateway::ConnectionLost,
+        FailureMode::Nonsense => Gateway::NotJson,
     }
 }
 
@@ -172,24 +172,24 @@ const fn vault(how: FailureMode) -> Vault {
         FailureMode::Throttled => Vault::Throttled(SECONDS),
         FailureMode::Down | FailureMode::Unheard => Vault::Status(StatusCode::SERVICE_UNAVAILABLE),
         FailureMode::AnswerLost => Vault::AnswerLost,
-        FailureMode::Nonsense => Vault::Nonsense,
+        FailureMode::Nonsense => Vault::NotJson,
     }
 }
 
 const fn stripe(how: FailureMode) -> Stripe {
     match how {
-        FailureMode::Throttled => Stripe::RateLimited,
-        FailureMode::Down | FailureMode::Unheard => Stripe::Down(500),
+        FailureMode::Throttled => Stripe::Throttled,
+        FailureMode::Down | FailureMode::Unheard => Stripe::Status(500),
         FailureMode::AnswerLost => Stripe::AnswerLost,
-        FailureMode::Nonsense => Stripe::Garbage,
+        FailureMode::Nonsense => Stripe::NotJson,
     }
 }
 
 const fn telegram(how: FailureMode) -> Telegram {
     match how {
-        FailureMode::Throttled => Telegram::TooManyRequests(SECONDS),
+        FailureMode::Throttled => Telegram::Throttled(SECONDS),
         FailureMode::Down | FailureMode::Unheard => Telegram::Status(StatusCode::BAD_GATEWAY),
         FailureMode::AnswerLost => Telegram::AnswerLost,
-        FailureMode::Nonsense => Telegram::Nonsense,
+        FailureMode::Nonsense => Telegram::NotJson,
     }
 }

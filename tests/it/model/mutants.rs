@@ -184,7 +184,7 @@ impl ActiveMutant {
         let is_open = world.observer.route(chat).is_some_and(|route| route["status"] == "active");
         let resources = &row.reconcile.resources;
         match mutant {
-            Mutant::ForgetsThePurge => world.azure.vault.faults.fail_next(Operation::Purge, Failure::Pretended),
+            Mutant::ForgetsThePurge => world.azure.vault.faults.fail_next(Operation::Purge, Failure::FalseSuccess),
             Mutant::ActivatesBeforeHealth if row.lifecycle == Lifecycle::Provisioning => {
                 write(world, &format!("CHAT#{chat}"), "ROUTE", "status");
                 write(world, &format!("TENANT#{tenant}"), "META", "lifecycle");

@@ -183,11 +183,11 @@ impl World {
     fn subscribe(&self, number: usize, customer: &str, plus: bool, beginning: Beginning) {
         let (tenant, chat) = self.with(number, |person| (person.tenant.to_string(), person.chat.to_string()));
         let beginning = match beginning {
-            Beginning::Paid => stripe::Beginning::Paid,
+            Beginning::Paid => stripe::SubscriptionStart::Paid,
             Beginning::TrialOfHours(hours) => {
-                stripe::Beginning::Trial(HOUR * u32::try_from(hours).expect("at most some days"))
+                stripe::SubscriptionStart::Trial(HOUR * u32::try_from(hours).expect("at most some days"))
             }
-            Beginning::Incomplete => stripe::Beginning::Incomplete,
+            Beginning::Incomplete => stripe::SubscriptionStart::Incomplete,
         };
         let price = if plus { PLUS } else { BASIC };
         self.stripe.subscribes(customer, price, beginning, &[("tenant_id", &tenant), ("chat_id", &chat)]);

@@ -114,7 +114,7 @@ impl World {
         let stripe = testbed.start_stripe().await.expect("Stripe");
         let drawn = || chance.choice(&[Dunning::Unpaid, Dunning::Canceled, Dunning::PastDue]);
         let dunning = dunning.unwrap_or_else(drawn);
-        stripe.gives_up_by(match dunning {
+        stripe.ends_dunning_with(match dunning {
             Dunning::Unpaid => AfterDunning::Unpaid,
             Dunning::Canceled => AfterDunning::Canceled,
             Dunning::PastDue => AfterDunning::PastDue,

@@ -125,7 +125,7 @@ impl History {
             }
         }
         let place = self.random.usize(..self.people.len());
-        if !self.world.google.granted(&self.people[place].account).is_empty() {
+        if !self.world.google.granted_scopes(&self.people[place].account).is_empty() {
             self.world.google.person_revokes(&self.people[place].account);
             self.people[place].revocations += 1;
             self.count("grants ended by their people");
@@ -171,7 +171,7 @@ impl History {
         for person in &mut self.people {
             let is_over = rows[&person.tenant].status == Status::Expired;
             if is_over && !person.is_over {
-                let granted = self.world.google.granted(&person.account);
+                let granted = self.world.google.granted_scopes(&person.account);
                 assert!(granted.is_empty(), "expired without Google's last word: {:?}", rows[&person.tenant]);
             }
             person.is_over = is_over;
@@ -187,9 +187,9 @@ impl History {
         azure.vault.faults.recover();
         google.rotates_refresh_tokens(if random.bool() { Rotation::WhenUsed } else { Rotation::Never });
         let failures = [
-            google::Failure::Down(503),
-            google::Failure::RateLimited(Some(60)),
-            google::Failure::Garbage,
+            google::Failure::Status(503),
+            google::Failure::Throttled(Some(60)),
+            google::Failure::NotJson,
             google::Failure::AnswerLost,
             google::Failure::OAuth("invalid_client"),
         ];
@@ -203,7 +203,7 @@ impl History {
             key_vault::Failure::Throttled(20),
             key_vault::Failure::Status(StatusCode::SERVICE_UNAVAILABLE),
             key_vault::Failure::AnswerLost,
-            key_vault::Failure::Nonsense,
+            key_vault::Failure::NotJson,
         ];
         let failure = failures[random.usize(..failures.len())];
         let operations = [Operation::Get, Operation::Set, Operation::Update];
@@ -214,10 +214,10 @@ impl History {
         }
         telegram.faults.recover();
         let failures = [
-            telegram::Failure::TooManyRequests(90),
+            telegram::Failure::Throttled(90),
             telegram::Failure::Status(StatusCode::BAD_GATEWAY),
             telegram::Failure::AnswerLost,
-            telegram::Failure::Nonsense,
+            telegram::Failure::NotJson,
         ];
         if random.u8(..10) < 4 {
             let failure = failures[random.usize(..failures.len())].clone();
@@ -287,12 +287,12 @@ impl History {
             assert!(sent <= person.revocations, "{sent} messages of {} endings", person.revocations);
             (expired, told) = (expired + person.revocations, told + sent);
             if row.status == Status::Expired {
-                let granted = self.world.google.granted(&person.account);
+                let granted = self.world.google.granted_scopes(&person.account);
                 assert!(granted.is_empty(), "expired without Google's last word");
                 continue;
             }
             assert_eq!((row.failures, row.failure), (0, None));
-            if self.world.google.granted(&person.account).is_empty() {
+            if self.world.google.granted_scopes(&person.account).is_empty() {
                 // Not noticed yet: its turn has not come since.
                 continue;
             }
@@ -301,9 +301,9 @@ impl History {
             assert_eq!(readable, [&row.secret_version], "superseded versions are readable: {row:?}, {versions:?}");
             let named = versions.iter().find(|(version, _)| *version == row.secret_version);
             assert!(named.is_some_and(|(_, enabled)| *enabled), "{row:?}");
-            let value = self.world.azure.vault.value_of(&row.secret_name, &row.secret_version).expect("a version");
+            let value = self.world.azure.vault.version_value(&row.secret_name, &row.secret_version).expect("a version");
             let kept = StoredFields::parse(&value.into()).refresh_token.expect("a refresh token");
-            assert!(self.world.google.honours(kept.expose_secret()), "a refresh token was lost");
+            assert!(self.world.google.accepts_refresh_token(kept.expose_secret()), "a refresh token was lost");
         }
         let killed = self.counts.get("batches killed").copied().unwrap_or_default();
         assert!(expired > 0 && told > 0 && killed > 0, "the week was too quiet");

@@ -15,12 +15,12 @@ async fn a_call_reads_one_item_and_writes_one() {
     let ana = world.tenant(ANA).await;
     let operations = || world.table.calls().into_iter().map(|call| call.operation).collect::<Vec<_>>();
 
-    world.table.forget_calls();
+    world.table.clear_calls();
     world.post(&ana, "sendMessage", &json!({"chat_id": ANA, "text": "hi"})).await.result();
     assert_eq!(operations(), ["GetItem", "UpdateItem"]);
     assert!(world.table.units() <= 2.0, "{} units", world.table.units());
 
-    world.table.forget_calls();
+    world.table.clear_calls();
     world.post(&ana, "getMe", &json!({})).await.result();
     world.post(&ana, "getUpdates", &json!({})).await;
     world.post(&ana, "sendMessage", &json!({"chat_id": BEN, "text": "hi"})).await;

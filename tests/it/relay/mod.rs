@@ -137,7 +137,7 @@ async fn the_shared_bot_is_not_a_runtimes_to_configure() {
         let answer = world.post(&ana, method, &hostile).await;
         assert_eq!(answer.status, StatusCode::OK, "{method}");
         if let Some(contract) = Contract::load() {
-            assert_eq!(contract.of_answer(method, 200, &answer.body), Vec::<String>::new());
+            assert_eq!(contract.check_answer(method, 200, &answer.body), Vec::<String>::new());
         }
     }
     let me = world.query(&ana, "GETME", &[]).await.result();
@@ -185,7 +185,7 @@ async fn telegrams_own_word_passes_through() {
     let world = World::start().await;
     let ana = world.tenant(ANA).await;
     let message = json!({"chat_id": ANA, "text": "hi"});
-    world.telegram.faults.fail_next("sendMessage", Failure::TooManyRequests(17));
+    world.telegram.faults.fail_next("sendMessage", Failure::Throttled(17));
     let limited = world.post(&ana, "sendMessage", &message).await;
     assert_eq!(limited.json()["parameters"], json!({"retry_after": 17}));
     limited.assert_refused(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests: retry after 17");
@@ -207,7 +207,7 @@ async fn telegram_failing_is_a_bad_gateway_and_never_the_runtimes_fault() {
         // Our token was revoked: the runtime's own capability is as good as before.
         Failure::Status(StatusCode::UNAUTHORIZED),
         Failure::Status(StatusCode::NOT_FOUND),
-        Failure::Nonsense,
+        Failure::NotJson,
         Failure::AnswerLost,
     ];
     for failure in failures {
@@ -238,7 +238,7 @@ async fn neither_the_bots_token_nor_a_capability_is_ever_shown() {
     let _ = nbhd::telemetry::capture();
     let ana = world.tenant(ANA).await;
     let mut shown = String::new();
-    for failure in [None, Some(Failure::AnswerLost), Some(Failure::Nonsense), Some(Failure::TooManyRequests(1))] {
+    for failure in [None, Some(Failure::AnswerLost), Some(Failure::NotJson), Some(Failure::Throttled(1))] {
         for (method, body) in [
             ("sendMessage", json!({"chat_id": ANA, "text": "a word of a message"})),
             ("getFile", json!({"file_id": "f"})),

@@ -54,7 +54,7 @@ impl World {
         let http = nbhd::http::client(&env).expect("complete settings");
         let bot = Bot::new(&env, http).expect("complete settings");
         let store = Store::from_env(&env).expect("complete settings");
-        let router = gateway::in_front_of(telegram_relay::router(app), clock);
+        let router = gateway::wrap(telegram_relay::router(app), clock);
         Self { testbed, bot, store, router }
     }
 

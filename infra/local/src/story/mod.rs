@@ -48,7 +48,7 @@ pub fn fill_calendar(world: &World) {
     let day = |at: Timestamp| at.rfc3339().chars().take(10).collect::<String>();
     world.google.calendar(ACCOUNT, |calendar| {
         let meeting = Event::timed(MEETING, &(now + 6 * HOUR).rfc3339(), &(now + 7 * HOUR).rfc3339());
-        calendar.add(meeting.at("Community centre"));
+        calendar.add(meeting.with_location("Community centre"));
         calendar.add(Event::timed("Dentist", &(now + 9 * HOUR).rfc3339(), &(now + 10 * HOUR).rfc3339()));
         calendar.add(Event::all_day("Street market", &day(now), &day(now + 24 * HOUR)));
     });
@@ -83,7 +83,7 @@ pub async fn begin(world: &World, show: &mut Show<'_>) -> anyhow::Result<Subscri
 
     show.step("She disconnects; what is left at Google and in the vault is removed");
     ask(world, chat, show, "/disconnect").await?;
-    ensure!(world.google.granted(ACCOUNT).is_empty(), "Google still holds a grant");
+    ensure!(world.google.granted_scopes(ACCOUNT).is_empty(), "Google still holds a grant");
 
     show.step("She connects again and asks; her assistant reads through us, without ever holding a token");
     google::connect(world, show).await?;

@@ -17,7 +17,7 @@ use super::target::Target;
 use super::{Failure, Inner, LOCATION, Operation, OperationUrl};
 use crate::faults::broken_answer;
 
-/// What a token must have been given out for.
+/// The resource that a token must have been issued for.
 const RESOURCE: &str = "https://management.azure.com";
 const ASYNC_OPERATION: &str = "azure-asyncoperation";
 const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
@@ -28,7 +28,7 @@ pub(super) fn router(inner: Arc<Inner>) -> Router {
     Router::new().fallback(answer).with_state(inner)
 }
 
-/// One request, taken apart.
+/// A request whose address and body were read.
 struct ParsedRequest<'a> {
     /// `https://host:port`.
     base: String,
@@ -36,7 +36,7 @@ struct ParsedRequest<'a> {
     query: HashMap<String, String>,
     target: Target<'a>,
     body: Value,
-    /// Whether what it begins shall end badly.
+    /// The error code with which the change it begins shall fail.
     fails: Option<&'static str>,
     now: Timestamp,
 }
@@ -57,8 +57,8 @@ async fn answer(State(inner): State<Arc<Inner>>, request: Request) -> Response {
         Some(Failure::Status(status)) => {
             return Refusal(status, "ServerError", "Azure failed, as it was told to.").into_response();
         }
-        Some(Failure::Unheard) => return broken_answer(),
-        Some(Failure::Nonsense) => return "<html>not Azure</html>".into_response(),
+        Some(Failure::ConnectionLost) => return broken_answer(),
+        Some(Failure::NotJson) => return "<html>not Azure</html>".into_response(),
         Some(Failure::AnswerLost | Failure::Provisioning) | None => {}
     }
     let answer = match parse_request(&inner, &head, body, target, failure).await {
@@ -72,11 +72,11 @@ async fn answer(State(inner): State<Arc<Inner>>, request: Request) -> Response {
     if failure == Some(Failure::AnswerLost) { broken_answer() } else { answer }
 }
 
-/// Nothing is said to a caller without a token but where to get one.
+/// Refuses a caller without a valid token, with the address where it gets one.
 fn unauthorized(inner: &Inner, headers: &HeaderMap) -> Option<Response> {
     let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token = authorization.and_then(|value| value.strip_prefix("Bearer "));
-    if token.is_some_and(|token| inner.entra.accepts(token, RESOURCE)) {
+    if token.is_some_and(|token| inner.entra.is_valid_token(token, RESOURCE)) {
         return None;
     }
     let code = if token.is_some() { "InvalidAuthenticationToken" } else { "AuthenticationFailed" };

@@ -70,7 +70,7 @@ pub struct AppView {
     pub id: String,
     /// Its own name.
     pub name: String,
-    /// What it was last told to be, with what Azure adds.
+    /// The body of its last PUT, with what Azure adds.
     pub body: Value,
     /// Whether it was stopped, so that no request wakes it.
     pub is_stopped: bool,
@@ -78,7 +78,7 @@ pub struct AppView {
     pub replicas: u32,
 }
 
-/// What an operation has come to.
+/// How far an operation is.
 pub(super) enum Progress {
     InProgress,
     Succeeded(ChangeKind, String),
@@ -218,7 +218,7 @@ impl State {
         self.apps.views().into_iter().map(bodied).collect()
     }
 
-    /// Begins a change; the operation's id, and whether the app is new. `body` is for a PUT.
+    /// Begins a change; returns the operation's id, and whether the app is new. `body` is for a PUT.
     pub(super) fn begin(
         &mut self,
         (kind, id): (ChangeKind, &str),
@@ -288,7 +288,7 @@ impl State {
         })
     }
 
-    /// Ends what is due: operations, and replicas that nobody asked anything of.
+    /// Ends the operations that are due, and the replicas that are idle.
     pub(super) fn settle(&mut self, now: Timestamp) {
         let due = |change: &&mut Change| !change.ended && has_settled(change.pace, change.polls, change.since, now);
         let mut ended = Vec::new();

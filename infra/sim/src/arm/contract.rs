@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::target::Target;
 use super::{ARM, Operation};
-use crate::contracts::{self, Report};
+use crate::contracts::{self, CheckReport};
 use crate::journal::{Entry, Journal};
 
 /// Read-only and write-only properties, as the Bicep types flag them.
@@ -65,8 +65,8 @@ impl Contract {
     }
 
     /// Checks every request to the resource manager and its answer.
-    pub fn check(&self, journal: &Journal) -> Report {
-        Report::of(&journal.entries_of(ARM), |entry| self.violations(entry))
+    pub fn check(&self, journal: &Journal) -> CheckReport {
+        CheckReport::from_entries(&journal.entries_of(ARM), |entry| self.violations(entry))
     }
 
     /// Everything in which the entry departs from the descriptions; empty when it keeps to them.
@@ -167,7 +167,7 @@ impl Provider {
         whole["name"] = json!(path.rsplit('/').next());
         whole["type"] = json!(kind);
         whole["apiVersion"] = json!(self.version);
-        let found = contracts::departures(jsonschema::draft4::new(&schema), &whole);
+        let found = contracts::find_departures(jsonschema::draft4::new(&schema), &whole);
         found.into_iter().map(|found| format!("request: {found}")).collect()
     }
 

@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 
-/// What can be asked of the resource manager.
+/// A kind of request to the resource manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
     /// Create or tag an identity.
@@ -29,15 +29,15 @@ pub enum Operation {
     StartApp,
     /// Stop a container app.
     StopApp,
-    /// Look at an operation.
+    /// Poll an operation.
     Poll,
-    /// Look at one resource.
+    /// Read one resource.
     Get,
     /// Any of the lists.
     List,
 }
 
-/// How an operation goes wrong.
+/// How a request fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// 429 with `Retry-After`, in seconds.
@@ -47,9 +47,9 @@ pub enum Failure {
     /// The request has its effect, and the connection breaks before its answer is there.
     AnswerLost,
     /// The connection breaks, without an effect.
-    Unheard,
+    ConnectionLost,
     /// 200 with a body that is no JSON, without an effect.
-    Nonsense,
-    /// What was begun ends as Failed. Only for changes of a container app.
+    NotJson,
+    /// The change of a container app that the request begins ends as Failed.
     Provisioning,
 }

@@ -1,6 +1,6 @@
 //! The way from the outside to an app's container: TLS on a port of its own, waking it when it has no replica.
 //!
-//! An app's `fqdn` is `127.0.0.1:port`: a caller who makes `https://{fqdn}` of it needs to know nothing of this.
+//! An app's `fqdn` is `127.0.0.1:port`: a caller makes `https://{fqdn}` of it, as of a real one.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -28,7 +28,7 @@ impl Ingresses {
         Self { authority, inner, by_app: Mutex::default() }
     }
 
-    /// Every app of these has an ingress from now on, and no other: what is told is where each is reached.
+    /// Gives each of `apps` an ingress and ends those of all others; returns the addresses of the new ones.
     pub(super) async fn update(&self, apps: &[String]) -> Vec<(String, String)> {
         let lacks: Vec<String> = {
             let mut by_app = self.by_app.lock().unwrap_or_else(PoisonError::into_inner);
@@ -56,7 +56,7 @@ async fn handle(inner: Weak<Inner>, app: String, request: Request) -> Response {
         admission = inner.lock().admit(&app, inner.clock.now());
     }
     match admission {
-        Admission::Running(Some(url)) => Upstream::new(url).pass_on(request).await,
+        Admission::Running(Some(url)) => Upstream::new(url).forward(request).await,
         // Nothing runs containers in this world: what runs is as healthy as can be.
         Admission::Running(None) if request.uri().path() == "/healthz" => StatusCode::OK.into_response(),
         Admission::Running(None) | Admission::Starting => StatusCode::SERVICE_UNAVAILABLE.into_response(),

@@ -1,7 +1,7 @@
 //! Azure's resource manager as a stateful server: what a tenant's container consists of, with long-running operations.
 //!
-//! It accepts Entra's tokens only, refuses what Azure refuses, can be told to be slow and to fail, and lets somebody
-//! edit and delete behind our back. Deleting an identity leaves its role assignments, as in Azure.
+//! It accepts Entra's tokens only, refuses what Azure refuses, is slow and fails on demand, and lets tests edit and
+//! delete resources past its API. Deleting an identity leaves its role assignments, as in Azure.
 //! See <https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations>.
 
 mod api;
@@ -63,11 +63,11 @@ struct Inner {
     faults: Faults<Operation, Failure>,
     ingresses: Ingresses,
     containers: Mutex<Arc<ContainerHook>>,
-    /// Resource while containers start and end, so that they do in the order in which they were told to.
+    /// Locked while containers start and end, so that they do so in the order of the changes.
     changing: tokio::sync::Mutex<()>,
 }
 
-/// How long something takes to settle.
+/// How long a change takes to settle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
     /// It is settled at once.
@@ -166,7 +166,7 @@ impl Arm {
         group
     }
 
-    /// Containers are run by `containers` from now on; without it an app has an ingress and nothing behind it but an
+    /// Sets the hook that runs containers; without one an app has an ingress with nothing behind it but an
     /// answer to `GET /healthz`.
     pub fn runs_containers(
         &self,
@@ -205,12 +205,12 @@ impl Arm {
         self.inner.lock().most_assignments = most;
     }
 
-    /// Lets everything that is due by the clock happen, without a request: operations end, idle replicas too.
+    /// Ends the operations and the idle replicas that are due by the clock, without a request.
     pub async fn settles(&self) {
         self.inner.settles().await;
     }
 
-    /// Everything there is but what was there at the start.
+    /// Every resource that was created since the start.
     pub fn resources(&self) -> Vec<Resource> {
         self.inner.lock().list_resources()
     }
@@ -220,7 +220,7 @@ impl Arm {
         self.inner.lock().get(id)
     }
 
-    /// Somebody edits a resource behind our back.
+    /// Edits a resource past the API, as an operator would.
     pub fn edits(&self, id: &str, edit: impl FnOnce(&mut Value)) {
         let mut state = self.inner.lock();
         if let Some(body) = state.body_mut(id) {
@@ -228,13 +228,13 @@ impl Arm {
         }
     }
 
-    /// Somebody deletes a resource behind our back, at once.
+    /// Deletes a resource past the API, at once.
     pub async fn deletes(&self, id: &str) {
         self.inner.lock().remove(id);
         self.inner.settles().await;
     }
 
-    /// Somebody creates a resource behind our back, such as one more role assignment, past every rule.
+    /// Creates a resource past the API and its rules, such as one more role assignment.
     pub fn creates(&self, id: &str, body: Value) {
         let now = self.inner.clock.now();
         self.inner.lock().insert(id, body, now);
@@ -283,7 +283,7 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends what is due, and lets containers start and end as that asks for.
+    /// Ends what is due, and starts and ends containers accordingly.
     ///
     /// Boxed, since a request to an ingress awaits it, and it makes ingresses.
     fn settles(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {

@@ -255,7 +255,7 @@ impl State {
     }
 }
 
-/// What Azure asks of an app's containers.
+/// Checks what Azure requires of an app's containers.
 fn check_containers(properties: &Value) -> RuleResult<()> {
     let (template, configuration) = (&properties["template"], &properties["configuration"]);
     let named = |list: &Value, name: &Value| items(list).iter().any(|item| item["name"] == *name);

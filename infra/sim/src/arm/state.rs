@@ -1,4 +1,4 @@
-//! What there is, and what is said about it; no I/O.
+//! The resources that exist, and what follows from them; no I/O.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +27,7 @@ pub(super) struct State {
     pub(super) operation_url: OperationUrl,
     pub(super) retry_after: u32,
     pub(super) most_assignments: usize,
-    /// Whether who deletes something is told that there is nothing.
+    /// Whether every DELETE finds nothing and has no effect.
     pub(super) ignores_deletes: bool,
 }
 
@@ -38,7 +38,7 @@ pub(super) struct StoredResource {
     kind: &'static str,
     pub(super) body: Value,
     pub(super) created: Timestamp,
-    /// How often a new principal was looked for.
+    /// How often a role assignment asked for its principal.
     polls: u32,
 }
 
@@ -99,7 +99,7 @@ impl State {
         self.resources.get_mut(&id.to_ascii_lowercase()).map(|resource| &mut resource.body)
     }
 
-    /// Writes what is not there, or replaces its body; whether it was not there.
+    /// Creates a resource, or replaces its body; returns whether it is new.
     pub(super) fn insert(&mut self, id: &str, body: Value, now: Timestamp) -> bool {
         let Some(kind) = Target::of(id).kind() else { return false };
         let key = id.to_ascii_lowercase();
@@ -111,7 +111,7 @@ impl State {
         true
     }
 
-    /// Deletes what is there; whether it was.
+    /// Deletes a resource; returns whether it existed.
     pub(super) fn remove(&mut self, id: &str) -> bool {
         let key = id.to_ascii_lowercase();
         let Some(resource) = self.resources.remove(&key) else { return false };
@@ -119,7 +119,7 @@ impl State {
         true
     }
 
-    /// Whether there is something of this name that a DELETE finds.
+    /// Whether a DELETE finds a resource of this name.
     pub(super) fn is_deletable(&self, id: &str) -> bool {
         !self.ignores_deletes && self.find(id).is_some()
     }
@@ -193,7 +193,7 @@ impl State {
         self.assignments().filter(concerns).map(|resource| self.render(resource)).collect()
     }
 
-    /// Who may read a secret. A role on something above the secret counts as well.
+    /// The principals that may read a secret. A role on a scope above the secret counts as well.
     pub(super) fn readers(&self, vault: &str, secret: &str) -> Vec<String> {
         let below = format!("/providers/microsoft.keyvault/vaults/{vault}/secrets/{secret}").to_ascii_lowercase();
         let secrets = self.groups.iter().map(|group| {
@@ -228,11 +228,11 @@ impl State {
         let principal = identity.body["properties"]["principalId"].as_str()?;
         let (named, version) = path.split_once('/').map_or((path, None), |(name, version)| (name, Some(version)));
         let may = self.readers(vault, named).iter().any(|reader| reader == principal);
-        let value = || version.map_or_else(|| server.value(named), |version| server.value_of(named, version));
+        let value = || version.map_or_else(|| server.value(named), |version| server.version_value(named, version));
         may.then(value).flatten()
     }
 
-    /// Whether a principal of an identity is known to role assignments yet; each call is a look.
+    /// Whether role assignments know the principal of an identity yet; each call counts as a poll.
     pub(super) fn has_found_principal(&mut self, principal_id: &str, now: Timestamp) -> bool {
         let pace = self.principals_pace;
         let is_it = |resource: &&mut StoredResource| resource.body["properties"]["principalId"] == principal_id;
@@ -253,7 +253,7 @@ impl State {
     }
 }
 
-/// Whether something that began at `since` and was looked at so often has settled.
+/// Whether a change that began at `since` has settled after so many polls.
 pub(super) fn has_settled(pace: Pace, polls: u32, since: Timestamp, now: Timestamp) -> bool {
     match pace {
         Pace::Immediate => true,

@@ -22,7 +22,7 @@ pub(super) struct Accounts {
     by_email: BTreeMap<String, Account>,
     codes: HashMap<String, Code>,
     access: HashMap<String, Access>,
-    /// Whose each refresh token is, dead or alive: a hundred thousand accounts are not searched one by one.
+    /// The account of each refresh token, valid or not: a hundred thousand accounts are not searched one by one.
     holders: HashMap<String, String>,
     pub(super) rotation: Rotation,
     pub(super) issued: Vec<String>,
@@ -43,12 +43,12 @@ pub(super) struct Account {
 #[derive(Debug, Default)]
 pub(super) struct Grant {
     pub(super) scopes: BTreeSet<String>,
-    refresh: Vec<Held>,
+    refresh: Vec<RefreshToken>,
 }
 
 /// A refresh token, and those that came after it.
 #[derive(Debug)]
-struct Held {
+struct RefreshToken {
     token: String,
     /// Its replacement, while nobody has used that.
     successor: Option<String>,
@@ -67,8 +67,8 @@ pub enum Rotation {
     WhenUsed,
 }
 
-impl Held {
-    fn is(&self, token: &str) -> bool {
+impl RefreshToken {
+    fn is_known_as(&self, token: &str) -> bool {
         self.token == token || self.successor.as_deref() == Some(token)
     }
 }
@@ -117,7 +117,7 @@ impl Accounts {
         self.by_email.get(email)
     }
 
-    /// For the hands of tests: a missing account is a mistake of the test.
+    /// The account of `email`. A missing one is a mistake of the test.
     pub(super) fn expect(&mut self, email: &str) -> &mut Account {
         let Some(account) = self.by_email.get_mut(email) else { panic!("there is no account `{email}`") };
         account
@@ -125,7 +125,7 @@ impl Accounts {
 
     /// Adds `scopes` to what the account grants and returns the code for them.
     pub(super) fn issue_code(&mut self, code: Code) -> String {
-        let name = self.note("4/0A");
+        let name = self.issue("4/0A");
         let grant = self.expect(&code.email).grant.get_or_insert_default();
         grant.scopes.extend(code.scopes.iter().cloned());
         self.codes.insert(name.clone(), code);
@@ -139,11 +139,11 @@ impl Accounts {
 
     /// The tokens for a spent code; `None` when the grant ended meanwhile.
     pub(super) fn exchange(&mut self, code: &Code, now: Timestamp) -> Option<Tokens> {
-        let refresh = code.with_refresh_token.then(|| self.note("1//0"));
+        let refresh = code.with_refresh_token.then(|| self.issue("1//0"));
         let grant = self.by_email.get_mut(&code.email)?.grant.as_mut()?;
         if let Some(refresh) = &refresh {
             self.holders.insert(refresh.clone(), code.email.clone());
-            grant.refresh.push(Held { token: refresh.clone(), successor: None, scopes: code.scopes.clone() });
+            grant.refresh.push(RefreshToken { token: refresh.clone(), successor: None, scopes: code.scopes.clone() });
             let surplus = grant.refresh.len().saturating_sub(REFRESH_TOKENS_PER_ACCOUNT);
             grant.refresh.drain(..surplus);
         }
@@ -153,13 +153,13 @@ impl Accounts {
     /// New tokens for a refresh token; `None` when it is unknown or dead.
     pub(super) fn refresh(&mut self, token: &str, now: Timestamp) -> Option<Tokens> {
         let rotation = self.rotation;
-        let replacement = (rotation != Rotation::Never).then(|| self.note("1//0"));
+        let replacement = (rotation != Rotation::Never).then(|| self.issue("1//0"));
         let email = self.holders.get(token)?.clone();
         if let Some(replacement) = &replacement {
             self.holders.insert(replacement.clone(), email.clone());
         }
         let grant = self.by_email.get_mut(&email)?.grant.as_mut()?;
-        let held = grant.refresh.iter_mut().find(|held| held.is(token))?;
+        let held = grant.refresh.iter_mut().find(|held| held.is_known_as(token))?;
         let scopes = held.scopes.clone();
         match (rotation, &replacement) {
             (Rotation::AtOnce, Some(replacement)) => held.token.clone_from(replacement),
@@ -173,36 +173,36 @@ impl Accounts {
     }
 
     /// Whether [`Self::refresh`] would give tokens for this one.
-    pub(super) fn honours(&self, token: &str) -> bool {
+    pub(super) fn accepts_refresh_token(&self, token: &str) -> bool {
         let account = self.holders.get(token).and_then(|email| self.by_email.get(email));
         let grant = account.and_then(|account| account.grant.as_ref());
-        grant.is_some_and(|grant| grant.refresh.iter().any(|held| held.is(token)))
+        grant.is_some_and(|grant| grant.refresh.iter().any(|held| held.is_known_as(token)))
     }
 
     /// Ends the whole grant behind an access or refresh token; `false` when it opens nothing.
     pub(super) fn revoke(&mut self, token: &str, now: Timestamp) -> bool {
-        let by_access = self.opened_by(token, now).map(|access| access.email.clone());
+        let by_access = self.find_access(token, now).map(|access| access.email.clone());
         let holds = |account: &&Account| {
-            account.grant.as_ref().is_some_and(|grant| grant.refresh.iter().any(|held| held.is(token)))
+            account.grant.as_ref().is_some_and(|grant| grant.refresh.iter().any(|held| held.is_known_as(token)))
         };
         let email = by_access.or_else(|| self.by_email.values().find(holds).map(|account| account.email.clone()));
         email.and_then(|email| self.by_email.get_mut(&email)).is_some_and(|account| account.grant.take().is_some())
     }
 
     /// What a live access token opens.
-    pub(super) fn opened_by(&self, token: &str, now: Timestamp) -> Option<&Access> {
+    pub(super) fn find_access(&self, token: &str, now: Timestamp) -> Option<&Access> {
         let access = self.access.get(token).filter(|access| now < access.expires_at)?;
         self.by_email.get(&access.email)?.grant.as_ref().map(|_| access)
     }
 
     fn access_token(&mut self, email: &str, scopes: &BTreeSet<String>, now: Timestamp) -> String {
-        let token = self.note("ya29.a0");
+        let token = self.issue("ya29.a0");
         let access = Access { email: email.to_owned(), scopes: scopes.clone(), expires_at: now + ACCESS_LIFETIME };
         self.access.insert(token.clone(), access);
         token
     }
 
-    fn note(&mut self, prefix: &str) -> String {
+    fn issue(&mut self, prefix: &str) -> String {
         let secret = random(prefix);
         self.issued.push(secret.clone());
         secret

@@ -138,7 +138,7 @@ pub(super) fn authorized<R>(
     let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token = bearer.and_then(|value| value.strip_prefix("Bearer ")).ok_or_else(Refused::invalid_credentials)?;
     let state = world.lock();
-    let access = state.accounts.opened_by(token, world.clock.now()).ok_or_else(Refused::invalid_credentials)?;
+    let access = state.accounts.find_access(token, world.clock.now()).ok_or_else(Refused::invalid_credentials)?;
     if !scopes.iter().any(|scope| access.scopes.contains(*scope)) {
         return Err(Refused::insufficient_scopes());
     }
@@ -146,6 +146,6 @@ pub(super) fn authorized<R>(
 }
 
 pub(super) async fn unknown_path() -> Response {
-    (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, "text/html; charset=UTF-8")], "Error 404 (Not Found)!!1")
+    (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, "text/html; charset=UTF-8")], "Error 404 (Not FoundMail)!!1")
         .into_response()
 }

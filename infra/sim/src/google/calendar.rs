@@ -101,19 +101,19 @@ impl Event {
 
     /// At `location`.
     #[must_use]
-    pub fn at(self, location: &str) -> Self {
+    pub fn with_location(self, location: &str) -> Self {
         Self { location: Some(location.to_owned()), ..self }
     }
 
     /// With these people's addresses invited.
     #[must_use]
-    pub fn with(self, attendees: &[&str]) -> Self {
+    pub fn with_attendees(self, attendees: &[&str]) -> Self {
         Self { attendees: attendees.iter().map(ToString::to_string).collect(), ..self }
     }
 
     /// `confirmed`, `tentative` or `cancelled`.
     #[must_use]
-    pub fn status(self, status: &'static str) -> Self {
+    pub fn with_status(self, status: &'static str) -> Self {
         Self { status, ..self }
     }
 
@@ -125,7 +125,7 @@ impl Event {
 
     /// Without a summary, as a private event of somebody else's is.
     #[must_use]
-    pub fn untitled(self) -> Self {
+    pub fn without_title(self) -> Self {
         Self { summary: None, ..self }
     }
 
@@ -265,7 +265,7 @@ pub(super) async fn free_busy(
     params.answer(answer)
 }
 
-/// One calendar's trouble is told beside the others' busy times, not instead of them.
+/// One calendar's error stands beside the others' busy times, and does not replace them.
 fn availability(account: &Account, id: &str, from: Timestamp, to: Timestamp) -> Value {
     let error = |reason: &str| json!({ "errors": [{ "domain": "global", "reason": reason }], "busy": [] });
     match own_calendar(account, id) {
@@ -279,7 +279,7 @@ fn availability(account: &Account, id: &str, from: Timestamp, to: Timestamp) -> 
 
 fn own_calendar<'a>(account: &'a Account, id: &str) -> Result<&'a Calendar, Refused> {
     let is_own = id == "primary" || id == account.calendar.id;
-    if is_own { Ok(&account.calendar) } else { Err(Refused::new(StatusCode::NOT_FOUND, "notFound", "Not Found")) }
+    if is_own { Ok(&account.calendar) } else { Err(Refused::new(StatusCode::NOT_FOUND, "notFound", "Not FoundMail")) }
 }
 
 /// Google asks for an RFC 3339 date-time whose offset is given.

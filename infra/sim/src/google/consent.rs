@@ -28,10 +28,10 @@ const KNOWN: [(&str, &str); 9] = [
     ("https://www.googleapis.com/auth/calendar", "See, edit, share and permanently delete all your calendars"),
 ];
 
-/// What a person ticks.
+/// The scopes that a person ticks on the consent page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scopes {
-    /// Everything that is asked for.
+    /// Every requested scope.
     All,
     /// These only, by full name or last part, such as `calendar.readonly`.
     Only(Vec<&'static str>),
@@ -46,13 +46,13 @@ pub struct Refusal {
     pub status: StatusCode,
     /// Such as `redirect_uri_mismatch`.
     pub error: &'static str,
-    /// What is wrong.
+    /// A sentence about what is wrong.
     pub detail: String,
 }
 
 /// An authorization request that Google would show a page for.
 #[derive(Debug)]
-struct Asked {
+struct AuthorizationRequest {
     redirect_uri: String,
     state: Option<String>,
     scopes: BTreeSet<String>,
@@ -65,7 +65,8 @@ struct Asked {
 
 pub(super) async fn page(State(world): State<World>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
     let state = world.lock();
-    let asked = refuse_embedded(&headers).and_then(|()| Asked::read(&state, query.as_deref().unwrap_or_default()));
+    let asked = refuse_embedded(&headers)
+        .and_then(|()| AuthorizationRequest::read(&state, query.as_deref().unwrap_or_default()));
     match asked {
         Ok(asked) => Html(consent_page(&state, &asked)).into_response(),
         Err(refusal) => refusal.into_response(),
@@ -85,15 +86,15 @@ pub(super) async fn decision(
     let (accounts, decisions): (Vec<String>, Vec<String>) = (values("account"), values("decision"));
     let scopes: BTreeSet<String> = values("scope").into_iter().collect();
     let target = refuse_embedded(&headers).and_then(|()| {
-        let asked = Asked::read(&state, query.as_deref().unwrap_or_default())?;
+        let asked = AuthorizationRequest::read(&state, query.as_deref().unwrap_or_default())?;
         if decisions.first().map(String::as_str) != Some("allow") {
-            return Ok(asked.denied());
+            return Ok(asked.deny());
         }
-        asked.allowed(&mut state, accounts.first().map_or("", String::as_str), &scopes, world.clock.now())
+        asked.allow(&mut state, accounts.first().map_or("", String::as_str), &scopes, world.clock.now())
     });
     match target.map(|target| HeaderValue::from_str(&target)) {
         Ok(Ok(target)) => (StatusCode::FOUND, [(header::LOCATION, target)]).into_response(),
-        Ok(Err(_)) => Refusal::bad("invalid_request", "the way back cannot be written down").into_response(),
+        Ok(Err(_)) => Refusal::new("invalid_request", "the way back cannot be written down").into_response(),
         Err(refusal) => refusal.into_response(),
     }
 }
@@ -106,9 +107,9 @@ pub(super) fn decide(
     scopes: &Scopes,
     now: Timestamp,
 ) -> Result<String, Refusal> {
-    let asked = Asked::read(google, url.split_once('?').map_or("", |(_, query)| query))?;
+    let asked = AuthorizationRequest::read(google, url.split_once('?').map_or("", |(_, query)| query))?;
     let ticked = match scopes {
-        Scopes::Deny => return Ok(asked.denied()),
+        Scopes::Deny => return Ok(asked.deny()),
         Scopes::All => asked.scopes.clone(),
         Scopes::Only(names) => {
             let ticked = |scope: &&String| {
@@ -117,25 +118,25 @@ pub(super) fn decide(
             asked.scopes.iter().filter(ticked).cloned().collect()
         }
     };
-    asked.allowed(google, account, &ticked, now)
+    asked.allow(google, account, &ticked, now)
 }
 
-impl Asked {
+impl AuthorizationRequest {
     fn read(google: &Google, query: &str) -> Result<Self, Refusal> {
         let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query)
-            .map_err(|_| Refusal::bad("invalid_request", "the query cannot be read"))?;
+            .map_err(|_| Refusal::new("invalid_request", "the query cannot be read"))?;
         let get = |name: &str| pairs.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
         let required = |name: &str| {
-            let missing = || Refusal::bad("invalid_request", format!("Missing required parameter: {name}"));
+            let missing = || Refusal::new("invalid_request", format!("Missing required parameter: {name}"));
             get(name).filter(|value| !value.is_empty()).ok_or_else(missing)
         };
         let redirect_uri = known_client(google, &required("client_id")?, required("redirect_uri")?)?;
         if required("response_type")? != "code" {
-            return Err(Refusal::bad("unsupported_response_type", "this project asks for codes"));
+            return Err(Refusal::new("unsupported_response_type", "this project asks for codes"));
         }
         let challenge = get("code_challenge");
         if challenge.is_some() && get("code_challenge_method").as_deref() != Some("S256") {
-            return Err(Refusal::bad("invalid_request", "only S256 challenges are accepted here"));
+            return Err(Refusal::new("invalid_request", "only S256 challenges are accepted here"));
         }
         Ok(Self {
             redirect_uri,
@@ -149,12 +150,12 @@ impl Asked {
         })
     }
 
-    fn denied(&self) -> String {
-        self.way_back(&[("error", "access_denied")])
+    fn deny(&self) -> String {
+        self.redirect_url(&[("error", "access_denied")])
     }
 
     /// The identity scopes have no box to untick; a person who unticks all others has denied.
-    fn allowed(
+    fn allow(
         &self,
         google: &mut Google,
         email: &str,
@@ -162,19 +163,19 @@ impl Asked {
         now: Timestamp,
     ) -> Result<String, Refusal> {
         let account = google.accounts.get(email);
-        let account = account.ok_or_else(|| Refusal::bad("invalid_request", "Couldn’t find your Google Account"))?;
+        let account = account.ok_or_else(|| Refusal::new("invalid_request", "Couldn’t find your Google Account"))?;
         let mut scopes: BTreeSet<String> =
             self.scopes.iter().filter(|scope| is_identity(scope) || ticked.contains(*scope)).cloned().collect();
         let ticked_none =
             self.scopes.iter().any(|scope| !is_identity(scope)) && scopes.iter().all(|scope| is_identity(scope));
         if scopes.is_empty() || ticked_none {
-            return Ok(self.denied());
+            return Ok(self.deny());
         }
         let is_first = account.grant.is_none();
         if let Some(grant) = account.grant.as_ref().filter(|_| self.with_granted) {
             scopes.extend(grant.scopes.iter().cloned());
         }
-        let list = joined(&scopes);
+        let list = join_scopes(&scopes);
         let code = google.accounts.issue_code(Code {
             email: email.to_owned(),
             redirect_uri: self.redirect_uri.clone(),
@@ -185,10 +186,10 @@ impl Asked {
             issued_at: now,
         });
         let authuser = ("authuser", "0");
-        Ok(self.way_back(&[("code", &code), ("scope", &list), authuser, ("prompt", "consent")]))
+        Ok(self.redirect_url(&[("code", &code), ("scope", &list), authuser, ("prompt", "consent")]))
     }
 
-    fn way_back(&self, answer: &[(&str, &str)]) -> String {
+    fn redirect_url(&self, answer: &[(&str, &str)]) -> String {
         let state = self.state.as_deref().map(|state| ("state", state));
         let pairs: Vec<_> = state.into_iter().chain(answer.iter().copied()).collect();
         let separator = if self.redirect_uri.contains('?') { '&' } else { '?' };
@@ -197,22 +198,22 @@ impl Asked {
 }
 
 impl Refusal {
-    fn bad(error: &'static str, detail: impl Into<String>) -> Self {
+    fn new(error: &'static str, detail: impl Into<String>) -> Self {
         Self { status: StatusCode::BAD_REQUEST, error, detail: detail.into() }
     }
 }
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let (code, detail) = (self.status.as_u16(), escaped(&self.detail));
+        let (code, detail) = (self.status.as_u16(), escape_html(&self.detail));
         let text =
             format!("<h1>Access blocked: authorization error</h1><p>{detail}</p><p>Error {code}: {}</p>", self.error);
-        (self.status, Html(framed("Access blocked", &text))).into_response()
+        (self.status, Html(render_page("Access blocked", &text))).into_response()
     }
 }
 
 /// `a b c`, as scopes are written.
-pub(super) fn joined(scopes: &BTreeSet<String>) -> String {
+pub(super) fn join_scopes(scopes: &BTreeSet<String>) -> String {
     scopes.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
 }
 
@@ -224,7 +225,7 @@ fn known_client(google: &Google, id: &str, redirect_uri: String) -> Result<Strin
     if google.client.redirect_uris.contains(&redirect_uri) {
         return Ok(redirect_uri);
     }
-    Err(Refusal::bad("redirect_uri_mismatch", format!("{redirect_uri} is not registered for this project")))
+    Err(Refusal::new("redirect_uri_mismatch", format!("{redirect_uri} is not registered for this project")))
 }
 
 /// Google answers with its own long names for `email` and `profile`.
@@ -236,7 +237,7 @@ fn known_scopes(list: &str) -> Result<BTreeSet<String>, Refusal> {
     };
     let scopes: BTreeSet<String> = list.split_ascii_whitespace().map(long).collect();
     match scopes.iter().find(|scope| KNOWN.iter().all(|(known, _)| known != scope)) {
-        Some(unknown) => Err(Refusal::bad("invalid_scope", format!("Some requested scopes were invalid: {unknown}"))),
+        Some(unknown) => Err(Refusal::new("invalid_scope", format!("Some requested scopes were invalid: {unknown}"))),
         None => Ok(scopes),
     }
 }
@@ -257,7 +258,7 @@ fn refuse_embedded(headers: &HeaderMap) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn consent_page(google: &Google, asked: &Asked) -> String {
+fn consent_page(google: &Google, asked: &AuthorizationRequest) -> String {
     let mut form = String::from("<form method=\"post\"><fieldset><legend>Choose an account</legend>");
     for (place, account) in google.accounts.all().enumerate() {
         let chosen = asked.login_hint.as_ref().map_or(place == 0, |hint| *hint == account.email);
@@ -278,14 +279,14 @@ fn consent_page(google: &Google, asked: &Asked) -> String {
         "</fieldset><button name=\"decision\" value=\"deny\">Cancel</button>\
          <button name=\"decision\" value=\"allow\">Continue</button></form>",
     );
-    framed(
+    render_page(
         "Sign in with Google (simulated)",
         &format!("<h1>NBHD United wants access to your Google Account</h1>{form}"),
     )
 }
 
 fn account_choice(account: &Account, chosen: bool) -> String {
-    let (email, name) = (escaped(&account.email), escaped(&account.name));
+    let (email, name) = (escape_html(&account.email), escape_html(&account.name));
     let checked = if chosen { " checked" } else { "" };
     format!(
         "<label><input type=\"radio\" name=\"account\" value=\"{email}\" required{checked}>\
@@ -293,7 +294,7 @@ fn account_choice(account: &Account, chosen: bool) -> String {
     )
 }
 
-fn framed(title: &str, body: &str) -> String {
+fn render_page(title: &str, body: &str) -> String {
     format!(
         "<!DOCTYPE html><html lang=\"en\"><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width\">\
@@ -303,6 +304,6 @@ fn framed(title: &str, body: &str) -> String {
     )
 }
 
-fn escaped(text: &str) -> String {
+fn escape_html(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::faults::INJECTED;
 use super::fields::Mask;
-use crate::contracts::{self, Report};
+use crate::contracts::{self, CheckReport};
 use crate::journal::{Entry, Journal};
 
 const DOCUMENTS: [&str; 3] = ["gmail.v1.json", "calendar.v3.json", "oauth2.v2.json"];
@@ -49,10 +49,10 @@ impl Contract {
     }
 
     /// Checks every exchange with Google that a document describes.
-    pub fn check(&self, journal: &Journal) -> Report {
+    pub fn check(&self, journal: &Journal) -> CheckReport {
         let mut entries = journal.entries_of("google");
         entries.retain(|entry| !UNDESCRIBED.contains(&entry.path_only()));
-        Report::of(&entries, |entry| self.violations(entry))
+        CheckReport::from_entries(&entries, |entry| self.violations(entry))
     }
 
     fn violations(&self, entry: &Entry) -> Vec<String> {
@@ -91,7 +91,7 @@ impl Document {
         let options = jsonschema::draft7::options().should_validate_formats(true);
         let options = options.with_format("int64", |text: &str| text.parse::<i64>().is_ok());
         let options = options.with_format("uint64", |text: &str| text.parse::<u64>().is_ok());
-        contracts::departures(options.build(&root), value)
+        contracts::find_departures(options.build(&root), value)
     }
 
     /// The schema a path of `fields=` leads to.

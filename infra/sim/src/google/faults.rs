@@ -13,7 +13,7 @@ use super::api::Refused;
 /// The header of an answer that was a [`Failure`], so that checks can tell it from what the simulator means.
 pub(super) const INJECTED: &str = "x-simulated-failure";
 
-/// What can be called, and so fail.
+/// A kind of request to Google.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Endpoint {
     /// The consent page.
@@ -42,29 +42,29 @@ pub enum Endpoint {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// 429 `rateLimitExceeded`, with `Retry-After` in seconds if given.
-    RateLimited(Option<u32>),
+    Throttled(Option<u32>),
     /// 403 `userRateLimitExceeded`, Google's other way to say so.
     UsageLimit,
     /// 401 as for a token that ended early.
     Unauthorized,
-    /// 404, as for something deleted meanwhile.
-    Gone,
+    /// 404, as for a resource that was deleted meanwhile.
+    NotFound,
     /// A server error of this status, with an HTML page as from a front end.
-    Down(u16),
+    Status(u16),
     /// 200 with a body that is no JSON.
-    Garbage,
+    NotJson,
     /// No answer, until the caller goes away.
-    Hangs,
+    Hang,
     /// The call takes effect, and its answer is lost: 502.
     AnswerLost,
     /// 400 with this `error`, in the token endpoint's shape, such as `invalid_grant`.
     OAuth(&'static str),
     /// 400 that repeats the whole request in every field, credentials included, as careless services do.
-    Echoes,
+    Echo,
 }
 
 impl Endpoint {
-    fn of(method: &Method, path: &str) -> Option<Self> {
+    fn from_request(method: &Method, path: &str) -> Option<Self> {
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
         Some(match (method.as_str(), parts.as_slice()) {
             (_, ["o", "oauth2", "v2", "auth"]) => Self::Authorize,
@@ -83,32 +83,32 @@ impl Endpoint {
 }
 
 /// Delays a call and fails it, as [`World::faults`] asks for.
-pub(super) async fn gate(State(world): State<World>, request: Request, next: Next) -> Response {
-    let Some(endpoint) = Endpoint::of(request.method(), request.uri().path()) else {
+pub(super) async fn inject_failure(State(world): State<World>, request: Request, next: Next) -> Response {
+    let Some(endpoint) = Endpoint::from_request(request.method(), request.uri().path()) else {
         return next.run(request).await;
     };
     let failure = world.faults.take(endpoint);
     world.faults.wait(endpoint).await;
     let Some(failure) = failure else { return next.run(request).await };
     let mut response = match failure {
-        Failure::Hangs => std::future::pending().await,
+        Failure::Hang => std::future::pending().await,
         Failure::AnswerLost => {
             next.run(request).await;
             front_end_page(StatusCode::BAD_GATEWAY)
         }
-        Failure::RateLimited(seconds) => rate_limited(seconds),
+        Failure::Throttled(seconds) => rate_limited(seconds),
         Failure::UsageLimit => {
             let refused = Refused::new(StatusCode::FORBIDDEN, "userRateLimitExceeded", "User Rate Limit Exceeded.");
             refused.in_domain("usageLimits").into_response()
         }
         Failure::Unauthorized => Refused::invalid_credentials().into_response(),
-        Failure::Down(status) => {
+        Failure::Status(status) => {
             front_end_page(StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))
         }
-        Failure::Garbage => ([(header::CONTENT_TYPE, "application/json")], "{\"id\": ").into_response(),
+        Failure::NotJson => ([(header::CONTENT_TYPE, "application/json")], "{\"id\": ").into_response(),
         Failure::OAuth(error) => super::token::refusal(StatusCode::BAD_REQUEST, error, "Bad Request"),
-        Failure::Gone => Refused::not_found().into_response(),
-        Failure::Echoes => echo(request).await,
+        Failure::NotFound => Refused::not_found().into_response(),
+        Failure::Echo => echo(request).await,
     };
     response.headers_mut().insert(INJECTED, HeaderValue::from_static("1"));
     response

@@ -48,7 +48,7 @@ pub struct Message {
     history_id: u64,
 }
 
-/// Which `format` of a message is asked for.
+/// The `format` in which a message is requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
     Minimal,
@@ -64,8 +64,8 @@ impl Mailbox {
 
     /// Messages of another mailbox, each dated by its own `Date` header; those without one are the oldest.
     pub fn imports<'r>(&mut self, messages: impl IntoIterator<Item = &'r [u8]>) {
-        let found = messages.into_iter().map(|raw| Found { raw: raw.to_vec(), labels: vec!["INBOX", "UNREAD"] });
-        self.take_in(found.collect());
+        let found = messages.into_iter().map(|raw| FoundMail { raw: raw.to_vec(), labels: vec!["INBOX", "UNREAD"] });
+        self.import(found.collect());
     }
 
     /// Every `.eml` file and every Maildir below `folder`; returns how many messages were taken in.
@@ -76,11 +76,11 @@ impl Mailbox {
         let mut found = Vec::new();
         collect(folder, &mut found)?;
         let count = found.len();
-        self.take_in(found);
+        self.import(found);
         Ok(count)
     }
 
-    /// Everything in it, newest first.
+    /// Every message, newest first.
     pub fn messages(&self) -> &[Message] {
         &self.messages
     }
@@ -112,7 +112,7 @@ impl Mailbox {
         self.messages.iter().rev().filter(|message| message.thread_id == id).collect()
     }
 
-    fn take_in(&mut self, found: Vec<Found>) {
+    fn import(&mut self, found: Vec<FoundMail>) {
         let mut read: Vec<_> = found
             .into_iter()
             .zip(0..)
@@ -222,14 +222,14 @@ impl Message {
     }
 }
 
-struct Found {
+struct FoundMail {
     raw: Vec<u8>,
     labels: Vec<&'static str>,
 }
 
 /// Folders and files in the order of their names, so that a mailbox looks the same on every run. Links to folders are
 /// not followed: they can lead around in a circle.
-fn collect(folder: &Path, found: &mut Vec<Found>) -> io::Result<()> {
+fn collect(folder: &Path, found: &mut Vec<FoundMail>) -> io::Result<()> {
     let is_maildir = folder.join("cur").is_dir() && folder.join("new").is_dir();
     for path in sorted(folder)? {
         let name = name_of(&path);
@@ -237,18 +237,18 @@ fn collect(folder: &Path, found: &mut Vec<Found>) -> io::Result<()> {
             match name.as_str() {
                 _ if path.is_symlink() => {}
                 "tmp" if is_maildir => {}
-                "cur" | "new" if is_maildir => collect_maildir(&path, place_of(folder), found)?,
+                "cur" | "new" if is_maildir => collect_maildir(&path, label_of(folder), found)?,
                 _ => collect(&path, found)?,
             }
         } else if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("eml")) {
-            found.push(Found { raw: read(&path)?, labels: vec!["INBOX", "UNREAD"] });
+            found.push(FoundMail { raw: read(&path)?, labels: vec!["INBOX", "UNREAD"] });
         }
     }
     Ok(())
 }
 
 /// See <https://cr.yp.to/proto/maildir.html> for the flags behind `:2,`.
-fn collect_maildir(folder: &Path, place: &'static str, found: &mut Vec<Found>) -> io::Result<()> {
+fn collect_maildir(folder: &Path, place: &'static str, found: &mut Vec<FoundMail>) -> io::Result<()> {
     let is_new = name_of(folder) == "new";
     for path in sorted(folder)? {
         let name = name_of(&path);
@@ -264,13 +264,13 @@ fn collect_maildir(folder: &Path, place: &'static str, found: &mut Vec<Found>) -
         let mut labels = vec![place];
         labels.extend((is_new || !flags.contains('S')).then_some("UNREAD"));
         labels.extend(flags.contains('F').then_some("STARRED"));
-        found.push(Found { raw: read(&path)?, labels });
+        found.push(FoundMail { raw: read(&path)?, labels });
     }
     Ok(())
 }
 
 /// Where the mail of a Maildir lies in Gmail, by the usual names of its subfolders, such as `.Sent`.
-fn place_of(maildir: &Path) -> &'static str {
+fn label_of(maildir: &Path) -> &'static str {
     match name_of(maildir).trim_start_matches('.').to_lowercase().as_str() {
         "sent" | "sent items" | "sent messages" => "SENT",
         "drafts" => "DRAFT",
@@ -285,18 +285,18 @@ fn name_of(path: &Path) -> String {
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
-    std::fs::read(path).map_err(|error| named(path, &error))
+    std::fs::read(path).map_err(|error| name_file(path, &error))
 }
 
 fn sorted(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(folder).map_err(|error| named(folder, &error))?;
+    let entries = std::fs::read_dir(folder).map_err(|error| name_file(folder, &error))?;
     let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
     paths.sort();
     Ok(paths)
 }
 
 /// The system's own message does not say which file it is about.
-fn named(path: &Path, error: &io::Error) -> io::Error {
+fn name_file(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("`{}` cannot be read: {error}", path.display()))
 }
 

@@ -200,7 +200,7 @@ impl Google {
     }
 
     /// The scopes `email` grants us now, over all connections; empty without a grant.
-    pub fn granted(&self, email: &str) -> BTreeSet<String> {
+    pub fn granted_scopes(&self, email: &str) -> BTreeSet<String> {
         let mut state = self.world.lock();
         state.accounts.expect(email).grant.as_ref().map(|grant| grant.scopes.clone()).unwrap_or_default()
     }
@@ -211,8 +211,8 @@ impl Google {
     }
 
     /// Whether the token endpoint would take this refresh token.
-    pub fn honours(&self, refresh_token: &str) -> bool {
-        self.world.lock().accounts.honours(refresh_token)
+    pub fn accepts_refresh_token(&self, refresh_token: &str) -> bool {
+        self.world.lock().accounts.accepts_refresh_token(refresh_token)
     }
 
     /// Every code and token ever issued, for tests that search for them where they must not be.
@@ -246,6 +246,6 @@ fn router(world: World) -> Router {
         .route("/calendar/v3/calendars/{calendar}/events", get(calendar::events))
         .route("/calendar/v3/freeBusy", post(calendar::free_busy))
         .fallback(api::unknown_path)
-        .layer(from_fn_with_state(world.clone(), faults::gate))
+        .layer(from_fn_with_state(world.clone(), faults::inject_failure))
         .with_state(world)
 }

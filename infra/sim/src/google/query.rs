@@ -57,7 +57,7 @@ impl Query {
     }
 
     pub(super) fn matches(&self, message: &Message, now: Timestamp) -> bool {
-        self.clauses.iter().all(|clause| clause.iter().any(|term| term.test.holds(message, now) != term.negated))
+        self.clauses.iter().all(|clause| clause.iter().any(|term| term.test.is_met_by(message, now) != term.negated))
     }
 
     /// Whether the search itself asks for what is otherwise left out.
@@ -110,7 +110,7 @@ impl Test {
         })
     }
 
-    fn holds(&self, message: &Message, now: Timestamp) -> bool {
+    fn is_met_by(&self, message: &Message, now: Timestamp) -> bool {
         let header = |name: &str| message.header(name).unwrap_or_default().to_lowercase();
         match self {
             Self::Text(text) => {

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::accounts::{ACCESS_LIFETIME, Code, Tokens};
 use super::api::{self, Params, Refused};
-use super::consent::{EMAIL, PROFILE, joined};
+use super::consent::{EMAIL, PROFILE, join_scopes};
 use super::{State as Google, World};
 
 const IDENTITY: [&str; 3] = ["openid", EMAIL, PROFILE];
@@ -114,7 +114,7 @@ fn check_client(google: &Google, headers: &HeaderMap, form: &Form) -> Result<(),
     let basic = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Basic "));
     let decoded = basic.and_then(|basic| String::from_utf8(STANDARD.decode(basic).ok()?).ok());
     let (id, secret) = match decoded.as_deref().and_then(|pair| pair.split_once(':')) {
-        Some((id, secret)) => (unescaped(id), unescaped(secret)),
+        Some((id, secret)) => (decode_component(id), decode_component(secret)),
         None => {
             let field = |name| form.get(name).unwrap_or_default().to_owned();
             (field("client_id"), field("client_secret"))
@@ -160,7 +160,7 @@ fn answer(tokens: &Tokens) -> Response {
     let mut answer = json!({
         "access_token": tokens.access,
         "expires_in": ACCESS_LIFETIME.as_secs(),
-        "scope": joined(&tokens.scopes),
+        "scope": join_scopes(&tokens.scopes),
         "token_type": "Bearer",
     });
     if let Some(refresh) = &tokens.refresh {
@@ -170,7 +170,7 @@ fn answer(tokens: &Tokens) -> Response {
 }
 
 /// Identifier and secret are form-encoded inside Basic (RFC 6749, 2.3.1).
-fn unescaped(text: &str) -> String {
+fn decode_component(text: &str) -> String {
     let pairs: Vec<(String, String)> = serde_urlencoded::from_str(&format!("v={text}")).unwrap_or_default();
     pairs.into_iter().next().map(|(_, value)| value).unwrap_or_default()
 }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::state::{Parameters, Refusal, bad_parameter};
 use super::{Failure, Inner, Operation};
 
-/// What a token must have been given out for.
+/// The resource that a token must have been issued for.
 const RESOURCE: &str = "https://vault.azure.net";
 const PAGE: usize = 25;
 
@@ -31,16 +31,16 @@ pub(super) fn router(inner: Arc<Inner>) -> Router {
         .route("/deletedsecrets", get(list_deleted))
         .route("/deletedsecrets/{name}", get(get_deleted).delete(purge))
         .route("/deletedsecrets/{name}/recover", post(recover))
-        .layer(from_fn_with_state(Arc::clone(&inner), fail_as_told))
+        .layer(from_fn_with_state(Arc::clone(&inner), inject_failure))
         .layer(from_fn_with_state(Arc::clone(&inner), authorize))
         .with_state(inner)
 }
 
-/// Nothing is said to a caller without a token but where to get one.
+/// Refuses a caller without a valid token, with the address where it gets one.
 async fn authorize(State(inner): Vault, request: Request, next: Next) -> Response {
     let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token = authorization.and_then(|value| value.strip_prefix("Bearer "));
-    if !token.is_some_and(|token| inner.entra.accepts(token, RESOURCE)) {
+    if !token.is_some_and(|token| inner.entra.is_valid_token(token, RESOURCE)) {
         let refusal = Refusal {
             status: StatusCode::UNAUTHORIZED,
             code: "Unauthorized",
@@ -56,7 +56,7 @@ async fn authorize(State(inner): Vault, request: Request, next: Next) -> Respons
     next.run(request).await
 }
 
-async fn fail_as_told(State(inner): Vault, request: Request, next: Next) -> Response {
+async fn inject_failure(State(inner): Vault, request: Request, next: Next) -> Response {
     let operation = operation(request.method().as_str(), request.uri().path());
     match inner.faults.take(operation) {
         None => next.run(request).await,
@@ -74,8 +74,8 @@ async fn fail_as_told(State(inner): Vault, request: Request, next: Next) -> Resp
             next.run(request).await;
             failed(StatusCode::INTERNAL_SERVER_ERROR)
         }
-        Some(Failure::Nonsense) => "<html>not the vault</html>".into_response(),
-        Some(Failure::Pretended) => StatusCode::NO_CONTENT.into_response(),
+        Some(Failure::NotJson) => "<html>not the vault</html>".into_response(),
+        Some(Failure::FalseSuccess) => StatusCode::NO_CONTENT.into_response(),
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::KEY_VAULT;
-use crate::contracts::{self, Report};
+use crate::contracts::{self, CheckReport};
 use crate::journal::{Entry, Journal};
 
 /// The vendor's description, ready to be held against journal entries.
@@ -29,8 +29,8 @@ impl Contract {
     }
 
     /// Checks every request to the vault and its answer.
-    pub fn check(&self, journal: &Journal) -> Report {
-        Report::of(&journal.entries_of(KEY_VAULT), |entry| self.violations(entry))
+    pub fn check(&self, journal: &Journal) -> CheckReport {
+        CheckReport::from_entries(&journal.entries_of(KEY_VAULT), |entry| self.violations(entry))
     }
 
     /// Everything in which the entry departs from the description; empty when it keeps to it.
@@ -83,7 +83,7 @@ impl Contract {
         });
         serde_json::from_slice(body).map_or_else(
             |_| vec!["not JSON".to_owned()],
-            |body| contracts::departures(jsonschema::draft4::new(&schema), &body),
+            |body| contracts::find_departures(jsonschema::draft4::new(&schema), &body),
         )
     }
 }

@@ -1,6 +1,6 @@
 //! Azure Key Vault's secrets as a stateful server: versions, soft delete, recovery, purge.
 //!
-//! It accepts Entra's tokens only, refuses what the vault refuses, and can be told to fail.
+//! It accepts Entra's tokens only, refuses what the vault refuses, and fails on demand.
 //! See <https://learn.microsoft.com/rest/api/keyvault/secrets/operation-groups>.
 
 use std::collections::BTreeMap;
@@ -46,7 +46,7 @@ struct State {
     secrets: Secrets,
 }
 
-/// What can be asked of a secret.
+/// A kind of request to the vault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
     /// Read a version's value.
@@ -61,11 +61,11 @@ pub enum Operation {
     Purge,
     /// Undo a soft deletion.
     Recover,
-    /// Any of the lists, and a look at a deleted secret.
+    /// Any of the lists, and reading a deleted secret.
     List,
 }
 
-/// How an operation goes wrong.
+/// How a request fails.
 #[derive(Clone, Copy, Debug)]
 pub enum Failure {
     /// 429 with `Retry-After`, in seconds.
@@ -75,10 +75,9 @@ pub enum Failure {
     /// The operation has its effect, and its answer is lost.
     AnswerLost,
     /// 200 with a body that is no JSON, without an effect.
-    Nonsense,
-    /// An answer as if it were done, without an effect: no vault does so, but a function that forgot to ask would be
-    /// left with the same.
-    Pretended,
+    NotJson,
+    /// 204 without an effect. No vault answers so, but a function that forgot the request would leave the same state.
+    FalseSuccess,
 }
 
 impl KeyVault {
@@ -97,9 +96,9 @@ impl KeyVault {
         self.server.base_url()
     }
 
-    /// From now on a deletion or a recovery is in progress for the next `requests` that name the secret.
-    pub fn settles_slowly(&self, requests: u32) {
-        self.inner.lock().secrets.slowness = requests;
+    /// From now on a deletion or a recovery stays in progress for the next `requests` that name the secret.
+    pub fn delays_changes(&self, requests: u32) {
+        self.inner.lock().secrets.settling_requests = requests;
     }
 
     /// From now on nothing is purged before its retention ends.
@@ -110,18 +109,23 @@ impl KeyVault {
     /// The tags of the latest version of a secret that is not deleted.
     pub fn tags(&self, name: &str) -> BTreeMap<String, String> {
         let state = self.inner.lock();
-        state.secrets.live(name).and_then(|secret| secret.versions.last()).map(state::Version::tags).unwrap_or_default()
+        state
+            .secrets
+            .find_active(name)
+            .and_then(|secret| secret.versions.last())
+            .map(state::Version::tags)
+            .unwrap_or_default()
     }
 
     /// The latest value of a secret that is not deleted, as its owner would see it in the portal.
     pub fn value(&self, name: &str) -> Option<String> {
-        self.inner.lock().secrets.live(name)?.versions.last().map(|version| version.value.clone())
+        self.inner.lock().secrets.find_active(name)?.versions.last().map(|version| version.value.clone())
     }
 
     /// The value of one version of a secret that is not deleted, enabled or not.
-    pub fn value_of(&self, name: &str, version: &str) -> Option<String> {
+    pub fn version_value(&self, name: &str, version: &str) -> Option<String> {
         let state = self.inner.lock();
-        let versions = &state.secrets.live(name)?.versions;
+        let versions = &state.secrets.find_active(name)?.versions;
         versions.iter().find(|known| known.id == version).map(|known| known.value.clone())
     }
 
@@ -139,13 +143,13 @@ impl KeyVault {
     /// The versions of a secret that is not deleted, oldest first, with whether each is enabled.
     pub fn versions(&self, name: &str) -> Vec<(String, bool)> {
         let state = self.inner.lock();
-        let versions = state.secrets.live(name).map(|secret| secret.versions.as_slice()).unwrap_or_default();
+        let versions = state.secrets.find_active(name).map(|secret| secret.versions.as_slice()).unwrap_or_default();
         versions.iter().map(|version| (version.id.clone(), version.enabled)).collect()
     }
 
-    /// Whether the name is softly deleted: neither readable nor gone.
+    /// Whether the name is softly deleted: not readable, and not free either.
     pub fn is_soft_deleted(&self, name: &str) -> bool {
-        self.inner.lock().secrets.deleted(name).is_some()
+        self.inner.lock().secrets.find_deleted(name).is_some()
     }
 
     /// The names of all secrets that are not purged.

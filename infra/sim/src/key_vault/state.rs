@@ -18,7 +18,7 @@ const MAX_VALUE_BYTES: usize = 25 * 1024;
 pub(super) struct Secrets {
     by_name: BTreeMap<String, Secret>,
     /// For how many requests a deletion or recovery stays in progress.
-    pub(super) slowness: u32,
+    pub(super) settling_requests: u32,
     /// Whether purge protection is enabled.
     pub(super) is_protected: bool,
 }
@@ -38,7 +38,7 @@ pub(super) struct Version {
     pub(super) enabled: bool,
     created: Timestamp,
     updated: Timestamp,
-    rest: Extras,
+    details: Details,
 }
 
 /// `SecretSetParameters` and `SecretUpdateParameters`.
@@ -60,7 +60,7 @@ struct Attributes {
 }
 
 #[derive(Debug, Default)]
-struct Extras {
+struct Details {
     content_type: Option<String>,
     tags: Option<BTreeMap<String, String>>,
     nbf: Option<i64>,
@@ -101,11 +101,11 @@ const fn conflict(inner: &'static str) -> Refusal {
 }
 
 impl Secrets {
-    pub(super) fn live(&self, name: &str) -> Option<&Secret> {
+    pub(super) fn find_active(&self, name: &str) -> Option<&Secret> {
         self.by_name.get(name).filter(|secret| secret.deleted.is_none())
     }
 
-    pub(super) fn deleted(&self, name: &str) -> Option<&Secret> {
+    pub(super) fn find_deleted(&self, name: &str) -> Option<&Secret> {
         self.by_name.get(name).filter(|secret| secret.deleted.is_some())
     }
 
@@ -125,7 +125,7 @@ impl Secrets {
     }
 
     pub(super) fn get(&self, base: &str, name: &str, version: Option<&str>) -> Result<Value, Refusal> {
-        let version = self.live(name).and_then(|secret| secret.version(version)).ok_or(NOT_FOUND)?;
+        let version = self.find_active(name).and_then(|secret| secret.version(version)).ok_or(NOT_FOUND)?;
         if !version.enabled {
             let (status, message) = (StatusCode::FORBIDDEN, "Operation get is not allowed on a disabled secret.");
             return Err(Refusal { status, code: "Forbidden", inner: Some("SecretDisabled"), message });
@@ -140,8 +140,8 @@ impl Secrets {
         if value.len() > MAX_VALUE_BYTES {
             return Err(bad_parameter("The property \"value\" exceeds the maximum length of 25600 bytes."));
         }
-        self.settle(name)?;
-        if self.deleted(name).is_some() {
+        self.check_settled(name)?;
+        if self.find_deleted(name).is_some() {
             return Err(conflict("ObjectIsDeletedButRecoverable"));
         }
         let version = self.by_name.entry(name.to_owned()).or_default().add(given, now);
@@ -169,22 +169,22 @@ impl Secrets {
     }
 
     pub(super) fn delete(&mut self, base: &str, name: &str, now: Timestamp) -> Result<Value, Refusal> {
-        self.settle(name)?;
-        let slowness = self.slowness;
+        self.check_settled(name)?;
+        let settling_requests = self.settling_requests;
         let secret = self.by_name.get_mut(name).filter(|secret| secret.deleted.is_none()).ok_or(NOT_FOUND)?;
         secret.deleted = Some(now);
-        secret.settling = (slowness > 0).then_some(("ObjectIsBeingDeleted", slowness));
+        secret.settling = (settling_requests > 0).then_some(("ObjectIsBeingDeleted", settling_requests));
         Ok(secret.deleted_bundle(base, name))
     }
 
     pub(super) fn get_deleted(&mut self, base: &str, name: &str) -> Result<Value, Refusal> {
-        self.settle(name).map_err(|_| NOT_FOUND)?;
-        self.deleted(name).map(|secret| secret.deleted_bundle(base, name)).ok_or(NOT_FOUND)
+        self.check_settled(name).map_err(|_| NOT_FOUND)?;
+        self.find_deleted(name).map(|secret| secret.deleted_bundle(base, name)).ok_or(NOT_FOUND)
     }
 
     pub(super) fn purge(&mut self, name: &str) -> Result<(), Refusal> {
-        self.settle(name)?;
-        self.deleted(name).ok_or(NOT_FOUND)?;
+        self.check_settled(name)?;
+        self.find_deleted(name).ok_or(NOT_FOUND)?;
         if self.is_protected {
             return Err(PURGE_PROTECTED);
         }
@@ -193,11 +193,11 @@ impl Secrets {
     }
 
     pub(super) fn recover(&mut self, base: &str, name: &str) -> Result<Value, Refusal> {
-        self.settle(name)?;
-        let slowness = self.slowness;
+        self.check_settled(name)?;
+        let settling_requests = self.settling_requests;
         let secret = self.by_name.get_mut(name).filter(|secret| secret.deleted.is_some()).ok_or(NOT_FOUND)?;
         secret.deleted = None;
-        secret.settling = (slowness > 0).then_some(("ObjectIsBeingRecovered", slowness));
+        secret.settling = (settling_requests > 0).then_some(("ObjectIsBeingRecovered", settling_requests));
         let latest = secret.versions.last().ok_or(NOT_FOUND)?;
         Ok(Value::Object(latest.bundle(base, name)))
     }
@@ -208,7 +208,7 @@ impl Secrets {
     }
 
     pub(super) fn list_versions(&self, base: &str, name: &str) -> Vec<Value> {
-        let versions = self.live(name).map(|secret| secret.versions.as_slice()).unwrap_or_default();
+        let versions = self.find_active(name).map(|secret| secret.versions.as_slice()).unwrap_or_default();
         versions.iter().map(|version| Value::Object(version.bundle(base, name))).collect()
     }
 
@@ -218,7 +218,7 @@ impl Secrets {
     }
 
     /// Counts a request towards the end of a change in progress; while it lasts, the request is refused.
-    fn settle(&mut self, name: &str) -> Result<(), Refusal> {
+    fn check_settled(&mut self, name: &str) -> Result<(), Refusal> {
         let Some(secret) = self.by_name.get_mut(name) else { return Ok(()) };
         let Some((change, left)) = secret.settling else { return Ok(()) };
         secret.settling = (left > 1).then_some((change, left - 1));
@@ -234,7 +234,7 @@ impl Secret {
             enabled: true,
             created: now,
             updated: now,
-            rest: Extras::default(),
+            details: Details::default(),
         };
         version.apply(given);
         self.versions.push(version);
@@ -270,14 +270,14 @@ impl Version {
     fn apply(&mut self, given: Parameters) {
         let attributes = given.attributes.unwrap_or_default();
         self.enabled = attributes.enabled.unwrap_or(self.enabled);
-        self.rest.nbf = attributes.nbf.or(self.rest.nbf);
-        self.rest.exp = attributes.exp.or(self.rest.exp);
-        self.rest.tags = given.tags.or_else(|| self.rest.tags.take());
-        self.rest.content_type = given.content_type.or_else(|| self.rest.content_type.take());
+        self.details.nbf = attributes.nbf.or(self.details.nbf);
+        self.details.exp = attributes.exp.or(self.details.exp);
+        self.details.tags = given.tags.or_else(|| self.details.tags.take());
+        self.details.content_type = given.content_type.or_else(|| self.details.content_type.take());
     }
 
     pub(super) fn tags(&self) -> BTreeMap<String, String> {
-        self.rest.tags.clone().unwrap_or_default()
+        self.details.tags.clone().unwrap_or_default()
     }
 
     /// `SecretBundle` without its value.
@@ -289,7 +289,7 @@ impl Version {
             "recoveryLevel": "Recoverable+Purgeable",
             "recoverableDays": RETENTION_DAYS,
         });
-        for (key, at) in [("nbf", self.rest.nbf), ("exp", self.rest.exp)] {
+        for (key, at) in [("nbf", self.details.nbf), ("exp", self.details.exp)] {
             if let Some(at) = at {
                 attributes[key] = json!(at);
             }
@@ -297,10 +297,10 @@ impl Version {
         let mut bundle = Map::new();
         bundle.insert("id".to_owned(), json!(format!("{base}/secrets/{name}/{}", self.id)));
         bundle.insert("attributes".to_owned(), attributes);
-        if let Some(content_type) = &self.rest.content_type {
+        if let Some(content_type) = &self.details.content_type {
             bundle.insert("contentType".to_owned(), json!(content_type));
         }
-        if let Some(tags) = &self.rest.tags {
+        if let Some(tags) = &self.details.tags {
             bundle.insert("tags".to_owned(), json!(tags));
         }
         bundle

@@ -35,11 +35,11 @@ pub(super) fn router(inner: Arc<Inner>) -> Router {
     let keys = Router::new()
         .route("/api/v1/keys", get(list).post(create))
         .route("/api/v1/keys/{hash}", get(read).patch(update).delete(end))
-        .layer(from_fn_with_state(Arc::clone(&inner), managers_only));
+        .layer(from_fn_with_state(Arc::clone(&inner), require_management_key));
     let chat = Router::new().route("/api/v1/chat/completions", post(chat::complete));
     keys.merge(chat)
         .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "not_found", "Not Found"))
-        .layer(from_fn_with_state(Arc::clone(&inner), fail_as_told))
+        .layer(from_fn_with_state(Arc::clone(&inner), inject_failure))
         .with_state(inner)
 }
 
@@ -77,7 +77,7 @@ pub(super) fn credential(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
 }
 
-async fn managers_only(State(inner): Gateway, request: Request, next: Next) -> Response {
+async fn require_management_key(State(inner): Gateway, request: Request, next: Next) -> Response {
     match credential(request.headers()) {
         Some(key) if key == inner.management_key => next.run(request).await,
         Some(_) => Refusal::unauthorized("Invalid management key").into_response(),
@@ -85,7 +85,7 @@ async fn managers_only(State(inner): Gateway, request: Request, next: Next) -> R
     }
 }
 
-async fn fail_as_told(State(inner): Gateway, request: Request, next: Next) -> Response {
+async fn inject_failure(State(inner): Gateway, request: Request, next: Next) -> Response {
     let failure = operation(request.method().as_str(), request.uri().path()).and_then(|asked| inner.faults.take(asked));
     match failure {
         None => next.run(request).await,
@@ -105,9 +105,9 @@ async fn fail_as_told(State(inner): Gateway, request: Request, next: Next) -> Re
             next.run(request).await;
             broken_answer()
         }
-        Some(Failure::Broken) => broken_answer(),
-        Some(Failure::Nonsense) => "<html>not the gateway</html>".into_response(),
-        Some(Failure::Echoes) => echo(request).await,
+        Some(Failure::ConnectionLost) => broken_answer(),
+        Some(Failure::NotJson) => "<html>not the gateway</html>".into_response(),
+        Some(Failure::Echo) => echo(request).await,
     }
 }
 
@@ -139,8 +139,8 @@ async fn list(State(inner): Gateway, Query(query): Query<HashMap<String, String>
     let mut state = inner.lock();
     let seen_until = state.lag.map(|lag| inner.now() - lag);
     let page = state.keys.page(offset, PAGE, with_disabled, seen_until, inner.now());
-    let vanishing = std::mem::take(&mut state.vanishing);
-    state.keys.lose_youngest(vanishing);
+    let lost_after_page = std::mem::take(&mut state.lost_after_page);
+    state.keys.lose_youngest(lost_after_page);
     Ok(Json(json!({"data": page})))
 }
 
@@ -152,13 +152,13 @@ async fn create(State(inner): Gateway, body: Bytes) -> Result<impl IntoResponse,
     let now = inner.now();
     let mut state = inner.lock();
     let (hash, credential) = state.keys.create(given, now);
-    let shown = state.keys.get_mut(&hash).map(|key| key.shown(now));
+    let shown = state.keys.get_mut(&hash).map(|key| key.to_json(now));
     Ok((StatusCode::CREATED, Json(json!({"data": shown, "key": credential}))))
 }
 
 async fn read(State(inner): Gateway, Path(hash): Path<String>) -> Answer {
     let now = inner.now();
-    let shown = inner.lock().keys.get_mut(&hash).map(|key| key.shown(now));
+    let shown = inner.lock().keys.get_mut(&hash).map(|key| key.to_json(now));
     shown.map(|key| Json(json!({"data": key}))).ok_or_else(Refusal::no_such_key)
 }
 
@@ -167,7 +167,7 @@ async fn update(State(inner): Gateway, Path(hash): Path<String>, body: Bytes) ->
     let mut state = inner.lock();
     let key = state.keys.get_mut(&hash).ok_or_else(Refusal::no_such_key)?;
     key.update(given, now);
-    Ok(Json(json!({"data": key.shown(now)})))
+    Ok(Json(json!({"data": key.to_json(now)})))
 }
 
 async fn end(State(inner): Gateway, Path(hash): Path<String>) -> Answer {
@@ -183,5 +183,5 @@ async fn end(State(inner): Gateway, Path(hash): Path<String>) -> Answer {
 fn parameters(body: &[u8]) -> Result<Parameters, Refusal> {
     let given: Parameters =
         serde_json::from_slice(body).map_err(|error| Refusal::invalid(format!("Invalid input: {error}")))?;
-    given.fault().map_or(Ok(given), |fault| Err(Refusal::invalid(fault)))
+    given.find_fault().map_or(Ok(given), |fault| Err(Refusal::invalid(fault)))
 }

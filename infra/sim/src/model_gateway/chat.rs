@@ -49,7 +49,7 @@ fn answer(inner: &Inner, headers: &HeaderMap, body: &[u8]) -> Result<(Completion
     let now = inner.now();
     let mut state = inner.lock();
     let next = state.replies.front().cloned();
-    let key = state.keys.of_credential(given).ok_or_else(|| Refusal::unauthorized("User not found."))?;
+    let key = state.keys.find_by_credential(given).ok_or_else(|| Refusal::unauthorized("User not found."))?;
     if key.disabled {
         return Err(Refusal::unauthorized("API key disabled"));
     }

@@ -5,7 +5,7 @@ use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
-use super::{Held, random};
+use super::{KeySummary, random};
 
 /// Every key belongs to the account's one workspace.
 const WORKSPACE: &str = "0df9e665-d932-5740-b2c7-b52af166bc11";
@@ -29,10 +29,10 @@ pub(super) struct Key {
     created_at: Timestamp,
     updated_at: Option<Timestamp>,
     /// Each cost in millionths of a USD, with its time.
-    spent: Vec<(Timestamp, u64)>,
+    costs: Vec<(Timestamp, u64)>,
 }
 
-/// When a limit begins anew: at midnight UTC, weeks on Monday.
+/// When a limit is reset: at midnight UTC, weeks on Monday.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Reset {
@@ -41,14 +41,14 @@ pub(super) enum Reset {
     Monthly,
 }
 
-/// What a request says of a key; the outer `None` is silence, the inner one `null`.
+/// The fields of a request about a key; the outer `None` is an absent field, the inner one `null`.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Parameters {
     pub(super) name: Option<String>,
     disabled: Option<bool>,
-    #[serde(default, deserialize_with = "said")]
+    #[serde(default, deserialize_with = "deserialize_present")]
     limit: Option<Option<f64>>,
-    #[serde(default, deserialize_with = "said")]
+    #[serde(default, deserialize_with = "deserialize_present")]
     limit_reset: Option<Option<Reset>>,
 }
 
@@ -57,8 +57,8 @@ impl Parameters {
         Self { name: Some(name.to_owned()), ..Self::default() }
     }
 
-    /// What is out of form, if something is.
-    pub(super) fn fault(&self) -> Option<&'static str> {
+    /// The first field that is not valid, if one is.
+    pub(super) fn find_fault(&self) -> Option<&'static str> {
         match self {
             Self { name: Some(name), .. } if name.is_empty() => Some("name: Too small: expected string to have >=1"),
             Self { limit: Some(Some(limit)), .. } if *limit < 0.0 => Some("limit: Too small: expected number >=0"),
@@ -84,7 +84,7 @@ impl Keys {
             limit_reset: None,
             created_at: now,
             updated_at: None,
-            spent: Vec::new(),
+            costs: Vec::new(),
         };
         key.apply(given);
         let hash = key.hash.clone();
@@ -104,14 +104,14 @@ impl Keys {
     ) -> Vec<Value> {
         let listed = self.keys.iter().rev().filter(|key| with_disabled || !key.disabled);
         let listed = listed.filter(|key| seen_until.is_none_or(|until| key.created_at <= until));
-        listed.skip(offset).take(size).map(|key| key.shown(now)).collect()
+        listed.skip(offset).take(size).map(|key| key.to_json(now)).collect()
     }
 
     pub(super) fn get_mut(&mut self, hash: &str) -> Option<&mut Key> {
         self.keys.iter_mut().find(|key| key.hash == hash)
     }
 
-    pub(super) fn of_credential(&mut self, credential: &str) -> Option<&mut Key> {
+    pub(super) fn find_by_credential(&mut self, credential: &str) -> Option<&mut Key> {
         self.get_mut(&hash(credential))
     }
 
@@ -139,16 +139,16 @@ impl Key {
     }
 
     pub(super) fn spend(&mut self, micros: u64, now: Timestamp) {
-        self.spent.push((now, micros));
+        self.costs.push((now, micros));
     }
 
-    /// Whether nothing is left of its limit.
+    /// Whether its limit is used up.
     pub(super) fn is_exhausted(&self, now: Timestamp) -> bool {
         self.remaining_micros(now) == Some(0)
     }
 
-    pub(super) fn held(&self) -> Held {
-        Held {
+    pub(super) fn summary(&self) -> KeySummary {
+        KeySummary {
             hash: self.hash.clone(),
             name: self.name.clone(),
             disabled: self.disabled,
@@ -158,7 +158,7 @@ impl Key {
     }
 
     /// The key as the API shows it.
-    pub(super) fn shown(&self, now: Timestamp) -> Value {
+    pub(super) fn to_json(&self, now: Timestamp) -> Value {
         json!({
             "hash": self.hash,
             "name": self.name,
@@ -178,7 +178,7 @@ impl Key {
             "byok_usage_monthly": 0,
             "created_at": self.created_at.rfc3339(),
             "updated_at": self.updated_at.map(Timestamp::rfc3339),
-            "last_used_at": self.spent.last().map(|(at, _)| at.rfc3339()),
+            "last_used_at": self.costs.last().map(|(at, _)| at.rfc3339()),
             "expires_at": null,
             "creator_user_id": CREATOR,
             "external_user": null,
@@ -209,7 +209,7 @@ impl Key {
     }
 
     fn used_micros(&self, counts: impl Fn(Timestamp) -> bool) -> u64 {
-        self.spent.iter().filter(|(at, _)| counts(*at)).map(|(_, micros)| micros).sum()
+        self.costs.iter().filter(|(at, _)| counts(*at)).map(|(_, micros)| micros).sum()
     }
 }
 
@@ -255,6 +255,8 @@ fn hash(credential: &str) -> String {
 }
 
 /// Tells `null` from silence.
-fn said<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
+fn deserialize_present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }

@@ -44,27 +44,27 @@ struct Inner {
 struct State {
     keys: Keys,
     replies: VecDeque<Reply>,
-    /// How many of the youngest keys go once the next page of the list is given.
-    vanishing: usize,
+    /// How many of the youngest keys are deleted after the next page of the list.
+    lost_after_page: usize,
     /// Keys younger than this are not seen yet.
     lag: Option<Duration>,
 }
 
-/// What the model says to the next request.
+/// The model's answer to the next request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// Its words.
+    /// The text of the answer.
     pub text: String,
     /// What the request costs, in millionths of a USD.
     pub cost_micros: u64,
 }
 
-/// A key as the account's owner sees it.
+/// A key as the account's owner sees it on the gateway's page.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct KeySummary {
     /// Its identifier.
     pub hash: String,
-    /// As given when it was made.
+    /// The name that its maker chose.
     pub name: String,
     /// Whether it is switched off.
     pub disabled: bool,
@@ -74,7 +74,7 @@ pub struct Held {
     pub used_micros: u64,
 }
 
-/// What can be asked of the gateway.
+/// A kind of request to the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
     /// A page of keys.
@@ -91,7 +91,7 @@ pub enum Operation {
     Chat,
 }
 
-/// How an operation goes wrong.
+/// How a request fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// 429, with `Retry-After` in seconds if given.
@@ -101,11 +101,11 @@ pub enum Failure {
     /// The operation has its effect, and the connection breaks before its answer arrives.
     AnswerLost,
     /// The connection breaks, without an effect.
-    Broken,
+    ConnectionLost,
     /// 200 with a body that is no JSON, without an effect.
-    Nonsense,
+    NotJson,
     /// 400 that repeats the request and its credential, as careless services do.
-    Echoes,
+    Echo,
 }
 
 impl ModelGateway {
@@ -134,11 +134,11 @@ impl ModelGateway {
     }
 
     /// Every key there is, oldest first: what an account is left with.
-    pub fn keys(&self) -> Vec<Held> {
-        self.inner.lock().keys.iter().map(keys::Key::held).collect()
+    pub fn keys(&self) -> Vec<KeySummary> {
+        self.inner.lock().keys.iter().map(keys::Key::summary).collect()
     }
 
-    /// Every credential ever told, for tests that search for them where they must not be.
+    /// Every credential ever issued, for tests that search for them where they must not be.
     pub fn issued(&self) -> Vec<String> {
         self.inner.lock().keys.issued.clone()
     }
@@ -156,7 +156,7 @@ impl ModelGateway {
 
     /// Somebody ends the `count` youngest keys between the next page of the list and the one after it.
     pub fn loses_keys_after_next_page(&self, count: usize) {
-        self.inner.lock().vanishing = count;
+        self.inner.lock().lost_after_page = count;
     }
 
     /// Books a cost on a key, as calls to models would.
@@ -174,7 +174,7 @@ impl ModelGateway {
     }
 
     /// From now on keys younger than `lag` are in no list and cannot be ended (404), as where a list or a replica is
-    /// behind; `None`: no longer. No document of OpenRouter's is known to us that says so or rules it out: it is our own.
+    /// behind; `None`: no longer. No document of OpenRouter's that we know says so or rules it out: it is our own.
     pub fn lags(&self, lag: Option<Duration>) {
         self.inner.lock().lag = lag;
     }

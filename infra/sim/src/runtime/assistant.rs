@@ -20,16 +20,16 @@ impl Assistant {
     }
 
     /// One turn: an update in, at most one message out. A message the relay refuses is lost, as in OpenClaw.
-    pub(super) async fn turn(&self, update: &Value) {
+    pub(super) async fn answer_update(&self, update: &Value) {
         let message = &update["message"];
         let Some(chat) = message["chat"]["id"].as_i64() else { return };
         let reply = match (message["text"].as_str(), message["document"]["file_id"].as_str()) {
             (Some(text), _) => self.reply_to(text).await,
-            (None, Some(file_id)) => self.look_at(file_id).await,
+            (None, Some(file_id)) => self.describe_file(file_id).await,
             (None, None) => return,
         };
         let text = reply.unwrap_or_else(|error| format!("I could not do that: {error}."));
-        let _ = self.bot("sendMessage", &json!({ "chat_id": chat, "text": text })).await;
+        let _ = self.call_bot_api("sendMessage", &json!({ "chat_id": chat, "text": text })).await;
     }
 
     async fn reply_to(&self, text: &str) -> anyhow::Result<String> {
@@ -37,10 +37,10 @@ impl Assistant {
         let (mail, day) = (asked.contains("inbox") || asked.contains("mail"), asked.contains("day"));
         let mut parts = Vec::new();
         if mail {
-            parts.push(self.inbox().await.unwrap_or_else(|error| error.to_string()));
+            parts.push(self.summarize_inbox().await.unwrap_or_else(|error| error.to_string()));
         }
         if day {
-            parts.push(self.day().await.unwrap_or_else(|error| error.to_string()));
+            parts.push(self.summarize_day().await.unwrap_or_else(|error| error.to_string()));
         }
         if parts.is_empty() {
             parts.push(format!("You said: {text}\nAsk me about your inbox or your day."));
@@ -48,15 +48,15 @@ impl Assistant {
         Ok(parts.join("\n\n"))
     }
 
-    async fn inbox(&self) -> anyhow::Result<String> {
-        let list = self.endpoint("gmail/messages/?max_results=5").await?;
+    async fn summarize_inbox(&self) -> anyhow::Result<String> {
+        let list = self.call_endpoint("gmail/messages/?max_results=5").await?;
         let messages = list["messages"].as_array().context("the list has no messages")?;
         let mut lines = vec![format!("Your {} newest messages:", messages.len())];
         for message in messages {
             lines.push(format!("• {} ({})", text_of(&message["subject"]), text_of(&message["from"])));
         }
         if let Some(id) = messages.first().and_then(|newest| newest["id"].as_str()) {
-            let newest = self.endpoint(&format!("gmail/messages/{id}/?include_thread=false")).await?;
+            let newest = self.call_endpoint(&format!("gmail/messages/{id}/?include_thread=false")).await?;
             let body = text_of(&newest["body_text"]);
             let beginning = body.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("(empty)");
             lines.push(format!("The newest begins: {beginning}"));
@@ -64,8 +64,8 @@ impl Assistant {
         Ok(lines.join("\n"))
     }
 
-    async fn day(&self) -> anyhow::Result<String> {
-        let list = self.endpoint("google-calendar/events/").await?;
+    async fn summarize_day(&self) -> anyhow::Result<String> {
+        let list = self.call_endpoint("google-calendar/events/").await?;
         let events = list["events"].as_array().context("the list has no events")?;
         let mut lines = vec![format!("Your day ({}):", text_of(&list["time_zone"]))];
         if events.is_empty() {
@@ -78,8 +78,8 @@ impl Assistant {
         Ok(lines.join("\n"))
     }
 
-    async fn look_at(&self, file_id: &str) -> anyhow::Result<String> {
-        let file = self.bot("getFile", &json!({ "file_id": file_id })).await?;
+    async fn describe_file(&self, file_id: &str) -> anyhow::Result<String> {
+        let file = self.call_bot_api("getFile", &json!({ "file_id": file_id })).await?;
         let path = file["file_path"].as_str().context("the relay gave no path")?;
         let Settings { api_root, bot_token, .. } = &self.settings;
         let request = self.http.get(format!("{api_root}/file/bot{bot_token}/{path}"));
@@ -91,7 +91,7 @@ impl Assistant {
     }
 
     /// A call of the Bot API at the relay.
-    async fn bot(&self, method: &str, parameters: &Value) -> anyhow::Result<Value> {
+    async fn call_bot_api(&self, method: &str, parameters: &Value) -> anyhow::Result<Value> {
         let Settings { api_root, bot_token, .. } = &self.settings;
         let request = self.http.post(format!("{api_root}/bot{bot_token}/{method}"));
         let request = request.header("content-type", "application/json").body(parameters.to_string());
@@ -104,7 +104,7 @@ impl Assistant {
     }
 
     /// A call of a runtime endpoint; its `detail`, written for people, is the error.
-    async fn endpoint(&self, path: &str) -> anyhow::Result<Value> {
+    async fn call_endpoint(&self, path: &str) -> anyhow::Result<Value> {
         let Settings { api_base_url, tenant_id, internal_key, .. } = &self.settings;
         let request = self
             .http

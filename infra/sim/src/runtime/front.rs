@@ -34,7 +34,7 @@ pub(super) async fn serve(listener: TcpListener, inner: Arc<Inner>) {
     let worker = Arc::clone(&inner);
     connections.spawn(async move {
         while let Some(update) = waiting.recv().await {
-            worker.assistant.turn(&update).await;
+            worker.assistant.answer_update(&update).await;
             worker.busy.send_modify(|turns| *turns -= 1);
         }
     });
@@ -61,7 +61,7 @@ where
 {
     inner.state().attempts += 1;
     if inner.state().stopped {
-        return Err(closed());
+        return Err(connection_reset());
     }
     let (head, body) = request.into_parts();
     match (&head.method, head.uri.path()) {
@@ -81,11 +81,11 @@ where
     };
     match inner.faults.take(update_id) {
         None => {}
-        Some(Failure::Refused) => return Err(closed()),
+        Some(Failure::ConnectionLost) => return Err(connection_reset()),
         Some(Failure::Status(code)) => {
             return Ok(status(StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)));
         }
-        Some(Failure::TooManyRequests(seconds)) => {
+        Some(Failure::Throttled(seconds)) => {
             let mut response = status(StatusCode::TOO_MANY_REQUESTS);
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
             return Ok(response);
@@ -93,11 +93,11 @@ where
         Some(Failure::Hang) => std::future::pending().await,
         Some(Failure::NotDurable) => return Ok(status(StatusCode::OK)),
         Some(Failure::AnswerLost) => {
-            take(inner, update_id, (body, update), turn);
-            return Err(closed());
+            accept_update(inner, update_id, (body, update), turn);
+            return Err(connection_reset());
         }
     }
-    take(inner, update_id, (body, update), turn);
+    accept_update(inner, update_id, (body, update), turn);
     let interruption = inner.state().interruption.clone();
     interruption.on_effect("runtime").await;
     let mut response = status(StatusCode::OK);
@@ -106,11 +106,11 @@ where
 }
 
 /// Takes an update once; a repeat starts no second turn.
-fn take(inner: &Inner, update_id: i64, (body, update): (Bytes, Value), turn: impl Fn(Value)) {
+fn accept_update(inner: &Inner, update_id: i64, (body, update): (Bytes, Value), turn: impl Fn(Value)) {
     let now = inner.clock.now();
     let mut state = inner.state();
-    state.taken.retain(|_, at| now.since(*at) < REMEMBERED);
-    if state.taken.insert(update_id, now).is_none() {
+    state.accepted.retain(|_, at| now.since(*at) < REMEMBERED);
+    if state.accepted.insert(update_id, now).is_none() {
         state.log.push(body);
         inner.busy.send_modify(|turns| *turns += 1);
         turn(update);
@@ -135,6 +135,6 @@ fn status(status: StatusCode) -> Response<Body> {
     response
 }
 
-fn closed() -> io::Error {
+fn connection_reset() -> io::Error {
     io::Error::from(io::ErrorKind::ConnectionReset)
 }

@@ -35,7 +35,7 @@ pub struct Settings {
     pub bot_token: String,
     /// Where the runtime endpoints are.
     pub api_base_url: String,
-    /// The key they ask for.
+    /// The key that the runtime endpoints require.
     pub internal_key: String,
 }
 
@@ -49,11 +49,11 @@ impl fmt::Debug for Settings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// The connection closes without an answer, and nothing was taken.
-    Refused,
+    ConnectionLost,
     /// This status; nothing was taken.
     Status(u16),
     /// 429 with this `Retry-After`, in seconds; nothing was taken.
-    TooManyRequests(u32),
+    Throttled(u32),
     /// No answer for as long as the caller waits; nothing was taken.
     Hang,
     /// 200 without the promise to keep the update; nothing was taken.
@@ -68,7 +68,7 @@ pub struct Runtime {
     /// How webhooks with a good secret fail on demand, by update id.
     pub faults: Faults<i64, Failure>,
     inner: Arc<Inner>,
-    _server: Arc<Abort>,
+    _server: Arc<AbortOnDrop>,
 }
 
 struct Inner {
@@ -86,7 +86,7 @@ struct Inner {
 struct State {
     stopped: bool,
     /// When each update was first taken: repeats are dropped for 30 days.
-    taken: HashMap<i64, Timestamp>,
+    accepted: HashMap<i64, Timestamp>,
     log: Vec<Bytes>,
     interruption: Interruption,
     attempts: usize,
@@ -95,9 +95,9 @@ struct State {
 
 /// A task that ends when it is dropped.
 #[derive(Debug)]
-struct Abort(JoinHandle<()>);
+struct AbortOnDrop(JoinHandle<()>);
 
-impl Drop for Abort {
+impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -119,7 +119,7 @@ impl Runtime {
             assistant: assistant::Assistant::new(settings.clone())?,
             settings,
         });
-        let server = Arc::new(Abort(tokio::spawn(front::serve(listener, Arc::clone(&inner)))));
+        let server = Arc::new(AbortOnDrop(tokio::spawn(front::serve(listener, Arc::clone(&inner)))));
         Ok(Self { faults: inner.faults.clone(), inner, _server: server })
     }
 
@@ -128,7 +128,7 @@ impl Runtime {
         format!("http://{}", self.inner.address)
     }
 
-    /// What it was given.
+    /// The settings it was started with.
     pub fn settings(&self) -> &Settings {
         &self.inner.settings
     }
@@ -144,22 +144,22 @@ impl Runtime {
     }
 
     /// The updates taken, each once, in the order in which they came.
-    pub fn taken(&self) -> Vec<Value> {
-        self.bodies().iter().map(|body| serde_json::from_slice(body).unwrap_or_default()).collect()
+    pub fn accepted_updates(&self) -> Vec<Value> {
+        self.accepted_bodies().iter().map(|body| serde_json::from_slice(body).unwrap_or_default()).collect()
     }
 
     /// The same, byte for byte.
-    pub fn bodies(&self) -> Vec<Bytes> {
+    pub fn accepted_bodies(&self) -> Vec<Bytes> {
         self.inner.state().log.clone()
     }
 
     /// The ids of the same.
     pub fn update_ids(&self) -> Vec<i64> {
-        self.taken().iter().filter_map(|update| update["update_id"].as_i64()).collect()
+        self.accepted_updates().iter().filter_map(|update| update["update_id"].as_i64()).collect()
     }
 
     /// Stops a function at a delivery as well, see [`Interruption`].
-    pub fn stops_with(&self, interruption: &Interruption) {
+    pub fn set_interruption(&self, interruption: &Interruption) {
         self.inner.state().interruption = interruption.clone();
     }
 
@@ -169,7 +169,7 @@ impl Runtime {
     }
 
     /// Waits until every turn has ended.
-    pub async fn settle(&self) {
+    pub async fn wait_until_idle(&self) {
         // The sender lives as long as this container, so waiting cannot fail.
         let _ = self.inner.busy.subscribe().wait_for(|turns| *turns == 0).await;
     }

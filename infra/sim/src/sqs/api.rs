@@ -30,7 +30,7 @@ async fn answer(Extract(state): Extract<Arc<State>>, headers: HeaderMap, body: B
     let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok()).unwrap_or_default();
     let operation = target.strip_prefix("AmazonSQS.").unwrap_or_default();
     if state.faults.take(operation).is_some() {
-        let body = json!({ "__type": "com.amazonaws.sqs#ServiceUnavailable", "message": "told to" });
+        let body = json!({ "__type": "com.amazonaws.sqs#ServiceUnavailable", "message": "a simulated failure" });
         return (StatusCode::SERVICE_UNAVAILABLE, axum::Json(body)).into_response();
     }
     let signed = headers.get("authorization").is_some_and(|value| value.as_bytes().starts_with(b"AWS4-HMAC-SHA256 "));

@@ -83,7 +83,7 @@ impl Sqs {
 
     /// Every message in the queue `name`, oldest first, visible or not.
     pub fn messages(&self, name: &str) -> Vec<Message> {
-        self.with(name, |queue, _| queue.messages().to_vec())
+        self.with_queue(name, |queue, _| queue.messages().to_vec())
     }
 
     /// Puts a message into the queue `name`, as a sender over the network would.
@@ -91,7 +91,7 @@ impl Sqs {
     /// # Errors
     /// What SQS refuses.
     pub fn send(&self, name: &str, message: Outgoing) -> Result<(), Refusal> {
-        self.with(name, |queue, now| queue.send(now, message))?;
+        self.with_queue(name, |queue, now| queue.send(now, message))?;
         self.state.changed.send_replace(());
         Ok(())
     }
@@ -103,14 +103,14 @@ impl Sqs {
 
     /// Removes a message whose invocation succeeded, for the pump.
     pub(crate) fn delete(&self, name: &str, receipt: &str) -> Result<(), Refusal> {
-        self.with(name, |queue, now| queue.delete(now, receipt))?;
+        self.with_queue(name, |queue, now| queue.delete(now, receipt))?;
         self.state.changed.send_replace(());
         Ok(())
     }
 
     /// When the next message of the queue `name` can be received; `None` when it is empty.
     pub fn next_visible(&self, name: &str) -> Option<Timestamp> {
-        self.with(name, |queue, _| queue.next_visible())
+        self.with_queue(name, |queue, _| queue.next_visible())
     }
 
     /// Tells when a queue has changed.
@@ -118,7 +118,7 @@ impl Sqs {
         self.state.changed.subscribe()
     }
 
-    fn with<T>(&self, name: &str, act: impl FnOnce(&mut Queue, Timestamp) -> T) -> T {
+    fn with_queue<T>(&self, name: &str, act: impl FnOnce(&mut Queue, Timestamp) -> T) -> T {
         let mut queues = self.state.queues();
         let queue = find(&mut queues, name).unwrap_or_else(|| panic!("there is no queue `{name}`"));
         act(queue, self.state.clock.now())
@@ -138,7 +138,7 @@ impl State {
         let (received, dead) = queue.receive(now, max, visibility);
         let (source, target) = (queue.settings().name, queue.settings().redrive.map(|redrive| redrive.to));
         if let Some(dead_letters) = target.and_then(|target| find(&mut queues, target)) {
-            dead.into_iter().for_each(|message| dead_letters.adopt(now, Some(source), message));
+            dead.into_iter().for_each(|message| dead_letters.accept_moved(now, Some(source), message));
         }
         received
     }
@@ -152,10 +152,10 @@ impl State {
         if !queues.iter().any(redrives_here) || to.is_some_and(|to| find(&mut queues, to).is_none()) {
             return None;
         }
-        let messages = find(&mut queues, name)?.take(to.is_some());
+        let messages = find(&mut queues, name)?.take_redrivable(to.is_some());
         let moved = messages.len();
         for message in messages {
-            find(&mut queues, to.or(message.source)?)?.adopt(now, None, message);
+            find(&mut queues, to.or(message.source)?)?.accept_moved(now, None, message);
         }
         Some(moved)
     }

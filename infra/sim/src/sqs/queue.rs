@@ -35,7 +35,7 @@ pub struct Redrive {
     pub max_receive_count: u32,
 }
 
-/// What a sender hands in.
+/// A message as its sender hands it in.
 #[derive(Clone, Debug, Default)]
 pub struct Outgoing {
     /// The text.
@@ -53,7 +53,7 @@ pub struct Outgoing {
 /// A message in a queue.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// Given at sending, kept on the way to a dead-letter queue.
+    /// The identifier from sending; it is kept on the way to a dead-letter queue.
     pub id: String,
     /// What was sent.
     pub sent: Outgoing,
@@ -93,12 +93,12 @@ impl Refusal {
 pub struct Queue {
     settings: Settings,
     messages: Vec<Message>,
-    seen: HashMap<(Option<String>, String), Seen>,
+    recent: HashMap<(Option<String>, String), Recent>,
     sequence: u64,
 }
 
 #[derive(Debug)]
-struct Seen {
+struct Recent {
     at: Timestamp,
     id: String,
     sequence: u64,
@@ -108,7 +108,7 @@ impl Queue {
     /// An empty queue.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self { settings, messages: Vec::new(), seen: HashMap::new(), sequence: 0 }
+        Self { settings, messages: Vec::new(), recent: HashMap::new(), sequence: 0 }
     }
 
     /// How it was created.
@@ -135,15 +135,15 @@ impl Queue {
     /// What SQS refuses of a message: see `limits.rs`, and what its kind of queue requires or forbids.
     pub fn send(&mut self, now: Timestamp, sent: Outgoing) -> Result<(String, u64), Refusal> {
         super::limits::check(&sent, self.is_fifo())?;
-        self.seen.retain(|_, seen| now < seen.at + DEDUPLICATION);
+        self.recent.retain(|_, known| now < known.at + DEDUPLICATION);
         let key = sent.deduplication.clone().map(|key| (sent.group.clone(), key));
-        if let Some(first) = key.as_ref().and_then(|key| self.seen.get(key)) {
+        if let Some(first) = key.as_ref().and_then(|key| self.recent.get(key)) {
             return Ok((first.id.clone(), first.sequence));
         }
         self.sequence += 1;
         let (id, sequence) = (uuid::Uuid::new_v4().to_string(), self.sequence);
         if let Some(key) = key {
-            self.seen.insert(key, Seen { at: now, id: id.clone(), sequence });
+            self.recent.insert(key, Recent { at: now, id: id.clone(), sequence });
         }
         self.messages.push(Message {
             id: id.clone(),
@@ -186,7 +186,7 @@ impl Queue {
         (received.collect(), dead)
     }
 
-    /// Removes the message of a receipt handle; one that is gone already is fine.
+    /// Removes the message of a receipt handle; a message that was removed before is no error.
     ///
     /// # Errors
     /// `ReceiptHandleIsInvalid` for a handle this queue never gave, and on a FIFO queue for one that has expired.
@@ -237,8 +237,8 @@ impl Queue {
         self.messages.iter().map(of_message).min()
     }
 
-    /// Takes in a message that another queue gave up; a FIFO queue stamps it anew.
-    pub(super) fn adopt(&mut self, now: Timestamp, source: Option<&'static str>, mut message: Message) {
+    /// Takes in a message that was moved from another queue; a FIFO queue gives it a new time.
+    pub(super) fn accept_moved(&mut self, now: Timestamp, source: Option<&'static str>, mut message: Message) {
         self.sequence += 1;
         message.source = source;
         message.sequence = self.sequence;
@@ -249,13 +249,13 @@ impl Queue {
         self.messages.push(message);
     }
 
-    /// Forgets every message.
+    /// Removes every message.
     pub(super) fn purge(&mut self) {
         self.messages.clear();
     }
 
-    /// Hands over the messages that a redrive policy put here, or all.
-    pub(super) fn take(&mut self, all: bool) -> Vec<Message> {
+    /// Removes and returns the messages that a redrive policy put here, or all.
+    pub(super) fn take_redrivable(&mut self, all: bool) -> Vec<Message> {
         self.messages.extract_if(.., |message| all || message.source.is_some()).collect()
     }
 
@@ -276,7 +276,7 @@ impl Queue {
         self.messages.iter().filter(in_flight).filter_map(|message| message.sent.group.clone()).collect()
     }
 
-    /// The place of the message a handle was given for; `None` when it is gone.
+    /// The index of the message that a handle was issued for; `None` when it was removed.
     fn find(&self, receipt: &str) -> Result<Option<usize>, Refusal> {
         let invalid = || Refusal::new("ReceiptHandleIsInvalid", "The input receipt handle is invalid.");
         let (id, count) = receipt.split_once('#').ok_or_else(invalid)?;

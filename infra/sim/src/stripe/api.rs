@@ -77,7 +77,7 @@ pub(super) async fn call(
     body: String,
 ) -> Response {
     let now = world.clock.now();
-    let mut state = world.caught_up();
+    let mut state = world.lock_current();
     if let Err(refused) = authorized(&world, &headers) {
         return refused.into_response();
     }
@@ -104,7 +104,7 @@ pub(super) async fn call(
     match perform(&mut state, &method, uri.path(), text, now) {
         Ok(answer) => {
             if let Some(key) = key {
-                state.answers.keep(key, request, &answer, now);
+                state.answers.store(key, request, &answer, now);
             }
             Json(answer).into_response()
         }

@@ -1,4 +1,4 @@
-//! What happens to subscriptions and invoices: by a person's hand, and by time alone.
+//! How subscriptions and invoices change: by what a person does, and by time alone.
 //!
 //! A month is thirty days here, an invoice is charged in the moment it is made, and a failed charge is tried again
 //! after 3, 5 and 7 days.
@@ -23,7 +23,7 @@ pub const FIRST_PAYMENT_WITHIN: Duration = Duration::from_secs(23 * 60 * 60);
 
 /// How a subscription begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Beginning {
+pub enum SubscriptionStart {
     /// With a payment.
     Paid,
     /// With a trial of this length.
@@ -35,41 +35,41 @@ pub enum Beginning {
 /// What time alone changes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Change {
-    SessionExpires(String),
-    ChargedAgain(String),
-    FirstPaymentMissed(String),
-    PeriodEnds(String),
+    ExpireSession(String),
+    RetryCharge(String),
+    ExpireIncomplete(String),
+    EndPeriod(String),
 }
 
 impl State {
-    /// Plays everything that time alone has changed up to `now`, in its order.
+    /// Applies every change that is due up to `now`, in order.
     pub(super) fn catch_up(&mut self, now: Timestamp) {
         while let Some((at, change)) = self.next_change().filter(|(at, _)| *at <= now) {
             match change {
-                Change::SessionExpires(id) => self.expire_session(&id, at),
-                Change::ChargedAgain(id) => self.charge(&id, at),
-                Change::FirstPaymentMissed(id) => {
+                Change::ExpireSession(id) => self.expire_session(&id, at),
+                Change::RetryCharge(id) => self.charge(&id, at),
+                Change::ExpireIncomplete(id) => {
                     self.void_invoices(&id, at);
-                    self.end(&id, "incomplete_expired", at);
+                    self.end_subscription(&id, "incomplete_expired", at);
                 }
-                Change::PeriodEnds(id) => self.period_ends(&id, at),
+                Change::EndPeriod(id) => self.end_period(&id, at),
             }
         }
     }
 
-    /// When time changes something next.
+    /// When the next change is due.
     pub(super) fn next_change_at(&self) -> Option<Timestamp> {
         self.next_change().map(|(at, _)| at)
     }
 
     fn next_change(&self) -> Option<(Timestamp, Change)> {
         let open = self.sessions.values().filter(|session| session.status == SessionStatus::Open);
-        let sessions = open.map(|session| (session.expires_at, Change::SessionExpires(session.id.clone())));
+        let sessions = open.map(|session| (session.expires_at, Change::ExpireSession(session.id.clone())));
         let charges = self.invoices.values().filter(|invoice| invoice.status == InvoiceStatus::Open);
-        let charges = charges.filter_map(|open| Some((open.next_attempt?, Change::ChargedAgain(open.id.clone()))));
+        let charges = charges.filter_map(|open| Some((open.next_attempt?, Change::RetryCharge(open.id.clone()))));
         let subscriptions = self.subscriptions.values().filter_map(|known| match known.status {
-            "incomplete" => Some((known.created + FIRST_PAYMENT_WITHIN, Change::FirstPaymentMissed(known.id.clone()))),
-            "active" | "trialing" | "past_due" => Some((known.period.1, Change::PeriodEnds(known.id.clone()))),
+            "incomplete" => Some((known.created + FIRST_PAYMENT_WITHIN, Change::ExpireIncomplete(known.id.clone()))),
+            "active" | "trialing" | "past_due" => Some((known.period.1, Change::EndPeriod(known.id.clone()))),
             _ => None,
         });
         sessions.chain(charges).chain(subscriptions).min()
@@ -80,14 +80,14 @@ impl State {
         &mut self,
         customer: &str,
         price: &str,
-        beginning: Beginning,
+        start: SubscriptionStart,
         metadata: Metadata,
         at: Timestamp,
     ) -> String {
         let (id, item) = (self.next_id("sub"), self.next_id("si"));
-        let trial_end = match beginning {
-            Beginning::Trial(length) => Some(at + length),
-            Beginning::Paid | Beginning::Incomplete => None,
+        let trial_end = match start {
+            SubscriptionStart::Trial(length) => Some(at + length),
+            SubscriptionStart::Paid | SubscriptionStart::Incomplete => None,
         };
         let status = if trial_end.is_some() { "trialing" } else { "incomplete" };
         let subscription = Subscription {
@@ -106,10 +106,10 @@ impl State {
             latest_invoice: None,
         };
         self.subscriptions.insert(id.clone(), subscription);
-        self.tell_of_subscription("created", &id, at);
+        self.emit_subscription_event("created", &id, at);
         if trial_end.is_none() {
-            let invoice = self.bill(&id, "subscription_create", at);
-            if beginning == Beginning::Paid {
+            let invoice = self.create_invoice(&id, "subscription_create", at);
+            if start == SubscriptionStart::Paid {
                 self.charge(&invoice, at);
             }
         }
@@ -128,12 +128,12 @@ impl State {
     /// Ends a subscription now.
     pub(super) fn cancel(&mut self, id: &str, at: Timestamp) {
         if self.subscriptions.get(id).is_some_and(|known| !known.is_over()) {
-            self.end(id, "canceled", at);
+            self.end_subscription(id, "canceled", at);
         }
     }
 
     /// Decides that a subscription ends with its period, or that it does not.
-    pub(super) fn cancel_later(&mut self, id: &str, later: bool, at: Timestamp) {
+    pub(super) fn set_cancel_at_period_end(&mut self, id: &str, later: bool, at: Timestamp) {
         self.change(id, at, |known| {
             known.cancel_at_period_end = later;
             known.canceled_at = later.then_some(at);
@@ -143,7 +143,7 @@ impl State {
     /// A trial ends without a card.
     pub(super) fn pause(&mut self, id: &str, at: Timestamp) {
         self.set(id, |known| known.status = "paused");
-        self.tell_of_subscription("paused", id, at);
+        self.emit_subscription_event("paused", id, at);
     }
 
     /// A paused subscription goes on, with a new period that is paid.
@@ -152,8 +152,8 @@ impl State {
             known.status = "active";
             known.period = (at, at + MONTH);
         });
-        self.tell_of_subscription("resumed", id, at);
-        let invoice = self.bill(id, "subscription_cycle", at);
+        self.emit_subscription_event("resumed", id, at);
+        let invoice = self.create_invoice(id, "subscription_cycle", at);
         self.charge(&invoice, at);
     }
 
@@ -168,7 +168,7 @@ impl State {
     /// Changes a subscription and tells of it.
     pub(super) fn change(&mut self, id: &str, at: Timestamp, change: impl FnOnce(&mut Subscription)) {
         self.set(id, change);
-        self.tell_of_subscription("updated", id, at);
+        self.emit_subscription_event("updated", id, at);
     }
 
     fn set(&mut self, id: &str, change: impl FnOnce(&mut Subscription)) {
@@ -177,11 +177,11 @@ impl State {
         }
     }
 
-    fn period_ends(&mut self, id: &str, at: Timestamp) {
+    fn end_period(&mut self, id: &str, at: Timestamp) {
         let Some(known) = self.subscriptions.get(id) else { return };
         let without_card = self.customers.get(&known.customer).is_none_or(|customer| customer.card == Card::None);
         if known.cancel_at_period_end {
-            return self.end(id, "canceled", at);
+            return self.end_subscription(id, "canceled", at);
         }
         if known.status == "trialing" && without_card {
             return self.pause(id, at);
@@ -192,11 +192,11 @@ impl State {
                 known.status = "active";
             }
         });
-        let invoice = self.bill(id, "subscription_cycle", at);
+        let invoice = self.create_invoice(id, "subscription_cycle", at);
         self.charge(&invoice, at);
     }
 
-    fn end(&mut self, id: &str, status: &'static str, at: Timestamp) {
+    fn end_subscription(&mut self, id: &str, status: &'static str, at: Timestamp) {
         self.set(id, |known| {
             known.status = status;
             known.ended_at = Some(at);
@@ -206,8 +206,8 @@ impl State {
         for invoice in self.invoices.values_mut().filter(|invoice| invoice.subscription == id) {
             invoice.next_attempt = None;
         }
-        let word = if status == "canceled" { "deleted" } else { "updated" };
-        self.tell_of_subscription(word, id, at);
+        let suffix = if status == "canceled" { "deleted" } else { "updated" };
+        self.emit_subscription_event(suffix, id, at);
     }
 
     fn void_invoices(&mut self, subscription: &str, at: Timestamp) {
@@ -216,12 +216,12 @@ impl State {
             if let Some(invoice) = self.invoices.get_mut(&id) {
                 (invoice.status, invoice.next_attempt) = (InvoiceStatus::Void, None);
             }
-            self.tell_of_invoice("voided", &id, at);
+            self.emit_invoice_event("voided", &id, at);
         }
     }
 
     /// An invoice for the period that runs.
-    fn bill(&mut self, subscription: &str, reason: &'static str, at: Timestamp) -> String {
+    fn create_invoice(&mut self, subscription: &str, reason: &'static str, at: Timestamp) -> String {
         let id = self.next_id("in");
         let Some(known) = self.subscriptions.get_mut(subscription) else { return id };
         known.latest_invoice = Some(id.clone());
@@ -240,7 +240,7 @@ impl State {
             paid_at: None,
         };
         self.invoices.insert(id.clone(), invoice);
-        self.tell_of_invoice("created", &id, at);
+        self.emit_invoice_event("created", &id, at);
         id
     }
 
@@ -254,24 +254,24 @@ impl State {
         let subscription = invoice.subscription.clone();
         if self.customers.get(&invoice.customer).is_some_and(|customer| customer.card == Card::Works) {
             (invoice.status, invoice.paid_at) = (InvoiceStatus::Paid, Some(at));
-            self.tell_of_invoice("paid", id, at);
-            self.tell_of_invoice("payment_succeeded", id, at);
-            return self.paid(&subscription, at);
+            self.emit_invoice_event("paid", id, at);
+            self.emit_invoice_event("payment_succeeded", id, at);
+            return self.activate_if_paid(&subscription, at);
         }
         let retry = usize::try_from(invoice.attempts).ok().and_then(|attempts| RETRIES.get(attempts - 1).copied());
         let status = self.subscriptions.get(&subscription).map(|known| known.status);
         if matches!(status, Some("active" | "past_due")) {
             invoice.next_attempt = retry.map(|after| at + after);
         }
-        self.tell_of_invoice("payment_failed", id, at);
+        self.emit_invoice_event("payment_failed", id, at);
         match status {
             Some("active") => self.change(&subscription, at, |known| known.status = "past_due"),
-            Some("past_due") if retry.is_none() => self.give_up(&subscription, at),
+            Some("past_due") if retry.is_none() => self.end_dunning(&subscription, at),
             _ => {}
         }
     }
 
-    fn paid(&mut self, subscription: &str, at: Timestamp) {
+    fn activate_if_paid(&mut self, subscription: &str, at: Timestamp) {
         let all_paid = self.open_invoices(subscription).is_empty();
         let status = self.subscriptions.get(subscription).map(|known| known.status);
         if all_paid && matches!(status, Some("incomplete" | "past_due" | "unpaid")) {
@@ -279,21 +279,21 @@ impl State {
         }
     }
 
-    fn give_up(&mut self, subscription: &str, at: Timestamp) {
+    fn end_dunning(&mut self, subscription: &str, at: Timestamp) {
         match self.after_dunning {
             AfterDunning::Unpaid => self.change(subscription, at, |known| known.status = "unpaid"),
-            AfterDunning::Canceled => self.end(subscription, "canceled", at),
+            AfterDunning::Canceled => self.end_subscription(subscription, "canceled", at),
             AfterDunning::PastDue => {}
         }
     }
 
-    fn tell_of_subscription(&mut self, word: &str, id: &str, at: Timestamp) {
+    fn emit_subscription_event(&mut self, suffix: &str, id: &str, at: Timestamp) {
         let object = objects::subscription(self, id);
-        self.emit(&format!("customer.subscription.{word}"), object, at);
+        self.emit(&format!("customer.subscription.{suffix}"), object, at);
     }
 
-    fn tell_of_invoice(&mut self, word: &str, id: &str, at: Timestamp) {
+    fn emit_invoice_event(&mut self, suffix: &str, id: &str, at: Timestamp) {
         let object = objects::invoice(self, id);
-        self.emit(&format!("invoice.{word}"), object, at);
+        self.emit(&format!("invoice.{suffix}"), object, at);
     }
 }

@@ -197,7 +197,7 @@ pub(super) fn update_subscription(state: &mut State, id: &str, text: &str, now: 
         state.change(id, now, |known| known.metadata.extend(metadata));
     }
     if let Some(later) = params.flag("cancel_at_period_end")? {
-        state.cancel_later(id, later, now);
+        state.set_cancel_at_period_end(id, later, now);
     }
     Ok((objects::subscription(state, id), params.expand()))
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::{API, EVENTS, form};
-use crate::contracts::{self, Report};
+use crate::contracts::{self, CheckReport};
 use crate::journal::{Entry, Journal};
 
 /// Stripe's descriptions, ready to be held against journal entries.
@@ -33,8 +33,8 @@ impl Contract {
     }
 
     /// Checks every call of the API, every answer and every event.
-    pub fn check(&self, journal: &Journal) -> Report {
-        let mut report = Report::default();
+    pub fn check(&self, journal: &Journal) -> CheckReport {
+        let mut report = CheckReport::default();
         for entry in journal.entries_of(API).iter().filter(|entry| entry.path.starts_with("/v1/")) {
             if let Some(schema) = self.endpoint(entry) {
                 report.requests += 1;
@@ -50,7 +50,7 @@ impl Contract {
         report
     }
 
-    fn check_body(&self, entry: &Entry, body: &[u8], report: &mut Report) {
+    fn check_body(&self, entry: &Entry, body: &[u8], report: &mut CheckReport) {
         if let Ok(object) = serde_json::from_slice(body) {
             let mut found = Vec::new();
             report.objects += self.check_object(&object, &mut found);
@@ -75,7 +75,7 @@ impl Contract {
         let params = self.typed(&params, schema);
         let mut root = schema.clone();
         root["$defs"] = self.requests["$defs"].clone();
-        contracts::departures(jsonschema::draft202012::options().build(&root), &params)
+        contracts::find_departures(jsonschema::draft202012::options().build(&root), &params)
     }
 
     /// A form knows only texts: those that a schema takes for numbers or flags become such.
@@ -110,7 +110,7 @@ impl Contract {
                 let kind = fields.get("object").and_then(Value::as_str).unwrap_or_default();
                 let known = self.fields.get(kind).and_then(Value::as_object);
                 if let Some(known) = known {
-                    let found = broken(fields, known).into_iter().chain(self.unlike_example(fields, kind));
+                    let found = check_fields(fields, known).into_iter().chain(self.compare_with_example(fields, kind));
                     violations.extend(found.map(|violation| format!("{kind}: {violation}")));
                 }
                 let below: usize = fields.values().map(|value| self.check_object(value, violations)).sum();
@@ -121,7 +121,7 @@ impl Contract {
     }
 
     /// Fields whose JSON type is not that of the example, where both have one.
-    fn unlike_example(&self, fields: &Map<String, Value>, kind: &str) -> Vec<String> {
+    fn compare_with_example(&self, fields: &Map<String, Value>, kind: &str) -> Vec<String> {
         let example = &self.examples[kind];
         let differs = |(name, value): &(&String, &Value)| {
             let example = &example[name.as_str()];
@@ -134,7 +134,7 @@ impl Contract {
 }
 
 /// Fields that are unknown, absent, null against their type, or no value that is named.
-fn broken(fields: &Map<String, Value>, known: &Map<String, Value>) -> Vec<String> {
+fn check_fields(fields: &Map<String, Value>, known: &Map<String, Value>) -> Vec<String> {
     let known: BTreeMap<&str, &str> = known
         .iter()
         .filter_map(|(name, of)| Some((name.as_str(), of.as_str()?)))

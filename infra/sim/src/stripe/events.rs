@@ -24,26 +24,26 @@ const BACKOFF: [Duration; 5] = [
     Duration::from_secs(5 * 3600),
     Duration::from_secs(10 * 3600),
 ];
-const LATER: Duration = Duration::from_secs(12 * 3600);
+const LATER_BACKOFF: Duration = Duration::from_secs(12 * 3600);
 const GIVE_UP_AFTER: Duration = Duration::from_secs(3 * 24 * 3600);
 
 /// How often [`Stripe::keep_delivering`] looks for something due.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// How long a secret still signs after it was rolled.
 const OLD_SECRET_SIGNS: Duration = Duration::from_secs(24 * 3600);
 
-/// What goes wrong on the way; the same seed goes wrong in the same way.
+/// What goes wrong with deliveries; it follows from the seed alone.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Disorder {
-    /// What chance starts from.
+    /// The seed of the random numbers.
     pub seed: u64,
     /// How many of a hundred events are delivered twice.
-    pub twice: u8,
+    pub duplicates: u8,
     /// How many of a hundred events are never delivered.
-    pub lost: u8,
-    /// The longest time by which an event is late; what is due at once comes in any order.
-    pub late: Duration,
+    pub losses: u8,
+    /// The longest delay of an event; events that are due at the same time come in any order.
+    pub delay: Duration,
 }
 
 /// One attempt at delivering one event.
@@ -71,7 +71,7 @@ pub struct Event {
     pub id: String,
     /// Such as `invoice.paid`.
     pub kind: String,
-    /// Its bytes.
+    /// Its body as it is posted.
     pub body: Bytes,
 }
 
@@ -105,12 +105,14 @@ impl Outbox {
 
     fn queue(&mut self, event: Event, at: Timestamp) {
         self.events.push(event.clone());
-        let Some(Disorder { twice, lost, late, .. }) = self.disorder else { return self.post(event, at, at) };
-        if self.percent() < u64::from(lost) {
+        let Some(disorder) = self.disorder else {
+            return self.post(event, at, at);
+        };
+        if self.percent() < u64::from(disorder.losses) {
             return;
         }
-        for _ in 0..=usize::from(self.percent() < u64::from(twice)) {
-            let seconds = self.random() % (late.as_secs() + 1);
+        for _ in 0..=usize::from(self.percent() < u64::from(disorder.duplicates)) {
+            let seconds = self.random() % (disorder.delay.as_secs() + 1);
             self.post(event.clone(), at, at + Duration::from_secs(seconds));
         }
     }
@@ -147,7 +149,7 @@ impl Outbox {
 }
 
 impl State {
-    /// Something happened to `object`.
+    /// Records an event about `object` and queues it.
     pub(super) fn emit(&mut self, kind: &str, object: Value, at: Timestamp) {
         let id = self.next_id("evt");
         let event = json!({
@@ -164,7 +166,7 @@ impl Stripe {
     pub async fn deliver(&self) -> Vec<Delivery> {
         let now = self.clock().now();
         let (url, due, secrets) = {
-            let mut state = self.caught_up();
+            let mut state = self.lock_current();
             let Some(url) = state.outbox.url.clone() else { return Vec::new() };
             let valid = |(_, until): &&(String, Option<Timestamp>)| until.is_none_or(|until| now < until);
             let secrets: Vec<_> = state.outbox.secrets.iter().filter(valid).map(|(secret, _)| secret.clone()).collect();
@@ -180,7 +182,7 @@ impl Stripe {
             if attempt.is_accepted() {
                 state.outbox.pending.retain(|kept| kept.number != pending.number);
             } else if let Some(kept) = state.outbox.pending.iter_mut().find(|kept| kept.number == pending.number) {
-                kept.due = now + BACKOFF.get(kept.attempts).copied().unwrap_or(LATER);
+                kept.due = now + BACKOFF.get(kept.attempts).copied().unwrap_or(LATER_BACKOFF);
                 kept.attempts += 1;
             }
             drop(state);
@@ -189,13 +191,13 @@ impl Stripe {
         attempts
     }
 
-    /// Delivers as events come, for as long as the returned task is not aborted.
+    /// Delivers events as they are queued, until the returned task is aborted.
     pub fn keep_delivering(&self) -> tokio::task::JoinHandle<()> {
         let stripe = self.clone();
         tokio::spawn(async move {
             loop {
                 stripe.deliver().await;
-                tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
         })
     }

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use super::World;
 use super::api::Refused;
 
-/// What can be called, and so fail.
+/// A kind of request to Stripe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Endpoint {
     /// `POST /v1/customers`.
@@ -29,21 +29,21 @@ pub enum Endpoint {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// A server error of this status, without an effect.
-    Down(u16),
+    Status(u16),
     /// 429, without an effect.
-    RateLimited,
+    Throttled,
     /// No answer, until the caller goes away, and no effect.
-    Hangs,
+    Hang,
     /// The call takes effect, and there is no answer.
-    HangsAfterEffect,
+    HangAfterEffect,
     /// The call takes effect, and its answer is lost: 502.
     AnswerLost,
     /// 200 with a body that is no JSON, without an effect.
-    Garbage,
+    NotJson,
 }
 
 impl Endpoint {
-    fn of(method: &Method, path: &str) -> Option<Self> {
+    fn from_request(method: &Method, path: &str) -> Option<Self> {
         Some(match (method.as_str(), path.trim_end_matches('/')) {
             ("POST", "/v1/customers") => Self::CreateCustomer,
             ("POST", "/v1/checkout/sessions") => Self::CreateCheckout,
@@ -57,16 +57,16 @@ impl Endpoint {
 }
 
 /// Fails a call, as [`World::faults`] asks for.
-pub(super) async fn gate(Extracted(world): Extracted<World>, request: Request, next: Next) -> Response {
-    let Some(endpoint) = Endpoint::of(request.method(), request.uri().path()) else {
+pub(super) async fn inject_failure(Extracted(world): Extracted<World>, request: Request, next: Next) -> Response {
+    let Some(endpoint) = Endpoint::from_request(request.method(), request.uri().path()) else {
         return next.run(request).await;
     };
     match world.faults.take(endpoint) {
         None => next.run(request).await,
-        Some(Failure::Down(status)) => down(status),
-        Some(Failure::RateLimited) => Refused::rate_limited().into_response(),
-        Some(Failure::Hangs) => std::future::pending().await,
-        Some(Failure::HangsAfterEffect) => {
+        Some(Failure::Status(status)) => down(status),
+        Some(Failure::Throttled) => Refused::rate_limited().into_response(),
+        Some(Failure::Hang) => std::future::pending().await,
+        Some(Failure::HangAfterEffect) => {
             next.run(request).await;
             std::future::pending().await
         }
@@ -74,7 +74,7 @@ pub(super) async fn gate(Extracted(world): Extracted<World>, request: Request, n
             next.run(request).await;
             down(502)
         }
-        Some(Failure::Garbage) => ([(header::CONTENT_TYPE, "application/json")], "{\"id\": ").into_response(),
+        Some(Failure::NotJson) => ([(header::CONTENT_TYPE, "application/json")], "{\"id\": ").into_response(),
     }
 }
 

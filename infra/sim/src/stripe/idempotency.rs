@@ -22,7 +22,7 @@ struct Kept {
 
 /// What a key stands for.
 pub(super) enum Known {
-    /// Nothing yet.
+    /// The key was not used yet.
     No,
     /// This answer.
     Answer(Value),
@@ -39,7 +39,7 @@ impl Answers {
         }
     }
 
-    pub(super) fn keep(&mut self, key: &str, request: String, answer: &Value, now: Timestamp) {
+    pub(super) fn store(&mut self, key: &str, request: String, answer: &Value, now: Timestamp) {
         self.0.insert(key.to_owned(), Kept { request, answer: answer.clone(), until: now + KEPT });
     }
 }

@@ -27,7 +27,7 @@ use axum::routing::{any, get};
 use nbhd::clock::{Clock, Timestamp};
 use uuid::Uuid;
 
-pub use billing::Beginning;
+pub use billing::SubscriptionStart;
 pub use events::{Delivery, Disorder, Event};
 pub use faults::{Endpoint, Failure};
 pub use state::{AfterDunning, Card, Invoice, Metadata, Session, SessionStatus, Subscription};
@@ -121,20 +121,20 @@ impl Stripe {
         self.lock().outbox.url = Some(url.to_owned());
     }
 
-    /// What goes wrong with events made from now on; `None`: nothing.
-    pub fn delivers_badly(&self, disorder: Option<Disorder>) {
+    /// Sets what goes wrong with the delivery of events that are made from now on; `None`: nothing.
+    pub fn disorders_deliveries(&self, disorder: Option<Disorder>) {
         self.lock().outbox.set_disorder(disorder);
     }
 
-    /// Plays what time has changed up to now. Every call and every page does so first.
+    /// Applies the changes that are due by now. Every call and every page does so first.
     pub fn catch_up(&self) {
-        drop(self.caught_up());
+        drop(self.lock_current());
     }
 
     /// A customer made past the API, such as one of another product.
     pub fn has_customer(&self, metadata: &[(&str, &str)]) -> String {
         let metadata = metadata.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let mut state = self.caught_up();
+        let mut state = self.lock_current();
         let id = state.next_id("cus");
         let created = self.world.clock.now();
         state.customers.insert(id.clone(), state::Customer { id: id.clone(), created, metadata, card: Card::Works });
@@ -147,25 +147,31 @@ impl Stripe {
     /// What the page says instead.
     pub fn pays(&self, url: &str) -> Result<String, &'static str> {
         let now = self.world.clock.now();
-        pages::pay(&mut self.caught_up(), last_part(url), true, Card::Works, now)
+        pages::pay(&mut self.lock_current(), last_part(url), true, Card::Works, now)
     }
 
     /// The person pays with a card that is declined; returns what the page says.
-    pub fn declines(&self, url: &str) -> Option<&'static str> {
+    pub fn pays_with_declined_card(&self, url: &str) -> Option<&'static str> {
         let now = self.world.clock.now();
-        pages::pay(&mut self.caught_up(), last_part(url), true, Card::Fails, now).err()
+        pages::pay(&mut self.lock_current(), last_part(url), true, Card::Fails, now).err()
     }
 
     /// The person turns back on the Checkout page; returns where the browser is sent.
     pub fn turns_back(&self, url: &str) -> Option<String> {
-        pages::turn_back(&self.caught_up(), last_part(url)).ok()
+        pages::turn_back(&self.lock_current(), last_part(url)).ok()
     }
 
     /// A subscription made past Checkout; returns its id.
-    pub fn subscribes(&self, customer: &str, price: &str, beginning: Beginning, metadata: &[(&str, &str)]) -> String {
+    pub fn subscribes(
+        &self,
+        customer: &str,
+        price: &str,
+        start: SubscriptionStart,
+        metadata: &[(&str, &str)],
+    ) -> String {
         let metadata = metadata.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let now = self.world.clock.now();
-        self.caught_up().subscribe(customer, price, beginning, metadata, now)
+        self.lock_current().subscribe(customer, price, start, metadata, now)
     }
 
     /// Charges to the customer's card fail from now on.
@@ -180,7 +186,7 @@ impl Stripe {
 
     /// The customer's payment method from now on.
     pub fn set_card(&self, customer: &str, card: Card) {
-        if let Some(customer) = self.caught_up().customers.get_mut(customer) {
+        if let Some(customer) = self.lock_current().customers.get_mut(customer) {
             customer.card = card;
         }
     }
@@ -188,7 +194,7 @@ impl Stripe {
     /// The person enters a card that works and pays what is open, as in the portal.
     pub fn pays_open(&self, customer: &str) {
         self.card_works(customer);
-        self.caught_up().pay_open(customer, self.world.clock.now());
+        self.lock_current().pay_open(customer, self.world.clock.now());
     }
 
     /// The customer's newest subscription ends now.
@@ -198,7 +204,7 @@ impl Stripe {
 
     /// The customer's newest subscription will end with its period, or will not after all.
     pub fn cancels_at_period_end(&self, customer: &str, later: bool) {
-        self.with_newest(customer, |state, id, now| state.cancel_later(id, later, now));
+        self.with_newest(customer, |state, id, now| state.set_cancel_at_period_end(id, later, now));
     }
 
     /// The customer's newest subscription pauses, as at the end of a trial without a card.
@@ -211,7 +217,7 @@ impl Stripe {
         self.with_newest(customer, State::resume);
     }
 
-    /// The customer's newest subscription has a status that nobody knows yet.
+    /// Gives the customer's newest subscription any status, such as one that is not documented.
     pub fn has_status(&self, customer: &str, status: &'static str) {
         self.with_newest(customer, |state, id, now| state.change(id, now, |known| known.status = status));
     }
@@ -225,9 +231,9 @@ impl Stripe {
         });
     }
 
-    /// What happens when the last attempt to collect failed.
-    pub fn gives_up_by(&self, after: AfterDunning) {
-        self.caught_up().after_dunning = after;
+    /// Sets what happens to a subscription when the last attempt to collect failed.
+    pub fn ends_dunning_with(&self, after: AfterDunning) {
+        self.lock_current().after_dunning = after;
     }
 
     /// The customer's newest subscription, as it is now.
@@ -237,27 +243,27 @@ impl Stripe {
 
     /// The customer's subscriptions, newest first.
     pub fn subscriptions(&self, customer: &str) -> Vec<Subscription> {
-        self.caught_up().subscriptions_of(customer).into_iter().cloned().collect()
+        self.lock_current().subscriptions_of(customer).into_iter().cloned().collect()
     }
 
     /// The open invoices of a subscription, oldest first.
     pub fn open_invoices(&self, subscription: &str) -> Vec<Invoice> {
-        self.caught_up().open_invoices(subscription).into_iter().cloned().collect()
+        self.lock_current().open_invoices(subscription).into_iter().cloned().collect()
     }
 
     /// Every customer with its metadata, oldest first.
     pub fn customers(&self) -> Vec<(String, Metadata)> {
-        self.caught_up().customers.values().map(|known| (known.id.clone(), known.metadata.clone())).collect()
+        self.lock_current().customers.values().map(|known| (known.id.clone(), known.metadata.clone())).collect()
     }
 
     /// Every Checkout session, oldest first.
     pub fn sessions(&self) -> Vec<Session> {
-        self.caught_up().sessions.values().cloned().collect()
+        self.lock_current().sessions.values().cloned().collect()
     }
 
     /// Every event there was, in the order in which it happened, delivered or not.
     pub fn events(&self) -> Vec<Event> {
-        self.caught_up().outbox.events.clone()
+        self.lock_current().outbox.events.clone()
     }
 
     /// The `Stripe-Signature` under which `body` would be posted now.
@@ -267,7 +273,7 @@ impl Stripe {
 
     /// How many deliveries are still to be made.
     pub fn pending(&self) -> usize {
-        self.caught_up().outbox.pending.len()
+        self.lock_current().outbox.pending.len()
     }
 
     /// How often `endpoint` was called.
@@ -287,12 +293,12 @@ impl Stripe {
         self.world.lock()
     }
 
-    fn caught_up(&self) -> MutexGuard<'_, State> {
-        self.world.caught_up()
+    fn lock_current(&self) -> MutexGuard<'_, State> {
+        self.world.lock_current()
     }
 
     fn with_newest(&self, customer: &str, work: impl FnOnce(&mut State, &str, Timestamp)) {
-        let mut state = self.caught_up();
+        let mut state = self.lock_current();
         let newest = state.subscriptions_of(customer).first().map(|known| known.id.clone());
         if let Some(id) = newest {
             work(&mut state, &id, self.world.clock.now());
@@ -306,7 +312,7 @@ impl World {
     }
 
     /// The state in which time has passed up to now.
-    fn caught_up(&self) -> MutexGuard<'_, State> {
+    fn lock_current(&self) -> MutexGuard<'_, State> {
         let mut state = self.lock();
         state.catch_up(self.clock.now());
         state
@@ -318,7 +324,7 @@ fn router(world: World) -> Router {
         .route("/c/pay/{id}", get(pages::checkout).post(pages::press_checkout))
         .route("/p/session/{id}", get(pages::portal).post(pages::press_portal))
         .route("/v1/{*path}", any(api::call))
-        .layer(from_fn_with_state(world.clone(), faults::gate))
+        .layer(from_fn_with_state(world.clone(), faults::inject_failure))
         .with_state(world)
 }
 

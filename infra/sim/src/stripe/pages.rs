@@ -22,10 +22,10 @@ pub(super) struct Pressed {
 }
 
 /// Why a press leads nowhere: what the page says.
-pub(super) type Said = &'static str;
+pub(super) type Notice = &'static str;
 
 pub(super) async fn checkout(Extracted(world): Extracted<World>, Path(id): Path<String>) -> Response {
-    checkout_page(&world.caught_up(), &id, None)
+    checkout_page(&world.lock_current(), &id, None)
 }
 
 pub(super) async fn press_checkout(
@@ -34,7 +34,7 @@ pub(super) async fn press_checkout(
     Form(pressed): Form<Pressed>,
 ) -> Response {
     let now = world.clock.now();
-    let mut state = world.caught_up();
+    let mut state = world.lock_current();
     let outcome = match pressed.action.as_str() {
         "pay" => pay(&mut state, &id, pressed.terms.is_some(), Card::Works, now),
         "decline" => pay(&mut state, &id, pressed.terms.is_some(), Card::Fails, now),
@@ -42,12 +42,12 @@ pub(super) async fn press_checkout(
     };
     match outcome {
         Ok(target) => see_other(target),
-        Err(said) => checkout_page(&state, &id, Some(said)),
+        Err(notice) => checkout_page(&state, &id, Some(notice)),
     }
 }
 
 pub(super) async fn portal(Extracted(world): Extracted<World>, Path(id): Path<String>) -> Response {
-    portal_page(&world.caught_up(), &id)
+    portal_page(&world.lock_current(), &id)
 }
 
 pub(super) async fn press_portal(
@@ -56,8 +56,8 @@ pub(super) async fn press_portal(
     Form(pressed): Form<Pressed>,
 ) -> Response {
     let now = world.clock.now();
-    let mut state = world.caught_up();
-    let Some(customer) = state.portals.get(&id).map(|portal| portal.customer.clone()) else { return gone() };
+    let mut state = world.lock_current();
+    let Some(customer) = state.portals.get(&id).map(|portal| portal.customer.clone()) else { return page_not_found() };
     let newest = state.subscriptions_of(&customer).first().map(|known| known.id.clone()).unwrap_or_default();
     match pressed.action.as_str() {
         "card" => {
@@ -67,8 +67,8 @@ pub(super) async fn press_portal(
             state.pay_open(&customer, now);
         }
         "cancel" => state.cancel(&newest, now),
-        "cancel-later" => state.cancel_later(&newest, true, now),
-        "keep" => state.cancel_later(&newest, false, now),
+        "cancel-later" => state.set_cancel_at_period_end(&newest, true, now),
+        "keep" => state.set_cancel_at_period_end(&newest, false, now),
         "resume" => state.resume(&newest, now),
         _ => {}
     }
@@ -76,7 +76,7 @@ pub(super) async fn press_portal(
 }
 
 /// Pays a session with a card; the address the browser is sent to.
-pub(super) fn pay(state: &mut State, id: &str, agreed: bool, card: Card, now: Timestamp) -> Result<String, Said> {
+pub(super) fn pay(state: &mut State, id: &str, agreed: bool, card: Card, now: Timestamp) -> Result<String, Notice> {
     let session = state.sessions.get(id).ok_or("There is no such page.")?.clone();
     match session.status {
         SessionStatus::Open if session.terms && !agreed => return Err("You have to agree to the terms."),
@@ -89,7 +89,8 @@ pub(super) fn pay(state: &mut State, id: &str, agreed: bool, card: Card, now: Ti
         customer.card = card;
     }
     let metadata = session.subscription_metadata.clone();
-    let subscription = state.subscribe(&session.customer, &session.price, super::Beginning::Paid, metadata, now);
+    let subscription =
+        state.subscribe(&session.customer, &session.price, super::SubscriptionStart::Paid, metadata, now);
     if let Some(session) = state.sessions.get_mut(id) {
         session.status = SessionStatus::Complete;
         session.subscription = Some(subscription);
@@ -100,14 +101,14 @@ pub(super) fn pay(state: &mut State, id: &str, agreed: bool, card: Card, now: Ti
 }
 
 /// Where the way back leads.
-pub(super) fn turn_back(state: &State, id: &str) -> Result<String, Said> {
+pub(super) fn turn_back(state: &State, id: &str) -> Result<String, Notice> {
     let session = state.sessions.get(id).ok_or("There is no such page.")?;
     session.cancel_url.clone().ok_or("There is no way back from here.")
 }
 
-fn checkout_page(state: &State, id: &str, said: Option<Said>) -> Response {
-    let Some(session) = state.sessions.get(id) else { return gone() };
-    let Some(price) = state.price(&session.price) else { return gone() };
+fn checkout_page(state: &State, id: &str, notice: Option<Notice>) -> Response {
+    let Some(session) = state.sessions.get(id) else { return page_not_found() };
+    let Some(price) = state.price(&session.price) else { return page_not_found() };
     let mut body = format!(
         "<section class=\"order\"><p class=\"brand\">NBHD United</p><p>Subscribe to {}</p>\
          <p class=\"price\">${}.{:02} <small>per month</small></p></section><section>",
@@ -118,8 +119,8 @@ fn checkout_page(state: &State, id: &str, said: Option<Said>) -> Response {
     match session.status {
         SessionStatus::Open => {
             body.push_str("<h1>Pay with card</h1>");
-            if let Some(said) = said {
-                let _ = write!(body, "<p class=\"said\" role=\"alert\">{said}</p>");
+            if let Some(notice) = notice {
+                let _ = write!(body, "<p class=\"error\" role=\"alert\">{notice}</p>");
             }
             body.push_str(
                 "<form method=\"post\"><p class=\"card\"><span>4242 4242 4242 4242</span><span>12 / 34</span>\
@@ -141,14 +142,14 @@ fn checkout_page(state: &State, id: &str, said: Option<Said>) -> Response {
         SessionStatus::Expired => body.push_str("<h1>This page has expired</h1><p>Ask for a new link.</p>"),
     }
     body.push_str("</section>");
-    framed("Checkout", &body)
+    render_page("Checkout", &body)
 }
 
 fn portal_page(state: &State, id: &str) -> Response {
-    let Some(portal) = state.portals.get(id) else { return gone() };
+    let Some(portal) = state.portals.get(id) else { return page_not_found() };
     let mut body = String::from("<section class=\"order\"><p class=\"brand\">NBHD United</p>");
     if let Some(back) = &portal.return_url {
-        let _ = write!(body, "<p><a href=\"{}\">← Return</a></p>", escaped(back));
+        let _ = write!(body, "<p><a href=\"{}\">← Return</a></p>", escape_html(back));
     }
     body.push_str("</section><section><h1>Your subscription</h1>");
     let button = |action: &str, label: &str| {
@@ -159,8 +160,8 @@ fn portal_page(state: &State, id: &str) -> Response {
         Some(known) => {
             let name = state.price(&known.price).map_or("", |price| price.name);
             let end = known.period.1.rfc3339();
-            let word = if known.cancel_at_period_end { "Ends" } else { "Renews" };
-            let _ = write!(body, "<dl><dt>{name}</dt><dd>{}</dd><dt>{word}</dt><dd>{}</dd>", known.status, &end[..10]);
+            let label = if known.cancel_at_period_end { "Ends" } else { "Renews" };
+            let _ = write!(body, "<dl><dt>{name}</dt><dd>{}</dd><dt>{label}</dt><dd>{}</dd>", known.status, &end[..10]);
             let due: i64 = state.open_invoices(&known.id).iter().map(|invoice| invoice.amount).sum();
             let _ = write!(body, "<dt>To pay</dt><dd>${}.{:02}</dd></dl><form method=\"post\">", due / 100, due % 100);
             body.push_str(&button("card", "Use a new card and pay what is open"));
@@ -177,18 +178,19 @@ fn portal_page(state: &State, id: &str) -> Response {
         }
     }
     body.push_str("</section>");
-    framed("Billing", &body)
+    render_page("Billing", &body)
 }
 
 fn see_other(target: String) -> Response {
     (StatusCode::SEE_OTHER, [(header::LOCATION, target)]).into_response()
 }
 
-fn gone() -> Response {
-    (StatusCode::NOT_FOUND, framed("Not found", "<section><h1>There is no such page</h1></section>")).into_response()
+fn page_not_found() -> Response {
+    (StatusCode::NOT_FOUND, render_page("Not found", "<section><h1>There is no such page</h1></section>"))
+        .into_response()
 }
 
-fn framed(title: &str, body: &str) -> Response {
+fn render_page(title: &str, body: &str) -> Response {
     let page = format!(
         "<!DOCTYPE html><html lang=\"en\"><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width\"><title>{title} – Stripe (simulated)</title>\
@@ -197,6 +199,6 @@ fn framed(title: &str, body: &str) -> Response {
     Html(page).into_response()
 }
 
-fn escaped(text: &str) -> String {
+fn escape_html(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

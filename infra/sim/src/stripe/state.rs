@@ -23,7 +23,7 @@ pub enum AfterDunning {
     PastDue,
 }
 
-/// Everything between two calls.
+/// What Stripe keeps between two calls.
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) base_url: String,
@@ -58,7 +58,7 @@ pub struct Customer {
     pub id: String,
     /// When it was made.
     pub created: Timestamp,
-    /// As its maker wrote it.
+    /// The metadata that its maker wrote.
     pub metadata: Metadata,
     /// Its payment method.
     pub card: Card,
@@ -75,7 +75,7 @@ pub struct Price {
     pub amount: i64,
 }
 
-/// How a Checkout session stands.
+/// A Checkout session's status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionStatus {
     /// It can be paid.
@@ -91,11 +91,11 @@ pub enum SessionStatus {
 pub struct Session {
     /// `cs_test_…`.
     pub id: String,
-    /// Who pays.
+    /// The identifier of the customer who pays.
     pub customer: String,
-    /// For which price.
+    /// The identifier of the price.
     pub price: String,
-    /// How it stands.
+    /// Its status.
     pub status: SessionStatus,
     /// When it was made.
     pub created: Timestamp,
@@ -133,7 +133,7 @@ pub struct Subscription {
     pub id: String,
     /// `si_…`, its one item.
     pub item: String,
-    /// Whose it is.
+    /// The identifier of its customer.
     pub customer: String,
     /// The price of its item.
     pub price: String,
@@ -151,13 +151,13 @@ pub struct Subscription {
     pub canceled_at: Option<Timestamp>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
-    /// As its maker wrote it.
+    /// The metadata that its maker wrote.
     pub metadata: Metadata,
     /// `in_…`.
     pub latest_invoice: Option<String>,
 }
 
-/// How an invoice stands.
+/// An invoice's status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvoiceStatus {
     /// To be paid.
@@ -173,11 +173,11 @@ pub enum InvoiceStatus {
 pub struct Invoice {
     /// `in_…`.
     pub id: String,
-    /// Who pays.
+    /// The identifier of the customer who pays.
     pub customer: String,
-    /// For what.
+    /// The identifier of its subscription.
     pub subscription: String,
-    /// How it stands.
+    /// Its status.
     pub status: InvoiceStatus,
     /// When it was made.
     pub created: Timestamp,
@@ -185,7 +185,7 @@ pub struct Invoice {
     pub amount: i64,
     /// `subscription_create` or `subscription_cycle`.
     pub reason: &'static str,
-    /// What it is for.
+    /// The period that it charges for.
     pub period: (Timestamp, Timestamp),
     /// How often a charge was tried.
     pub attempts: u32,

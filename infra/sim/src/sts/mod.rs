@@ -1,4 +1,4 @@
-//! AWS STS, as far as it vouches for the caller's role: `GetWebIdentityToken`, over the query protocol.
+//! AWS STS, as far as it issues tokens for the caller's role: `GetWebIdentityToken`, over the query protocol.
 //!
 //! See <https://docs.aws.amazon.com/STS/latest/APIReference/API_GetWebIdentityToken.html>. It checks the form of the
 //! request and the scope of its signature, not the signature itself.
@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::State as Extracted;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
@@ -50,12 +50,12 @@ struct Inner {
     issuer: String,
     role: String,
     key: RsaKeyPair,
-    state: Mutex<Told>,
+    state: Mutex<State>,
     faults: Faults<(), Failure>,
 }
 
 #[derive(Debug, Default)]
-struct Told {
+struct State {
     issued: Vec<String>,
 }
 
@@ -65,7 +65,7 @@ pub enum Failure {
     /// This status with this error code, such as 403 `OutboundWebIdentityFederationDisabled`.
     Refusal(u16, &'static str),
     /// 200 with a body that is no XML.
-    Nonsense,
+    NotXml,
 }
 
 impl Sts {
@@ -88,7 +88,7 @@ impl Sts {
         Ok(Self { faults: inner.faults.clone(), inner, server: Arc::new(server) })
     }
 
-    /// What a function needs to be vouched for here.
+    /// The settings with which a function gets tokens here.
     pub fn settings(&self) -> Vec<(&'static str, String)> {
         vec![
             ("AWS_ENDPOINT_URL_STS", self.server.base_url()),
@@ -103,7 +103,7 @@ impl Sts {
         &self.inner.role
     }
 
-    /// Who signs the tokens.
+    /// The issuer that the tokens name.
     pub fn issuer(&self) -> &str {
         &self.inner.issuer
     }
@@ -113,13 +113,13 @@ impl Sts {
         self.inner.lock().issued.clone()
     }
 
-    /// A token for `audience` that lives for `seconds`, as the API gives it.
-    pub fn vouches(&self, audience: &str, seconds: i64) -> String {
+    /// Issues a token for `audience` that is valid for `seconds`, as the API would.
+    pub fn issues_token(&self, audience: &str, seconds: i64) -> String {
         self.inner.sign(&json!(audience), seconds).0
     }
 
-    /// What a token says, if it was signed here.
-    pub(crate) fn verified(&self, token: &str) -> Option<Value> {
+    /// Returns a token's claims, if it was signed here.
+    pub(crate) fn verify(&self, token: &str) -> Option<Value> {
         let (signed, signature) = token.rsplit_once('.')?;
         let (head, claims) = signed.split_once('.')?;
         let head: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(head).ok()?).ok()?;
@@ -131,7 +131,7 @@ impl Sts {
 }
 
 impl Inner {
-    fn lock(&self) -> MutexGuard<'_, Told> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -164,7 +164,7 @@ impl Inner {
         if let Some(failure) = self.faults.take(()) {
             return match failure {
                 Failure::Refusal(status, code) => Err(Refusal(status, code, "The request was refused.")),
-                Failure::Nonsense => Ok("not STS".to_owned()),
+                Failure::NotXml => Ok("not STS".to_owned()),
             };
         }
         check_scope(headers)?;
@@ -186,7 +186,7 @@ impl Inner {
             several => json!(several),
         };
         match (field("SigningAlgorithm"), seconds) {
-            (Some("RS256"), Ok(seconds @ 60..=3600)) => Ok(described(&self.sign(&audience, seconds))),
+            (Some("RS256"), Ok(seconds @ 60..=3600)) => Ok(to_xml(&self.sign(&audience, seconds))),
             _ => Err(invalid),
         }
     }
@@ -208,7 +208,7 @@ fn check_scope(headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
-fn described((token, ends): &(String, Timestamp)) -> String {
+fn to_xml((token, ends): &(String, Timestamp)) -> String {
     format!(
         "<GetWebIdentityTokenResponse xmlns=\"{NAMESPACE}\"><GetWebIdentityTokenResult>\
          <WebIdentityToken>{token}</WebIdentityToken><Expiration>{}</Expiration></GetWebIdentityTokenResult>\
@@ -232,7 +232,7 @@ impl IntoResponse for Refusal {
     }
 }
 
-async fn call(State(inner): State<Arc<Inner>>, headers: HeaderMap, body: String) -> Response {
+async fn call(Extracted(inner): Extracted<Arc<Inner>>, headers: HeaderMap, body: String) -> Response {
     match inner.answer(&headers, &body) {
         Ok(body) => ([(header::CONTENT_TYPE, "text/xml")], body).into_response(),
         Err(refusal) => refusal.into_response(),

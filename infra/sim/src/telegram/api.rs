@@ -41,9 +41,9 @@ async fn call(
             return broken_answer();
         }
         Some(Failure::Hang) => std::future::pending().await,
-        Some(Failure::Nonsense) => return (StatusCode::OK, "<html>maintenance</html>").into_response(),
+        Some(Failure::NotJson) => return (StatusCode::OK, "<html>maintenance</html>").into_response(),
         Some(Failure::Status(status)) => return Refusal::new(status, &status.to_string()).into_response(),
-        Some(Failure::TooManyRequests(seconds)) => return Refusal::too_many_requests(seconds).into_response(),
+        Some(Failure::Throttled(seconds)) => return Refusal::too_many_requests(seconds).into_response(),
     }
     match perform(&inner, &method, &uri, &headers, &body).await {
         Ok(result) => axum::Json(json!({"ok": true, "result": result})).into_response(),

@@ -3,9 +3,9 @@
 use futures::FutureExt as _;
 use serde_json::{Map, Value};
 
-use super::params::{Given, Params};
+use super::params::{ParamValue, Params};
 use super::{BOT_API, WEBHOOK};
-use crate::contracts::{self, Report};
+use crate::contracts::{self, CheckReport};
 use crate::journal::{Entry, Journal};
 
 /// The Bot API's methods and types.
@@ -38,17 +38,16 @@ impl Contract {
     }
 
     /// Checks every call of the Bot API, every delivery to the webhook, and every answer.
-    pub fn check(&self, journal: &Journal) -> Report {
+    pub fn check(&self, journal: &Journal) -> CheckReport {
         let mut entries = journal.entries();
         entries.retain(|entry| [BOT_API, WEBHOOK].contains(&entry.simulator));
-        Report::of(
-            &entries,
-            |entry| if entry.simulator == BOT_API { self.of_call(entry) } else { self.of_delivery(entry) },
-        )
+        CheckReport::from_entries(&entries, |entry| {
+            if entry.simulator == BOT_API { self.check_call(entry) } else { self.check_delivery(entry) }
+        })
     }
 
     /// Every way in which `params` break the contract of `method`: missing, unknown, or of another type.
-    pub fn of_request(&self, method: &str, params: &Params) -> Vec<String> {
+    pub fn check_request(&self, method: &str, params: &Params) -> Vec<String> {
         let known = &self.api["methods"][method];
         if known.is_null() {
             return vec![format!("`{method}` is no method")];
@@ -67,8 +66,10 @@ impl Contract {
             };
             let place = format!("{method}.{name}");
             found.extend(match given {
-                Given::Typed(value) => self.of_types(value, &types_of(field), Form::Typed, &place),
-                Given::Text(text) => self.of_types(&Value::from(text.as_str()), &types_of(field), Form::Text, &place),
+                ParamValue::Typed(value) => self.check_types(value, &types_of(field), Form::Typed, &place),
+                ParamValue::Text(text) => {
+                    self.check_types(&Value::from(text.as_str()), &types_of(field), Form::Text, &place)
+                }
             });
         }
         // Other parts are attached by name (`attach://…`) to a parameter that describes them.
@@ -89,19 +90,19 @@ impl Contract {
     }
 
     /// Every way in which `answer` breaks what `method` returns, or the shape of an error.
-    pub fn of_answer(&self, method: &str, status: u16, answer: &[u8]) -> Vec<String> {
+    pub fn check_answer(&self, method: &str, status: u16, answer: &[u8]) -> Vec<String> {
         let Ok(answer) = serde_json::from_slice::<Value>(answer) else {
             return vec![format!("{method}: the answer is no JSON")];
         };
         if answer["ok"] == true {
             let types = strings(&self.api["methods"][method]["returns"]);
-            return self.of_types(&answer["result"], &types, Form::Typed, &format!("{method} → result"));
+            return self.check_types(&answer["result"], &types, Form::Typed, &format!("{method} → result"));
         }
         let as_said = answer["error_code"] == status && answer["description"].is_string() && answer["ok"] == false;
         let mut found =
             if as_said { Vec::new() } else { vec![format!("{method}: {status} in another shape: {answer}")] };
         if let Some(parameters) = answer.get("parameters") {
-            found.extend(self.of_types(
+            found.extend(self.check_types(
                 parameters,
                 &["ResponseParameters"],
                 Form::Typed,
@@ -112,11 +113,11 @@ impl Contract {
     }
 
     /// Every way in which `update` breaks the contract.
-    pub fn of_update(&self, update: &Value) -> Vec<String> {
-        self.of_types(update, &["Update"], Form::Typed, "update")
+    pub fn check_update(&self, update: &Value) -> Vec<String> {
+        self.check_types(update, &["Update"], Form::Typed, "update")
     }
 
-    fn of_call(&self, entry: &Entry) -> Vec<String> {
+    fn check_call(&self, entry: &Entry) -> Vec<String> {
         let Some((_, method)) = entry.path_only().trim_start_matches('/').split_once('/') else { return Vec::new() };
         if entry.path.starts_with("/file/") {
             return Vec::new();
@@ -126,35 +127,35 @@ impl Contract {
         // A body in memory is read at once.
         let params = Params::read(query, content_type, &entry.request).now_or_never().expect("nothing to wait for");
         let mut found = match params {
-            Ok(params) => self.of_request(method, &params),
+            Ok(params) => self.check_request(method, &params),
             Err(refusal) => vec![format!("{method}: {refusal:?}")],
         };
         if let Some(status) = entry.status {
-            found.extend(self.of_answer(method, status, &entry.answer));
+            found.extend(self.check_answer(method, status, &entry.answer));
         }
         found
     }
 
-    fn of_delivery(&self, entry: &Entry) -> Vec<String> {
+    fn check_delivery(&self, entry: &Entry) -> Vec<String> {
         let mut found = match serde_json::from_slice(&entry.request) {
-            Ok(update) => self.of_update(&update),
+            Ok(update) => self.check_update(&update),
             Err(_) => vec!["an update is no JSON".to_owned()],
         };
         if let Ok(Value::Object(mut call)) = serde_json::from_slice(&entry.answer)
             && let Some(Value::String(method)) = call.remove("method")
         {
-            found.extend(self.of_request(&method, &Params::of_object(call)));
+            found.extend(self.check_request(&method, &Params::from_object(call)));
         }
         found
     }
 
     /// No violation when `value` is of one of `types`; else those against the closest of them.
-    fn of_types(&self, value: &Value, types: &[&str], form: Form, place: &str) -> Vec<String> {
-        let attempts = types.iter().map(|name| self.of_type(value, name, form, place));
+    fn check_types(&self, value: &Value, types: &[&str], form: Form, place: &str) -> Vec<String> {
+        let attempts = types.iter().map(|name| self.check_type(value, name, form, place));
         attempts.min_by_key(Vec::len).unwrap_or_else(|| vec![format!("{place}: the contract names no type")])
     }
 
-    fn of_type(&self, value: &Value, name: &str, form: Form, place: &str) -> Vec<String> {
+    fn check_type(&self, value: &Value, name: &str, form: Form, place: &str) -> Vec<String> {
         let wrong = || vec![format!("{place}: {value} is no {name}")];
         let text = value.as_str().filter(|_| form == Form::Text);
         let fits = match name {
@@ -162,36 +163,36 @@ impl Contract {
             "Integer" => value.is_i64() || text.is_some_and(|text| text.parse::<i64>().is_ok()),
             "Float" => value.is_number() || text.is_some_and(|text| text.parse::<f64>().is_ok()),
             "Boolean" => value.is_boolean() || text.is_some_and(|text| ["true", "false"].contains(&text)),
-            _ => return self.of_structure(value, name, form, place),
+            _ => return self.check_structure(value, name, form, place),
         };
         if fits { Vec::new() } else { wrong() }
     }
 
-    fn of_structure(&self, value: &Value, name: &str, form: Form, place: &str) -> Vec<String> {
+    fn check_structure(&self, value: &Value, name: &str, form: Form, place: &str) -> Vec<String> {
         if form == Form::Text {
             let parsed = value.as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
             return match parsed {
-                Some(value) => self.of_structure(&value, name, Form::Typed, place),
+                Some(value) => self.check_structure(&value, name, Form::Typed, place),
                 None => vec![format!("{place}: {value} is no {name} in JSON")],
             };
         }
         if let Some(item_type) = name.strip_prefix("Array of ") {
             let Some(items) = value.as_array() else { return vec![format!("{place}: {value} is no {name}")] };
-            let each = |(at, item)| self.of_type(item, item_type, form, &format!("{place}[{at}]"));
+            let each = |(at, item)| self.check_type(item, item_type, form, &format!("{place}[{at}]"));
             return items.iter().enumerate().flat_map(each).collect();
         }
         let known = &self.api["types"][name];
         let subtypes = strings(&known["subtypes"]);
         if !subtypes.is_empty() {
-            return self.of_types(value, &subtypes, form, place);
+            return self.check_types(value, &subtypes, form, place);
         }
         match value.as_object() {
-            Some(object) if !known.is_null() => self.of_object(object, known, place),
+            Some(object) if !known.is_null() => self.check_object(object, known, place),
             _ => vec![format!("{place}: {value} is no {name}")],
         }
     }
 
-    fn of_object(&self, object: &Map<String, Value>, known: &Value, place: &str) -> Vec<String> {
+    fn check_object(&self, object: &Map<String, Value>, known: &Value, place: &str) -> Vec<String> {
         let missing = fields(known)
             .filter(|field| is_required(field) && !object.contains_key(name_of(field)))
             .map(|field| format!("{place}: `{}` is missing", name_of(field)));
@@ -199,7 +200,7 @@ impl Contract {
             let Some(field) = fields(known).find(|field| name_of(field) == name) else {
                 return vec![format!("{place}: `{name}` is unknown")];
             };
-            self.of_types(value, &types_of(field), Form::Typed, &format!("{place}.{name}"))
+            self.check_types(value, &types_of(field), Form::Typed, &format!("{place}.{name}"))
         });
         missing.chain(given).collect()
     }

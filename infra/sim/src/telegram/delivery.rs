@@ -1,4 +1,4 @@
-//! Updates on their way to the webhook: one at a time per chat, again until a 2xx, given up after a day.
+//! Delivery of updates to the webhook: one at a time per chat, retried until a 2xx, dropped after a day.
 //!
 //! See <https://core.telegram.org/bots/api#setwebhook>.
 
@@ -18,8 +18,8 @@ use crate::outgoing;
 const SECRET_HEADER: HeaderName = HeaderName::from_static("x-telegram-bot-api-secret-token");
 /// After this an update that no webhook accepts is dropped.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
-/// How long [`Telegram::keep_delivering`] waits before it tries refused updates again.
-const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// How long [`Telegram::keep_delivering`] waits before it retries updates that were not accepted.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// One attempt at delivering one update.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,10 +28,10 @@ pub struct Delivery {
     pub update_id: i64,
     /// The webhook's status; `None` when it did not answer.
     pub status: Option<u16>,
-    /// What it answered.
+    /// The body of its answer.
     pub answer: Bytes,
-    /// The method its answer named, if it was carried out.
-    pub carried_out: Option<String>,
+    /// The method that its answer named, if it was performed.
+    pub method: Option<String>,
 }
 
 impl Delivery {
@@ -45,7 +45,7 @@ impl Telegram {
     /// Delivers what is pending, chats side by side, each in order until one of its updates is not accepted; that one
     /// and those behind it stay for the next call. Returns the attempts.
     pub async fn deliver(&self) -> Vec<Delivery> {
-        let (webhook, chats) = self.take_stock();
+        let (webhook, chats) = self.load_pending();
         if webhook.url.is_empty() {
             return Vec::new();
         }
@@ -54,7 +54,7 @@ impl Telegram {
         futures::stream::iter(attempts).buffer_unordered(most).concat().await
     }
 
-    /// Delivers as updates come, for as long as the returned task is not aborted.
+    /// Delivers updates as they are queued, until the returned task is aborted.
     pub fn keep_delivering(&self) -> tokio::task::JoinHandle<()> {
         let telegram = self.clone();
         tokio::spawn(async move {
@@ -63,14 +63,14 @@ impl Telegram {
                 if telegram.pending() == 0 {
                     telegram.inner.something_pending.notified().await;
                 } else {
-                    tokio::time::sleep(TRY_AGAIN_AFTER).await;
+                    tokio::time::sleep(RETRY_AFTER).await;
                 }
             }
         })
     }
 
     /// The webhook, and the pending updates by chat; updates older than a day are dropped.
-    fn take_stock(&self) -> (Webhook, Vec<Vec<Pending>>) {
+    fn load_pending(&self) -> (Webhook, Vec<Vec<Pending>>) {
         let now = self.inner.clock.now();
         let mut state = self.inner.state();
         state.pending.retain(|pending| now.since(pending.since) < GIVE_UP_AFTER);
@@ -98,24 +98,24 @@ impl Telegram {
         let answered = self.post(webhook, update.body.clone()).await;
         let Some((status, answer)) = answered else {
             self.note_error("Connection timed out or was refused");
-            return Delivery { update_id: update.update_id, status: None, answer: Bytes::new(), carried_out: None };
+            return Delivery { update_id: update.update_id, status: None, answer: Bytes::new(), method: None };
         };
-        let mut carried_out = None;
+        let mut method = None;
         if status.is_success() {
             self.inner.state().pending.retain(|pending| pending.update_id != update.update_id);
-            carried_out = self.carry_out(&answer);
+            method = self.perform_answer(&answer);
         } else {
             self.note_error(&format!("Wrong response from the webhook: {status}"));
         }
-        Delivery { update_id: update.update_id, status: Some(status.as_u16()), answer, carried_out }
+        Delivery { update_id: update.update_id, status: Some(status.as_u16()), answer, method }
     }
 
     /// Performs the method a webhook's answer names; Telegram does not say how it went.
     /// See <https://core.telegram.org/bots/api#making-requests-when-getting-updates>.
-    fn carry_out(&self, answer: &Bytes) -> Option<String> {
+    fn perform_answer(&self, answer: &Bytes) -> Option<String> {
         let Ok(Value::Object(mut call)) = serde_json::from_slice(answer) else { return None };
         let Some(Value::String(method)) = call.remove("method") else { return None };
-        methods::perform(&self.inner, &method, Params::of_object(call)).ok().map(|_| method)
+        methods::perform(&self.inner, &method, Params::from_object(call)).ok().map(|_| method)
     }
 
     async fn post(&self, webhook: &Webhook, body: Bytes) -> Option<(StatusCode, Bytes)> {

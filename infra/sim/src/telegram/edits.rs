@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::methods::{chat_id, message_id, shown};
+use super::methods::{chat_id, message_id, read_text};
 use super::params::Params;
 use super::state::State;
 use super::{Inner, Refusal, media};
@@ -10,7 +10,7 @@ use super::{Inner, Refusal, media};
 /// Changes what `method` changes of a message, and answers the message as it is now.
 pub(super) fn edit(inner: &Inner, state: &mut State, method: &str, params: &Params) -> Result<Value, Refusal> {
     let (chat, message_id) = (chat_id(params)?, message_id(params)?);
-    state.reachable(chat)?;
+    state.find_reachable(chat)?;
     let changes = changes(state, method, params)?;
     let sent = state.sent_mut(chat, message_id).ok_or_else(|| Refusal::bad_request("message to edit not found"))?;
     let text = changes.get("text").or_else(|| changes.get("caption")).and_then(Value::as_str);
@@ -32,17 +32,19 @@ pub(super) fn edit(inner: &Inner, state: &mut State, method: &str, params: &Para
 /// The fields of the message that `method` gives another value.
 fn changes(state: &mut State, method: &str, params: &Params) -> Result<Map<String, Value>, Refusal> {
     let mut changes = match method {
-        "editMessageText" => match shown(params, "text")? {
-            Some(text) if !text.is_empty() => media::one("text", json!(text)),
+        "editMessageText" => match read_text(params, "text")? {
+            Some(text) if !text.is_empty() => media::single_field("text", json!(text)),
             Some(_) | None => return Err(Refusal::bad_request("message text is empty")),
         },
-        "editMessageCaption" => media::one("caption", json!(shown(params, "caption")?.unwrap_or_default())),
+        "editMessageCaption" => {
+            media::single_field("caption", json!(read_text(params, "caption")?.unwrap_or_default()))
+        }
         "editMessageMedia" => {
             let item = params.json("media");
             let item = item.ok_or_else(|| Refusal::bad_request("can't parse media JSON object"))?;
-            media::of_input_media(state, params, &item)?.0
+            media::read_input_media(state, params, &item)?.0
         }
-        "editMessageLiveLocation" => media::one("location", media::location(params)?),
+        "editMessageLiveLocation" => media::single_field("location", media::location(params)?),
         _ => Map::new(),
     };
     if let Some(markup) = params.json("reply_markup") {
@@ -61,7 +63,7 @@ pub(super) fn stop_poll(state: &mut State, params: &Params) -> Result<Value, Ref
 
 pub(super) fn delete(state: &mut State, params: &Params) -> Result<Value, Refusal> {
     let (chat, message_id) = (chat_id(params)?, message_id(params)?);
-    state.reachable(chat)?;
+    state.find_reachable(chat)?;
     let sent = state.sent_mut(chat, message_id);
     sent.ok_or_else(|| Refusal::bad_request("message to delete not found"))?.deleted = true;
     Ok(json!(true))
@@ -70,7 +72,7 @@ pub(super) fn delete(state: &mut State, params: &Params) -> Result<Value, Refusa
 /// Those that are gone already are skipped: <https://core.telegram.org/bots/api#deletemessages>.
 pub(super) fn delete_several(state: &mut State, params: &Params) -> Result<Value, Refusal> {
     let chat = chat_id(params)?;
-    state.reachable(chat)?;
+    state.find_reachable(chat)?;
     let ids = params.json("message_ids").and_then(|ids| serde_json::from_value::<Vec<i64>>(ids).ok());
     for id in ids.ok_or_else(|| Refusal::bad_request("can't parse message identifiers JSON object"))? {
         if let Some(sent) = state.sent_mut(chat, id) {
@@ -82,7 +84,7 @@ pub(super) fn delete_several(state: &mut State, params: &Params) -> Result<Value
 
 pub(super) fn react(state: &mut State, params: &Params) -> Result<Value, Refusal> {
     let (chat, message_id) = (chat_id(params)?, message_id(params)?);
-    state.reachable(chat)?;
+    state.find_reachable(chat)?;
     let reactions = params.json("reaction").unwrap_or_default();
     let emoji = reactions.as_array().into_iter().flatten().filter_map(|reaction| reaction["emoji"].as_str());
     // The bot also reacts to what people wrote, which is not kept here.

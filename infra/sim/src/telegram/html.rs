@@ -25,7 +25,7 @@ const TAGS: [&str; 17] = [
 ];
 
 /// The text without its markup. Tags that Telegram does not know, or that are not closed in order, are refused.
-pub(super) fn rendered(html: &str) -> Result<String, Refusal> {
+pub(super) fn render_text(html: &str) -> Result<String, Refusal> {
     let mut seen = String::new();
     let mut open: Vec<String> = Vec::new();
     let mut rest = html;
@@ -100,7 +100,7 @@ mod tests {
             ("<B>a<i>b</i></B>", "ab"),
             ("fish & chips &unknown; 5 > 3", "fish & chips &unknown; 5 > 3"),
         ] {
-            assert_eq!(rendered(html).as_deref(), Ok(seen), "{html}");
+            assert_eq!(render_text(html).as_deref(), Ok(seen), "{html}");
         }
     }
 
@@ -108,7 +108,7 @@ mod tests {
     fn what_telegram_cannot_parse_is_refused() {
         for html in ["5 < 3", "<ana@example.com>", "<b>bold", "</b>", "<b><i>x</b></i>", "<div>x</div>"] {
             assert!(
-                rendered(html).is_err_and(|refusal| refusal.description.contains("can't parse entities")),
+                render_text(html).is_err_and(|refusal| refusal.description.contains("can't parse entities")),
                 "{html}"
             );
         }

@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::Refusal;
-use super::methods::{required, shown};
-use super::params::{Given, Params};
+use super::methods::{read_text, required};
+use super::params::{ParamValue, Params};
 use super::state::State;
 
 /// Sends of one file: the method, and the parameter, which is also the message's field.
@@ -31,29 +31,32 @@ pub(super) fn is_send(method: &str) -> bool {
 pub(super) fn content(state: &mut State, method: &str, params: &Params) -> Result<Map<String, Value>, Refusal> {
     if let Some((_, kind)) = FILES.iter().find(|(send, _)| *send == method) {
         let source = params.text(kind);
-        return Ok(one(kind, file_object(kind, &file_of(state, params, kind, kind, source.as_deref())?)));
+        return Ok(single_field(kind, file_object(kind, &resolve_file(state, params, kind, kind, source.as_deref())?)));
     }
     match method {
-        "sendMessage" => match shown(params, "text")? {
-            Some(text) if !text.trim().is_empty() => Ok(one("text", json!(text))),
+        "sendMessage" => match read_text(params, "text")? {
+            Some(text) if !text.trim().is_empty() => Ok(single_field("text", json!(text))),
             Some(_) | None => Err(Refusal::bad_request("message text is empty")),
         },
-        "sendLocation" => Ok(one("location", location(params)?)),
+        "sendLocation" => Ok(single_field("location", location(params)?)),
         "sendVenue" => {
             let (title, address) = (required(params, "title")?, required(params, "address")?);
-            Ok(one("venue", json!({"location": location(params)?, "title": title, "address": address})))
+            Ok(single_field("venue", json!({"location": location(params)?, "title": title, "address": address})))
         }
         "sendContact" => {
             let (number, name) = (required(params, "phone_number")?, required(params, "first_name")?);
-            Ok(one("contact", json!({"phone_number": number, "first_name": name})))
+            Ok(single_field("contact", json!({"phone_number": number, "first_name": name})))
         }
         "sendPoll" => poll(state, params),
-        _ => Ok(one("dice", json!({"emoji": params.text("emoji").unwrap_or_else(|| "🎲".to_owned()), "value": 4}))),
+        _ => Ok(single_field(
+            "dice",
+            json!({"emoji": params.text("emoji").unwrap_or_else(|| "🎲".to_owned()), "value": 4}),
+        )),
     }
 }
 
 /// The message fields and the parameters of one item of a media group or of an edit.
-pub(super) fn of_input_media(
+pub(super) fn read_input_media(
     state: &mut State,
     params: &Params,
     item: &Value,
@@ -64,17 +67,17 @@ pub(super) fn of_input_media(
     }
     let source = item["media"].as_str();
     let attached = source.and_then(|source| source.strip_prefix("attach://")).unwrap_or_default();
-    let file_id = file_of(state, params, kind, attached, source)?;
+    let file_id = resolve_file(state, params, kind, attached, source)?;
     let mut own = Params { values: params.values.clone(), uploads: params.uploads.clone() };
     own.values.remove("media");
     if let Some(caption) = item["caption"].as_str() {
-        own.values.insert("caption".to_owned(), Given::Typed(json!(caption)));
+        own.values.insert("caption".to_owned(), ParamValue::Typed(json!(caption)));
     }
-    Ok((one(kind, file_object(kind, &file_id)), own))
+    Ok((single_field(kind, file_object(kind, &file_id)), own))
 }
 
 /// A file comes as an upload, as the identifier of a known file, or as a URL that Telegram fetches.
-fn file_of(
+fn resolve_file(
     state: &mut State,
     params: &Params,
     kind: &str,
@@ -82,7 +85,7 @@ fn file_of(
     source: Option<&str>,
 ) -> Result<String, Refusal> {
     if let Some(upload) = params.uploads.get(part) {
-        return Ok(state.keep_file(&format!("{kind}s"), upload));
+        return Ok(state.store_file(&format!("{kind}s"), upload));
     }
     match source {
         Some(attached) if attached.starts_with("attach://") => attached_part(state, params, kind, attached),
@@ -96,7 +99,7 @@ fn file_of(
 fn attached_part(state: &mut State, params: &Params, kind: &str, attached: &str) -> Result<String, Refusal> {
     let part = attached.trim_start_matches("attach://");
     let upload = params.uploads.get(part).ok_or_else(|| Refusal::bad_request("the attached file is absent"))?;
-    Ok(state.keep_file(&format!("{kind}s"), upload))
+    Ok(state.store_file(&format!("{kind}s"), upload))
 }
 
 fn file_object(kind: &str, file_id: &str) -> Value {
@@ -137,7 +140,7 @@ fn poll(state: &mut State, params: &Params) -> Result<Map<String, Value>, Refusa
         "is_closed": false, "is_anonymous": true, "type": "regular", "allows_multiple_answers": false,
         "allows_revoting": false, "members_only": false,
     });
-    Ok(one("poll", poll))
+    Ok(single_field("poll", poll))
 }
 
 pub(super) fn location(params: &Params) -> Result<Value, Refusal> {
@@ -148,6 +151,6 @@ pub(super) fn location(params: &Params) -> Result<Value, Refusal> {
     }
 }
 
-pub(super) fn one(name: &str, value: Value) -> Map<String, Value> {
+pub(super) fn single_field(name: &str, value: Value) -> Map<String, Value> {
     Map::from_iter([(name.to_owned(), value)])
 }

@@ -57,7 +57,7 @@ fn me(inner: &Inner) -> Value {
 /// A `ChatFullInfo` with what every chat has.
 fn chat(state: &State, params: &Params) -> Result<Value, Refusal> {
     let id = chat_id(params)?;
-    let mut chat = private_chat(id, state.reachable(id)?);
+    let mut chat = private_chat(id, state.find_reachable(id)?);
     chat["accent_color_id"] = json!(0);
     chat["max_reaction_count"] = json!(11);
     let kinds = ["unlimited_gifts", "limited_gifts", "unique_gifts", "premium_subscription", "gifts_from_channels"];
@@ -80,9 +80,9 @@ fn send_content(
     content: Map<String, Value>,
     params: Params,
 ) -> Result<Value, Refusal> {
-    let chat_object = private_chat(chat, state.reachable(chat)?);
-    let caption = shown(&params, "caption")?;
-    let text = shown(&params, "text")?.or_else(|| caption.clone()).unwrap_or_default();
+    let chat_object = private_chat(chat, state.find_reachable(chat)?);
+    let caption = read_text(&params, "caption")?;
+    let text = read_text(&params, "text")?.or_else(|| caption.clone()).unwrap_or_default();
     let reply_to = params.json("reply_parameters").and_then(|reply| reply["message_id"].as_i64());
 
     let message_id = state.next_number();
@@ -128,7 +128,7 @@ fn media_group(inner: &Inner, state: &mut State, params: &Params) -> Result<Valu
     }
     let mut messages = Vec::new();
     for item in items {
-        let (content, own) = media::of_input_media(state, params, &item)?;
+        let (content, own) = media::read_input_media(state, params, &item)?;
         messages.push(send_content(inner, state, "sendMediaGroup", chat, content, own)?);
     }
     Ok(Value::Array(messages))
@@ -158,7 +158,7 @@ fn chat_action(state: &mut State, params: &Params) -> Result<Value, Refusal> {
         "upload_video_note",
     ];
     let (chat, action) = (chat_id(params)?, required(params, "action")?);
-    state.reachable(chat)?;
+    state.find_reachable(chat)?;
     if !ACTIONS.contains(&action.as_str()) {
         return Err(Refusal::bad_request("wrong parameter action in request"));
     }
@@ -241,10 +241,10 @@ pub(super) fn required(params: &Params, name: &str) -> Result<String, Refusal> {
 }
 
 /// A text or caption as its reader sees it: markup, where `parse_mode` announces it, is gone.
-pub(super) fn shown(params: &Params, name: &str) -> Result<Option<String>, Refusal> {
+pub(super) fn read_text(params: &Params, name: &str) -> Result<Option<String>, Refusal> {
     let Some(text) = params.text(name) else { return Ok(None) };
     let is_html = params.text("parse_mode").is_some_and(|mode| mode.eq_ignore_ascii_case("html"));
-    let shown = if is_html { html::rendered(&text)? } else { text };
+    let shown = if is_html { html::render_text(&text)? } else { text };
     let (most, too_long) = match name {
         "text" => (LONGEST_TEXT, "message is too long"),
         _ => (LONGEST_CAPTION, "message caption is too long"),

@@ -59,11 +59,11 @@ struct Inner {
     faults: Faults<String, Failure>,
 }
 
-/// How the next call of a method goes wrong.
+/// How a call fails.
 #[derive(Clone, Debug)]
 pub enum Failure {
     /// 429 with `parameters.retry_after`, in seconds.
-    TooManyRequests(u32),
+    Throttled(u32),
     /// This status, with a description and without an effect.
     Status(StatusCode),
     /// No answer, and no effect.
@@ -71,7 +71,7 @@ pub enum Failure {
     /// The call has its effect and its answer is lost on the way.
     AnswerLost,
     /// 200 with a body that is no JSON, without an effect.
-    Nonsense,
+    NotJson,
 }
 
 /// An error answer: <https://core.telegram.org/bots/api#making-requests>.
@@ -134,7 +134,7 @@ impl Telegram {
     ) -> String {
         let upload =
             Upload { filename: filename.to_owned(), mime_type: Some(mime_type.to_owned()), bytes: bytes.into() };
-        let file_id = self.inner.state().keep_file("documents", &upload);
+        let file_id = self.inner.state().store_file("documents", &upload);
         self.queue_from(chat.into(), |writer| updates::document(writer, &file_id, &upload));
         file_id
     }
@@ -152,7 +152,7 @@ impl Telegram {
         query_id
     }
 
-    /// The person blocks the bot, which is told so by `my_chat_member`; returns the update's identifier.
+    /// The person blocks the bot, which gets `my_chat_member`; returns the update's identifier.
     pub fn blocks_the_bot(&self, chat: impl Into<i64>) -> i64 {
         let chat = chat.into();
         let update = self.queue_from(chat, updates::blocked);
@@ -162,7 +162,7 @@ impl Telegram {
         update
     }
 
-    /// Queues any update: `content` without its `update_id`, which is given here and returned.
+    /// Queues any update: `content` without its `update_id`, which is added and returned.
     pub fn sends_update(&self, content: Value) -> i64 {
         let mut state = self.inner.state();
         let update_id = updates::FIRST_ID + state.next_number();

@@ -14,14 +14,14 @@ use super::Refusal;
 #[derive(Clone, Debug, Default)]
 pub struct Params {
     /// Parameters by name.
-    pub values: BTreeMap<String, Given>,
+    pub values: BTreeMap<String, ParamValue>,
     /// Files sent along, by the name of their part.
     pub uploads: BTreeMap<String, Upload>,
 }
 
 /// One parameter as it came.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Given {
+pub enum ParamValue {
     /// From a query or a form: text, whatever its type.
     Text(String),
     /// From a JSON body, with its type.
@@ -55,18 +55,18 @@ impl Params {
     }
 
     /// The parameters of a call that came as the answer to an update: a JSON object naming its `method`.
-    pub(crate) fn of_object(object: serde_json::Map<String, Value>) -> Self {
-        let values = object.into_iter().map(|(name, value)| (name, Given::Typed(value))).collect();
+    pub(crate) fn from_object(object: serde_json::Map<String, Value>) -> Self {
+        let values = object.into_iter().map(|(name, value)| (name, ParamValue::Typed(value))).collect();
         Self { values, uploads: BTreeMap::new() }
     }
 
     /// The parameter as text.
     pub fn text(&self, name: &str) -> Option<String> {
         match self.values.get(name)? {
-            Given::Text(text) => Some(text.clone()),
-            Given::Typed(Value::String(text)) => Some(text.clone()),
-            Given::Typed(Value::Null) => None,
-            Given::Typed(other) => Some(other.to_string()),
+            ParamValue::Text(text) => Some(text.clone()),
+            ParamValue::Typed(Value::String(text)) => Some(text.clone()),
+            ParamValue::Typed(Value::Null) => None,
+            ParamValue::Typed(other) => Some(other.to_string()),
         }
     }
 
@@ -78,10 +78,10 @@ impl Params {
     /// The parameter as JSON; in a query or a form it is JSON in text.
     pub fn json(&self, name: &str) -> Option<Value> {
         match self.values.get(name)? {
-            Given::Text(text) => serde_json::from_str(text).ok(),
+            ParamValue::Text(text) => serde_json::from_str(text).ok(),
             // Telegram takes serialised JSON inside a JSON body too.
-            Given::Typed(Value::String(text)) => serde_json::from_str(text).ok(),
-            Given::Typed(value) => Some(value.clone()),
+            ParamValue::Typed(Value::String(text)) => serde_json::from_str(text).ok(),
+            ParamValue::Typed(value) => Some(value.clone()),
         }
     }
 
@@ -93,14 +93,14 @@ impl Params {
     fn take_form(&mut self, encoded: &[u8]) -> Result<(), Refusal> {
         let pairs: Vec<(String, String)> =
             serde_urlencoded::from_bytes(encoded).map_err(|_| Refusal::bad_request("can't parse the parameters"))?;
-        self.values.extend(pairs.into_iter().map(|(name, text)| (name, Given::Text(text))));
+        self.values.extend(pairs.into_iter().map(|(name, text)| (name, ParamValue::Text(text))));
         Ok(())
     }
 
     fn take_json(&mut self, body: &Bytes) -> Result<(), Refusal> {
         let object: serde_json::Map<String, Value> =
             serde_json::from_slice(body).map_err(|_| Refusal::bad_request("can't parse JSON object"))?;
-        self.values.extend(Self::of_object(object).values);
+        self.values.extend(Self::from_object(object).values);
         Ok(())
     }
 
@@ -119,7 +119,7 @@ impl Params {
                     self.uploads.insert(name, Upload { filename, mime_type, bytes });
                 }
                 None => {
-                    self.values.insert(name, Given::Text(part.text().await.map_err(broken)?));
+                    self.values.insert(name, ParamValue::Text(part.text().await.map_err(broken)?));
                 }
             }
         }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::Refusal;
 use super::params::{Params, Upload};
 
-/// Everything between two calls.
+/// What Telegram keeps between two calls.
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) people: BTreeMap<i64, Person>,
@@ -94,7 +94,7 @@ impl State {
     }
 
     /// The private chat, if its person has written to the bot and has not blocked it.
-    pub(super) fn reachable(&self, chat: i64) -> Result<&Person, Refusal> {
+    pub(super) fn find_reachable(&self, chat: i64) -> Result<&Person, Refusal> {
         match self.people.get(&chat) {
             None => Err(Refusal::bad_request("chat not found")),
             Some(person) if person.has_blocked => {
@@ -110,7 +110,7 @@ impl State {
     }
 
     /// Keeps `upload` and returns its `file_id`.
-    pub(super) fn keep_file(&mut self, folder: &str, upload: &Upload) -> String {
+    pub(super) fn store_file(&mut self, folder: &str, upload: &Upload) -> String {
         let number = self.next_number();
         let extension = upload.filename.rsplit_once('.').map_or("bin", |(_, extension)| extension);
         let stored = StoredFile { path: format!("{folder}/file_{number}.{extension}"), bytes: upload.bytes.clone() };

@@ -7,7 +7,7 @@ use nbhd::clock::{Clock, Timestamp};
 use nbhd::config::Env;
 use nbhd_sim::journal::Journal;
 use nbhd_sim::stripe::contract::Contract;
-use nbhd_sim::stripe::{self, AfterDunning, BASIC, Beginning, Endpoint, Failure, SessionStatus, Stripe};
+use nbhd_sim::stripe::{self, AfterDunning, BASIC, Endpoint, Failure, SessionStatus, Stripe, SubscriptionStart};
 use reqwest::Method;
 use serde_json::Value;
 
@@ -65,7 +65,7 @@ impl World {
     async fn subscriber(&self) -> String {
         let customer = self.customer().await;
         self.stripe.card_works(&customer);
-        self.stripe.subscribes(&customer, BASIC, Beginning::Paid, &[("tenant_id", "tenant-1")]);
+        self.stripe.subscribes(&customer, BASIC, SubscriptionStart::Paid, &[("tenant_id", "tenant-1")]);
         customer
     }
 
@@ -114,7 +114,7 @@ async fn a_lost_answer_is_repeated_to_whoever_asks_again_with_the_same_key() {
     assert_eq!(make().await.0, 502);
     assert_eq!(make().await.0, 200);
     assert_eq!((world.stripe.customers().len(), world.stripe.calls(Endpoint::CreateCustomer)), (1, 2));
-    world.stripe.faults.fail_all(Failure::RateLimited);
+    world.stripe.faults.fail_all(Failure::Throttled);
     assert_eq!(world.get("/v1/subscriptions").await.0, 429);
     world.stripe.faults.recover();
     assert_eq!(world.get("/v1/subscriptions").await.0, 200);
@@ -165,7 +165,7 @@ async fn a_page_nobody_pays_expires_after_a_day() {
     let customer = world.customer().await;
     let session = world.post("/v1/checkout/sessions", &format!("{CHECKOUT}&customer={customer}")).await;
     let url = session["url"].as_str().expect("a page");
-    assert_eq!(world.stripe.declines(url), Some("Your card was declined."));
+    assert_eq!(world.stripe.pays_with_declined_card(url), Some("Your card was declined."));
     world.clock.advance(DAY);
     assert_eq!(world.stripe.pays(url), Err("This page has expired."));
     assert_eq!(world.stripe.sessions()[0].status, SessionStatus::Expired);
@@ -189,7 +189,7 @@ async fn a_failed_payment_is_tried_again_and_then_given_up() {
     {
         let world = World::start().await;
         let customer = world.subscriber().await;
-        world.stripe.gives_up_by(after);
+        world.stripe.ends_dunning_with(after);
         world.stripe.card_fails(&customer);
         world.clock.advance(stripe::billing::MONTH);
         let due = world.clock.now();
@@ -242,7 +242,7 @@ async fn every_other_way_of_a_subscription_is_told() {
 
     world.clock.advance(DAY);
     world.stripe.set_card(&customer, stripe::Card::None);
-    world.stripe.subscribes(&customer, BASIC, Beginning::Trial(DAY * 7), &[]);
+    world.stripe.subscribes(&customer, BASIC, SubscriptionStart::Trial(DAY * 7), &[]);
     assert_eq!(world.status(&customer), "trialing");
     world.clock.advance(DAY * 7);
     assert_eq!(world.status(&customer), "paused");
@@ -251,7 +251,7 @@ async fn every_other_way_of_a_subscription_is_told() {
     assert_eq!(world.status(&customer), "active");
 
     let other = world.customer().await;
-    world.stripe.subscribes(&other, BASIC, Beginning::Incomplete, &[]);
+    world.stripe.subscribes(&other, BASIC, SubscriptionStart::Incomplete, &[]);
     assert_eq!(world.status(&other), "incomplete");
     world.clock.advance(HOUR * 23);
     assert_eq!(world.status(&other), "incomplete_expired");

@@ -10,7 +10,7 @@ use axum::routing::post;
 use nbhd::clock::{Clock, Timestamp};
 use nbhd_sim::journal::Journal;
 use nbhd_sim::server::Server;
-use nbhd_sim::stripe::{BASIC, Beginning, Disorder, EVENTS, Stripe, billing};
+use nbhd_sim::stripe::{BASIC, Disorder, EVENTS, Stripe, SubscriptionStart, billing};
 
 const START: Timestamp = Timestamp::from_seconds(1_795_000_000);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -38,7 +38,7 @@ impl World {
     /// Subscribes; `customer.created` is not told of customers made past the API, so this makes five events.
     fn subscribe(&self) -> String {
         let customer = self.stripe.has_customer(&[]);
-        self.stripe.subscribes(&customer, BASIC, Beginning::Paid, &[]);
+        self.stripe.subscribes(&customer, BASIC, SubscriptionStart::Paid, &[]);
         customer
     }
 
@@ -98,8 +98,8 @@ async fn an_event_is_signed_by_every_secret_that_is_valid() {
 async fn disorder_is_as_told_and_the_same_for_the_same_seed() {
     let run = async |seed| {
         let world = World::start().await;
-        let disorder = Disorder { seed, twice: 50, lost: 20, late: MINUTE * 60 };
-        world.stripe.delivers_badly(Some(disorder));
+        let disorder = Disorder { seed, duplicates: 50, losses: 20, delay: MINUTE * 60 };
+        world.stripe.disorders_deliveries(Some(disorder));
         for _ in 0..20 {
             world.subscribe();
         }

@@ -188,7 +188,7 @@ async fn it_refuses_what_telegram_refuses_in_telegrams_shape() {
 async fn ordered_failures_come_once_and_in_order() {
     let world = World::start().await;
     world.telegram.knows(ANA, "Ana");
-    world.telegram.faults.fail_next("sendMessage", Failure::TooManyRequests(7));
+    world.telegram.faults.fail_next("sendMessage", Failure::Throttled(7));
     world.telegram.faults.fail_next("sendMessage", Failure::Status(StatusCode::BAD_GATEWAY));
     world.telegram.faults.fail_next("sendMessage", Failure::AnswerLost);
     let hi = json!({"chat_id": ANA, "text": "hi"}).to_string();
@@ -253,7 +253,7 @@ async fn a_method_in_the_webhooks_answer_is_carried_out() {
     world.telegram.deliver_to(&hook.url(), "s3cret");
     world.telegram.says(ANA, "/start");
     let attempt = world.telegram.deliver().await.pop().expect("one update");
-    assert_eq!(attempt.carried_out.as_deref(), Some("sendMessage"));
+    assert_eq!(attempt.method.as_deref(), Some("sendMessage"));
     assert_eq!(world.telegram.texts_to(ANA), ["welcome"]);
 }
 
@@ -274,8 +274,9 @@ fn the_contract_finds_what_is_missing_unknown_or_of_another_type() {
     let Some(contract) = contract() else { return };
     let found = |parameters: Value| {
         let Value::Object(object) = parameters else { panic!("an object") };
-        let values = object.into_iter().map(|(name, value)| (name, nbhd_sim::telegram::params::Given::Typed(value)));
-        contract.of_request("sendMessage", &Params { values: values.collect(), ..Params::default() })
+        let values =
+            object.into_iter().map(|(name, value)| (name, nbhd_sim::telegram::params::ParamValue::Typed(value)));
+        contract.check_request("sendMessage", &Params { values: values.collect(), ..Params::default() })
     };
     assert_eq!(found(json!({"chat_id": 1, "text": "hi"})), Vec::<String>::new());
     assert_eq!(found(json!({"chat_id": 1})), ["sendMessage: `text` is missing"]);
@@ -286,9 +287,9 @@ fn the_contract_finds_what_is_missing_unknown_or_of_another_type() {
         found(reply),
         ["sendMessage.reply_parameters: `message_id` is missing", "sendMessage.reply_parameters: `message` is unknown"]
     );
-    assert_eq!(contract.of_answer("getMe", 200, br#"{"ok":true,"result":{"id":1}}"#).len(), 2);
-    assert_eq!(contract.of_answer("getMe", 500, br#"{"ok":false,"error_code":502,"description":"d"}"#).len(), 1);
-    assert_eq!(contract.of_update(&json!({"update_id": "1"})), ["update.update_id: \"1\" is no Integer"]);
+    assert_eq!(contract.check_answer("getMe", 200, br#"{"ok":true,"result":{"id":1}}"#).len(), 2);
+    assert_eq!(contract.check_answer("getMe", 500, br#"{"ok":false,"error_code":502,"description":"d"}"#).len(), 1);
+    assert_eq!(contract.check_update(&json!({"update_id": "1"})), ["update.update_id: \"1\" is no Integer"]);
 }
 
 fn contract() -> Option<Contract> {
