@@ -136,7 +136,7 @@ impl World {
         broker.expect("complete settings").with_waiter(waiter)
     }
 
-    /// The clock strikes: what is due is put on the queue, by a process of its own.
+    /// Runs the schedule once, in a process of its own: what is due is put on the queue.
     pub(crate) async fn tick(&self) -> Report {
         scheduled_refresh::enqueue_due(&self.app(), "tick").await
     }

@@ -29,13 +29,13 @@ pub(crate) struct Group {
 
 impl Group {
     /// Builds every function, and an echo for each kind and profile.
-    pub(crate) fn all() -> anyhow::Result<Vec<Self>> {
+    pub(crate) fn build_all() -> anyhow::Result<Vec<Self>> {
         let mut groups: Vec<Self> = Vec::new();
         for function in FUNCTIONS {
             let artifact = Artifact::build(function)?;
             match groups.iter_mut().find(|group| group.echo.function.is_measured_with(&function)) {
                 Some(group) => group.functions.push(artifact),
-                None => groups.push(Self { echo: Artifact::build(function.bare())?, functions: vec![artifact] }),
+                None => groups.push(Self { echo: Artifact::build(function.to_echo())?, functions: vec![artifact] }),
             }
         }
         Ok(groups)
@@ -50,7 +50,7 @@ impl Group {
 
 impl Artifact {
     /// The function `name`, alone.
-    pub(crate) fn of(name: &str) -> anyhow::Result<Self> {
+    pub(crate) fn build_named(name: &str) -> anyhow::Result<Self> {
         let function = FUNCTIONS.into_iter().find(|function| function.name == name);
         Self::build(function.with_context(|| format!("no function `{name}`"))?)
     }
@@ -68,7 +68,7 @@ impl Artifact {
     }
 
     /// The size of the zip that is uploaded, in MB, without its 130 bytes of headers.
-    pub(crate) fn zipped(&self) -> anyhow::Result<f64> {
+    pub(crate) fn zip_size(&self) -> anyhow::Result<f64> {
         let mut zip = DeflateEncoder::new(Vec::new(), Compression::default());
         zip.write_all(&std::fs::read(&self.path)?)?;
         Ok(zip.finish()?.len() as f64 / 1e6)

@@ -16,7 +16,7 @@ const STARTS: usize = 101;
 const WARM_UP: usize = 5;
 
 /// How long a function may take to start before it is taken for broken.
-const PATIENCE: Duration = Duration::from_secs(5);
+const START_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html#runtimes-api-next>
 const FIRST_POLL: &[u8] = b"GET /2018-06-01/runtime/invocation/next ";
@@ -82,21 +82,21 @@ pub(crate) fn settings_from(store: &ParameterStore) -> Vec<Setting> {
 }
 
 /// Zip sizes.
-pub(crate) fn sizes(report: &mut Report, groups: &[Group]) -> anyhow::Result<()> {
+pub(crate) fn report_sizes(report: &mut Report, groups: &[Group]) -> anyhow::Result<()> {
     report.section("Size of the zip");
     for artifact in groups.iter().flat_map(|group| &group.functions) {
-        report.at_most(artifact.function.name, artifact.zipped()?, artifact.function.zip, "MB");
+        report.at_most(artifact.function.name, artifact.zip_size()?, artifact.function.zip, "MB");
     }
     Ok(())
 }
 
 /// Starts of every function against its bare echo, and the memory they take.
-pub(crate) fn starts(report: &mut Report, group: &Group, settings: &[Setting]) -> anyhow::Result<()> {
+pub(crate) fn measure_starts(report: &mut Report, group: &Group, settings: &[Setting]) -> anyhow::Result<()> {
     report.section(&format!(
         "Cold start, spawn to first poll, against `{}`: median of {STARTS}",
         group.echo.function.name
     ));
-    let starts = interleaved(group, settings)?;
+    let starts = start_interleaved(group, settings)?;
     let bare = median(&starts[0], |start| start.init);
     report.figure(
         group.echo.function.name,
@@ -111,9 +111,13 @@ pub(crate) fn starts(report: &mut Report, group: &Group, settings: &[Setting]) -
 }
 
 /// The same starts with the secrets read from the parameter store: reported, since the store's distance is not ours.
-pub(crate) fn starts_with_parameters(report: &mut Report, group: &Group, settings: &[Setting]) -> anyhow::Result<()> {
+pub(crate) fn measure_starts_with_parameters(
+    report: &mut Report,
+    group: &Group,
+    settings: &[Setting],
+) -> anyhow::Result<()> {
     report.section("Cold start with `ssm:` settings, against a parameter store on this machine");
-    let starts = interleaved(group, settings)?;
+    let starts = start_interleaved(group, settings)?;
     let bare = median(&starts[0], |start| start.init);
     for (Artifact { function, .. }, starts) in group.functions.iter().zip(&starts[1..]) {
         let init = median(starts, |start| start.init);
@@ -130,15 +134,15 @@ struct Start {
 }
 
 /// Measured starts of the echo, then of each function: one of each in turn.
-fn interleaved(group: &Group, settings: &[Setting]) -> anyhow::Result<Vec<Vec<Start>>> {
+fn start_interleaved(group: &Group, settings: &[Setting]) -> anyhow::Result<Vec<Vec<Start>>> {
     let artifacts: Vec<&Artifact> = std::iter::once(&group.echo).chain(&group.functions).collect();
     for artifact in &artifacts {
-        ensure_it_starts(artifact, settings)?;
+        ensure_starts(artifact, settings)?;
     }
     let mut starts: Vec<Vec<Start>> = artifacts.iter().map(|_| Vec::with_capacity(STARTS)).collect();
     for round in 0..WARM_UP + STARTS {
         for (artifact, starts) in artifacts.iter().zip(&mut starts) {
-            let start = start(artifact, settings)?;
+            let start = measure_start(artifact, settings)?;
             if round >= WARM_UP {
                 starts.push(start);
             }
@@ -147,7 +151,7 @@ fn interleaved(group: &Group, settings: &[Setting]) -> anyhow::Result<Vec<Vec<St
     Ok(starts)
 }
 
-fn start(artifact: &Artifact, settings: &[Setting]) -> anyhow::Result<Start> {
+fn measure_start(artifact: &Artifact, settings: &[Setting]) -> anyhow::Result<Start> {
     let runtime_api = TcpListener::bind(("127.0.0.1", 0))?;
     let began = Instant::now();
     let process = Process::spawn(&artifact.path, runtime_api.local_addr()?, settings)?;
@@ -167,7 +171,7 @@ fn start(artifact: &Artifact, settings: &[Setting]) -> anyhow::Result<Start> {
 }
 
 /// A measured start waits for a connection without end; this one finds out whether there will be one.
-fn ensure_it_starts(artifact: &Artifact, settings: &[Setting]) -> anyhow::Result<()> {
+fn ensure_starts(artifact: &Artifact, settings: &[Setting]) -> anyhow::Result<()> {
     let runtime_api = TcpListener::bind(("127.0.0.1", 0))?;
     runtime_api.set_nonblocking(true)?;
     let mut process = Process::spawn(&artifact.path, runtime_api.local_addr()?, settings)?;
@@ -177,7 +181,7 @@ fn ensure_it_starts(artifact: &Artifact, settings: &[Setting]) -> anyhow::Result
             drop(process);
             return Ok(());
         }
-        if process.has_ended() || began.elapsed() > PATIENCE {
+        if process.has_ended() || began.elapsed() > START_TIMEOUT {
             bail!("`{}` does not start with the bench's settings: its message is above", artifact.function.name);
         }
         std::thread::yield_now();

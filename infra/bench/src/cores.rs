@@ -16,15 +16,15 @@ pub(crate) struct Cores {
 }
 
 impl Cores {
-    fn of_this_machine() -> anyhow::Result<Self> {
+    fn find() -> anyhow::Result<Self> {
         let cores = core_affinity::get_core_ids().context("the cores of this machine are not known")?;
         let first = *cores.first().context("no core to run on")?;
         Ok(Self { first, second: *cores.get(1).unwrap_or(&first) })
     }
 
     /// Runs `work` on the first core, with every task, thread and process it starts.
-    pub(crate) fn on_the_first<T: Send>(work: impl AsyncFnOnce(Self) -> anyhow::Result<T> + Send) -> anyhow::Result<T> {
-        let cores = Self::of_this_machine()?;
+    pub(crate) fn run_on_first<T: Send>(work: impl AsyncFnOnce(Self) -> anyhow::Result<T> + Send) -> anyhow::Result<T> {
+        let cores = Self::find()?;
         std::thread::scope(|scope| {
             let worker = scope.spawn(|| {
                 pin_thread(cores.first)?;
@@ -35,7 +35,7 @@ impl Cores {
     }
 
     /// Awaits `start` on the second core: a process it starts stays there.
-    pub(crate) async fn start_on_the_second<T>(self, start: impl Future<Output = T>) -> anyhow::Result<T> {
+    pub(crate) async fn start_on_second<T>(self, start: impl Future<Output = T>) -> anyhow::Result<T> {
         pin_thread(self.second)?;
         let started = start.await;
         pin_thread(self.first)?;

@@ -42,7 +42,7 @@ const fn queue(name: &'static str) -> Function {
 
 impl Function {
     /// The echo, to be built as this function is.
-    pub(crate) const fn bare(self) -> Self {
+    pub(crate) const fn to_echo(self) -> Self {
         Self { name: self.echo, ..self }
     }
 

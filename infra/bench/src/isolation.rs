@@ -23,11 +23,11 @@ use crate::report::Report;
 /// How many runtimes hang in each of the worlds that are compared.
 const HANGING: [i64; 4] = [0, 1, 2, 20];
 /// The other chats of each world.
-const WELL: i64 = 25;
+const HEALTHY: i64 = 25;
 /// Messages measured in each world.
 const MESSAGES: i64 = 300;
 /// Deliveries before the measured ones, so that every connection is open.
-const WARM_UP: i64 = 2 * WELL;
+const WARM_UP: i64 = 2 * HEALTHY;
 const LIMITS: Limits = Limits { concurrency: 50, timeout: Duration::from_secs(90) };
 
 /// Reports the other chats' time to delivery with no runtime hanging, and with some.
@@ -48,7 +48,7 @@ pub(crate) async fn measure(report: &mut Report) -> anyhow::Result<()> {
         }
     }
     for world in &worlds {
-        anyhow::ensure!(world.all_hang(), "a runtime that should hang was never tried");
+        anyhow::ensure!(world.has_tried_all(), "a runtime that should hang was never tried");
     }
     report.section("Other chats' time from queue to runtime while runtimes hang (cap of 50 invocations)");
     let [alone, ..] = times.each_mut().map(|times| quantile(times, 0.5));
@@ -73,7 +73,7 @@ struct World {
     arrivals: UnboundedReceiver<(i64, Instant)>,
     hanging: Vec<Runtime>,
     pump: JoinHandle<()>,
-    well: Vec<Runtime>,
+    healthy: Vec<Runtime>,
     testbed: Testbed,
 }
 
@@ -100,20 +100,20 @@ impl World {
             arrivals,
             hanging: Vec::new(),
             pump: tokio::spawn(async move { match pump.run().await {} }),
-            well: Vec::new(),
+            healthy: Vec::new(),
             testbed,
         };
-        for chat in 1..=WELL {
-            let (runtime, arrived) = (start_runtime(&world.testbed, &store, chat).await?, arrived.clone());
+        for chat in 1..=HEALTHY {
+            let (runtime, arrived) = (start_chat(&world.testbed, &store, chat).await?, arrived.clone());
             runtime.faults.fail_with(move |update_id| {
                 // The receiver is gone only once the measurement has ended.
                 let _ = arrived.send((update_id, Instant::now()));
                 None
             });
-            world.well.push(runtime);
+            world.healthy.push(runtime);
         }
-        for chat in WELL + 1..=WELL + hanging {
-            let runtime = start_runtime(&world.testbed, &store, chat).await?;
+        for chat in HEALTHY + 1..=HEALTHY + hanging {
+            let runtime = start_chat(&world.testbed, &store, chat).await?;
             runtime.faults.fail_with(|_| Some(Failure::Hang));
             world.send(chat, -chat).await?;
             world.hanging.push(runtime);
@@ -121,13 +121,13 @@ impl World {
         Ok(world)
     }
 
-    /// Sends a message of a well chat and returns how long it took to its runtime, in milliseconds.
+    /// Sends a message of a healthy chat and returns how long it took to its runtime, in milliseconds.
     async fn deliver(&mut self, message: i64) -> anyhow::Result<f64> {
-        let begun = Instant::now();
-        self.send(1 + message % WELL, message).await?;
+        let started = Instant::now();
+        self.send(1 + message % HEALTHY, message).await?;
         let (arrived, at) = self.arrivals.recv().await.context("the runtimes are gone")?;
         anyhow::ensure!(arrived == message, "a message overtook another");
-        Ok(at.duration_since(begun).as_secs_f64() * 1e3)
+        Ok(at.duration_since(started).as_secs_f64() * 1e3)
     }
 
     async fn send(&self, chat: i64, update_id: i64) -> anyhow::Result<()> {
@@ -136,13 +136,13 @@ impl World {
     }
 
     /// Whether every hanging runtime was tried. One that has hung for 25 s is tried again, to hang again.
-    fn all_hang(&self) -> bool {
+    fn has_tried_all(&self) -> bool {
         self.hanging.iter().all(|runtime| runtime.attempts() > 0)
     }
 }
 
 /// A chat with a runtime of its own.
-async fn start_runtime(testbed: &Testbed, store: &Store, chat: i64) -> anyhow::Result<Runtime> {
+async fn start_chat(testbed: &Testbed, store: &Store, chat: i64) -> anyhow::Result<Runtime> {
     let (tenant_id, generation) = (TenantId::random(), 1);
     let runtime = testbed.start_runtime(tenant_id, generation).await?;
     let route = Route { runtime_url: Some(runtime.base_url()), generation, ..Route::new(ChatId(chat), tenant_id) };

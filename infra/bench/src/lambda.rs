@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use crate::artifact::Artifact;
 use crate::process::{Process, Setting};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A running function that waits for its next event.
 pub(crate) struct Function {
@@ -69,14 +69,14 @@ impl Function {
         let (polled, mut polls) = mpsc::channel(1);
         let (answered, answers) = mpsc::channel(1);
         let router = Router::new()
-            .route("/2018-06-01/runtime/invocation/next", get(hand_out))
-            .route("/2018-06-01/runtime/invocation/{id}/{kind}", post(take))
+            .route("/2018-06-01/runtime/invocation/next", get(next_invocation))
+            .route("/2018-06-01/runtime/invocation/{id}/{kind}", post(receive_result))
             .layer(DefaultBodyLimit::disable())
             .with_state(Api { polls: polled, answers: answered });
         let api = Server::start(router).await?;
         let process = Process::spawn_command(command, api.address(), settings)
             .with_context(|| format!("`{name}` could not be started"))?;
-        let poll = timeout(PATIENCE, polls.recv()).await.with_context(|| format!("`{name}` polls not"))?;
+        let poll = timeout(TIMEOUT, polls.recv()).await.with_context(|| format!("`{name}` polls not"))?;
         Ok(Self { process, polls, answers, poll: poll.context("the Runtime API stopped")?, _api: api })
     }
 
@@ -87,9 +87,9 @@ impl Function {
         let poll = std::mem::replace(&mut self.poll, unused);
         let handed_out = Instant::now();
         poll.send(event.to_string()).ok().context("the function's poll was given up")?;
-        let answer = timeout(PATIENCE, self.answers.recv()).await.context("no answer in 30 s")?;
+        let answer = timeout(TIMEOUT, self.answers.recv()).await.context("no answer in 30 s")?;
         let answer = answer.context("the Runtime API stopped")?;
-        self.poll = timeout(PATIENCE, self.polls.recv()).await?.context("no poll after an answer")?;
+        self.poll = timeout(TIMEOUT, self.polls.recv()).await?.context("no poll after an answer")?;
         let cpu = self.process.cpu()?.saturating_sub(before);
         let body = String::from_utf8_lossy(&answer.body);
         if answer.kind != "response" {
@@ -112,7 +112,7 @@ impl Function {
     }
 }
 
-async fn hand_out(State(api): State<Api>) -> Result<([(HeaderName, String); 3], String), StatusCode> {
+async fn next_invocation(State(api): State<Api>) -> Result<([(HeaderName, String); 3], String), StatusCode> {
     let (poll, event) = oneshot::channel();
     api.polls.send(poll).await.map_err(|_| StatusCode::GONE)?;
     let event = event.await.map_err(|_| StatusCode::GONE)?;
@@ -126,7 +126,7 @@ async fn hand_out(State(api): State<Api>) -> Result<([(HeaderName, String); 3], 
     Ok((headers, event))
 }
 
-async fn take(State(api): State<Api>, Path((_, kind)): Path<(String, String)>, body: Bytes) -> StatusCode {
+async fn receive_result(State(api): State<Api>, Path((_, kind)): Path<(String, String)>, body: Bytes) -> StatusCode {
     // Nobody waits for the answer to an event that was given up.
     let _ = api.answers.send(Answer { kind, body, at: Instant::now() }).await;
     StatusCode::ACCEPTED

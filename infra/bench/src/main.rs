@@ -28,46 +28,47 @@ async fn main() -> anyhow::Result<ExitCode> {
     nbhd::telemetry::capture();
     let mut report = Report::default();
     match std::env::args().nth(1).as_deref() {
-        None => all(&mut report).await?,
+        None => measure_all(&mut report).await?,
         Some("update") => {
-            let (webhook, forward) = (Artifact::of("telegram-webhook")?, Artifact::of("telegram-forward")?);
-            update(&mut report, &webhook, &forward)?;
+            let (webhook, forward) =
+                (Artifact::build_named("telegram-webhook")?, Artifact::build_named("telegram-forward")?);
+            measure_update(&mut report, &webhook, &forward)?;
         }
-        Some("refresh") => tokens(&mut report, &Artifact::of("scheduled-refresh")?).await?,
+        Some("refresh") => measure_refresh(&mut report, &Artifact::build_named("scheduled-refresh")?).await?,
         Some(unknown) => anyhow::bail!("`{unknown}` is no part of the bench: `update`, `refresh`, or none for all"),
     }
     Ok(report.verdict())
 }
 
-async fn all(report: &mut Report) -> anyhow::Result<()> {
-    let groups = Group::all()?;
+async fn measure_all(report: &mut Report) -> anyhow::Result<()> {
+    let groups = Group::build_all()?;
 
-    cold::sizes(report, &groups)?;
+    cold::report_sizes(report, &groups)?;
     for group in &groups {
-        cold::starts(report, group, &cold::plain_settings())?;
+        cold::measure_starts(report, group, &cold::plain_settings())?;
     }
     let ssm = ssm::ParameterStore::start().await?;
     for group in &groups {
-        cold::starts_with_parameters(report, group, &cold::settings_from(&ssm))?;
+        cold::measure_starts_with_parameters(report, group, &cold::settings_from(&ssm))?;
     }
     let forward = Group::find(&groups, "telegram-forward")?;
-    update(report, Group::find(&groups, "telegram-webhook")?, forward)?;
-    warm::mailbox_list(report, Group::find(&groups, "runtime-gmail")?).await?;
+    measure_update(report, Group::find(&groups, "telegram-webhook")?, forward)?;
+    warm::measure_mailbox_list(report, Group::find(&groups, "runtime-gmail")?).await?;
     isolation::measure(report).await?;
-    tokens(report, Group::find(&groups, "scheduled-refresh")?).await
+    measure_refresh(report, Group::find(&groups, "scheduled-refresh")?).await
 }
 
 /// What a delivered update costs; `make bench ARGS=update` measures nothing else.
-fn update(report: &mut Report, webhook: &Artifact, forward: &Artifact) -> anyhow::Result<()> {
-    Cores::on_the_first(async |cores| {
-        warm::updates(report, webhook, forward, cores).await?;
-        warm::first_tls_request(report, forward).await
+fn measure_update(report: &mut Report, webhook: &Artifact, forward: &Artifact) -> anyhow::Result<()> {
+    Cores::run_on_first(async |cores| {
+        warm::measure_updates(report, webhook, forward, cores).await?;
+        warm::measure_first_tls_request(report, forward).await
     })
 }
 
 /// What keeping tokens fresh costs; `make bench ARGS=refresh` measures nothing else.
-async fn tokens(report: &mut Report, function: &Artifact) -> anyhow::Result<()> {
-    refresh::ticks(report).await?;
-    refresh::day(report).await?;
+async fn measure_refresh(report: &mut Report, function: &Artifact) -> anyhow::Result<()> {
+    refresh::measure_ticks(report).await?;
+    refresh::measure_day(report).await?;
     refresh_load::measure(report, function).await
 }

@@ -65,18 +65,18 @@ struct Cost {
 
 /// A size that is not the usual one, for a quick look.
 #[expect(clippy::disallowed_methods, reason = "a knob of this program, not a setting of the system")]
-pub(crate) fn number(name: &str) -> Option<usize> {
+pub(crate) fn read_number(name: &str) -> Option<usize> {
     std::env::var(name).ok()?.parse().ok()
 }
 
 /// A tick's reads while the table grows; `NBHD_BENCH_ROWS` bounds its sizes.
-pub(crate) async fn ticks(report: &mut Report) -> anyhow::Result<()> {
+pub(crate) async fn measure_ticks(report: &mut Report) -> anyhow::Result<()> {
     report.section(&format!("A tick with {DUE} connections due, by what the table holds"));
     let mut units = Vec::new();
-    let largest = number("NBHD_BENCH_ROWS").unwrap_or(usize::MAX);
+    let largest = read_number("NBHD_BENCH_ROWS").unwrap_or(usize::MAX);
     for connections in TABLES.into_iter().filter(|connections| *connections <= largest) {
         let world = World::start(Options::with_clock(Clock::System)).await?;
-        fill(&world, connections)?;
+        import_connections(&world, connections)?;
         world.table.clear_calls();
         let tick = world.tick_refresh().await;
         anyhow::ensure!((tick.due, tick.failed) == (DUE, 0), "{tick:?}");
@@ -91,7 +91,7 @@ pub(crate) async fn ticks(report: &mut Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn fill(world: &World, connections: usize) -> anyhow::Result<()> {
+fn import_connections(world: &World, connections: usize) -> anyhow::Result<()> {
     let now = world.clock.now();
     let mut items = Vec::with_capacity(IMPORT);
     for place in 0..connections {
@@ -115,8 +115,8 @@ pub(crate) fn to_item(row: &Integration) -> anyhow::Result<Value> {
 }
 
 /// A day of a million tenants with both services connected, one in twenty in use, on a virtual clock.
-pub(crate) async fn day(report: &mut Report) -> anyhow::Result<()> {
-    let (used, idle) = (measured(true).await?, measured(false).await?);
+pub(crate) async fn measure_day(report: &mut Report) -> anyhow::Result<()> {
+    let (used, idle) = (measure_one_refresh(true).await?, measure_one_refresh(false).await?);
     report.section(&format!("A day of {TENANTS} tenants, both services connected, 5 % in use"));
     let start = Timestamp::from_seconds(1_800_000_000);
     // Connections due by tick and shard.
@@ -220,7 +220,7 @@ impl Day {
 }
 
 /// One refresh through the functions, between simulators that count.
-async fn measured(is_used: bool) -> anyhow::Result<Cost> {
+async fn measure_one_refresh(is_used: bool) -> anyhow::Result<Cost> {
     const ACCOUNT: &str = "someone@example.com";
     let world = World::start(Options::with_clock(Clock::System)).await?;
     let (store, now) = (world.store()?, world.clock.now());

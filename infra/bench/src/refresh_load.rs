@@ -28,10 +28,10 @@ const FORGET: usize = 40;
 
 /// Seeds, ticks and works off; `NBHD_BENCH_DUE` is another number of connections.
 pub(crate) async fn measure(report: &mut Report, function: &Artifact) -> anyhow::Result<()> {
-    let due = refresh::number("NBHD_BENCH_DUE").unwrap_or(DUE);
+    let due = refresh::read_number("NBHD_BENCH_DUE").unwrap_or(DUE);
     report.section(&format!("{due} connections due in one tick, Google 50 ms away, {PROCESSES} processes"));
     let world = Arc::new(World::start(Options::with_clock(Clock::System)).await?);
-    seed(&world, due)?;
+    import_connections(&world, due)?;
     world.google.faults.delay(Endpoint::Token, GOOGLE_DISTANCE);
     let settings = warm::settings(&world);
 
@@ -57,7 +57,7 @@ pub(crate) async fn measure(report: &mut Report, function: &Artifact) -> anyhow:
                 let done = process.invoke(&json!({ "Records": [record] })).await?;
                 anyhow::ensure!(done.answer["batchItemFailures"] == Value::Array(Vec::new()), "{}", done.answer);
                 if place % FORGET == 0 {
-                    vault_calls.fetch_add(vault_calls_of(&world), Ordering::Relaxed);
+                    vault_calls.fetch_add(take_vault_calls(&world), Ordering::Relaxed);
                     world.table.clear_calls();
                 }
             }
@@ -68,7 +68,7 @@ pub(crate) async fn measure(report: &mut Report, function: &Artifact) -> anyhow:
         peak = peak.max(ended??);
     }
     let took = began.elapsed().as_secs_f64();
-    vault_calls.fetch_add(vault_calls_of(&world), Ordering::Relaxed);
+    vault_calls.fetch_add(take_vault_calls(&world), Ordering::Relaxed);
     let calls = world.google.calls(Endpoint::Token);
     report.figure("worked off: time, connections a second", &format!("{took:.1} s, {:.0}", due as f64 / took));
     report.figure("Google's, the vault's calls", &format!("{calls}, {}", vault_calls.load(Ordering::Relaxed)));
@@ -79,12 +79,12 @@ pub(crate) async fn measure(report: &mut Report, function: &Artifact) -> anyhow:
 }
 
 /// The vault's requests since the last count.
-fn vault_calls_of(world: &World) -> usize {
+fn take_vault_calls(world: &World) -> usize {
     world.journal.drain().into_iter().filter(|entry| entry.simulator == KEY_VAULT).count()
 }
 
 /// Connections in use whose tokens ended, each with a grant at Google and a secret in the vault.
-fn seed(world: &World, due: usize) -> anyhow::Result<()> {
+fn import_connections(world: &World, due: usize) -> anyhow::Result<()> {
     let now = world.clock.now();
     let mut items = Vec::new();
     for place in 0..due {

@@ -45,7 +45,7 @@ struct Cost {
 }
 
 /// A Telegram update through the webhook and on to the runtime.
-pub(crate) async fn updates(
+pub(crate) async fn measure_updates(
     report: &mut Report,
     webhook: &Artifact,
     forward: &Artifact,
@@ -63,22 +63,23 @@ pub(crate) async fn updates(
     let taken = || (0..UPDATES).map(|number| inbound_event(chat_id(number % CHATS)));
 
     let mut warm = Function::start(webhook, &settings).await?;
-    let refused = cost(&world, &mut warm, (0..UPDATES).map(|number| webhook_event(1, number, "wrong")), 403).await?;
-    let strangers = cost(&world, &mut warm, (0..UPDATES).map(|number| webhook_event(1, number, secret)), 200).await?;
-    let queued = cost(&world, &mut warm, written(), 200).await?;
+    let refused = measure(&world, &mut warm, (0..UPDATES).map(|number| webhook_event(1, number, "wrong")), 403).await?;
+    let strangers =
+        measure(&world, &mut warm, (0..UPDATES).map(|number| webhook_event(1, number, secret)), 200).await?;
+    let queued = measure(&world, &mut warm, written(), 200).await?;
     let waiting = world.sqs.messages(INBOUND).len();
     ensure!(waiting as i64 == CHATS + UPDATES, "{waiting} of the updates are on the queue");
     let webhook_memory = warm.peak_memory()?;
 
     let mut warm = Function::start(forward, &settings).await?;
     let unreadable = (0..UPDATES).map(|_| json!({ "Records": [{ "messageId": "1", "body": "{}" }] }));
-    let unreadable = cost(&world, &mut warm, unreadable, 0).await?;
-    let mut delivered = cost(&world, &mut warm, taken(), 0).await?;
+    let unreadable = measure(&world, &mut warm, unreadable, 0).await?;
+    let mut delivered = measure(&world, &mut warm, taken(), 0).await?;
     // The POST to the runtime, which no simulator of the world sees.
     delivered.requests += 1.0;
 
-    describe(report, "webhook: verified, routed, queued", &queued);
-    describe(report, "forward: routed, delivered", &delivered);
+    report_cost(report, "webhook: verified, routed, queued", &queued);
+    report_cost(report, "forward: routed, delivered", &delivered);
     let micros = |cpu: Duration| format!("{:.0} µs CPU", cpu.as_secs_f64() * 1e6);
     let call = |more: &Cost, less: &Cost| micros(more.cpu.saturating_sub(less.cpu));
     report.figure("  webhook: event in, answer out", &micros(refused.cpu));
@@ -97,16 +98,16 @@ pub(crate) async fn updates(
     report.at_most("webhook peak memory after the load", webhook_memory, 10.0, "MiB");
     report.at_most("forward peak memory after the load", warm.peak_memory()?, 10.0, "MiB");
 
-    let mut apart = cores.start_on_the_second(Function::start(webhook, &settings)).await??;
-    let queued = cost(&world, &mut apart, written(), 200).await?;
-    let mut apart = cores.start_on_the_second(Function::start(forward, &settings)).await??;
-    let delivered = cost(&world, &mut apart, taken(), 0).await?;
+    let mut apart = cores.start_on_second(Function::start(webhook, &settings)).await??;
+    let queued = measure(&world, &mut apart, written(), 200).await?;
+    let mut apart = cores.start_on_second(Function::start(forward, &settings)).await??;
+    let delivered = measure(&world, &mut apart, taken(), 0).await?;
     report.figure("CPU with every wake-up across cores", &format!("{:.2} ms", both(&queued, &delivered)));
     Ok(())
 }
 
 /// Invokes a warm function with each event; answers other than `status` (0: a queue function's) are errors.
-async fn cost(
+async fn measure(
     world: &World,
     function: &mut Function,
     events: impl Iterator<Item = Value>,
@@ -144,7 +145,7 @@ impl Cost {
     }
 }
 
-fn describe(report: &mut Report, name: &str, cost: &Cost) {
+fn report_cost(report: &mut Report, name: &str, cost: &Cost) {
     let (took, cpu) = (cost.took.as_secs_f64() * 1e3, cost.cpu.as_secs_f64() * 1e3);
     let (requests, units) = (cost.requests, cost.units);
     report.figure(name, &format!("{took:.2} ms, {cpu:.2} ms CPU, {requests:.1} requests, {units:.1} units"));
@@ -165,7 +166,7 @@ fn runtime() -> Router {
 }
 
 /// The first request over TLS of a process: an update for a runtime behind HTTPS, right after a cold start.
-pub(crate) async fn first_tls_request(report: &mut Report, forward: &Artifact) -> anyhow::Result<()> {
+pub(crate) async fn measure_first_tls_request(report: &mut Report, forward: &Artifact) -> anyhow::Result<()> {
     report.section(&format!("The first invocation of a process, with its first TLS request: median of {FIRSTS}"));
     let world = World::start(Options::with_clock(Clock::System)).await?;
     let (secure, plain) = (TlsServer::start(&world.azure.authority, runtime()).await?, Server::start(runtime()).await?);
@@ -189,7 +190,7 @@ pub(crate) async fn first_tls_request(report: &mut Report, forward: &Artifact) -
 }
 
 /// A list of ten messages out of Gmail, at once and with Google 50 ms away.
-pub(crate) async fn mailbox_list(report: &mut Report, gmail: &Artifact) -> anyhow::Result<()> {
+pub(crate) async fn measure_mailbox_list(report: &mut Report, gmail: &Artifact) -> anyhow::Result<()> {
     report.section(&format!("A list of ten messages, warm: median of {LISTS}"));
     let world = World::start(Options::with_clock(Clock::System)).await?;
     let subscriber = world.subscribes(ChatId(world.chat.id())).await?;
@@ -197,14 +198,14 @@ pub(crate) async fn mailbox_list(report: &mut Report, gmail: &Artifact) -> anyho
     let mut gmail = Function::start(gmail, &settings(&world)).await?;
     let event = list_event(&subscriber);
 
-    let near = cost(&world, &mut gmail, std::iter::repeat_n(event.clone(), LISTS), 200).await?;
-    describe(report, "Google at no distance", &near);
+    let near = measure(&world, &mut gmail, std::iter::repeat_n(event.clone(), LISTS), 200).await?;
+    report_cost(report, "Google at no distance", &near);
     report.at_most("table units per list", near.units, 1.0, "units");
     for endpoint in [Endpoint::MessagesList, Endpoint::MessagesGet] {
         world.google.faults.delay(endpoint, GOOGLE_DISTANCE);
     }
-    let far = cost(&world, &mut gmail, std::iter::repeat_n(event, LISTS), 200).await?;
-    describe(report, "Google answering in 50 ms", &far);
+    let far = measure(&world, &mut gmail, std::iter::repeat_n(event, LISTS), 200).await?;
+    report_cost(report, "Google answering in 50 ms", &far);
     let trips = far.took.as_secs_f64() / GOOGLE_DISTANCE.as_secs_f64();
     report.at_most("time, in round trips to Google", trips, 2.5, "×");
     report.at_most("gmail peak memory after the load", gmail.peak_memory()?, 10.0, "MiB");

@@ -1,6 +1,6 @@
 //! No secret, token, mail or message text leaves by a way that is not its own.
 //!
-//! Unmistakable texts are planted wherever something confidential comes from; the system lives through its whole
+//! Markers are unmistakable texts, put wherever something confidential comes from. The system lives through its whole
 //! value chain and every way we know to fail; then all that it gave off is searched. Each marker says where it belongs,
 //! and has to be found there too, so that the story cannot come to miss what it is about.
 
@@ -117,7 +117,7 @@ fn a_leak_by_any_way_and_in_any_guise_is_found() {
 }
 
 #[test]
-fn a_plant_that_is_not_where_it_belongs_is_missed() {
+fn a_marker_that_is_not_where_it_belongs_is_missed() {
     let secret = unique("secret");
     let emission = |sink| Emission { sink, place: String::new(), text: secret.clone() };
     let markers = [Marker::new("a secret", secret.clone(), &[Sink::Runtime, Sink::Inbound])];

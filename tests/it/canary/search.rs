@@ -1,4 +1,4 @@
-//! Plants, and the search for them in everything the system gave off.
+//! Markers, and the search for them in everything the system gave off.
 
 use std::collections::{BTreeMap, BTreeSet};
 

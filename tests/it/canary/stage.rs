@@ -83,7 +83,7 @@ impl Stage {
         *self.mood.lock().unwrap_or_else(PoisonError::into_inner) = mood;
     }
 
-    /// Plants `name` and returns its text.
+    /// Adds a marker called `name` and returns its text.
     pub(crate) fn add_marker(&mut self, name: &'static str, belongs: &'static [Sink]) -> String {
         let text = unique("text");
         self.markers.push(Marker::new(name, text.clone(), belongs));
@@ -181,7 +181,7 @@ impl Stage {
             let signature = word.rsplit('.').next().unwrap_or_default();
             self.markers.push(Marker::new("AWS's word for us", signature, &[Entra]));
         }
-        // The management key is among them, planted above.
+        // The management key is among them, added above.
         let management = self.setting("MODEL_GATEWAY_MANAGEMENT_KEY");
         for key in self.world.gateway.issued().into_iter().filter(|key| *key != management) {
             self.markers.push(Marker::new("the tenant's model key", key, &[Vault]));
