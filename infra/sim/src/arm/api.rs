@@ -200,7 +200,7 @@ impl ParsedRequest<'_> {
         let progress = state.progress(operation, self.now).ok_or_else(|| self.not_found())?;
         let by_status = matches!(self.target, Target::Status { .. });
         let (status, error) = match &progress {
-            Progress::InProgress => ("InProgress", Value::Null),
+            Progress::Running => ("InProgress", Value::Null),
             Progress::Succeeded(..) => ("Succeeded", Value::Null),
             Progress::Failed(code) => ("Failed", json!({"code": code, "message": "The operation failed."})),
         };
@@ -210,7 +210,7 @@ impl ParsedRequest<'_> {
         }
         let mut answer = match progress {
             _ if by_status => Json(body).into_response(),
-            Progress::InProgress => {
+            Progress::Running => {
                 let mut answer = StatusCode::ACCEPTED.into_response();
                 let url = format!("{}{}?{}", self.base, self.path, plain_query(&self.query));
                 put_header(&mut answer, header::LOCATION.as_str(), &url);

@@ -80,7 +80,7 @@ pub struct AppView {
 
 /// How far an operation is.
 pub(super) enum Progress {
-    InProgress,
+    Running,
     Succeeded(ChangeKind, String),
     Failed(&'static str),
 }
@@ -279,7 +279,7 @@ impl State {
         let change = self.apps.operations.get_mut(operation)?;
         if !change.ended {
             change.polls += 1;
-            return Some(Progress::InProgress);
+            return Some(Progress::Running);
         }
         let app = change.app.clone();
         Some(match change.fails {
