@@ -1,0 +1,7 @@
+//! From a checkout to what Stripe's events make of a tenant.
+
+mod order;
+mod session;
+mod store;
+mod webhook;
+pub(crate) mod world;

@@ -1,0 +1,7 @@
+//! What the reconciler makes of a tenant, whatever happens meanwhile.
+
+mod change;
+mod kill;
+mod late;
+mod provisioning;
+pub(crate) mod world;

@@ -1,0 +1,11 @@
+//! From an update of Telegram's to a container, and back through the relay.
+
+mod forward;
+mod forward_kill;
+pub(crate) mod forward_world;
+mod load;
+mod relay;
+mod webhook;
+mod webhook_commands;
+mod webhook_input;
+pub(crate) mod webhook_world;
