@@ -1,4 +1,4 @@
-//! The one HTTPS client of a process: every provider shares its connections, its roots and its limits.
+//! The HTTPS client of a process: all providers share its connections, its trusted roots and its limits.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -8,8 +8,8 @@ use rustls_pki_types::{CertificateDer, TrustAnchor, pem::PemObject};
 
 use crate::config::{ConfigError, Env};
 
-/// How the subjects of Amazon's roots end.
-const AMAZON_NAMES: [&[u8]; 5] = [
+/// The ends of the subjects of Amazon's roots.
+const AMAZON_ROOT_NAMES: [&[u8]; 5] = [
     b"Amazon Root CA 1",
     b"Amazon Root CA 2",
     b"Amazon Root CA 3",
@@ -17,21 +17,20 @@ const AMAZON_NAMES: [&[u8]; 5] = [
     b"Starfield Services Root Certificate Authority - G2",
 ];
 
-/// How long a connection may take to be established. A call's own, shorter or longer, limit is set on its request.
+/// The limit of establishing a connection. The limit of a whole call is set on its request.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What ends a call whose caller set no limit: below the 30 s after which API Gateway gives up on us.
+/// The limit of a call whose caller set none: below the 30 s after which API Gateway ends a request.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(25);
 
-/// Idle connections are dropped before the vendors' front ends drop them, so that a thawed sandbox seldom meets a dead
-/// one.
+/// The life of an idle connection: shorter than at the vendors' front ends, so that a thawed sandbox seldom uses a
+/// connection that the other side has closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
-/// The process's client: it trusts the embedded web roots and the certificates of the PEM file `CA_BUNDLE`, if that is
-/// set.
+/// Builds the process's client, which trusts the embedded web roots and, if it is set, the PEM file `CA_BUNDLE`.
 ///
-/// ring and embedded roots: the alternatives cost milliseconds of every cold start. Redirects are answers like any
-/// other, never followed: our requests carry credentials. HTTP is allowed, which only tests and the local world use.
+/// It uses ring and embedded roots, because the alternatives cost milliseconds of every cold start. It never follows a
+/// redirect, because our requests carry credentials. HTTP is allowed; only tests and the local world use it.
 ///
 /// # Errors
 /// [`ConfigError::Invalid`] when `CA_BUNDLE` is not a PEM file of CA certificates.
@@ -39,53 +38,55 @@ pub fn client(env: &Env) -> Result<reqwest::Client, ConfigError> {
     client_with_roots(env.optional("CA_BUNDLE").map(Path::new))
 }
 
-/// [`client`] with the file of additional roots given.
+/// Builds the [`client`] with a PEM file of additional roots.
 ///
 /// # Errors
 /// [`ConfigError::Invalid`] when the file is absent, not PEM, or holds no usable certificate.
 pub fn client_with_roots(additional_roots: Option<&Path>) -> Result<reqwest::Client, ConfigError> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     if let Some(path) = additional_roots {
-        trust_file(&mut roots, path).ok_or_else(unusable)?;
+        add_roots(&mut roots, path).ok_or_else(invalid_bundle)?;
     }
-    build(roots)
+    build_client(roots)
 }
 
-/// [`client`] for AWS's own services: it trusts Amazon's roots alone.
+/// Builds the client for AWS's services, which trusts Amazon's roots alone.
 pub(crate) fn amazon_client() -> Result<reqwest::Client, ConfigError> {
-    build(RootCertStore { roots: amazon_roots().cloned().collect() })
+    build_client(RootCertStore { roots: amazon_roots().cloned().collect() })
 }
 
 /// Amazon Root CA 1–4 and Starfield Services G2. <https://www.amazontrust.com/repository/>
 fn amazon_roots() -> impl Iterator<Item = &'static TrustAnchor<'static>> {
-    webpki_roots::TLS_SERVER_ROOTS.iter().filter(|root| AMAZON_NAMES.iter().any(|name| root.subject.ends_with(name)))
+    webpki_roots::TLS_SERVER_ROOTS
+        .iter()
+        .filter(|root| AMAZON_ROOT_NAMES.iter().any(|name| root.subject.ends_with(name)))
 }
 
-fn build(roots: RootCertStore) -> Result<reqwest::Client, ConfigError> {
+fn build_client(roots: RootCertStore) -> Result<reqwest::Client, ConfigError> {
     let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(|_| unusable())?
+        .map_err(|_| invalid_bundle())?
         .with_root_certificates(roots)
         .with_no_client_auth();
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .redirect(redirect::Policy::none())
         .referer(false)
-        // Proxies would be read from the environment, which is `config`'s alone.
+        // Proxies would be read from the environment, which only `config` may read.
         .no_proxy()
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(DEFAULT_TIMEOUT)
         .pool_idle_timeout(IDLE_TIMEOUT)
         .user_agent("nbhd")
         .build()
-        .map_err(|_| unusable())
+        .map_err(|_| invalid_bundle())
 }
 
-fn unusable() -> ConfigError {
+fn invalid_bundle() -> ConfigError {
     ConfigError::invalid("CA_BUNDLE", "the path of a PEM file with CA certificates")
 }
 
-fn trust_file(roots: &mut RootCertStore, path: &Path) -> Option<()> {
+fn add_roots(roots: &mut RootCertStore, path: &Path) -> Option<()> {
     let certificates = CertificateDer::pem_file_iter(path).ok()?.collect::<Result<Vec<_>, _>>().ok()?;
     match roots.add_parsable_certificates(certificates) {
         (1.., 0) => Some(()),
@@ -104,7 +105,7 @@ mod tests {
 
     #[test]
     fn every_root_of_amazon_is_known() {
-        assert_eq!(amazon_roots().count(), AMAZON_NAMES.len());
+        assert_eq!(amazon_roots().count(), AMAZON_ROOT_NAMES.len());
     }
 
     #[test]

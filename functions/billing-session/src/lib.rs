@@ -49,7 +49,7 @@ pub struct App {
 
 impl App {
     /// # Errors
-    /// When a setting is missing or unusable; what is not configured at Stripe is answered for, page by page.
+    /// When a setting is missing or unusable. Without the settings of Stripe each request gets an error page.
     pub fn new(env: &Env, clock: Clock) -> Result<Self, ConfigError> {
         Ok(Self {
             stripe: Client::from_env(env, nbhd::http::client(env)?)?,
@@ -84,7 +84,7 @@ pub fn router(app: App) -> Router {
         .route("/billing/portal", get(show_portal).post(start_portal))
         .route("/billing/done", get(show_return))
         .with_state(Arc::new(app));
-    web::logged("billing-session", routes)
+    web::log_requests("billing-session", routes)
 }
 
 /// The link's token, in the address of a page and in its form; the tier in the form of Checkout alone.

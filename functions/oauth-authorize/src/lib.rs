@@ -32,7 +32,7 @@ pub struct App {
 
 impl App {
     /// # Errors
-    /// When a setting is missing or unusable; a Google client that is not configured is answered for, page by page.
+    /// When a setting is missing or unusable. Without the settings of a Google client each request gets an error page.
     pub fn new(env: &Env, clock: Clock) -> Result<Self, ConfigError> {
         Ok(Self { links: Links::from_env(env)?, consent: ConsentClient::from_env(env)?, clock })
     }
@@ -43,7 +43,7 @@ pub fn router(app: App) -> Router {
     let routes = Router::new()
         .route("/oauth/{services}/authorize", get(show_confirmation).post(redirect_to_google))
         .with_state(Arc::new(app));
-    web::logged("oauth-authorize", routes)
+    web::log_requests("oauth-authorize", routes)
 }
 
 /// The link's token, in the address of the page and in its form.

@@ -55,7 +55,7 @@ pub struct App {
 
 impl App {
     /// # Errors
-    /// When a setting is missing or unusable; a Google client that is not configured is answered for, page by page.
+    /// When a setting is missing or unusable. Without the settings of a Google client each request gets an error page.
     pub fn new(env: &Env, clock: Clock) -> Result<Self, ConfigError> {
         let http = nbhd::http::client(env)?;
         let refresh_queue = env.required("REFRESH_QUEUE_URL", "the address of the queue of refresh jobs")?;
@@ -95,7 +95,7 @@ pub fn router(app: App) -> Router {
         .route("/oauth/{services}/callback", callback)
         .route("/oauth/{services}/undo", post(undo::handle_undo))
         .with_state(Arc::new(app));
-    web::logged("oauth-callback", routes)
+    web::log_requests("oauth-callback", routes)
 }
 
 async fn handle_callback(

@@ -16,7 +16,7 @@ use nbhd::flows::runtime_request::{
     Caller, Credentials, Gate, Problem, QueryParameters, parse_path, respond, route_path,
 };
 use nbhd::providers::google::calendar::{self, Busy, EventTime, Range};
-use nbhd::web::logged;
+use nbhd::web::log_requests;
 use serde::Serialize;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -79,7 +79,7 @@ impl App {
 /// `GET …/google-calendar/events/` and `GET …/google-calendar/freebusy/`.
 pub fn router(app: App) -> Router {
     let path = route_path(Provider::GoogleCalendar);
-    logged("runtime-calendar", Router::new().route(&path, get(handle_request)).with_state(Arc::new(app)))
+    log_requests("runtime-calendar", Router::new().route(&path, get(handle_request)).with_state(Arc::new(app)))
 }
 
 async fn handle_request(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Response {

@@ -16,7 +16,7 @@ use nbhd::flows::runtime_request::{
 };
 use nbhd::providers::Error;
 use nbhd::providers::google::gmail;
-use nbhd::web::logged;
+use nbhd::web::log_requests;
 use secrecy::SecretString;
 
 pub mod body;
@@ -53,7 +53,7 @@ impl App {
 /// `GET …/gmail/messages/` and `GET …/gmail/messages/{id}/`.
 pub fn router(app: App) -> Router {
     let path = route_path(Provider::Gmail);
-    logged("runtime-gmail", Router::new().route(&path, get(handle_request)).with_state(Arc::new(app)))
+    log_requests("runtime-gmail", Router::new().route(&path, get(handle_request)).with_state(Arc::new(app)))
 }
 
 async fn handle_request(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Response {

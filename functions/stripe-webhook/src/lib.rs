@@ -21,7 +21,7 @@ use nbhd::providers::stripe::{Client, Event, EventKind, SigningSecrets};
 use nbhd::queue::{Jobs, LifecycleJob, Queues};
 use nbhd::store::Store;
 use nbhd::telemetry::metric;
-use nbhd::web::{json_error, logged};
+use nbhd::web::{json_error, log_requests};
 
 const SIGNATURE: &str = "stripe-signature";
 /// A longer body is not read to its end: 1 MiB. Stripe's largest events are a fraction of it.
@@ -62,7 +62,7 @@ impl App {
 
 /// Serves `POST /stripe/webhook`.
 pub fn router(app: App) -> Router {
-    logged("stripe-webhook", Router::new().route("/stripe/webhook", post(receive)).with_state(Arc::new(app)))
+    log_requests("stripe-webhook", Router::new().route("/stripe/webhook", post(receive)).with_state(Arc::new(app)))
 }
 
 async fn receive(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Response {

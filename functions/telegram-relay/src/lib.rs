@@ -158,7 +158,7 @@ impl App {
 pub fn router(app: App) -> Router {
     let router =
         Router::new().route("/telegram/relay/{tenant_id}/{*path}", any(handle_request)).with_state(Arc::new(app));
-    web::logged("telegram-relay", router)
+    web::log_requests("telegram-relay", router)
 }
 
 async fn handle_request(

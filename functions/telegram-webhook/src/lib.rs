@@ -25,7 +25,7 @@ use nbhd::flows::{billing_link, disconnect};
 use nbhd::queue::{self, LARGEST_UPDATE, Queues};
 use nbhd::store::{self, Admission, Store};
 use nbhd::telemetry::metric;
-use nbhd::web::{json_error, logged, record_tenant};
+use nbhd::web::{json_error, log_requests, record_tenant};
 use secrecy::SecretString;
 
 mod commands;
@@ -96,7 +96,10 @@ impl App {
 
 /// The function's one route, `POST /telegram/webhook`.
 pub fn router(app: App) -> Router {
-    logged("telegram-webhook", Router::new().route("/telegram/webhook", post(receive_update)).with_state(Arc::new(app)))
+    log_requests(
+        "telegram-webhook",
+        Router::new().route("/telegram/webhook", post(receive_update)).with_state(Arc::new(app)),
+    )
 }
 
 async fn receive_update(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Response {

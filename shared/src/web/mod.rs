@@ -1,4 +1,4 @@
-//! What every HTTP function answers with: JSON errors, pages, and one log line a request.
+//! Responses of the HTTP functions: JSON errors, pages, and one log line for each request.
 
 mod error_page;
 mod page;
@@ -18,16 +18,16 @@ use tracing::Instrument as _;
 
 /// API Gateway sets this header to its own request id (see `template.yaml`).
 const REQUEST_ID: &str = "x-request-id";
-const MAX_REQUEST_ID: usize = 64;
+const MAX_REQUEST_ID_CHARACTERS: usize = 64;
 
-/// An error as `{error, detail}`: `code` for programs, `detail` for a person, never internals.
+/// An error as `{error, detail}`: `code` is for programs and stable, `detail` is for people and names no internals.
 pub fn json_error(status: StatusCode, code: &str, detail: &str) -> Response {
     (status, axum::Json(json!({ "error": code, "detail": detail }))).into_response()
 }
 
-/// Whether a browser sent this from a page of `origin`, as a form of ours does and a form of anyone else's does not.
+/// Whether a browser sent the request from a page of `origin`: our own forms do, forms of other sites do not.
 ///
-/// Fetch metadata cannot be forged by a page; browsers without it still send `Origin` with every POST.
+/// A page cannot forge fetch metadata; browsers without it still send `Origin` with every POST.
 /// <https://developer.mozilla.org/docs/Web/HTTP/Reference/Headers/Sec-Fetch-Site>
 pub fn is_same_origin(headers: &HeaderMap, origin: &str) -> bool {
     match (headers.get("sec-fetch-site"), headers.get(header::ORIGIN)) {
@@ -37,28 +37,28 @@ pub fn is_same_origin(headers: &HeaderMap, origin: &str) -> bool {
     }
 }
 
-/// Adds one log line a request, with the function, the request's id, status and duration. Never the path: the relay's
-/// holds a capability. Handlers add whose request it is by [`record_tenant`].
-pub fn logged(function: &'static str, router: Router) -> Router {
-    router.layer(from_fn(move |request, next| log(function, request, next)))
+/// Logs one line for each request, with the function, the request's id, status and duration. It never holds the path,
+/// because the relay's holds a capability. Handlers add the tenant by [`record_tenant`].
+pub fn log_requests(function: &'static str, router: Router) -> Router {
+    router.layer(from_fn(move |request, next| log_request(function, request, next)))
 }
 
-async fn log(function: &'static str, request: Request, next: Next) -> Response {
+async fn log_request(function: &'static str, request: Request, next: Next) -> Response {
     let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
-    let id: String = id.chars().filter(char::is_ascii_graphic).take(MAX_REQUEST_ID).collect();
+    let id: String = id.chars().filter(char::is_ascii_graphic).take(MAX_REQUEST_ID_CHARACTERS).collect();
     let span = tracing::info_span!("request", function, request_id = id, tenant_id = tracing::field::Empty);
     let started = Instant::now();
     async move {
         let response = next.run(request).await;
         let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        tracing::info!(status = response.status().as_u16(), duration_ms, "answered");
+        tracing::info!(status = response.status().as_u16(), duration_ms, "request was answered");
         response
     }
     .instrument(span)
     .await
 }
 
-/// Adds the tenant to the request's log lines.
+/// Adds the tenant to all further log lines of the request.
 pub fn record_tenant(tenant: crate::domain::ids::TenantId) {
     tracing::Span::current().record("tenant_id", tracing::field::display(tenant));
 }
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_page_of_ours_is_of_the_same_origin() {
+    fn only_our_own_pages_are_of_the_same_origin() {
         let ours = "https://nbhd.example";
         let sent = |pairs: &[(&'static str, &'static str)]| {
             let headers = pairs
