@@ -223,8 +223,8 @@ impl World {
         names.into_iter().map(|name| self.journal.entries_of(name).len()).sum()
     }
 
-    /// Runs everything until nothing is left to do: Telegram and Stripe deliver to the webhooks, the queues to their
-    /// functions, and the assistants answer. Moves a clock that can be moved to when the next message is visible.
+    /// Runs everything until nothing left to do: Telegram and Stripe deliver to the webhooks, the queues to their
+    /// is functions, and the assistants answer. Moves a clock that can be moved to when the next message is visible.
     pub async fn run_until_idle(&self) {
         let (inbound, refreshes, lifecycles) = (self.inbound(), self.refreshes(), self.lifecycles());
         loop {

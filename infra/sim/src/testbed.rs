@@ -191,7 +191,9 @@ impl Testbed {
         Ok(azure)
     }
 
-    /// Starts the runtime of a tenant that knows the webhook secret of one generation. Nothing listens where it answers.
+    /// Starts the runtime of a tenant that knows the webhook secret of one generation.
+    ///
+    /// Nothing listens where it sends its answers.
     ///
     /// # Errors
     /// When no loopback port can be bound.
