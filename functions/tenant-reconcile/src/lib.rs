@@ -60,8 +60,8 @@ pub struct Report {
     pub waiting: usize,
     /// Tenants left to the worker that holds them.
     pub leased: usize,
-    /// Tenants that are gone.
-    pub gone: usize,
+    /// Tenants that do not exist, or no longer.
+    pub not_found: usize,
     /// Jobs that are redelivered because the table could not serve.
     pub failed: usize,
 }
@@ -117,21 +117,21 @@ pub async fn handle(app: &App, event: SqsEvent, request_id: &str) -> (Report, Sq
             Some(Outcome::Converged) => report.converged += 1,
             Some(Outcome::Waiting { .. }) => report.waiting += 1,
             Some(Outcome::Leased { .. }) => report.leased += 1,
-            Some(Outcome::Gone) => report.gone += 1,
+            Some(Outcome::NotFound) => report.not_found += 1,
             None => {
                 report.failed += 1;
                 response.add_failure(record.message_id.unwrap_or_default());
             }
         }
     }
-    let Report { found, converged, waiting, leased, gone, failed } = report;
+    let Report { found, converged, waiting, leased, not_found, failed } = report;
     tracing::info!(
         request_id,
         found,
         converged,
         waiting,
         leased,
-        gone,
+        not_found,
         failed,
         "a batch of lifecycle jobs is processed"
     );

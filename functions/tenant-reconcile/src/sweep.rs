@@ -37,7 +37,12 @@ async fn sweep_shard(app: &App, shard: &str, report: &mut SweepReport) -> Result
             match app.lifecycle.send(&LifecycleJob::Reconcile { tenant_id }).await {
                 Ok(()) => report.queued += 1,
                 Err(error) => {
-                    tracing::warn!(code = "job_not_queued", %tenant_id, %error, "a due tenant was not queued; it stays due");
+                    tracing::warn!(
+                        code = "job_not_queued",
+                        %tenant_id,
+                        %error,
+                        "a due tenant was not queued; it stays due"
+                    );
                 }
             }
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use nbhd::clock::Timestamp;
 use nbhd::domain::due::{Due, Kind};
 use nbhd::domain::ids::TenantId;
-use nbhd::domain::plan::{Outcome as StepOutcome, Plan, Reach, Spec, Step, plan, record_outcome};
+use nbhd::domain::plan::{Outcome as StepOutcome, Plan, Spec, Step, StepScope, plan, record_outcome};
 use nbhd::domain::reconcile_status::{INVOCATION_LIMIT, LEASE, Lease};
 use nbhd::domain::step_error::StepError;
 use nbhd::domain::tenant::{Tenant, TenantRecord};
@@ -51,7 +51,7 @@ pub enum Outcome {
         until: Timestamp,
     },
     /// There is none, or none any more.
-    Gone,
+    NotFound,
 }
 
 impl Outcome {
@@ -61,7 +61,7 @@ impl Outcome {
             Self::Converged => "converged",
             Self::Waiting { .. } => "waiting",
             Self::Leased { .. } => "leased",
-            Self::Gone => "gone",
+            Self::NotFound => "not_found",
         }
     }
 }
@@ -95,9 +95,9 @@ impl Worker<'_> {
             Some(TenantRecord::Live(tenant)) => *tenant,
             Some(TenantRecord::Deleted(tombstone)) => match recheck::recheck_if_due(self.app, *tombstone).await? {
                 Some(tenant) => tenant,
-                None => return Ok(Outcome::Gone),
+                None => return Ok(Outcome::NotFound),
             },
-            None => return Ok(Outcome::Gone),
+            None => return Ok(Outcome::NotFound),
         };
         let read_version = tenant.version;
         let deadline = self.app.clock.now() + BUDGET;
@@ -113,14 +113,14 @@ impl Worker<'_> {
             let Some(step) = plan.next(now).copied().filter(|_| now < deadline) else {
                 return self.finish(tenant, &plan, read_version).await;
             };
-            let next = if step.reach() == Reach::OurTable || self.holds_lease(&tenant, now) {
+            let next = if step.scope() == StepScope::OurTable || self.holds_lease(&tenant, now) {
                 self.advance(tenant, step).await?
             } else {
                 self.take_lease(tenant, now).await?
             };
             match next {
                 Some(next) => tenant = next,
-                None => return Ok(Outcome::Gone),
+                None => return Ok(Outcome::NotFound),
             }
         }
         let plan = self.plan(&tenant, self.app.clock.now());
@@ -258,7 +258,7 @@ impl Worker<'_> {
             }
             let Some(fresh) = self.app.store.tenant(tenant.tenant_id).await? else { return Ok(None) };
             let is_ours = fresh.reconcile.lease.as_ref().is_some_and(|lease| lease.owner == self.owner);
-            if !is_ours || step.reach() == Reach::OurTable || step == Step::Finalize {
+            if !is_ours || step.scope() == StepScope::OurTable || step == Step::Finalize {
                 return Ok(Some(fresh));
             }
             tenant = fresh;

@@ -163,8 +163,8 @@ impl Rollout {
         }
     }
 
-    /// Frees the slot, if the tenant holds it; a failure counts against the release, unless that has stood its trial and
-    /// the tenant is a new one. What the tenant shall run then.
+    /// Frees the slot, if the tenant holds it; a failure counts against the release, unless that has stood its trial
+    /// and the tenant is a new one. What the tenant shall run then.
     pub fn free_slot(&mut self, tenant: TenantId, healthy: bool, now: Timestamp) -> String {
         let slot = self.slot.take();
         let had_slot = slot.as_ref().is_some_and(|slot| slot.tenant_id == tenant);

@@ -16,7 +16,7 @@ const HOUR: Duration = Duration::from_secs(3_600);
 const STRANGER: i64 = 4_002;
 const NOWHERE: &[Sink] = &[];
 const DELIVERED: &[Sink] = &[Sink::Inbound, Sink::Runtime];
-const GIVEN_UP: &[Sink] = &[Sink::Inbound, Sink::Runtime, Sink::DeadLetter];
+const DEAD_LETTERED: &[Sink] = &[Sink::Inbound, Sink::Runtime, Sink::DeadLetter];
 
 pub(super) async fn people_write(stage: &mut Stage) {
     let text = stage.add_marker("a message", DELIVERED);
@@ -210,7 +210,7 @@ pub(super) async fn tokens_age(stage: &mut Stage) {
 pub(super) async fn deliveries_fail(stage: &mut Stage) {
     for status in [400, 401, 500] {
         stage.runtime(Mood::Echoes(status));
-        let refused = stage.add_marker("a message that was given up", GIVEN_UP);
+        let refused = stage.add_marker("a message that was given up", DEAD_LETTERED);
         stage.world.telegram.faults.fail_next("sendMessage", telegram::Failure::NotJson);
         stage.world.telegram.says(CHAT, &refused);
         stage.run_until_idle().await;

@@ -45,7 +45,7 @@ impl World {
     fn synced(&self, tenant: TenantId) -> Option<nbhd::clock::Timestamp> {
         match self.observer.record(tenant) {
             Record::Live(tenant) => tenant.reconcile.synced_at,
-            Record::Gone(_) | Record::Nothing => None,
+            Record::Deleted(_) | Record::Nothing => None,
         }
     }
 
@@ -135,7 +135,7 @@ impl World {
     fn waits_for_late_effects(&self) -> bool {
         let people = self.people.borrow();
         people.iter().any(|person| match self.observer.record(person.tenant) {
-            Record::Gone(left) => left.recheck.at.is_some(),
+            Record::Deleted(left) => left.recheck.at.is_some(),
             Record::Live(row) => row.reconcile.in_flight.is_some() || row.reconcile.leftovers.is_some(),
             Record::Nothing => false,
         })
@@ -207,7 +207,7 @@ impl World {
         self.check_secrets(person, items)?;
         match self.observer.record(person.tenant) {
             Record::Nothing => ensure(person.customer.is_none(), "there is no row for a customer", String::new),
-            Record::Gone(left) => self.check_tombstone(person, &left, items),
+            Record::Deleted(left) => self.check_tombstone(person, &left, items),
             Record::Live(row) => self.check_live_tenant(person, &row, items),
         }
     }
@@ -235,7 +235,9 @@ impl World {
         })?;
         let expected = match row.entitlement(now) {
             Entitlement::Run { .. } => Lifecycle::Active,
-            Entitlement::Suspend { .. } | Entitlement::Pending if work.shard.is_some() || is_told_of_this_life(row) => {
+            Entitlement::Suspend { .. } | Entitlement::Pending
+                if work.shard.is_some() || has_notice_of_this_life(row) =>
+            {
                 Lifecycle::Suspended
             }
             Entitlement::Suspend { .. } | Entitlement::Pending => Lifecycle::Pending,
@@ -332,7 +334,7 @@ fn lives_are_announced(told: &[String]) -> bool {
     })
 }
 
-fn is_told_of_this_life(row: &Tenant) -> bool {
+fn has_notice_of_this_life(row: &Tenant) -> bool {
     row.reconcile.last_notice.is_some_and(|told| told != Notice::Removed)
 }
 

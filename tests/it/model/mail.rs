@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::world::{DAY, HOUR, MINUTE, World};
 
 /// An event is posted for three days.
-const GIVEN_UP_AFTER: u32 = 16;
+const MAX_RECEIVES: u32 = 16;
 
 /// The kinds that the endpoint is subscribed to.
 const KINDS: [&str; 10] = [
@@ -139,7 +139,7 @@ impl World {
     /// What was not accepted is posted again later, for a while.
     pub(super) fn requeue(&self, letter: Letter, status: Option<u16>) {
         let tries = letter.tries + 1;
-        if status != Some(200) && tries < GIVEN_UP_AFTER {
+        if status != Some(200) && tries < MAX_RECEIVES {
             let due = self.clock.now() + self.chance.choice(&[5 * MINUTE, 30 * MINUTE, 2 * HOUR]);
             self.mail.borrow_mut().letters.push(Letter { due, tries, ..letter });
         }

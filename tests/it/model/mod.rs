@@ -43,7 +43,7 @@ const SEASONS: usize = 3;
 /// How often it is said how far the search is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(20);
 /// So many broken promises are told in full.
-const TOLD_IN_FULL: usize = 3;
+const REPORTED_IN_FULL: usize = 3;
 
 /// What was played.
 #[derive(Clone, Debug, Default)]
@@ -111,7 +111,7 @@ fn histories_keep_every_promise() {
     let faults: usize = counts.faults.values().sum::<usize>() + counts.crashes;
     let (played, broken) = (counts.histories, violations.len());
     say(&format!("{played} histories, {faults} faults, {seconds:.0} s, {rate:.1} a second, violations: {broken}"));
-    for (seed, Found { violation, story, history }) in violations.iter().take(TOLD_IN_FULL) {
+    for (seed, Found { violation, story, history }) in violations.iter().take(REPORTED_IN_FULL) {
         say(&format!("seed {seed}: {}: {}\n  {story}", violation.broke, violation.found));
         let Some(history) = history else { continue };
         say(&format!("the shortest history that breaks it:\n{}", replay::shrink(history).to_lines()));
@@ -202,7 +202,7 @@ impl World {
         let people = self.people.borrow();
         let ending = |tenant| match self.observer.record(tenant) {
             Record::Live(row) => row.lifecycle.as_str(),
-            Record::Gone(_) => "removed, with a receipt",
+            Record::Deleted(_) => "removed, with a receipt",
             Record::Nothing => "never came",
         };
         let endings: Vec<_> = people.iter().map(|person| ending(person.tenant)).collect();
@@ -212,7 +212,7 @@ impl World {
         let found_late: Vec<Vec<String>> = people
             .iter()
             .filter_map(|person| match self.observer.record(person.tenant) {
-                Record::Gone(left) => Some(left.receipt),
+                Record::Deleted(left) => Some(left.receipt),
                 Record::Live(_) | Record::Nothing => None,
             })
             .map(|lines| {

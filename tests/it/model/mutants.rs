@@ -173,13 +173,13 @@ impl ActiveMutant {
         let Some(mutant) = self.mutant else { return };
         let row = match world.observer.record(tenant) {
             Record::Live(row) => row,
-            Record::Gone(left) if mutant == Mutant::NeverRechecks && left.recheck.at.is_some() => {
+            Record::Deleted(left) if mutant == Mutant::NeverRechecks && left.recheck.at.is_some() => {
                 let version = left.version;
                 let recheck = Recheck { at: None, ..left.recheck.clone() };
                 let _ = world.store.save_tombstone(&Tombstone { recheck, ..*left }, version).await;
                 return;
             }
-            Record::Gone(_) | Record::Nothing => return,
+            Record::Deleted(_) | Record::Nothing => return,
         };
         let is_open = world.observer.route(chat).is_some_and(|route| route["status"] == "active");
         let resources = &row.reconcile.resources;
@@ -229,7 +229,7 @@ impl ActiveMutant {
     pub(super) async fn act_before(&self, world: &World, number: usize) {
         let (tenant, names) = world.with(number, |person| (person.tenant, person.names.clone()));
         let now = world.clock.now();
-        let Record::Gone(left) = world.observer.record(tenant) else { return };
+        let Record::Deleted(left) = world.observer.record(tenant) else { return };
         let is_due = left.recheck.at.is_some_and(|at| at <= now);
         if self.mutant != Some(Mutant::WritesTheReceiptFirst) || !is_due {
             return;

@@ -73,7 +73,7 @@ pub(super) struct Violation {
 /// What the table holds about a tenant.
 pub(super) enum Record {
     Live(Box<Tenant>),
-    Gone(Box<Tombstone>),
+    Deleted(Box<Tombstone>),
     Nothing,
 }
 
@@ -155,7 +155,7 @@ impl Observer {
         };
         let row = item::to_plain(&item);
         if row.get("deleted_at").is_some() {
-            return Record::Gone(Box::new(serde_json::from_value(row).expect("a tombstone")));
+            return Record::Deleted(Box::new(serde_json::from_value(row).expect("a tombstone")));
         }
         Record::Live(Box::new(serde_json::from_value(row).expect("a tenant")))
     }
@@ -200,7 +200,7 @@ impl Observer {
         let is_active = route.as_ref().is_some_and(|route| route["status"] == "active");
         let tenant = match self.record(tenant_id) {
             Record::Live(tenant) => tenant,
-            Record::Gone(_) | Record::Nothing => {
+            Record::Deleted(_) | Record::Nothing => {
                 self.state().lifecycles.remove(&tenant_id);
                 if route.is_some() {
                     self.report_violation(tenant_id, "a route to a tenant that is gone", "");
@@ -265,7 +265,7 @@ impl Observer {
             Operation::PutApp | Operation::StartApp => {
                 let lifecycle = match self.record(tenant_id) {
                     Record::Live(tenant) => Some(tenant.lifecycle),
-                    Record::Gone(_) | Record::Nothing => None,
+                    Record::Deleted(_) | Record::Nothing => None,
                 };
                 if !matches!(lifecycle, Some(Lifecycle::Provisioning | Lifecycle::Active)) {
                     self.report_violation(

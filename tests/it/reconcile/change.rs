@@ -63,7 +63,7 @@ fn never_answers(world: &World, bad: String) {
 }
 
 async fn carries_on(world: &World, app: &App, times: usize) -> Outcome {
-    let mut outcome = Outcome::Gone;
+    let mut outcome = Outcome::NotFound;
     for _ in 0..times {
         outcome = tenant_reconcile::reconcile(app, world.tenant).await.expect("a table");
         world.clock.advance(MINUTE);

@@ -296,7 +296,7 @@ async fn two_workers_at_once_make_one_of_everything() {
     world.save_status(Status::Active).await;
     for _ in 0..20 {
         let (one, other) = tokio::join!(world.reconcile(), world.reconcile());
-        assert!(one != Outcome::Gone && other != Outcome::Gone);
+        assert!(one != Outcome::NotFound && other != Outcome::NotFound);
         world.clock.advance(Duration::from_secs(5));
     }
     world.run_until_idle().await;

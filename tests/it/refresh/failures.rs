@@ -193,7 +193,7 @@ async fn backs_off_in(
     world.advance(HOUR);
     assert_eq!(world.tick().await.due, 1);
     assert_eq!(world.run_jobs().await.failed, 1, "{failure:?}");
-    let wait = assert_put_off(&world, failure, 1).await;
+    let wait = assert_postponed(&world, failure, 1).await;
     assert_eq!(world.tick().await.due, 0, "not before its time");
 
     fail(&mut world);
@@ -204,7 +204,7 @@ async fn backs_off_in(
     // Where it is turned away before it asks Google, there is nothing to count.
     let failures = world.row().await.failures;
     assert!(failures == 1 || (failures == 2 && world.row().await.version > row.version));
-    assert_put_off(&world, failure, failures).await;
+    assert_postponed(&world, failure, failures).await;
 
     mend(&mut world);
     if failure == Failure::VaultUnknown {
@@ -221,7 +221,7 @@ async fn backs_off_in(
     wait
 }
 
-async fn assert_put_off(world: &World, failure: Failure, failures: u32) -> Duration {
+async fn assert_postponed(world: &World, failure: Failure, failures: u32) -> Duration {
     let row: Integration = world.row().await;
     assert_eq!((row.status, row.failure, row.failures), (Status::Active, Some(failure), failures));
     assert!(!row.is_leased(world.clock.now()));

@@ -46,7 +46,7 @@ checks! {
         "TELEGRAM_BOT_TOKEN: !Sub ssm:${SsmPrefix}/telegram-bot-token" => "TELEGRAM_BOT_TOKEN: !Ref SsmPrefix";
     no_policy_is_wider_than_one_resource:
         "Resource: !GetAtt Table.Arn" => "Resource: \"*\"";
-    who_opens_a_vault_and_nobody_else_may_be_vouched_for_at_azure:
+    only_functions_that_open_a_vault_get_web_identity_tokens:
         "[api://AzureADTokenExchange]" => "[sts.amazonaws.com]";
     a_queue_hands_out_one_message_and_takes_back_what_failed:
         "BatchSize: 1" => "BatchSize: 10";
@@ -126,7 +126,7 @@ fn no_policy_is_wider_than_one_resource(template: &Template) {
     }
 }
 
-fn who_opens_a_vault_and_nobody_else_may_be_vouched_for_at_azure(template: &Template) {
+fn only_functions_that_open_a_vault_get_web_identity_tokens(template: &Template) {
     let sign_in = template.resource("AzureSignIn")["Properties"]["PolicyDocument"]["Statement"].clone();
     let expected = json!([{
         "Effect": "Allow",

@@ -75,7 +75,7 @@ impl<'a> StepContext<'a> {
             Step::ChangeLifecycle(to) => Ok(lifecycle::change_lifecycle(to)),
             Step::RemoveLeftovers => crate::recheck::remove_leftovers(self).await,
             Step::ChooseShard => lifecycle::choose_shard(self).await,
-            Step::BeginRotation => Ok(lifecycle::change_generations(self, Learned::RotationBegun)),
+            Step::BeginRotation => Ok(lifecycle::change_generations(self, Learned::RotationStarted)),
             Step::EndRotation => Ok(lifecycle::change_generations(self, Learned::RotationEnded)),
             Step::Activate => lifecycle::activate(self),
             Step::Notify(notice) => lifecycle::notify(self, notice).await,

@@ -43,7 +43,7 @@ pub(crate) async fn finalize<'a>(context: &StepContext<'a>) -> Result<StepResult
     let shard = tenant.reconcile.shard.as_ref();
     let shard_slot = shard.map(|shard| ShardSlot::Release { azure_subscription: &shard.azure_subscription });
     if tenant.entitlement(app.clock.now()) != Entitlement::Remove {
-        let result = StepResult::new(Learned::LifeBegunAnew).with_detail("a new life begins");
+        let result = StepResult::new(Learned::LifeRestarted).with_detail("a new life begins");
         return Ok(StepResult { shard_slot, ..result });
     }
     app.store.remove_steps(tenant.tenant_id, tenant.version).await?;

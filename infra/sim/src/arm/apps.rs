@@ -263,7 +263,7 @@ impl State {
         if starts && fails.is_none() {
             self.start_replica(&key, now);
         }
-        self.settle(now);
+        self.apply_due_changes(now);
         Ok((operation, is_new))
     }
 
@@ -275,7 +275,7 @@ impl State {
 
     /// Counts a poll of an operation and returns its progress; `None` when there is none of this id.
     pub(super) fn progress(&mut self, operation: &str, now: Timestamp) -> Option<Progress> {
-        self.settle(now);
+        self.apply_due_changes(now);
         let change = self.apps.operations.get_mut(operation)?;
         if !change.ended {
             change.polls += 1;
@@ -289,7 +289,7 @@ impl State {
     }
 
     /// Ends the operations that are due, and the replicas that are idle.
-    pub(super) fn settle(&mut self, now: Timestamp) {
+    pub(super) fn apply_due_changes(&mut self, now: Timestamp) {
         let due = |change: &&mut Change| !change.ended && has_settled(change.pace, change.polls, change.since, now);
         let mut ended = Vec::new();
         for change in self.apps.operations.values_mut().filter(due) {
@@ -311,7 +311,7 @@ impl State {
 
     /// Admits a request to an app, and starts a replica where it has none.
     pub(super) fn admit(&mut self, key: &str, now: Timestamp) -> Admission {
-        self.settle(now);
+        self.apply_due_changes(now);
         let Some(app) = self.apps.by_id.get_mut(key).filter(|app| !app.stopped && app.state == "Succeeded") else {
             return Admission::NotFound;
         };

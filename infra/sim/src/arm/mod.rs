@@ -289,7 +289,7 @@ impl Inner {
     fn settles(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async move {
             let _order = self.changing.lock().await;
-            self.lock().settle(self.clock.now());
+            self.lock().apply_due_changes(self.clock.now());
             let apps = self.lock().apps.names();
             for (app, address) in self.ingresses.update(&apps).await {
                 self.lock().apps.set_ingress(&app, address);

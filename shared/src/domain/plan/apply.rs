@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Learned, OBSERVED_EVERY, Outcome, Part, Reach, Step, StepName};
+use super::{Learned, OBSERVED_EVERY, Outcome, Part, Step, StepName, StepScope};
 use crate::clock::Timestamp;
 use crate::domain::backoff::{self, jitter};
 use crate::domain::ids::TenantId;
@@ -37,7 +37,7 @@ pub fn record_outcome(tenant: Tenant, step: Step, outcome: &Outcome, now: Timest
         }
         Outcome::Failed { error, retry_after, began } => {
             record_failure(&mut tenant, step.name(), error, now, *retry_after);
-            if error.is_outcome_unknown() && step.reach() == Reach::Resources {
+            if error.is_outcome_unknown() && step.scope() == StepScope::Resources {
                 tenant.reconcile.note_in_flight(*began, now);
             }
         }
@@ -62,7 +62,7 @@ pub fn apply(tenant: &mut Tenant, learned: &Learned, now: Timestamp) {
             tenant.lifecycle = Lifecycle::Active;
             status.observed_at = Some(now + jitter(tenant.tenant_id, OBSERVED_EVERY));
         }
-        Learned::RotationBegun => {
+        Learned::RotationStarted => {
             tenant.rotation_requested = false;
             tenant.other_generation = Some(tenant.generation + 1);
             status.generation_since = Some(now);
@@ -129,7 +129,7 @@ pub fn apply(tenant: &mut Tenant, learned: &Learned, now: Timestamp) {
         Learned::Observed(finding) => finding.apply(tenant, now),
         Learned::LeftoversRemoved => status.leftovers = None,
         Learned::PartRemoved { part, purged_by } => record_removed(tenant, *part, now, *purged_by),
-        Learned::LifeBegunAnew => {
+        Learned::LifeRestarted => {
             let anew = tenant.to_tombstone(now).reactivate(tenant.chat_id, tenant.subscription.clone(), now);
             *tenant = Tenant { held: tenant.held, version: tenant.version, ..anew };
         }

@@ -23,7 +23,7 @@ pub enum Learned {
     /// The container is up and the route open.
     Activated,
     /// A second generation of keys is valid.
-    RotationBegun,
+    RotationStarted,
     /// The newest generation alone is valid.
     RotationEnded,
     /// The person got a message, or cannot get one.
@@ -121,7 +121,7 @@ pub enum Learned {
         purged_by: Option<Timestamp>,
     },
     /// Every part is gone, and the person has paid again: a new life begins.
-    LifeBegunAnew,
+    LifeRestarted,
     /// Every part is gone, and a receipt takes the row's place.
     LifeEnded,
 }

@@ -82,7 +82,7 @@ impl World {
     }
 
     /// Does what is planned until nothing is left to do now, and follows every wait; the time passes meanwhile.
-    fn settle(&mut self, tenant: Tenant) -> Result<TenantRecord, TestCaseError> {
+    fn run_until_idle(&mut self, tenant: Tenant) -> Result<TenantRecord, TestCaseError> {
         let mut tenant = tenant;
         for _ in 0..MOST_STEPS {
             let plan = plan(&tenant, &self.spec(), self.now);
@@ -110,11 +110,13 @@ impl World {
         let (now, answer) = (self.now, self.answers.next().unwrap_or(Answer::Done));
         let failed = |error| Outcome::Failed { error, retry_after: None, began: now };
         match answer {
-            Answer::Waits if step.reach() != Reach::OurTable => {
+            Answer::Waits if step.scope() != StepScope::OurTable => {
                 Outcome::Waiting { reason: WaitReason::AppBusy, until: now + Duration::from_secs(10) }
             }
-            Answer::Fails(true) if step.reach() != Reach::OurTable || step == Step::Sync => failed(StepError::NoAnswer),
-            Answer::Fails(false) if step.reach() != Reach::OurTable => {
+            Answer::Fails(true) if step.scope() != StepScope::OurTable || step == Step::Sync => {
+                failed(StepError::NoAnswer)
+            }
+            Answer::Fails(false) if step.scope() != StepScope::OurTable => {
                 failed(StepError::Refused { status: 400, code: "bad".to_owned() })
             }
             Answer::FailsLater if step == Step::AwaitOperation => {
@@ -141,7 +143,7 @@ impl World {
                 Learned::ShardChosen(Shard { azure_subscription, account, vault, vault_url })
             }
             Step::MakeIdentity => Learned::IdentityMade(Identity { principal_id: "p".to_owned() }),
-            Step::BeginRotation => Learned::RotationBegun,
+            Step::BeginRotation => Learned::RotationStarted,
             Step::WriteKeys { generation, limit_cents } => Learned::KeysWritten(Keys {
                 generation,
                 secret_version: generation.to_string(),
@@ -178,7 +180,7 @@ impl World {
             Step::Notify(notice) => Learned::PersonNotified(notice),
             Step::Remove(part) => Learned::PartRemoved { part, purged_by: None },
             Step::Finalize if tenant.entitlement(self.now) == Entitlement::Remove => Learned::LifeEnded,
-            Step::Finalize => Learned::LifeBegunAnew,
+            Step::Finalize => Learned::LifeRestarted,
         }
     }
 
@@ -261,7 +263,7 @@ proptest! {
                 Event::Release(release) => world.release = release,
                 Event::Hours(hours) => world.now = world.now + Duration::from_secs(3600) * hours,
             }
-            tenant = match world.settle(tenant)? {
+            tenant = match world.run_until_idle(tenant)? {
                 TenantRecord::Live(tenant) => {
                     let next = next_lifecycle(tenant.lifecycle, tenant.entitlement(world.now));
                     // On an old snapshot nobody is suspended or removed: Stripe is asked first.
@@ -278,11 +280,11 @@ proptest! {
         world.subscription = subscription(Status::Canceled, world.now);
         tenant.subscription = Some(world.subscription.clone());
         world.answers = Vec::new().into_iter();
-        let mut record = world.settle(tenant)?;
+        let mut record = world.run_until_idle(tenant)?;
         for _ in 0..20 {
             let TenantRecord::Live(tenant) = record else { break };
             world.now = world.now + DAY;
-            record = world.settle(*tenant)?;
+            record = world.run_until_idle(*tenant)?;
         }
         let TenantRecord::Deleted(tombstone) = record else {
             return Err(TestCaseError::fail("a life that nobody pays for did not end"));

@@ -24,7 +24,7 @@ use crate::clock::Timestamp;
 pub use apply::{apply, record_outcome};
 pub use finding::{Finding, ModelKeyState, ObservedApp};
 pub use learned::{Learned, Outcome};
-pub use step::{Part, Reach, Step, StepName};
+pub use step::{Part, Step, StepName, StepScope};
 
 /// How often a tenant's resources are looked at, give or take an eighth.
 pub const OBSERVED_EVERY: Duration = Duration::from_secs(60 * 60);

@@ -207,7 +207,7 @@ named_enum! {
 
 /// What a step touches, and so what has to be known of it when it is repeated or cut short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
+pub enum StepScope {
     /// It changes nothing but our table: no other worker has to be kept out, and on a row that changed meanwhile it is
     /// planned anew.
     OurTable,
@@ -219,14 +219,14 @@ pub enum Reach {
 
 impl Step {
     /// What it touches.
-    pub const fn reach(self) -> Reach {
+    pub const fn scope(self) -> StepScope {
         match self {
             Self::Sync
             | Self::ChangeLifecycle(_)
             | Self::ChooseShard
             | Self::BeginRotation
             | Self::EndRotation
-            | Self::Activate => Reach::OurTable,
+            | Self::Activate => StepScope::OurTable,
             Self::Observe
             | Self::ChooseRelease
             | Self::AwaitOperation
@@ -234,7 +234,7 @@ impl Step {
             | Self::CheckHealth
             | Self::FreeRolloutSlot { .. }
             | Self::Notify(_)
-            | Self::Finalize => Reach::UnderLease,
+            | Self::Finalize => StepScope::UnderLease,
             Self::MakeIdentity
             | Self::WriteKeys { .. }
             | Self::SetModelKey { .. }
@@ -246,7 +246,7 @@ impl Step {
             | Self::StartApp
             | Self::DropFormerKeys
             | Self::RemoveLeftovers
-            | Self::Remove(_) => Reach::Resources,
+            | Self::Remove(_) => StepScope::Resources,
         }
     }
 
