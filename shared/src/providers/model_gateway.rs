@@ -158,13 +158,14 @@ impl Client {
         parse_key(self.send(self.http.patch(self.url(&[hash])), Some(&body)).await?)
     }
 
-    /// Deletes a key; succeeds as well when there is none.
+    /// Deletes a key; returns whether there was one. A gateway whose view is behind knows no key that is new.
     ///
     /// # Errors
     /// The gateway cannot serve now, or refuses our management key.
-    pub async fn delete_key(&self, hash: &str) -> Result<(), Error> {
+    pub async fn delete_key(&self, hash: &str) -> Result<bool, Error> {
         match self.send(self.http.delete(self.url(&[hash])), None).await {
-            Ok(_) | Err(Error::NotFound) => Ok(()),
+            Ok(_) => Ok(true),
+            Err(Error::NotFound) => Ok(false),
             Err(error) => Err(error),
         }
     }

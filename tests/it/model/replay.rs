@@ -181,6 +181,7 @@ recorded! {
     ready_told_twice_619
     ready_told_twice_639
     ready_told_twice_708
+    stale_deletion_602855
     stale_view_300798
     stopped_late_200454
     under_way_100467

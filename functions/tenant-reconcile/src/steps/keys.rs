@@ -81,7 +81,8 @@ pub(super) async fn delete_strays(context: &StepContext<'_>, since: Timestamp) -
 /// Once the lease has ended, another worker may have made it, and the row may know it.
 async fn delete_stray(context: &StepContext<'_>, stray: &model_gateway::Key) -> Result<(), Failure> {
     context.require_lease()?;
-    Ok(context.app.gateway.delete_key(&stray.hash).await?)
+    context.app.gateway.delete_key(&stray.hash).await?;
+    Ok(())
 }
 
 fn keys(bundle: &Bundle, secret_version: String, limit_cents: u32, disabled: bool) -> Keys {
@@ -117,12 +118,13 @@ pub(crate) async fn set_model_keys<'a>(
 }
 
 pub(crate) async fn drop_former_keys<'a>(context: &StepContext<'a>) -> Result<StepResult<'a>, Failure> {
+    let mut found = true;
     if let Some(former) = &context.tenant.reconcile.resources.former_keys {
-        context.app.gateway.delete_key(&former.model_key).await?;
+        found = context.app.gateway.delete_key(&former.model_key).await?;
         match context.vault()?.disable(&context.names.secret, &former.secret_version).await {
             Ok(()) | Err(Error::NotFound) => {}
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(StepResult::new(Learned::FormerKeysDropped))
+    Ok(StepResult::new(Learned::FormerKeysDropped { found }))
 }

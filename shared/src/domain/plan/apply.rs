@@ -93,9 +93,12 @@ pub fn apply(tenant: &mut Tenant, learned: &Learned, now: Timestamp) {
                 keys.take_if(|keys| keys.generation == *generation);
             }
         }
-        Learned::FormerKeysDropped => {
+        Learned::FormerKeysDropped { found } => {
             resources.former_keys = None;
             tenant.key_hashes = resources.key_hashes();
+            if !found {
+                status.note_in_flight(status.generation_since.unwrap_or(now), now);
+            }
         }
         Learned::ReleaseChosen { release, newest, holds_slot } => {
             status.release = Some(release.clone());

@@ -54,7 +54,10 @@ pub enum Learned {
         generation: u32,
     },
     /// The keys of the generation before are gone.
-    FormerKeysDropped,
+    FormerKeysDropped {
+        /// Whether the gateway knew their model key; otherwise its view may be behind, and the key exist.
+        found: bool,
+    },
     /// The container shall run this release.
     ReleaseChosen {
         /// Its id.

@@ -172,7 +172,7 @@ impl World {
             Step::CheckHealth => Learned::AppHealthy,
             Step::Activate => Learned::Activated,
             Step::EndRotation => Learned::RotationEnded,
-            Step::DropFormerKeys => Learned::FormerKeysDropped,
+            Step::DropFormerKeys => Learned::FormerKeysDropped { found: true },
             Step::FreeRolloutSlot { healthy: true } => Learned::RolloutSlotFreed,
             Step::FreeRolloutSlot { healthy: false } => {
                 Learned::RolledBack { failed: self.spec().release, release: Some("r-before".to_owned()) }
