@@ -15,7 +15,7 @@ use nbhd::domain::update::display_name;
 use nbhd::flows::connect_link::Services;
 use nbhd::flows::refresh::{RefreshOutcome, Trigger};
 use nbhd::providers;
-use nbhd::providers::telegram::{self, Button, MessageOptions};
+use nbhd::providers::telegram::{Button, MessageOptions, refusal};
 use nbhd::store;
 use nbhd::telemetry::metric;
 use serde_json::{Value, json};
@@ -123,7 +123,7 @@ async fn postpone_notice(
     let retry_after = match error {
         providers::Error::RateLimited { retry_after } => *retry_after,
         // There is nobody to notify.
-        refused if telegram::is_chat_closed(refused) => {
+        refused if refusal::is_chat_closed(refused) => {
             clear_due(app, rows).await?;
             return Ok(Report::default());
         }

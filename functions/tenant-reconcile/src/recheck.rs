@@ -168,7 +168,11 @@ async fn ask_stripe(app: &App, tombstone: Tombstone, now: Timestamp) -> Result<T
             }
         }
         Some(Err(error)) => {
-            tracing::warn!(code = "stripe_unanswered", %error, "no answer of Stripe's on a removed tenant; asking later");
+            tracing::warn!(
+                code = "stripe_unanswered",
+                %error,
+                "Stripe did not answer about a removed tenant; it is asked again later"
+            );
             Some(OBSERVED_EVERY)
         }
     };

@@ -4,6 +4,7 @@
 //! text of a message.
 
 mod multipart;
+pub mod refusal;
 
 use std::fmt;
 use std::time::Duration;
@@ -283,13 +284,6 @@ impl Answer {
             }
         }
     }
-}
-
-/// Whether Telegram refused a message because the person blocked the bot or the chat does not exist.
-///
-/// Only the description tells the second. <https://core.telegram.org/bots/api#making-requests>
-pub fn is_chat_closed(error: &Error) -> bool {
-    matches!(error, Error::Refused { status, reason } if *status == 403 || reason.contains("chat not found"))
 }
 
 /// Whether a text is `<digits>:<secret>`; such a token also stays within one segment of an address.
