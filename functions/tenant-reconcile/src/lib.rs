@@ -152,7 +152,7 @@ async fn process_job(app: &App, record: &SqsMessage) -> Option<Outcome> {
     tracing::Span::current().record("tenant_id", display(tenant_id));
     match reconcile(app, tenant_id).await {
         Ok(outcome) => {
-            tracing::info!(code = outcome.code(), "a lifecycle job is processed");
+            tracing::info!(code = outcome.code(), "lifecycle job done: {}", outcome.sentence());
             Some(outcome)
         }
         Err(error) => {

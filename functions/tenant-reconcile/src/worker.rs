@@ -55,6 +55,16 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// What a log line says of it.
+    pub(crate) const fn sentence(self) -> &'static str {
+        match self {
+            Self::Converged => "the tenant is as intended; nothing is left to do",
+            Self::Waiting { .. } => "the tenant waits for something else; a later job goes on",
+            Self::Leased { .. } => "another worker holds the tenant; this job ends",
+            Self::NotFound => "the tenant does not exist, or no longer; this job ends",
+        }
+    }
+
     /// The stable code in log lines.
     pub const fn code(self) -> &'static str {
         match self {
@@ -218,7 +228,13 @@ impl Worker<'_> {
             }
         };
         let (name, outcome, detail) = (step.name(), result.outcome.code(), result.detail.clone());
-        tracing::info!(step = name.as_str(), code = outcome, detail, duration_ms, "a step of the reconciler ended");
+        tracing::info!(
+            step = name.as_str(),
+            code = outcome,
+            detail,
+            duration_ms,
+            "the reconciler's step `{name}` ended: {outcome}"
+        );
         let record = StepRecord { at: now, step: name, outcome, detail, duration_ms };
         self.save(tenant.clone(), &result, record, step).await
     }
