@@ -162,6 +162,6 @@ fn map_stripe_error(error: providers::Error) -> Refusal {
 }
 
 fn map_store_error(error: store::Error) -> Refusal {
-    tracing::error!(code = "store_unavailable", %error, "the table could not serve; the person is asked to try again");
+    tracing::error!(code = "table_unavailable", %error, "the table could not serve; the person is asked to try again");
     Refusal::StoreUnavailable
 }

@@ -137,7 +137,7 @@ async fn exchange_code(app: &App, callback: &VerifiedCallback) -> Result<Tokens,
         match &error {
             oauth::Error::Configuration { .. } => {
                 tracing::error!(
-                    code = "client_refused",
+                    code = "google_client_refused",
                     error = %error,
                     "Google refuses our OAuth client; nobody can connect until it is corrected"
                 );

@@ -40,7 +40,7 @@ impl Failure {
     /// Records in the log why the table could not serve.
     pub(crate) fn from_store(error: store::Error) -> Self {
         tracing::error!(
-            code = "store_unavailable",
+            code = "table_unavailable",
             error = %error,
             "the table could not serve; the person is asked to try again"
         );

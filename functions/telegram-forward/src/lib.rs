@@ -100,7 +100,7 @@ async fn process_message(app: &App, record: &SqsMessage) -> bool {
     let Some(queued) = QueuedUpdate::from_record(record) else {
         metric("InboundUnreadable", 1);
         tracing::error!(
-            code = "record_unreadable",
+            code = "inbound_record_unreadable",
             "the inbound queue holds a record that the webhook did not write; it blocks its group"
         );
         return false;

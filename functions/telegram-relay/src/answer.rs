@@ -75,7 +75,7 @@ impl IntoResponse for Refusal {
 
 impl From<store::Error> for Refusal {
     fn from(error: store::Error) -> Self {
-        tracing::error!(code = "relay_store_failed", %error, "the table could not be used; the runtime gets 503");
+        tracing::error!(code = "table_unavailable", %error, "the table could not be used; the runtime gets 503");
         Self::UNAVAILABLE
     }
 }

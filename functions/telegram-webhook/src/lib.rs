@@ -105,7 +105,7 @@ pub fn router(app: App) -> Router {
 async fn receive_update(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Response {
     let Some(secret) = &app.secret else {
         tracing::error!(
-            code = "not_configured",
+            code = "webhook_secret_missing",
             "`TELEGRAM_WEBHOOK_SECRET` is not set; no update can be verified, and each is answered with 503"
         );
         return json_error(StatusCode::SERVICE_UNAVAILABLE, "not_configured", "The webhook is not configured yet.");

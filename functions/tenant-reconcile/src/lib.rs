@@ -143,7 +143,7 @@ async fn process_job(app: &App, record: &SqsMessage) -> Option<Outcome> {
     let Ok(job) = serde_json::from_str(record.body.as_deref().unwrap_or_default()) else {
         metric("LifecycleJobsUnreadable", 1);
         tracing::error!(
-            code = "job_unreadable",
+            code = "lifecycle_job_unreadable",
             "the queue holds a record that is no lifecycle job; it is redelivered"
         );
         return None;

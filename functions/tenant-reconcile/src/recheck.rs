@@ -169,7 +169,7 @@ async fn ask_stripe(app: &App, tombstone: Tombstone, now: Timestamp) -> Result<T
         }
         Some(Err(error)) => {
             tracing::warn!(
-                code = "stripe_unanswered",
+                code = "stripe_unavailable",
                 %error,
                 "Stripe did not answer about a removed tenant; it is asked again later"
             );

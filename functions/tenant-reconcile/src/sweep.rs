@@ -22,7 +22,12 @@ pub async fn sweep(app: &App) -> SweepReport {
     for shard in Kind::Reconcile.shards() {
         if let Err(error) = sweep_shard(app, &shard, &mut report).await {
             metric("SweepsFailed", 1);
-            tracing::warn!(code = "shard_unread", shard, %error, "the due index was not read; its tenants stay due");
+            tracing::warn!(
+                code = "due_rows_unreadable",
+                shard,
+                %error,
+                "a shard of the due index was not read; its tenants stay due"
+            );
         }
     }
     report

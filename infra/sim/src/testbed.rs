@@ -193,7 +193,8 @@ impl Testbed {
 
     /// Starts the runtime of a tenant that knows the webhook secret of one generation.
     ///
-    /// Nothing listens where it sends its answers.
+    /// Nothing listens where it
+    /// sends its answers.
     ///
     /// # Errors
     /// When no loopback port can be bound.

@@ -67,7 +67,7 @@ fn parse_due_row(item: &Item) -> Option<DueRow> {
     let row = keys::parse_row_key(item).zip(due_at());
     if row.is_none() {
         metric("RowsCorrupt", 1);
-        tracing::error!(code = "corrupt", "the index names a row of no known kind; the row is skipped");
+        tracing::error!(code = "due_row_corrupt", "the index names a row of no known kind; the row is skipped");
     }
     row.map(|((tenant_id, provider), due_at)| DueRow { tenant_id, provider, due_at })
 }

@@ -1,5 +1,6 @@
 //! `template.yaml` held to the code: what one has, the other has.
 
+mod operations;
 mod reading;
 mod starting;
 mod watching;

@@ -23,9 +23,25 @@ pub(super) fn message_of_few_words(source: &Source) -> Vec<usize> {
 }
 
 pub(super) fn alarm_without_code(source: &Source) -> Vec<usize> {
-    let names_code = |argument: &&str| *argument == "code" || argument.starts_with("code =");
-    let is_nameless = |event: &Event<'_>| event.is_alarming && !event.arguments.iter().any(names_code);
+    let is_nameless = |event: &Event<'_>| event.is_alarming && event.code().is_none();
     events(source).into_iter().filter(is_nameless).map(|event| event.line).collect()
+}
+
+/// The codes of a source's `warn!` and `error!`, as they are written (a literal has its quotes), with their lines.
+pub(crate) fn alarming_codes(source: &Source) -> Vec<(usize, &str)> {
+    let alarming = events(source).into_iter().filter(|event| event.is_alarming);
+    alarming.filter_map(|event| Some((event.line, event.code()?))).collect()
+}
+
+impl<'t> Event<'t> {
+    /// What is written for its `code`: an expression, or `code` itself for a variable of that name.
+    fn code(&self) -> Option<&'t str> {
+        let value = |argument: &&'t str| match argument.strip_prefix("code =") {
+            None if *argument == "code" => Some("code"),
+            value => value.map(str::trim),
+        };
+        self.arguments.iter().find_map(value)
+    }
 }
 
 fn events(source: &Source) -> Vec<Event<'_>> {

@@ -1,7 +1,7 @@
 //! The rules of the architecture, read off the sources: what is broken is printed with the rule it breaks.
 
 mod layers;
-mod messages;
+pub(crate) mod messages;
 mod names;
 
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use names::{named_by_participle, named_by_picture, named_by_pointer, test_module
 
 /// A file of the project, by its path from the root.
 pub(crate) struct Source {
-    path: String,
+    pub(crate) path: String,
     pub(crate) text: String,
 }
 
