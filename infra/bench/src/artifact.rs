@@ -31,7 +31,7 @@ impl Group {
     /// Builds every function, and an echo for each kind and profile.
     pub(crate) fn build_all() -> anyhow::Result<Vec<Self>> {
         let mut groups: Vec<Self> = Vec::new();
-        for function in FUNCTIONS {
+        for &function in FUNCTIONS {
             let artifact = Artifact::build(function)?;
             match groups.iter_mut().find(|group| group.echo.function.is_measured_with(&function)) {
                 Some(group) => group.functions.push(artifact),
@@ -51,7 +51,7 @@ impl Group {
 impl Artifact {
     /// The function `name`, alone.
     pub(crate) fn build_named(name: &str) -> anyhow::Result<Self> {
-        let function = FUNCTIONS.into_iter().find(|function| function.name == name);
+        let function = FUNCTIONS.iter().copied().find(|function| function.name == name);
         Self::build(function.with_context(|| format!("no function `{name}`"))?)
     }
 

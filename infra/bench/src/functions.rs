@@ -15,7 +15,7 @@ pub(crate) struct Function {
     pub(crate) cold: f64,
 }
 
-pub(crate) const FUNCTIONS: [Function; 11] = [
+pub(crate) const FUNCTIONS: &[Function] = &[
     http("telegram-webhook"),
     http("telegram-relay"),
     http("oauth-authorize"),

@@ -19,6 +19,7 @@ pub use mail::{Outcomes, Reading, read_mailbox};
 pub use show::Show;
 pub use subscriber::Subscriber;
 pub use trace::{Invocation, Trace, Trigger};
+pub use wiring::{ROUTES, build_router};
 pub use world::{API, BOT_USERNAME, Options, World};
 
 use std::fs::File;

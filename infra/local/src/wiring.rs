@@ -1,4 +1,6 @@
-//! The routes of the local world: what `template.yaml` says for the deployed one.
+//! The HTTP functions of the local world and their routes: what `template.yaml` says for the deployed one.
+
+use std::collections::BTreeMap;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -10,54 +12,68 @@ use tower::ServiceExt as _;
 
 use crate::trace::Trace;
 
+/// The paths of the API as `template.yaml` spells them, each with its function.
+pub const ROUTES: &[(&str, &str)] = &[
+    ("/telegram/webhook", "telegram-webhook"),
+    ("/telegram/relay/{tenant_id}/{proxy+}", "telegram-relay"),
+    ("/oauth/{provider}/authorize", "oauth-authorize"),
+    ("/oauth/{provider}/callback", "oauth-callback"),
+    ("/oauth/{provider}/undo", "oauth-callback"),
+    ("/billing/checkout", "billing-session"),
+    ("/billing/portal", "billing-session"),
+    ("/billing/done", "billing-session"),
+    ("/stripe/webhook", "stripe-webhook"),
+    ("/api/v1/integrations/runtime/{tenant_id}/gmail/{proxy+}", "runtime-gmail"),
+    ("/api/v1/integrations/runtime/{tenant_id}/google-calendar/{proxy+}", "runtime-calendar"),
+];
+
+/// Builds the router of an HTTP function from its settings. `None`: no HTTP function has this name.
+///
+/// # Errors
+/// [`ConfigError`] names the setting that is missing or invalid.
+pub fn build_router(function: &str, env: &Env, clock: Clock) -> Option<Result<Router, ConfigError>> {
+    Some(match function {
+        "telegram-webhook" => telegram_webhook::App::new(env, clock).map(telegram_webhook::router),
+        "telegram-relay" => telegram_relay::App::new(env, clock).map(telegram_relay::router),
+        "oauth-authorize" => oauth_authorize::App::new(env, clock).map(oauth_authorize::router),
+        "oauth-callback" => oauth_callback::App::new(env, clock).map(oauth_callback::router),
+        "billing-session" => billing_session::App::new(env, clock).map(billing_session::router),
+        "stripe-webhook" => stripe_webhook::App::new(env, clock).map(stripe_webhook::router),
+        "runtime-gmail" => runtime_gmail::App::from_env(env, clock).map(runtime_gmail::router),
+        "runtime-calendar" => runtime_calendar::App::from_env(env, clock).map(runtime_calendar::router),
+        _ => return None,
+    })
+}
+
 /// The HTTP functions behind one API, each watched.
 pub(crate) fn functions(env: &Env, clock: &Clock, trace: &Trace) -> Result<Router, ConfigError> {
-    let webhook = telegram_webhook::router(telegram_webhook::App::new(env, clock.clone())?);
-    let relay = telegram_relay::router(telegram_relay::App::new(env, clock.clone())?);
-    let authorize = oauth_authorize::router(oauth_authorize::App::new(env, clock.clone())?);
-    let callback = oauth_callback::router(oauth_callback::App::new(env, clock.clone())?);
-    let gmail = runtime_gmail::router(runtime_gmail::App::from_env(env, clock.clone())?);
-    let calendar = runtime_calendar::router(runtime_calendar::App::from_env(env, clock.clone())?);
-    let stripe = stripe_webhook::router(stripe_webhook::App::new(env, clock.clone())?);
-    let billing = billing_session::router(billing_session::App::new(env, clock.clone())?);
-    let routes = Routes {
-        webhook: trace.watch("telegram-webhook", webhook),
-        relay: trace.watch("telegram-relay", relay),
-        authorize: trace.watch("oauth-authorize", authorize),
-        callback: trace.watch("oauth-callback", callback),
-        gmail: trace.watch("runtime-gmail", gmail),
-        calendar: trace.watch("runtime-calendar", calendar),
-        stripe: trace.watch("stripe-webhook", stripe),
-        billing: trace.watch("billing-session", billing),
-    };
-    Ok(Router::new().fallback(serve).with_state(routes))
+    let mut routers = BTreeMap::new();
+    for (_, function) in ROUTES {
+        if let Some(router) = build_router(function, env, clock.clone()) {
+            routers.insert(*function, trace.watch(function, router?));
+        }
+    }
+    Ok(Router::new().fallback(serve).with_state(routers))
 }
 
-/// The functions by the routes of `template.yaml`; each router sees the whole path, as in Lambda.
-#[derive(Clone)]
-struct Routes {
-    webhook: Router,
-    relay: Router,
-    authorize: Router,
-    callback: Router,
-    gmail: Router,
-    calendar: Router,
-    stripe: Router,
-    billing: Router,
+/// Leads a request to its function by the whole path, which the function's router sees too, as in Lambda.
+async fn serve(State(routers): State<BTreeMap<&str, Router>>, request: Request) -> Response {
+    let path = request.uri().path();
+    let function = ROUTES.iter().find(|(route, _)| matches_route(route, path)).map(|(_, function)| *function);
+    match function.and_then(|function| routers.get(function).cloned()) {
+        Some(router) => router.oneshot(request).await.into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
 }
 
-async fn serve(State(routes): State<Routes>, request: Request) -> Response {
-    let path: Vec<&str> = request.uri().path().split('/').skip(1).collect();
-    let function = match path.as_slice() {
-        ["telegram", "webhook"] => routes.webhook,
-        ["telegram", "relay", ..] => routes.relay,
-        ["oauth", _, "authorize"] => routes.authorize,
-        ["oauth", _, "callback" | "undo"] => routes.callback,
-        ["api", "v1", "integrations", "runtime", _, "gmail", ..] => routes.gmail,
-        ["api", "v1", "integrations", "runtime", _, "google-calendar", ..] => routes.calendar,
-        ["stripe", "webhook"] => routes.stripe,
-        ["billing", "checkout" | "portal" | "done"] => routes.billing,
-        _ => return StatusCode::NOT_FOUND.into_response(),
-    };
-    function.oneshot(request).await.into_response()
+/// Whether `path` has the form of `route`: `{name}` stands for one segment, `{proxy+}` for one or more.
+fn matches_route(route: &str, path: &str) -> bool {
+    let (mut parts, mut segments) = (route.split('/'), path.split('/'));
+    loop {
+        match (parts.next(), segments.next()) {
+            (None, None) | (Some("{proxy+}"), Some(_)) => return true,
+            (Some(part), Some(segment)) if part == segment || part.starts_with('{') => {}
+            _ => return false,
+        }
+    }
 }

@@ -45,18 +45,7 @@ pub(super) fn start(name: &str, env: &Env) {
 
 /// The router of an HTTP function.
 pub(super) fn router(name: &str, env: &Env) -> Option<Router> {
-    let clock = Clock::System;
-    Some(match name {
-        "telegram-webhook" => telegram_webhook::router(telegram_webhook::App::new(env, clock).expect(name)),
-        "telegram-relay" => telegram_relay::router(telegram_relay::App::new(env, clock).expect(name)),
-        "oauth-authorize" => oauth_authorize::router(oauth_authorize::App::new(env, clock).expect(name)),
-        "oauth-callback" => oauth_callback::router(oauth_callback::App::new(env, clock).expect(name)),
-        "runtime-gmail" => runtime_gmail::router(runtime_gmail::App::from_env(env, clock).expect(name)),
-        "runtime-calendar" => runtime_calendar::router(runtime_calendar::App::from_env(env, clock).expect(name)),
-        "billing-session" => billing_session::router(billing_session::App::new(env, clock).expect(name)),
-        "stripe-webhook" => stripe_webhook::router(stripe_webhook::App::new(env, clock).expect(name)),
-        _ => return None,
-    })
+    nbhd_local::build_router(name, env, Clock::System).map(|router| router.expect(name))
 }
 
 /// The variables of the template with values of their form, and what Lambda adds.

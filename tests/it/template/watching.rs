@@ -1,6 +1,6 @@
-//! `cargo lambda watch`, as README has it: it starts every function and leads where the template's routes lead.
+//! `cargo lambda watch`, as README has it, and the local world lead where the template's routes lead.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use nbhd::config::Env;
@@ -43,6 +43,17 @@ fn the_watch_leads_where_the_routes_of_the_template_lead() {
         }
     }
     assert_eq!(watched(), deployed, "left: `Cargo.toml`, right: `template.yaml`");
+}
+
+#[test]
+fn the_local_world_leads_where_the_routes_of_the_template_lead() {
+    let template = Template::read();
+    let paths = |(name, (id, _)): (String, (String, Value))| {
+        template.routes(&id).into_iter().map(move |(_, path)| (path, name.clone())).collect::<Vec<_>>()
+    };
+    let deployed: BTreeSet<(String, String)> = template.functions().into_iter().flat_map(paths).collect();
+    let local = nbhd_local::ROUTES.iter().map(|(path, name)| ((*path).to_owned(), (*name).to_owned())).collect();
+    assert_eq!(deployed, local, "left: `template.yaml`, right: `infra/local/src/wiring.rs`");
 }
 
 /// The routes of `[workspace.metadata.lambda.watch.router]`.
