@@ -70,14 +70,21 @@ pub(crate) fn tags(tenant: &Tenant) -> Tags {
     Tags::from([(TENANT_TAG.to_owned(), tenant.tenant_id.to_string())])
 }
 
+/// The newest release: what the settings and this file make of every container.
+pub(crate) fn newest_release(settings: &Settings) -> Release {
+    let config = |model: &String| config_of_release(model, &settings.models, &settings.public_base_url);
+    let [basic, plus] = settings.tier_models.each_ref().map(config);
+    Release { image: settings.image.clone(), basic, plus, app_fingerprint: app_fingerprint(settings) }
+}
+
 /// The configuration of a release, with places for what is a tenant's own.
-pub(crate) fn config_of_release(model: &str, models: &str, base_url: &str) -> String {
+fn config_of_release(model: &str, models: &str, base_url: &str) -> String {
     filled(CONFIG, &[("{model}", model), ("{models}", models), ("{base_url}", base_url)])
 }
 
 /// A fingerprint of what [`container_app`] makes of the settings for a tenant that does not exist: whatever changes it,
 /// be it a setting or this file, is a release too, and reaches tenants one by one.
-pub(crate) fn app_fingerprint(settings: &Settings) -> String {
+fn app_fingerprint(settings: &Settings) -> String {
     let place = || "x".to_owned();
     let names = Names { resource: place(), secret: place(), role: Uuid::nil() };
     let parameters = TenantParameters {

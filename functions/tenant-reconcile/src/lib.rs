@@ -15,9 +15,12 @@ mod steps;
 mod sweep;
 mod worker;
 
+use std::sync::OnceLock;
+
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use nbhd::clock::Clock;
 use nbhd::config::{ConfigError, Env};
+use nbhd::domain::release::Release;
 use nbhd::domain::secrets::MasterKey;
 use nbhd::providers::azure::{credential, resource_manager, vaults::Vaults};
 use nbhd::providers::{model_gateway, runtime, stripe, telegram};
@@ -46,6 +49,8 @@ pub struct App {
     bot: telegram::Bot,
     key: MasterKey,
     settings: Settings,
+    /// The newest release and its id, made when first needed: a start needs neither.
+    newest: OnceLock<(Release, String)>,
     clock: Clock,
 }
 
@@ -88,7 +93,26 @@ impl App {
             bot: telegram::Bot::new(env, http)?,
             key: env.master_key("PLATFORM_KEY")?,
             settings: Settings::new(env)?,
+            newest: OnceLock::new(),
             clock,
+        })
+    }
+
+    /// The newest release.
+    pub(crate) fn release(&self) -> &Release {
+        &self.newest().0
+    }
+
+    /// The newest release's id.
+    pub(crate) fn release_id(&self) -> &str {
+        &self.newest().1
+    }
+
+    fn newest(&self) -> &(Release, String) {
+        self.newest.get_or_init(|| {
+            let release = container_spec::newest_release(&self.settings);
+            let id = release.id();
+            (release, id)
         })
     }
 }

@@ -8,9 +8,8 @@ use std::time::Duration;
 use nbhd::clock::Timestamp;
 use nbhd::domain::ids::ChatId;
 use nbhd::domain::late_effects::Recheck;
-use nbhd::domain::plan::{Learned, OBSERVED_EVERY, Part, SYNCED_EVERY};
+use nbhd::domain::plan::{OBSERVED_EVERY, Part, SYNCED_EVERY};
 use nbhd::domain::reconcile_status::ReconcileStatus;
-use nbhd::domain::step_error::StepError;
 use nbhd::domain::subscription::Subscription;
 use nbhd::domain::tenant::{Tenant, TenantRecord, Tombstone};
 use nbhd::flows::reactivation::Reactivation;
@@ -19,18 +18,17 @@ use nbhd::telemetry::metric;
 
 use crate::App;
 use crate::failure::Failure;
-use crate::steps::{StepContext, StepResult, remove_by_name};
-use crate::worker::Error;
+use crate::steps::{StepContext, parts_to_recheck, remove_by_name, report_late_effect};
 
 /// When a recheck that a vendor could not serve is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
 
 /// Does what is due of a removed tenant; the tenant, when its person pays again.
-pub(crate) async fn recheck_if_due(app: &App, tombstone: Tombstone) -> Result<Option<Tenant>, Error> {
+pub(crate) async fn recheck_if_due(app: &App, tombstone: Tombstone) -> Result<Option<Tenant>, store::Error> {
     match do_what_is_due(app, tombstone).await {
         // Who changed it meanwhile began anew, or did the same.
         Err(store::Error::Conflict) => Ok(None),
-        ended => Ok(ended?),
+        ended => ended,
     }
 }
 
@@ -73,25 +71,11 @@ async fn recheck(app: &App, tombstone: Tombstone) -> Result<(), store::Error> {
     Ok(())
 }
 
-fn parts_to_recheck(tenant: &Tenant) -> impl Iterator<Item = Part> + use<> {
-    let was_built = tenant.reconcile.shard.is_some() || tenant.reconcile.leftovers.is_some();
-    Part::ALL.into_iter().filter(move |part| was_built || !part.is_in_shard())
-}
-
 async fn record_late(app: &App, tombstone: Tombstone, part: Part) -> Result<Tombstone, store::Error> {
     report_late_effect(part);
     let (mut amended, version) = (tombstone.clone(), tombstone.version);
     amended.record_late(part, app.clock.now());
     app.store.save_tombstone(&amended, version).await
-}
-
-fn report_late_effect(part: Part) {
-    metric("LateEffectsRemoved", 1);
-    tracing::warn!(
-        code = "late_effect",
-        what = part.description(),
-        "a part of a removed tenant was found and removed; its receipt says so"
-    );
 }
 
 /// The recheck is tried again after a while, from the beginning.
@@ -118,21 +102,6 @@ async fn postpone(app: &App, tombstone: Tombstone, part: Part, failure: Failure)
     };
     tombstone.recheck.postpone(now, wait);
     app.store.save_tombstone(&tombstone, version).await.map(drop)
-}
-
-/// As [`recheck`], for a tenant whose person came back before it was done.
-pub(crate) async fn remove_leftovers<'a>(context: &StepContext<'a>) -> Result<StepResult<'a>, Failure> {
-    let since = context.tenant.reconcile.leftovers.as_ref().map(|leftovers| leftovers.since);
-    let since = since.ok_or_else(|| StepError::precondition("no_leftovers"))?;
-    let mut what = Vec::new();
-    for part in parts_to_recheck(context.tenant).filter(|part| part.is_in_shard()) {
-        if remove_by_name(context, part, since).await? {
-            report_late_effect(part);
-            what.push(part.description());
-        }
-    }
-    let result = StepResult::new(Learned::LeftoversRemoved);
-    Ok(if what.is_empty() { result } else { result.with_detail(what.join(", ")) })
 }
 
 /// The person may have paid without our hearing of it: after Stripe was last asked, or at a checkout since then.

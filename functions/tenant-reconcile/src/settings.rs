@@ -1,14 +1,9 @@
 //! Where tenants' resources are made, and what they run.
 
-use std::sync::OnceLock;
-
 use nbhd::config::{ConfigError, Env};
-use nbhd::domain::release::Release;
 use nbhd::domain::shard::Shard;
 use nbhd::domain::subscription::Tier;
 use nbhd::providers::azure::resource_manager::{Group, ResourceId};
-
-use crate::container_spec;
 
 /// The settings that are no client's.
 pub(crate) struct Settings {
@@ -31,14 +26,12 @@ pub(crate) struct Settings {
     /// Where runtimes and Telegram reach the API.
     pub(crate) public_base_url: String,
     /// The runtime's image, by digest.
-    image: String,
+    pub(crate) image: String,
     /// The gateway's address, as containers know it.
-    models: String,
+    pub(crate) models: String,
     /// Each tier's model.
-    tier_models: [String; 2],
+    pub(crate) tier_models: [String; 2],
     limits: [u32; 2],
-    /// The newest release and its id, made when first asked for: a start needs neither.
-    newest: OnceLock<(Release, String)>,
 }
 
 impl Settings {
@@ -63,32 +56,6 @@ impl Settings {
             models: env.url("MODEL_GATEWAY_URL", "https://openrouter.ai/api/v1")?,
             tier_models: [model, plus],
             limits: [limit("MODEL_LIMIT_BASIC_CENTS", 500)?, limit("MODEL_LIMIT_PLUS_CENTS", 2_000)?],
-            newest: OnceLock::new(),
-        })
-    }
-
-    /// The newest release.
-    pub(crate) fn release(&self) -> &Release {
-        &self.newest().0
-    }
-
-    /// The newest release's id.
-    pub(crate) fn release_id(&self) -> &str {
-        &self.newest().1
-    }
-
-    fn newest(&self) -> &(Release, String) {
-        self.newest.get_or_init(|| {
-            let config = |model: &String| container_spec::config_of_release(model, &self.models, &self.public_base_url);
-            let [basic, plus] = self.tier_models.each_ref().map(config);
-            let release = Release {
-                image: self.image.clone(),
-                basic,
-                plus,
-                app_fingerprint: container_spec::app_fingerprint(self),
-            };
-            let id = release.id();
-            (release, id)
         })
     }
 

@@ -6,9 +6,10 @@ use nbhd::clock::Timestamp;
 use nbhd::domain::due::{Due, Kind};
 use nbhd::domain::ids::TenantId;
 use nbhd::domain::plan::{Outcome as StepOutcome, Plan, Spec, Step, StepScope, plan, record_outcome};
-use nbhd::domain::reconcile_status::{INVOCATION_LIMIT, LEASE, Lease};
+use nbhd::domain::reconcile_status::Lease;
 use nbhd::domain::step_error::StepError;
 use nbhd::domain::tenant::{Tenant, TenantRecord};
+use nbhd::domain::time_limits::{INVOCATION_LIMIT, LEASE};
 use nbhd::queue::{LifecycleJob, MAX_DELAY};
 use nbhd::store::{self, Progress, SaveOutcome, StepRecord};
 use nbhd::telemetry::metric;
@@ -140,7 +141,7 @@ impl Worker<'_> {
     fn plan(&self, tenant: &Tenant, now: Timestamp) -> Plan {
         let settings = &self.app.settings;
         let spec = Spec {
-            release: settings.release_id().to_owned(),
+            release: self.app.release_id().to_owned(),
             fingerprint: TenantParameters::of(tenant).map(|parameters| parameters.fingerprint()).unwrap_or_default(),
             limit_cents: settings.limit_cents(tier(tenant)),
         };

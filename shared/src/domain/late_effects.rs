@@ -7,15 +7,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::reconcile_status::LEASE;
 use super::shard::Shard;
+use super::time_limits::{IN_FLIGHT, LAST_RECHECK_AFTER, LEASE};
 use crate::clock::Timestamp;
-
-/// For how long a request that was sent and never answered may still take effect. No vendor states a bound: this is
-/// our own, far beyond the longest timeout of a call (25 s).
-pub const IN_FLIGHT: Duration = Duration::from_secs(10 * 60);
-/// When what was removed is looked for the last time, after the time before.
-pub const LAST_RECHECK_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Requests that may still take effect: their answers were lost, or whoever sent them died.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

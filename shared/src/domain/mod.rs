@@ -45,6 +45,8 @@ pub mod scope;
 pub mod secrets;
 pub mod shard;
 pub mod step_error;
+pub mod step_name;
 pub mod subscription;
 pub mod tenant;
+pub mod time_limits;
 pub mod update;

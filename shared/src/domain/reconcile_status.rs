@@ -1,21 +1,14 @@
 //! The reconciler's part of a tenant's row: what was built, what is under way, and what failed.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
-use super::late_effects::{IN_FLIGHT, InFlight, Leftovers};
-use super::plan::{Part, StepName};
+use super::late_effects::{InFlight, Leftovers};
 use super::resources::Resources;
 use super::shard::Shard;
 use super::step_error::{StepError, WaitReason};
+use super::step_name::{Part, StepName};
+use super::time_limits::{IN_FLIGHT, INVOCATION_LIMIT, LEASE};
 use crate::clock::Timestamp;
-
-/// After how long the platform ends an invocation of `tenant-reconcile`: its `Timeout` in `template.yaml`.
-pub const INVOCATION_LIMIT: Duration = Duration::from_secs(170);
-/// How long a worker's lease on a tenant lasts when it dies: longer than any invocation, so that no worker acts after
-/// its lease. What it had sent by then may still arrive.
-pub const LEASE: Duration = Duration::from_secs(180);
 
 /// The reconciler's part of a tenant's row.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,8 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::StepName;
 use super::secrets::KeyHash;
+use super::step_name::StepName;
 use crate::clock::Timestamp;
 
 /// A tenant's resources.

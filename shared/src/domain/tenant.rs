@@ -4,11 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use super::due::{Due, Kind};
 use super::ids::{ChatId, TenantId};
-use super::late_effects::{IN_FLIGHT, Leftovers, Recheck};
-use super::plan::Part;
+use super::late_effects::{Leftovers, Recheck};
 use super::reconcile_status::{Notice, ReconcileStatus, RemovedPart};
 use super::secrets::KeyHash;
+use super::step_name::Part;
 use super::subscription::{Entitlement, Subscription};
+use super::time_limits::IN_FLIGHT;
 use crate::clock::Timestamp;
 
 /// Where a tenant's life stands; a removed tenant is a [`Tombstone`].

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use nbhd::clock::Timestamp;
-use nbhd::domain::reconcile_status::LEASE;
+use nbhd::domain::time_limits::LEASE;
 use nbhd_sim::interruption::{SenderFate, StopPoint};
 use nbhd_sim::pump::{Limits, Pump};
 use nbhd_sim::sqs::{LIFECYCLE, REFRESH};

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use nbhd::domain::integration::{Integration, Provider};
-use nbhd::domain::late_effects::{IN_FLIGHT, LAST_RECHECK_AFTER};
 use nbhd::domain::plan::Part;
-use nbhd::domain::reconcile_status::{INVOCATION_LIMIT, LEASE};
 use nbhd::domain::subscription::{RETENTION, Status};
 use nbhd::domain::tenant::{Lifecycle, Tombstone};
+use nbhd::domain::time_limits::{IN_FLIGHT, LAST_RECHECK_AFTER};
+use nbhd::domain::time_limits::{INVOCATION_LIMIT, LEASE};
 use nbhd_sim::arm::ACCOUNT;
 use nbhd_sim::interruption::{NamedRequest, SenderFate, StopPoint};
 use nbhd_sim::stripe::{BASIC, SubscriptionStart};
@@ -22,9 +22,9 @@ fn the_table_of_leases_and_timeouts_is_what_the_code_does() {
         ("`STEP_TIMEOUT`", tenant_reconcile::STEP_TIMEOUT, &[]),
         ("`BUDGET`", tenant_reconcile::BUDGET, &[]),
         ("`INVOCATION_LIMIT`", INVOCATION_LIMIT, &["`STEP_TIMEOUT`", "`BUDGET`"]),
-        ("`reconcile_status::LEASE`", LEASE, &["`INVOCATION_LIMIT`"]),
-        ("`VisibilityTimeout` of the lifecycle queue", Duration::from_secs(360), &["`reconcile_status::LEASE`"]),
-        ("`IN_FLIGHT`", IN_FLIGHT, &["`reconcile_status::LEASE`"]),
+        ("`time_limits::LEASE`", LEASE, &["`INVOCATION_LIMIT`"]),
+        ("`VisibilityTimeout` of the lifecycle queue", Duration::from_secs(360), &["`time_limits::LEASE`"]),
+        ("`IN_FLIGHT`", IN_FLIGHT, &["`time_limits::LEASE`"]),
         ("`LAST_RECHECK_AFTER`", LAST_RECHECK_AFTER, &["`IN_FLIGHT`"]),
         ("`lease::LEASE`", nbhd::flows::lease::LEASE, &[]),
     ];

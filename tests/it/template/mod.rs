@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
-use nbhd::domain::reconcile_status::INVOCATION_LIMIT;
+use nbhd::domain::time_limits::INVOCATION_LIMIT;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 

@@ -3,6 +3,7 @@
 mod container;
 mod infrastructure;
 mod keys;
+mod leftovers;
 mod lifecycle;
 mod observe;
 mod release;
@@ -20,6 +21,7 @@ use nbhd::store::{RouteChange, ShardSlot};
 use crate::App;
 use crate::failure::Failure;
 
+pub(crate) use leftovers::{parts_to_recheck, report_late_effect};
 pub(crate) use removal::remove_by_name;
 
 /// A step's result, to be saved.
@@ -73,7 +75,7 @@ impl<'a> StepContext<'a> {
         match step {
             Step::Sync => lifecycle::sync(self).await,
             Step::ChangeLifecycle(to) => Ok(lifecycle::change_lifecycle(to)),
-            Step::RemoveLeftovers => crate::recheck::remove_leftovers(self).await,
+            Step::RemoveLeftovers => leftovers::remove_leftovers(self).await,
             Step::ChooseShard => lifecycle::choose_shard(self).await,
             Step::BeginRotation => Ok(lifecycle::change_generations(self, Learned::RotationStarted)),
             Step::EndRotation => Ok(lifecycle::change_generations(self, Learned::RotationEnded)),

@@ -13,36 +13,36 @@ const SLOT_SECONDS: u64 = 120;
 /// What the tenant's container shall run, in full.
 pub(super) async fn chosen_release(context: &StepContext<'_>) -> Result<Release, Failure> {
     let wanted = context.tenant.reconcile.release.as_ref().ok_or_else(|| StepError::precondition("no_release"))?;
-    let settings = &context.app.settings;
-    if *wanted == settings.release_id() {
-        return Ok(settings.release().clone());
+    let app = context.app;
+    if *wanted == app.release_id() {
+        return Ok(app.release().clone());
     }
     let rollout = context.app.store.load_rollout().await?;
     // Nobody knows a release that is two behind any more.
     Ok(rollout.map_or_else(
-        || settings.release().clone(),
+        || app.release().clone(),
         |rollout| rollout.release(wanted).unwrap_or_else(|| rollout.stable_release()).clone(),
     ))
 }
 
 /// The release `id`, if it is known and this code makes the same form of app of it.
 pub(super) async fn comparable(context: &StepContext<'_>, id: &str) -> Result<Option<Release>, Failure> {
-    let settings = &context.app.settings;
-    if id == settings.release_id() {
-        return Ok(Some(settings.release().clone()));
+    let app = context.app;
+    if id == app.release_id() {
+        return Ok(Some(app.release().clone()));
     }
     let rollout = context.app.store.load_rollout().await?;
     let known = rollout.as_ref().and_then(|rollout| rollout.release(id));
-    Ok(known.filter(|known| known.app_fingerprint == settings.release().app_fingerprint).cloned())
+    Ok(known.filter(|known| known.app_fingerprint == app.release().app_fingerprint).cloned())
 }
 
 pub(crate) async fn choose_release<'a>(context: &StepContext<'a>) -> Result<StepResult<'a>, Failure> {
-    let (settings, now, tenant) = (&context.app.settings, context.app.clock.now(), context.tenant);
+    let (app, now, tenant) = (context.app, context.app.clock.now(), context.tenant);
     let known = context.app.store.load_rollout().await?;
     let before = known.clone();
     let rollout = match known {
-        None => Some(Rollout::new(settings.release().clone(), now)),
-        Some(rollout) => rollout.retarget(settings.release(), now),
+        None => Some(Rollout::new(app.release().clone(), now)),
+        Some(rollout) => rollout.retarget(app.release(), now),
     };
     let Some(mut rollout) = rollout else { return Err(Failure::waiting(WaitReason::NewerRolloutBegan, SLOT_SECONDS)) };
     let running = tenant.reconcile.resources.app.as_ref().is_some_and(|app| app.running);
@@ -50,7 +50,7 @@ pub(crate) async fn choose_release<'a>(context: &StepContext<'a>) -> Result<Step
     if before.as_ref() != Some(&rollout) {
         context.app.store.save_rollout(&rollout).await?;
     }
-    let newest = settings.release_id().to_owned();
+    let newest = app.release_id().to_owned();
     match verdict {
         Verdict::Run { release, holds_slot } => {
             let detail = if holds_slot { "it holds the slot" } else { "nothing runs" };
@@ -63,7 +63,7 @@ pub(crate) async fn choose_release<'a>(context: &StepContext<'a>) -> Result<Step
 }
 
 pub(crate) async fn free_rollout_slot<'a>(context: &StepContext<'a>, healthy: bool) -> Result<StepResult<'a>, Failure> {
-    let newest = context.app.settings.release_id().to_owned();
+    let newest = context.app.release_id().to_owned();
     let result = |release| {
         let learned = if healthy { Learned::RolloutSlotFreed } else { Learned::RolledBack { failed: newest, release } };
         StepResult::new(learned)

@@ -21,10 +21,11 @@ use super::subscription::{Entitlement, GRACE, RETENTION, Status};
 use super::tenant::{Lifecycle, Tenant};
 use crate::clock::Timestamp;
 
+pub use super::step_name::{Part, StepName};
 pub use apply::{apply, record_outcome};
 pub use finding::{Finding, ModelKeyState, ObservedApp};
 pub use learned::{Learned, Outcome};
-pub use step::{Part, Step, StepName, StepScope};
+pub use step::{Step, StepScope};
 
 /// How often a tenant's resources are looked at, give or take an eighth.
 pub const OBSERVED_EVERY: Duration = Duration::from_secs(60 * 60);

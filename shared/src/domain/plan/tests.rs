@@ -2,13 +2,15 @@
 
 use super::*;
 use crate::domain::ids::{ChatId, TenantId};
-use crate::domain::late_effects::{IN_FLIGHT, Leftovers};
-use crate::domain::reconcile_status::{BackoffReason, LEASE, LastError, Lease, StepBackoff, StripeBackoff};
+use crate::domain::late_effects::Leftovers;
+use crate::domain::reconcile_status::{BackoffReason, LastError, Lease, StepBackoff, StripeBackoff};
 use crate::domain::resources::{AppChange, ContainerApp, Identity, Keys, Operation};
 use crate::domain::secrets::KeyHash;
 use crate::domain::shard::Shard;
 use crate::domain::step_error::{StepError, WaitReason};
 use crate::domain::subscription::{Subscription, Tier};
+use crate::domain::time_limits::IN_FLIGHT;
+use crate::domain::time_limits::LEASE;
 
 const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 

@@ -25,6 +25,11 @@ use crate::clock::{Clock, Timestamp, Waiter};
 use crate::config::ConfigError;
 use crate::domain::ids::TenantId;
 
+/// The setting with the vaults' addresses, and what it should hold.
+pub(super) const VAULT_SETTING: &str = "KEY_VAULT_URLS";
+pub(super) const VAULT_HINT: &str =
+    "the addresses of the vaults, separated by commas, such as https://name.vault.azure.net";
+
 const API_VERSION: &str = "7.6";
 
 /// The tag with the tenant's id, as on every resource of a tenant.
@@ -77,15 +82,14 @@ impl Vault {
         http: &reqwest::Client,
         clock: Clock,
     ) -> Result<Self, ConfigError> {
-        let url = Url::parse(address).map_err(|_| super::vaults::invalid_address())?;
+        let url = Url::parse(address).map_err(|_| invalid_address())?;
         let options = SecretClientOptions {
             api_version: API_VERSION.to_owned(),
             client_options: super::client_options(http),
             // The challenge names a suffix of the vault's host, which a vault on this machine does not have.
             verify_challenge_resource: Some(!is_loopback(&url)),
         };
-        let secrets =
-            SecretClient::new(address, credential, Some(options)).map_err(|_| super::vaults::invalid_address())?;
+        let secrets = SecretClient::new(address, credential, Some(options)).map_err(|_| invalid_address())?;
         Ok(Self {
             address: address.to_owned(),
             secrets,
@@ -291,4 +295,9 @@ fn is_loopback(url: &Url) -> bool {
         Some(Host::Domain(name)) => name == "localhost",
         None => false,
     }
+}
+
+/// That the setting holds something that is not the address of a vault.
+pub(super) fn invalid_address() -> ConfigError {
+    ConfigError::invalid(VAULT_SETTING, VAULT_HINT)
 }

@@ -6,13 +6,10 @@ use azure_core::credentials::TokenCredential;
 use ring::digest::{SHA256, digest};
 
 use super::credential;
-use super::key_vault::Vault;
+use super::key_vault::{VAULT_HINT, VAULT_SETTING, Vault, invalid_address};
 use crate::clock::{Clock, Waiter};
 use crate::config::{ConfigError, Env};
 use crate::domain::ids::TenantId;
-
-const SETTING: &str = "KEY_VAULT_URLS";
-const HINT: &str = "the addresses of the vaults, separated by commas, such as https://name.vault.azure.net";
 
 /// The vaults of the settings; there is at least one.
 ///
@@ -42,7 +39,7 @@ impl Vaults {
         http: &reqwest::Client,
         clock: &Clock,
     ) -> Result<Self, ConfigError> {
-        let mut addresses = env.urls(SETTING, HINT)?.into_iter();
+        let mut addresses = env.urls(VAULT_SETTING, VAULT_HINT)?.into_iter();
         let first = addresses.next().ok_or_else(invalid_address)?;
         let open = |address: String| Vault::new(&address, identity.clone(), http, clock.clone());
         Ok(Self { first: open(first)?, others: addresses.map(open).collect::<Result<_, _>>()? })
@@ -75,11 +72,6 @@ impl Vaults {
     fn iter(&self) -> impl Iterator<Item = &Vault> {
         std::iter::once(&self.first).chain(&self.others)
     }
-}
-
-/// That `KEY_VAULT_URLS` holds something that is not the address of a vault.
-pub(super) fn invalid_address() -> ConfigError {
-    ConfigError::invalid(SETTING, HINT)
 }
 
 fn score(vault: &Vault, tenant: TenantId) -> [u8; 32] {
