@@ -1,5 +1,6 @@
 //! The rules of the architecture, read off the sources: what is broken is printed with the rule it breaks.
 
+mod documents;
 mod layers;
 pub(crate) mod messages;
 mod names;
