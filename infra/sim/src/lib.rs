@@ -5,6 +5,7 @@
 
 pub mod arm;
 pub mod azure;
+#[cfg(feature = "contracts")]
 pub mod contracts;
 pub mod entra;
 pub mod faults;
