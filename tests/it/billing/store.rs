@@ -1,4 +1,4 @@
-//! Stripe's word in the table: row, event and customer together or not at all.
+//! Stripe's snapshot in the table: row, event and customer together or not at all.
 
 use nbhd::clock::{Clock, Timestamp};
 use nbhd::domain::due::{Due, Kind};

@@ -196,7 +196,7 @@ async fn a_row_that_changes_meanwhile_is_read_anew_and_stripe_asked_anew() {
     let world = World::start().await;
     let person = world.subscriber().await;
     let event = world.event("invoice.paid");
-    // The row was read and Stripe was asked; then the reconciler writes, and Stripe's word changes.
+    // The row was read and Stripe was asked; then the reconciler writes, and Stripe's answer changes.
     let stopped = world.journal.interruption().stop_after(2, world.post(&event));
     assert!(stopped.await.is_none());
     let asked = world.stripe.calls(Endpoint::ListSubscriptions);

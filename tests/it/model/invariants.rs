@@ -217,7 +217,7 @@ impl World {
         let runs = |known: &Subscription| matches!(known.entitlement(self.clock.now()), Entitlement::Run { .. });
         let is_over = !truth.as_ref().is_some_and(runs);
         ensure(is_over, "a tombstone of somebody who pays", || format!("{truth:?}"))?;
-        ensure(left.recheck.at.is_none(), "what was removed was not looked for once more", || format!("{left:?}"))?;
+        ensure(left.recheck.at.is_none(), "what was removed was not rechecked", || format!("{left:?}"))?;
         let said = |part: Part| left.receipt.iter().any(|line| line.part == part);
         let was_built = said(Part::App);
         let is_whole = Part::ALL.into_iter().filter(|part| was_built || !part.is_in_shard()).all(said);

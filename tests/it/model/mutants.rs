@@ -54,7 +54,7 @@ pub(super) enum Mutant {
     OpensTheWholeVault,
     /// A key is written into the record of a step.
     WritesASecretDown,
-    /// What was removed is not looked for once more.
+    /// What was removed is not rechecked.
     NeverRechecks,
     /// The receipt says that it was looked for, and then it is: whoever is stopped between the two never does.
     WritesTheReceiptFirst,

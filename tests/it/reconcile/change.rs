@@ -1,4 +1,4 @@
-//! What changes under a running tenant: Stripe's word without an event, keys, and releases.
+//! What changes under a running tenant: Stripe's state without an event, keys, and releases.
 
 use nbhd::domain::ids::ChatId;
 use nbhd::domain::plan::StepName;

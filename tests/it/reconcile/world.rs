@@ -81,7 +81,7 @@ impl World {
         world
     }
 
-    /// Stripe's word reaches the row, as its webhook would write it, and the job is queued.
+    /// Stripe's snapshot reaches the row, as its webhook would write it, and the job is queued.
     pub(crate) async fn pays(&self, status: Status) {
         self.save_status(status).await;
         self.nudge().await;

@@ -162,7 +162,7 @@ fn a_queue_hands_out_one_message_and_takes_back_what_failed(template: &Template)
         let queue = mapping["Queue"]["Fn::GetAtt"].as_str().unwrap_or_default().trim_end_matches(".Arn").to_owned();
         let timeout = function["Properties"]["Timeout"].as_u64().unwrap_or_default();
         let visibility = template.resource(&queue)["Properties"]["VisibilityTimeout"].as_u64();
-        assert!(visibility >= Some(2 * timeout), "{name}: a message must not come up again while it is handled");
+        assert!(visibility >= Some(2 * timeout), "{name}: a message must not be redelivered while it is handled");
         fed.insert(name, queue);
     }
     let expected = [

@@ -156,7 +156,7 @@ async fn success_after_the_message_became_visible_again_deletes_nothing() {
             Ok(SqsBatchResponse::default())
         })
         .await;
-    assert_eq!((report.too_late, report.done), (200, 0), "it comes up again until the queue's own limit");
+    assert_eq!((report.too_late, report.done), (200, 0), "it is redelivered until the queue's own limit");
     assert_eq!(world.sqs.messages(INBOUND_DLQ).len(), 1);
 }
 

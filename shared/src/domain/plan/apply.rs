@@ -255,6 +255,23 @@ fn retry_delay(tenant: TenantId, failures: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::ids::ChatId;
+    use crate::domain::shard::Shard;
+    use crate::domain::time_limits::IN_FLIGHT;
+
+    #[test]
+    fn a_former_key_that_the_gateway_does_not_know_is_looked_for_again() {
+        let now = Timestamp::from_seconds(1_800_000_000);
+        let [azure_subscription, account, vault, vault_url] = ["s", "a", "v", "https://v"].map(str::to_owned);
+        let shard = Shard { azure_subscription, account, vault, vault_url };
+        for found in [true, false] {
+            let mut tenant = Tenant::new(TenantId::random(), ChatId(1));
+            tenant.reconcile.shard = Some(shard.clone());
+            apply(&mut tenant, &Learned::FormerKeysDropped { found }, now);
+            let until = tenant.reconcile.in_flight.map(|requests| requests.until);
+            assert_eq!(until, (!found).then_some(now + IN_FLIGHT));
+        }
+    }
 
     #[test]
     fn retries_wait_twice_as_long_each_time_up_to_an_hour() {

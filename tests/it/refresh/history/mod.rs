@@ -172,7 +172,11 @@ impl History {
             let is_over = rows[&person.tenant].status == Status::Expired;
             if is_over && !person.is_over {
                 let granted = self.world.google.granted_scopes(&person.account);
-                assert!(granted.is_empty(), "expired without Google's last word: {:?}", rows[&person.tenant]);
+                assert!(
+                    granted.is_empty(),
+                    "expired without a permanent error of Google's: {:?}",
+                    rows[&person.tenant]
+                );
             }
             person.is_over = is_over;
         }
@@ -288,7 +292,7 @@ impl History {
             (expired, told) = (expired + person.revocations, told + sent);
             if row.status == Status::Expired {
                 let granted = self.world.google.granted_scopes(&person.account);
-                assert!(granted.is_empty(), "expired without Google's last word");
+                assert!(granted.is_empty(), "expired without a permanent error of Google's");
                 continue;
             }
             assert_eq!((row.failures, row.failure), (0, None));
