@@ -24,8 +24,8 @@ use nbhd::telemetry::metric;
 use nbhd::web::{json_error, log_requests};
 
 const SIGNATURE: &str = "stripe-signature";
-/// A longer body is not read to its end: 1 MiB. Stripe's largest events are a fraction of it.
-const MAX_BODY_BYTES: usize = 1 << 20;
+/// A longer body is not read to its end: 256 KiB. Stripe's largest events are a fraction of it.
+const MAX_BODY_BYTES: usize = 256 << 10;
 
 /// The clients and settings of this function.
 pub struct App {

@@ -4,12 +4,16 @@ use std::time::Duration;
 
 use ring::hmac;
 use secrecy::{ExposeSecret as _, SecretString};
+use subtle::ConstantTimeEq as _;
 
 use crate::clock::Timestamp;
 use crate::config::Env;
 
 /// How old a signature may be, or how far in the future: 5 minutes, as Stripe's libraries have it.
 pub const TOLERANCE: Duration = Duration::from_secs(300);
+
+/// The most signatures of a header that are looked at: Stripe sends one for each secret, and two while one is rolled.
+const MAX_CANDIDATES: usize = 8;
 
 /// Why a body was not verified as Stripe's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,34 +53,53 @@ impl SigningSecrets {
     pub fn verify(&self, header: &str, body: &[u8], now: Timestamp) -> Result<(), SignatureError> {
         let parts = || header.split(',').filter_map(|part| part.trim().split_once('='));
         let signed_at = parts().find(|(name, _)| *name == "t").map(|(_, text)| text).ok_or(SignatureError::Unsigned)?;
-        let signatures: Vec<_> =
-            parts().filter(|(name, _)| *name == "v1").filter_map(|(_, hex)| decode_hex(hex)).collect();
-        if signatures.is_empty() {
+        let at = Timestamp::from_seconds(signed_at.parse().map_err(|_| SignatureError::Unsigned)?);
+        let candidates = parts().filter(|(name, _)| *name == "v1").filter_map(|(_, hex)| decode_sha256(hex));
+        let candidates: Vec<_> = candidates.take(MAX_CANDIDATES).collect();
+        if candidates.is_empty() {
             return Err(SignatureError::Unsigned);
         }
-        let at = Timestamp::from_seconds(signed_at.parse().map_err(|_| SignatureError::Unsigned)?);
         if now.since(at) > TOLERANCE || at.since(now) > TOLERANCE {
             return Err(SignatureError::OutsideTolerance);
         }
-        let signed = [signed_at.as_bytes(), b".", body].concat();
-        // `hmac::verify` compares in constant time.
-        let is_ours =
-            |key: &hmac::Key| signatures.iter().any(|signature| hmac::verify(key, &signed, signature).is_ok());
-        if self.0.iter().any(is_ours) { Ok(()) } else { Err(SignatureError::WrongSignature) }
+        let is_ours = self.0.iter().fold(false, |is_ours, key| {
+            let signature = sign(key, signed_at, body);
+            candidates.iter().fold(is_ours, |is_ours, candidate| is_ours | bool::from(candidate.ct_eq(&signature)))
+        });
+        if is_ours { Ok(()) } else { Err(SignatureError::WrongSignature) }
     }
 }
 
-/// Hexadecimal digits as bytes; `None` when a character is no digit or one is left over.
-fn decode_hex(hex: &str) -> Option<Vec<u8>> {
+/// What a secret makes of a body: the one part of the check whose cost grows with the body.
+fn sign(key: &hmac::Key, signed_at: &str, body: &[u8]) -> Vec<u8> {
+    #[cfg(test)]
+    tests::HMACS.with(|count| count.set(count.get() + 1));
+    let mut context = hmac::Context::with_key(key);
+    for part in [signed_at.as_bytes(), b".", body] {
+        context.update(part);
+    }
+    context.sign().as_ref().to_vec()
+}
+
+/// 64 hexadecimal digits as 32 bytes; `None` for anything else.
+fn decode_sha256(hex: &str) -> Option<Vec<u8>> {
+    if hex.len() != 64 {
+        return None;
+    }
     let digits: Vec<u32> = hex.chars().map(|digit| digit.to_digit(16)).collect::<Option<_>>()?;
-    let pairs = digits.chunks_exact(2);
-    let is_whole = pairs.remainder().is_empty();
-    is_whole.then(|| pairs.filter_map(|pair| u8::try_from(pair[0] * 16 + pair[1]).ok()).collect())
+    digits.chunks_exact(2).map(|pair| u8::try_from(pair[0] * 16 + pair[1]).ok()).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
+
+    thread_local! {
+        /// How often a body was signed on this thread.
+        pub(super) static HMACS: Cell<usize> = const { Cell::new(0) };
+    }
 
     const NOW: Timestamp = Timestamp::from_seconds(1_795_000_000);
     const BODY: &[u8] = br#"{"id":"evt_1"}"#;
@@ -135,5 +158,23 @@ mod tests {
         for header in ["", "t=1", "nonsense", &old_scheme, &no_time, &odd, "t=x,v1=00"] {
             assert_eq!(ours.verify(header, BODY, NOW), Err(SignatureError::Unsigned), "{header}");
         }
+    }
+
+    #[test]
+    fn a_flood_of_signatures_costs_one_hmac_for_each_secret() {
+        let (ours, body) = (signatures("whsec_a,whsec_b"), vec![b'x'; 256 << 10]);
+        let spent = |header: &str| {
+            HMACS.set(0);
+            let verdict = ours.verify(header, &body, NOW);
+            (verdict, HMACS.get())
+        };
+        let time = format!("t={}", NOW.seconds());
+        let wrong = format!(",v1={}", "0".repeat(64));
+        assert_eq!(spent(&format!("{time}{}", wrong.repeat(2_400))), (Err(SignatureError::WrongSignature), 2));
+        assert_eq!(spent(&format!("{time}{}", ",v1=".repeat(2_400))), (Err(SignatureError::Unsigned), 0));
+        let late = format!("t={}{wrong}", (NOW + TOLERANCE + TOLERANCE).seconds());
+        assert_eq!(spent(&late), (Err(SignatureError::OutsideTolerance), 0));
+        let genuine = format!("{time},v1={}", v1("whsec_b", NOW, &body));
+        assert_eq!(spent(&format!("{genuine}{}", wrong.repeat(2_400))), (Ok(()), 2));
     }
 }
