@@ -10,6 +10,7 @@ use nbhd::domain::route::Route;
 use nbhd::queue::{Queues, Updates};
 use nbhd::store::Store;
 use nbhd_sim::pump::{Limits, Pump};
+use nbhd_sim::rights::env_of;
 use nbhd_sim::runtime::{Failure, Runtime};
 use nbhd_sim::sqs::INBOUND;
 use nbhd_sim::testbed::Testbed;
@@ -89,7 +90,7 @@ impl World {
         let env = testbed.env();
         let store = Store::from_env(&env)?;
         let inbound = Queues::new(&env)?.updates(&testbed.sqs.url(INBOUND));
-        let app = App::new(&env, testbed.clock.clone())?;
+        let app = App::new(&env_of("telegram-forward", &env), testbed.clock.clone())?;
         let pump = Pump::new(&testbed.sqs, INBOUND, &testbed.clock, LIMITS, move |event| {
             let app = app.clone();
             async move { Ok::<_, Infallible>(telegram_forward::handle(&app, event, "bench").await) }

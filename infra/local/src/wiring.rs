@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use nbhd::clock::Clock;
 use nbhd::config::{ConfigError, Env};
+use nbhd_sim::rights::env_of;
 use tower::ServiceExt as _;
 
 use crate::trace::Trace;
@@ -49,7 +50,7 @@ pub fn build_router(function: &str, env: &Env, clock: Clock) -> Option<Result<Ro
 pub(crate) fn functions(env: &Env, clock: &Clock, trace: &Trace) -> Result<Router, ConfigError> {
     let mut routers = BTreeMap::new();
     for (_, function) in ROUTES {
-        if let Some(router) = build_router(function, env, clock.clone()) {
+        if let Some(router) = build_router(function, &env_of(function, env), clock.clone()) {
             routers.insert(*function, trace.watch(function, router?));
         }
     }

@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::faults::Faults;
 use crate::journal::Journal;
+use crate::rights::NOBODY;
 use crate::sts::Sts;
 use crate::tls::{Authority, TlsServer};
 
@@ -62,8 +63,15 @@ pub struct FederatedCredential {
 #[derive(Debug)]
 struct Registration {
     trusted: FederatedCredential,
-    /// The scope of each issued token.
-    tokens: HashMap<String, String>,
+    tokens: HashMap<String, Issued>,
+}
+
+/// What a token was issued for, and to whom.
+#[derive(Debug)]
+struct Issued {
+    scope: String,
+    /// The function that the caller's token of AWS names.
+    function: String,
 }
 
 impl Entra {
@@ -126,7 +134,14 @@ impl Entra {
 
     /// Whether `token` was issued for `resource`, and not revoked.
     pub(crate) fn is_valid_token(&self, token: &str, resource: &str) -> bool {
-        self.inner.lock().tokens.get(token).is_some_and(|scope| scope == &format!("{resource}/.default"))
+        self.function_of(token, resource).is_some()
+    }
+
+    /// The function that `token` was issued to, if it was issued for `resource`, and not revoked.
+    pub(crate) fn function_of(&self, token: &str, resource: &str) -> Option<String> {
+        let state = self.inner.lock();
+        let issued = state.tokens.get(token)?;
+        (issued.scope == format!("{resource}/.default")).then(|| issued.function.clone())
     }
 }
 
@@ -149,23 +164,24 @@ impl Inner {
         if field("client_id") != Some(&self.client_id) {
             return Err(Refusal(StatusCode::BAD_REQUEST, "unauthorized_client", 700_016));
         }
-        match (field("client_assertion"), field("client_secret")) {
+        let function = match (field("client_assertion"), field("client_secret")) {
             (Some(assertion), _) => self.check_assertion(field("client_assertion_type"), assertion)?,
-            (None, Some(secret)) if secret == self.client_secret => {}
+            (None, Some(secret)) if secret == self.client_secret => NOBODY.to_owned(),
             (None, Some(_)) => return Err(Refusal(StatusCode::UNAUTHORIZED, "invalid_client", 7_000_215)),
             (None, None) => return Err(Refusal(StatusCode::UNAUTHORIZED, "invalid_client", 7_000_218)),
-        }
+        };
         if !scope.ends_with("/.default") {
             return Err(Refusal(StatusCode::BAD_REQUEST, "invalid_scope", 1_002_012));
         }
         let token = format!("entra-token-{}", Uuid::new_v4().simple());
-        self.lock().tokens.insert(token.clone(), scope.to_owned());
+        self.lock().tokens.insert(token.clone(), Issued { scope: scope.to_owned(), function });
         Ok(json!({"token_type": "Bearer", "expires_in": 3599, "ext_expires_in": 3599, "access_token": token}))
     }
 }
 
 impl Inner {
-    fn check_assertion(&self, kind: Option<&str>, assertion: &str) -> Result<(), Refusal> {
+    /// Checks a token of AWS; returns the function that it names.
+    fn check_assertion(&self, kind: Option<&str>, assertion: &str) -> Result<String, Refusal> {
         let refused = |code| Err(Refusal(StatusCode::UNAUTHORIZED, "invalid_client", code));
         if kind != Some(ASSERTION_TYPE) {
             return Err(Refusal(StatusCode::BAD_REQUEST, "invalid_request", 50_027));
@@ -182,7 +198,11 @@ impl Inner {
                 return refused(code);
             }
         }
-        if is_current { Ok(()) } else { refused(700_024) }
+        if !is_current {
+            return refused(700_024);
+        }
+        let source = claims["https://sts.amazonaws.com/"]["lambda_source_function_arn"].as_str();
+        Ok(source.and_then(|arn| arn.rsplit(':').next()).unwrap_or(NOBODY).to_owned())
     }
 }
 

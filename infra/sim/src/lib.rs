@@ -19,6 +19,7 @@ pub mod model_gateway;
 mod outgoing;
 mod proxy;
 pub mod pump;
+pub mod rights;
 pub mod runtime;
 pub mod server;
 pub mod sqs;

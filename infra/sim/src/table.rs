@@ -15,11 +15,12 @@ use axum::response::{IntoResponse, Response};
 use dynoxide::Database;
 use dynoxide::actions::{scan::ScanRequest, update_time_to_live::UpdateTimeToLiveRequest};
 use dynoxide::errors::DynoxideError;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::faults::Faults;
 use crate::interruption::Interruption;
 use crate::proxy::Upstream;
+use crate::rights;
 use crate::server::Server;
 
 /// The name of the table, for `TABLE_NAME`.
@@ -54,6 +55,9 @@ pub enum Failure {
     Down,
     /// The request has its effect, and its answer is lost: 500.
     AnswerLost,
+    /// A transaction holds the item: 400, without an effect.
+    /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-conflict-handling>
+    ItemHeld,
 }
 
 #[derive(Debug, Default)]
@@ -203,8 +207,10 @@ type Measured = (Upstream, Arc<Mutex<Meter>>, Faults<String, Failure>);
 async fn measure(State((engine, meter, faults)): State<Measured>, request: Request) -> Response {
     let operation = operation(request.headers());
     let failure = faults.take(operation.as_str());
-    if failure == Some(Failure::Down) {
-        return failed();
+    match failure {
+        Some(Failure::Down) => return failed(),
+        Some(Failure::ItemHeld) => return held(),
+        Some(Failure::AnswerLost) | None => {}
     }
     let request = match ask_for_capacity(request).await {
         Ok(request) => request,
@@ -236,6 +242,14 @@ fn failed() -> Response {
     (StatusCode::INTERNAL_SERVER_ERROR, axum::Json(error)).into_response()
 }
 
+fn held() -> Response {
+    let error = json!({
+        "__type": "com.amazonaws.dynamodb.v20120810#TransactionConflictException",
+        "message": "Transaction is ongoing for the item",
+    });
+    (StatusCode::BAD_REQUEST, axum::Json(error)).into_response()
+}
+
 fn operation(headers: &HeaderMap) -> String {
     let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok()).unwrap_or_default();
     target.rsplit('.').next().unwrap_or_default().to_owned()
@@ -243,10 +257,13 @@ fn operation(headers: &HeaderMap) -> String {
 
 /// The request with `ReturnConsumedCapacity` set, where the operation knows it.
 async fn ask_for_capacity(request: Request) -> Result<Request, StatusCode> {
-    let metered = !operation(request.headers()).contains("Table");
+    let operation = operation(request.headers());
+    let metered = !operation.contains("Table");
     let (mut head, body) = request.into_parts();
     let mut body = to_bytes(body, usize::MAX).await.map_err(|_| StatusCode::BAD_REQUEST)?;
-    if let (true, Ok(Value::Object(mut fields))) = (metered, serde_json::from_slice(&body)) {
+    let fields: Option<Map<String, Value>> = serde_json::from_slice(&body).ok();
+    if let Some(mut fields) = fields.filter(|_| metered) {
+        rights::record_table_call(&head.headers, &operation, &fields);
         fields.entry("ReturnConsumedCapacity").or_insert_with(|| json!("TOTAL"));
         body = Value::Object(fields).to_string().into();
         head.headers.remove(header::CONTENT_LENGTH);

@@ -20,6 +20,7 @@ use crate::azure::{Azure, VAULT};
 use crate::google::Google;
 use crate::journal::Journal;
 use crate::model_gateway::ModelGateway;
+use crate::rights;
 use crate::runtime::{Runtime, Settings};
 use crate::sqs::{self, Sqs};
 use crate::stripe::Stripe;
@@ -116,7 +117,7 @@ impl Testbed {
         let telegram = Telegram::start(&bot_token, &bot_username, clock.clone(), journal.clone()).await?;
         let settings = BTreeMap::from([
             ("AWS_REGION", "us-east-1".to_owned()),
-            ("AWS_ACCESS_KEY_ID", "local".to_owned()),
+            ("AWS_ACCESS_KEY_ID", rights::NOBODY.to_owned()),
             ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
             ("AWS_ENDPOINT_URL_DYNAMODB", table.base_url()),
             ("AWS_ENDPOINT_URL_SQS", sqs.base_url()),

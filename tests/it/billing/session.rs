@@ -6,6 +6,7 @@ use nbhd::domain::ids::{ChatId, TenantId};
 use nbhd::domain::subscription::{Status, Tier};
 use nbhd::domain::tenant::{Lifecycle, Tenant, TenantRecord};
 use nbhd::flows::billing_link::{Destination, Links};
+use nbhd_sim::rights::env_of;
 use nbhd_sim::stripe::contract::Contract;
 use nbhd_sim::stripe::{Endpoint, Failure, PLUS, SubscriptionStart};
 use tower::ServiceExt as _;
@@ -42,7 +43,8 @@ impl<'w> Browser<'w> {
     }
 
     async fn send(&self, request: Request<Body>) -> Seen {
-        let app = billing_session::App::new(&self.world.env, self.world.clock.clone()).expect("complete settings");
+        let app = billing_session::App::new(&env_of("billing-session", &self.world.env), self.world.clock.clone())
+            .expect("complete settings");
         let answer = billing_session::router(app).oneshot(request).await.expect("infallible");
         let header = |name| answer.headers().get(name).map(|value| value.to_str().expect("text").to_owned());
         let (status, location) = (answer.status(), header(header::LOCATION));

@@ -12,6 +12,7 @@ use nbhd::domain::subscription::{Status, Subscription};
 use nbhd::domain::tenant::{Tenant, TenantRecord};
 use nbhd::store::{BillingUpdate, Store};
 use nbhd_sim::gateway;
+use nbhd_sim::rights::env_of;
 use nbhd_sim::server::Server;
 use nbhd_sim::sqs;
 use nbhd_sim::stripe::{BASIC, Event, Stripe, SubscriptionStart};
@@ -152,6 +153,6 @@ impl World {
 }
 
 async fn serve(env: &Env, clock: &Clock) -> Server {
-    let app = App::new(env, clock.clone()).expect("complete settings");
+    let app = App::new(&env_of("stripe-webhook", env), clock.clone()).expect("complete settings");
     Server::start(gateway::wrap(router(app), clock)).await.expect("a free loopback port")
 }

@@ -18,6 +18,7 @@ use nbhd_sim::azure::Azure;
 use nbhd_sim::google::Google;
 use nbhd_sim::interruption::LateRequest;
 use nbhd_sim::model_gateway::ModelGateway;
+use nbhd_sim::rights::env_of;
 use nbhd_sim::sqs::LIFECYCLE;
 use nbhd_sim::stripe::{AfterDunning, Stripe};
 use nbhd_sim::testbed::Testbed;
@@ -48,6 +49,7 @@ pub(super) struct World {
     pub(super) gateway: ModelGateway,
     pub(super) store: Store,
     pub(super) reconciler: tenant_reconcile::App,
+    pub(super) sweep: reconcile_sweep::App,
     pub(super) refresh: scheduled_refresh::App,
     /// The same functions in a second sandbox, where others work while an invocation is held.
     pub(super) second_sandbox: (tenant_reconcile::App, scheduled_refresh::App),
@@ -125,13 +127,20 @@ impl World {
         let mutant = ActiveMutant::start(mutant, &azure, &mut testbed).await;
         let (env, clock) = (testbed.env(), &testbed.clock);
         let observer = Observer::start(clock, &testbed.table, &azure, testbed.journal.interruption());
-        let webhook = stripe_webhook::App::new(&env, clock.clone()).expect("complete settings");
+        let webhook =
+            stripe_webhook::App::new(&env_of("stripe-webhook", &env), clock.clone()).expect("complete settings");
         let world = Self {
-            reconciler: tenant_reconcile::App::new(&env, clock.clone()).expect("complete settings"),
-            refresh: scheduled_refresh::App::from_env(&env, clock.clone()).expect("complete settings"),
+            reconciler: tenant_reconcile::App::new(&env_of("tenant-reconcile", &env), clock.clone())
+                .expect("complete settings"),
+            sweep: reconcile_sweep::App::from_env(&env_of("reconcile-sweep", &env), clock.clone())
+                .expect("complete settings"),
+            refresh: scheduled_refresh::App::from_env(&env_of("scheduled-refresh", &env), clock.clone())
+                .expect("complete settings"),
             second_sandbox: (
-                tenant_reconcile::App::new(&env, clock.clone()).expect("complete settings"),
-                scheduled_refresh::App::from_env(&env, clock.clone()).expect("complete settings"),
+                tenant_reconcile::App::new(&env_of("tenant-reconcile", &env), clock.clone())
+                    .expect("complete settings"),
+                scheduled_refresh::App::from_env(&env_of("scheduled-refresh", &env), clock.clone())
+                    .expect("complete settings"),
             ),
             _google: google,
             webhook: stripe_webhook::router(webhook),

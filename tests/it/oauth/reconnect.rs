@@ -9,6 +9,7 @@ use nbhd::flows::lease;
 use nbhd::queue::RefreshJob;
 use nbhd_sim::google::{Endpoint, Failure, Scopes};
 use nbhd_sim::key_vault::{self, Operation};
+use nbhd_sim::rights::env_of;
 use scheduled_refresh::App;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
@@ -179,7 +180,7 @@ async fn row(world: &World) -> Integration {
 
 /// A job of a tick is delivered, in a process of its own.
 async fn refreshes(world: &World) {
-    let app = App::from_env(&world.env, world.clock.clone()).expect("complete settings");
+    let app = App::from_env(&env_of("scheduled-refresh", &world.env), world.clock.clone()).expect("complete settings");
     let job = RefreshJob::Due { connections: vec![(world.ada, Provider::Gmail)] };
     let event = json!({ "Records": [{ "messageId": "1", "body": serde_json::to_string(&job).expect("JSON") }] });
     scheduled_refresh::process_batch(&app, serde_json::from_value(event).expect("a batch"), "id").await;

@@ -18,6 +18,7 @@ use nbhd::store::Store;
 use nbhd_sim::azure::Azure;
 use nbhd_sim::gateway;
 use nbhd_sim::google::{Google, Scopes};
+use nbhd_sim::rights::env_of;
 use nbhd_sim::testbed::{PUBLIC_BASE_URL, Testbed};
 use tower::ServiceExt as _;
 
@@ -243,8 +244,10 @@ fn functions(env: &Env, clock: &Clock) -> Router {
 }
 
 fn functions_with(change: impl FnOnce(oauth_callback::App) -> oauth_callback::App, env: &Env, clock: &Clock) -> Router {
-    let authorize = oauth_authorize::App::new(env, clock.clone()).expect("complete settings");
-    let callback = change(oauth_callback::App::new(env, clock.clone()).expect("complete settings"));
+    let authorize =
+        oauth_authorize::App::new(&env_of("oauth-authorize", env), clock.clone()).expect("complete settings");
+    let callback =
+        change(oauth_callback::App::new(&env_of("oauth-callback", env), clock.clone()).expect("complete settings"));
     let routes = oauth_authorize::router(authorize).merge(oauth_callback::router(callback));
     gateway::wrap(routes, clock)
 }

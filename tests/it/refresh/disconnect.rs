@@ -9,6 +9,7 @@ use nbhd::flows::{disconnect, lease};
 use nbhd::queue::{Queues, RefreshJob};
 use nbhd_sim::google::{Endpoint, Failure};
 use nbhd_sim::key_vault::{self, Operation};
+use nbhd_sim::rights::env_of;
 use nbhd_sim::sqs::REFRESH;
 use scheduled_refresh::{App, Report, process_batch};
 
@@ -327,7 +328,7 @@ async fn run(world: &World, body: &str) -> (Report, SqsBatchResponse) {
 }
 
 async fn run_batch(world: &World, bodies: &[String]) -> (Report, SqsBatchResponse) {
-    let app = App::from_env(&world.env, world.clock.clone()).expect("complete settings");
+    let app = App::from_env(&env_of("scheduled-refresh", &world.env), world.clock.clone()).expect("complete settings");
     let mut event = SqsEvent::default();
     for (place, body) in bodies.iter().enumerate() {
         let mut record = SqsMessage::default();

@@ -18,6 +18,7 @@ use nbhd::store::Store;
 use nbhd_sim::azure::Azure;
 use nbhd_sim::google::Google;
 use nbhd_sim::pump::{Limits, Pump};
+use nbhd_sim::rights::env_of;
 use nbhd_sim::sqs::REFRESH;
 use nbhd_sim::testbed::Testbed;
 use scheduled_refresh::{App, Report};
@@ -163,6 +164,6 @@ impl World {
 
     /// A process of `scheduled-refresh`.
     pub(crate) fn app(&self) -> App {
-        App::from_env(&self.env, self.clock.clone()).expect("complete settings")
+        App::from_env(&env_of("scheduled-refresh", &self.env), self.clock.clone()).expect("complete settings")
     }
 }

@@ -11,6 +11,7 @@ use nbhd::domain::route::Route;
 use nbhd::queue::{Queues, Updates};
 use nbhd::store::Store;
 use nbhd_sim::pump::{Limits, Pump};
+use nbhd_sim::rights::env_of;
 use nbhd_sim::runtime::Runtime;
 use nbhd_sim::sqs::queue::Message;
 use nbhd_sim::sqs::{INBOUND, INBOUND_DLQ};
@@ -51,7 +52,9 @@ impl World {
         let env = testbed.env();
         let store = Store::from_env(&env).expect("complete settings");
         let inbound = Queues::new(&env).expect("complete settings").updates(&testbed.sqs.url(INBOUND));
-        let app = App::new(&env, testbed.clock.clone()).expect("complete settings").with_delivery_timeout(timeout);
+        let app = App::new(&env_of("telegram-forward", &env), testbed.clock.clone())
+            .expect("complete settings")
+            .with_delivery_timeout(timeout);
         Self { testbed, store, app, inbound }
     }
 

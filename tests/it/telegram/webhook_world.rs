@@ -12,6 +12,7 @@ use nbhd::domain::tenant::{Lifecycle, Tenant};
 use nbhd::flows::billing_link::{self, BillingLink};
 use nbhd::store::Store;
 use nbhd_sim::gateway;
+use nbhd_sim::rights::env_of;
 use nbhd_sim::server::Server;
 use nbhd_sim::telegram::Delivery;
 use nbhd_sim::testbed::{PUBLIC_BASE_URL, Testbed, WEBHOOK_SECRET};
@@ -52,7 +53,7 @@ impl World {
         let testbed = Testbed::start(Clock::manual(Timestamp::from_seconds(1_795_000_000))).await.expect("a test bed");
         let env = change(testbed.env());
         let (clock, telegram) = (&testbed.clock, &testbed.telegram);
-        let app = App::new(&env, clock.clone()).expect("complete settings");
+        let app = App::new(&env_of("telegram-webhook", &env), clock.clone()).expect("complete settings");
         let function = Server::start(gateway::wrap(router(app), clock)).await.expect("a free loopback port");
         telegram.deliver_to(&format!("{}/telegram/webhook", function.base_url()), SECRET);
         telegram.knows(ANA, "Ana");
@@ -100,7 +101,7 @@ impl World {
 
     /// A second instance of the function, such as one that starts after the first was stopped.
     pub(crate) fn another_instance(&self) -> axum::Router {
-        router(App::new(&self.env, self.clock.clone()).expect("complete settings"))
+        router(App::new(&env_of("telegram-webhook", &self.env), self.clock.clone()).expect("complete settings"))
     }
 
     /// The bodies on the inbound queue, oldest first.

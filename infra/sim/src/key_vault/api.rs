@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::state::{Parameters, Refusal, bad_parameter};
 use super::{Failure, Inner, Operation};
+use crate::rights;
 
 /// The resource that a token must have been issued for.
 const RESOURCE: &str = "https://vault.azure.net";
@@ -40,7 +41,7 @@ pub(super) fn router(inner: Arc<Inner>) -> Router {
 async fn authorize(State(inner): Vault, request: Request, next: Next) -> Response {
     let authorization = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token = authorization.and_then(|value| value.strip_prefix("Bearer "));
-    if !token.is_some_and(|token| inner.entra.is_valid_token(token, RESOURCE)) {
+    let Some(function) = token.and_then(|token| inner.entra.function_of(token, RESOURCE)) else {
         let refusal = Refusal {
             status: StatusCode::UNAUTHORIZED,
             code: "Unauthorized",
@@ -48,11 +49,13 @@ async fn authorize(State(inner): Vault, request: Request, next: Next) -> Respons
             message: "AKV10000: Request is missing a Bearer or PoP token.",
         };
         return ([(header::WWW_AUTHENTICATE, inner.entra.challenge(RESOURCE))], refusal).into_response();
-    }
+    };
     let query = request.uri().query().unwrap_or_default();
     if !query.split('&').any(|pair| pair == "api-version=7.6") {
         return bad_parameter("The api-version is missing or not one this vault speaks.").into_response();
     }
+    let operation = operation(request.method().as_str(), request.uri().path());
+    rights::record_vault_call(&function, &format!("{operation:?}"));
     next.run(request).await
 }
 

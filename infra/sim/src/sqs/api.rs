@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 use super::limits::{MAX_BYTES, size};
 use super::queue::{Message, Outgoing, Queue, Refusal};
 use super::{State, find};
+use crate::rights;
 
 type Answer = Result<Value, Refusal>;
 
@@ -34,9 +35,13 @@ async fn answer(Extract(state): Extract<Arc<State>>, headers: HeaderMap, body: B
         return (StatusCode::SERVICE_UNAVAILABLE, axum::Json(body)).into_response();
     }
     let signed = headers.get("authorization").is_some_and(|value| value.as_bytes().starts_with(b"AWS4-HMAC-SHA256 "));
-    let result = match serde_json::from_slice(&body) {
+    let result = match serde_json::from_slice::<Value>(&body) {
         _ if !signed => Err(Refusal::new("MissingAuthenticationToken", "The request is not signed.")),
-        Ok(request) => state.perform(operation, &request),
+        Ok(request) => {
+            let queue = request["QueueUrl"].as_str().and_then(|url| url.rsplit('/').next()).unwrap_or("*");
+            rights::record_queue_call(&headers, operation, queue);
+            state.perform(operation, &request)
+        }
         Err(_) => Err(Refusal::new("SerializationException", "The body is not JSON.")),
     };
     state.changed.send_replace(());

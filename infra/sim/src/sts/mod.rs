@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use crate::faults::Faults;
 use crate::journal::Journal;
+use crate::rights;
 use crate::server::Server;
 
 #[cfg(feature = "contracts")]
@@ -33,7 +34,6 @@ const SIGNING_KEY: &[u8] = include_bytes!("signing_key.der");
 
 const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 const REGION: &str = "us-east-1";
-const ACCESS_KEY: &str = "local";
 
 /// The simulator; clones are the same STS.
 #[derive(Clone, Debug)]
@@ -93,7 +93,7 @@ impl Sts {
         vec![
             ("AWS_ENDPOINT_URL_STS", self.server.base_url()),
             ("AWS_REGION", REGION.to_owned()),
-            ("AWS_ACCESS_KEY_ID", ACCESS_KEY.to_owned()),
+            ("AWS_ACCESS_KEY_ID", rights::NOBODY.to_owned()),
             ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
         ]
     }
@@ -115,7 +115,7 @@ impl Sts {
 
     /// Issues a token for `audience` that is valid for `seconds`, as the API would.
     pub fn issues_token(&self, audience: &str, seconds: i64) -> String {
-        self.inner.sign(&json!(audience), seconds).0
+        self.inner.sign(&json!(audience), seconds, rights::NOBODY).0
     }
 
     /// Returns a token's claims, if it was signed here.
@@ -137,7 +137,7 @@ impl Inner {
 
     /// A token, and when it ends.
     /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_providers_outbound_token_claims.html>
-    fn sign(&self, audience: &Value, seconds: i64) -> (String, Timestamp) {
+    fn sign(&self, audience: &Value, seconds: i64, function: &str) -> (String, Timestamp) {
         let now = self.clock.now().seconds();
         let claims = json!({
             "iss": self.issuer,
@@ -146,7 +146,11 @@ impl Inner {
             "iat": now,
             "exp": now + seconds,
             "jti": Uuid::new_v4().to_string(),
-            "https://sts.amazonaws.com/": {"aws_account": "123456789012", "source_region": REGION},
+            "https://sts.amazonaws.com/": {
+                "aws_account": "123456789012",
+                "source_region": REGION,
+                "lambda_source_function_arn": format!("arn:aws:lambda:{REGION}:123456789012:function:{function}"),
+            },
         });
         let head = json!({"alg": "RS256", "kid": "RSA_0", "typ": "JWT"});
         let encoded = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
@@ -173,6 +177,7 @@ impl Inner {
         if (field("Action"), field("Version")) != (Some("GetWebIdentityToken"), Some("2011-06-15")) {
             return Err(Refusal(400, "InvalidAction", "Could not find operation."));
         }
+        rights::record_sts_call(headers, "GetWebIdentityToken");
         let invalid = Refusal(400, "ValidationError", "A parameter is missing or out of form.");
         let audiences: Vec<&str> = form
             .iter()
@@ -186,7 +191,10 @@ impl Inner {
             several => json!(several),
         };
         match (field("SigningAlgorithm"), seconds) {
-            (Some("RS256"), Ok(seconds @ 60..=3600)) => Ok(to_xml(&self.sign(&audience, seconds))),
+            (Some("RS256"), Ok(seconds @ 60..=3600)) => {
+                let function = rights::caller(headers).unwrap_or(rights::NOBODY);
+                Ok(to_xml(&self.sign(&audience, seconds, function)))
+            }
             _ => Err(invalid),
         }
     }

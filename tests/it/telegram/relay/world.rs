@@ -14,6 +14,7 @@ use nbhd::domain::tenant::{Lifecycle, Tenant};
 use nbhd::providers::telegram::Bot;
 use nbhd::store::Store;
 use nbhd_sim::gateway;
+use nbhd_sim::rights::env_of;
 use nbhd_sim::telegram::BOT_API;
 use nbhd_sim::testbed::{BOT_ID, PLATFORM_KEY, Testbed};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -50,7 +51,7 @@ impl World {
     pub(super) async fn start() -> Self {
         let testbed = Testbed::start(Clock::manual(Timestamp::from_seconds(1_795_000_000))).await.expect("a test bed");
         let (env, clock) = (testbed.env(), &testbed.clock);
-        let app = telegram_relay::App::new(&env, clock.clone()).expect("complete settings");
+        let app = telegram_relay::App::new(&env_of("telegram-relay", &env), clock.clone()).expect("complete settings");
         let http = nbhd::http::client(&env).expect("complete settings");
         let bot = Bot::new(&env, http).expect("complete settings");
         let store = Store::from_env(&env).expect("complete settings");
