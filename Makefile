@@ -10,7 +10,7 @@ BUILT := $(or $(CARGO_TARGET_DIR),target)
 first_build = @test -n "$$(find $(BUILT)/$(1) -maxdepth 2 -name '$(2)' 2>/dev/null | head -n 1)" || \
 	echo "The first time, this builds $(3). That takes $(4); cargo shows how far it is." >&2
 
-.PHONY: help run ops test soak lint bench e2e tools fmt clippy doc deny machete guard shellcheck template
+.PHONY: help run ops test rights soak lint bench e2e tools fmt clippy doc deny machete guard shellcheck template
 
 help: ## This list
 	@sed -nE 's/^([a-z0-9]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -23,9 +23,16 @@ ops: ## The operator's command on the running local world; ARGS="tenant <id>"
 	$(call first_build,debug,nbhd-ops,the operator's command,some minutes)
 	$(CARGO) run --locked --package nbhd-ops -- --settings .local/settings.env $(ARGS)
 
-test: ## Every test; NBHD_REQUIRE_SHARED=1 makes absent contracts and mail a failure
+test: ## Every test, then the rights they used; NBHD_REQUIRE_SHARED=1 makes absent contracts and mail a failure
 	$(call first_build,debug,it-*,every crate with its tests,some minutes)
-	$(CARGO) test --locked --workspace --no-fail-fast $(ARGS)
+	@rm -rf $(BUILT)/rights
+	NBHD_RIGHTS=$(abspath $(BUILT))/rights $(CARGO) test --locked --workspace --no-fail-fast $(ARGS)
+	$(if $(ARGS),@echo "The rights are not compared: only a run of every test shows which are used.",@$(MAKE) rights)
+
+# What the functions may do at AWS is exactly what they did while every test ran.
+rights:
+	@test -x $(TOOLS)/python || { echo "there is no $(TOOLS)/python: run \`make tools\`" >&2; exit 1; }
+	$(TOOLS)/python -B .ci/rights.py template.yaml $(BUILT)/rights
 
 soak: ## Random histories, as many as asked, from a seed, on every core; ARGS="20000 7"
 	NBHD_MODEL="$(ARGS)" $(CARGO) test --locked --profile harness --package nbhd-tests --test it model::histories

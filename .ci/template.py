@@ -19,15 +19,19 @@ REGION = "eu-central-1"
 IGNORED = ["W2001", "W3037"]
 
 
-def main(path: str) -> int:
+def expand(path: str) -> dict:
+    """The template as CloudFormation gets it from SAM."""
     template = json.loads(json.dumps(load(path), default=str))
     for resource in template["Resources"].values():
         if resource["Type"] == "AWS::Serverless::Function":
             resource["Properties"]["CodeUri"] = {"Bucket": "packages", "Key": "bootstrap.zip"}
     os.environ["AWS_DEFAULT_REGION"] = REGION
-    expanded = Translator({}, Parser()).translate(template, {})
+    return Translator({}, Parser()).translate(template, {})
+
+
+def main(path: str) -> int:
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        json.dump(expanded, file)
+        json.dump(expand(path), file)
         file.flush()
         linter = [Path(sys.executable).with_name("cfn-lint"), "--regions", REGION]
         return subprocess.run([*linter, "--ignore-checks", *IGNORED, "--", file.name], check=False).returncode

@@ -69,7 +69,7 @@ async fn the_page_shows_what_is_written_and_answered() {
 #[tokio::test]
 async fn repeated_sweeps_are_one_line_of_the_page_and_what_the_person_caused_stands_out() {
     let world = world().await;
-    let sweep = || world.trace.record("tenant-reconcile", Trigger::Schedule("sweep"), "done".to_owned(), MILLI);
+    let sweep = || world.trace.record("reconcile-sweep", Trigger::Schedule("sweep"), "done".to_owned(), MILLI);
     let job = || world.trace.record("tenant-reconcile", Trigger::Queue("lifecycle"), "done".to_owned(), MILLI);
     for _ in 0..40 {
         sweep();
@@ -86,13 +86,13 @@ async fn repeated_sweeps_are_one_line_of_the_page_and_what_the_person_caused_sta
         let line = &state["trace"][place];
         json!([line["function"], line["trigger"], line["count"], line["by_person"], line["millis"]])
     };
-    assert_eq!(line(0), json!(["tenant-reconcile", "sweep", 40, false, 40]));
+    assert_eq!(line(0), json!(["reconcile-sweep", "sweep", 40, false, 40]));
     assert_eq!(line(1), json!(["tenant-reconcile", "lifecycle", 40, false, 40]));
     let webhook = &state["trace"][2];
     assert_eq!((&webhook["trigger"], &webhook["by_person"]), (&json!("POST /telegram/webhook"), &json!(true)));
     assert_eq!(
         (line(3), line(4)),
-        (json!(["tenant-reconcile", "sweep", 1, false, 1]), json!([null, null, null, null, null]))
+        (json!(["reconcile-sweep", "sweep", 1, false, 1]), json!([null, null, null, null, null]))
     );
 }
 

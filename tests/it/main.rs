@@ -2,6 +2,7 @@
 
 mod billing;
 mod canary;
+mod conflicts;
 mod local;
 mod model;
 mod oauth;

@@ -10,14 +10,14 @@ use nbhd::flows::connect_link;
 use nbhd::flows::stored_token::StoredToken;
 use nbhd::providers::google::oauth::{self, Tokens};
 use nbhd::providers::telegram::MessageOptions;
-use nbhd::store::NonceState;
+use nbhd::store::{NonceState, TenantView};
 use nbhd::telemetry;
 use secrecy::SecretString;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::App;
 use crate::callback::VerifiedCallback;
-use crate::consent::{Consent, TenantView, load_tenant};
+use crate::consent::{Consent, load_tenant};
 use crate::failure::Failure;
 use crate::outcome::Outcome;
 use crate::result::ConnectResult;

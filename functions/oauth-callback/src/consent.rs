@@ -7,17 +7,11 @@ use nbhd::domain::refresh;
 use nbhd::domain::tenant::{Tenant, TimeZone};
 use nbhd::flows::stored_token::StoredToken;
 use nbhd::providers::google::oauth;
-use nbhd::store::ConsentResult;
+use nbhd::store::{ConsentResult, TenantView};
 
 use crate::App;
 use crate::failure::Failure;
 use crate::outcome::Outcome;
-
-/// A tenant and its integrations, as one query read them.
-pub(crate) struct TenantView {
-    pub(crate) tenant: Tenant,
-    pub(crate) integrations: Vec<Integration>,
-}
 
 /// A person's consent, after its code was exchanged for tokens.
 pub(crate) struct Consent<'a> {
@@ -41,11 +35,8 @@ pub(crate) struct SecretVersion {
 
 /// Reads the tenant and its integrations. A removed tenant fails like a state that never was ours.
 pub(crate) async fn load_tenant(app: &App, tenant_id: TenantId) -> Result<TenantView, Failure> {
-    let view = app.store.runtime_view(tenant_id).await.map_err(Failure::from_store)?;
-    match view {
-        Some((tenant, integrations)) if tenant.may_connect() => Ok(TenantView { tenant, integrations }),
-        Some(_) | None => Err(Failure::InvalidState),
-    }
+    let view = app.store.tenant_view(tenant_id).await.map_err(Failure::from_store)?;
+    view.filter(|view| view.tenant.may_connect()).ok_or(Failure::InvalidState)
 }
 
 impl Consent<'_> {

@@ -4,11 +4,11 @@ use axum::http::StatusCode;
 use nbhd::clock::Timestamp;
 use nbhd::domain::integration::Provider;
 use nbhd::flows::connect_link::{Services, UndoRequest};
+use nbhd::store::TenantView;
 use nbhd::web::{ButtonStyle, Page};
 
 use crate::App;
 use crate::callback::VerifiedCallback;
-use crate::consent::TenantView;
 
 /// The integrations that one consent made.
 pub(crate) struct ConnectResult {

@@ -8,11 +8,11 @@ use nbhd::domain::integration::{Integration, Provider, Status};
 use nbhd::flows::lease;
 use nbhd::providers;
 use nbhd::queue::RefreshJob;
-use nbhd::store;
+use nbhd::store::{self, TenantView};
 
 use crate::App;
 use crate::cleanup::clean_up_superseded;
-use crate::consent::{Consent, SecretVersion, TenantView, load_tenant};
+use crate::consent::{Consent, SecretVersion, load_tenant};
 use crate::failure::Failure;
 
 /// The limit of all writes to the vault. The vault may have to recover a deleted name first.
@@ -58,7 +58,7 @@ async fn try_save(app: &App, consent: &Consent<'_>, view: TenantView, progress: 
     let tenant_id = view.tenant.tenant_id;
     let mut read = Ok(view);
     for _ in 0..MAX_ATTEMPTS {
-        let TenantView { tenant, integrations } = wait_for_leases(app, consent, read, progress).await?;
+        let TenantView { tenant, integrations, .. } = wait_for_leases(app, consent, read, progress).await?;
         if let Some(rows) = take_leases(app, consent, integrations, progress).await? {
             let written = write_secrets(app, tenant_id, &rows, consent).await?;
             let result = consent.to_result(&tenant, &rows, &written, &progress.orphans);

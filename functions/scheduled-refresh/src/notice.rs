@@ -16,7 +16,7 @@ use nbhd::flows::connect_link::Services;
 use nbhd::flows::refresh::{RefreshOutcome, Trigger};
 use nbhd::providers;
 use nbhd::providers::telegram::{Button, MessageOptions, refusal};
-use nbhd::store;
+use nbhd::store::{self, TenantView};
 use nbhd::telemetry::metric;
 use serde_json::{Value, json};
 
@@ -25,10 +25,12 @@ use crate::{App, Report};
 /// Notifies the person of `tenant` of all integrations that ended, in one message.
 pub(crate) async fn notify_person(app: &App, tenant: TenantId) -> Result<Report, store::Error> {
     let mut report = Report::default();
-    let Some((_, rows)) = app.store.runtime_view(tenant).await? else { return clear_orphaned_rows(app, tenant).await };
-    report.add(refresh_shared_accounts(app, &rows).await);
-    let Some((tenant, rows)) = app.store.runtime_view(tenant).await? else { return Ok(report) };
-    let pending: Vec<Integration> = pending_notice(&rows, app.clock.now()).into_iter().cloned().collect();
+    let Some(view) = app.store.tenant_view(tenant).await? else { return clear_orphaned_rows(app, tenant).await };
+    report.add(refresh_shared_accounts(app, &view.integrations).await);
+    let Some(TenantView { tenant, integrations, .. }) = app.store.tenant_view(tenant).await? else {
+        return Ok(report);
+    };
+    let pending: Vec<Integration> = pending_notice(&integrations, app.clock.now()).into_iter().cloned().collect();
     if pending.is_empty() {
         return Ok(report);
     }

@@ -26,7 +26,7 @@ use nbhd::domain::rate::{Gcra, Verdict};
 use nbhd::domain::secrets::{MasterKey, is_same_secret};
 use nbhd::domain::tenant::Tenant;
 use nbhd::providers::telegram::{Bot, FilePath};
-use nbhd::store::{RelayLane, Store};
+use nbhd::store::{RateLane, Store};
 use nbhd::{providers, web};
 use serde_json::{Value, json};
 
@@ -144,10 +144,10 @@ impl App {
 
     async fn charge_rate_limit(&self, tenant: &Tenant, pace: rules::Pace, count: u32) -> Result<(), Refusal> {
         let (lane, limit) = match pace {
-            rules::Pace::Send => (RelayLane::Sends, SENDS),
-            rules::Pace::Call => (RelayLane::Calls, CALLS),
+            rules::Pace::Send => (RateLane::Sends, SENDS),
+            rules::Pace::Call => (RateLane::Calls, CALLS),
         };
-        match self.store.charge_relay(tenant.tenant_id, (lane, count), limit, self.clock.now()).await? {
+        match self.store.charge_runtime(tenant.tenant_id, (lane, count), limit, None, self.clock.now()).await? {
             Verdict::Admit(_) => Ok(()),
             Verdict::Refuse(wait) => Err(Refusal::too_many_requests(wait)),
         }

@@ -89,9 +89,8 @@ impl App {
     }
 
     async fn show_status(&self, chat: ChatId, tenant: TenantId) -> Result<Reply, Error> {
-        let view = self.store.runtime_view(tenant).await?;
-        let (tenant, integrations) = view.ok_or_else(missing_tenant)?;
-        Ok(replies::status(chat, &tenant, &integrations))
+        let view = self.store.tenant_view(tenant).await?.ok_or_else(missing_tenant)?;
+        Ok(replies::status(chat, &view.tenant, &view.integrations))
     }
 
     async fn show_time_zone(&self, chat: ChatId, tenant: TenantId) -> Result<Reply, Error> {

@@ -3,8 +3,8 @@
 //! A job on the `lifecycle` queue only names a tenant; what is to be done is planned from the tenant's row
 //! ([`nbhd::domain::plan`]). A worker holds the tenant by a lease, does one step, saves what it learned under the row's
 //! version together with a record of the step, and plans anew. It may be stopped anywhere, come twice or at once: every
-//! step is safe to repeat, because what it makes is found by its name. The clock's sweep ([`sweep`]) queues whatever
-//! a lost message left due.
+//! step is safe to repeat, because what it makes is found by its name. The clock's
+//! function `reconcile-sweep` queues whatever a lost message left due.
 
 mod bundle;
 mod container_spec;
@@ -12,7 +12,6 @@ mod failure;
 mod recheck;
 mod settings;
 mod steps;
-mod sweep;
 mod worker;
 
 use std::sync::OnceLock;
@@ -27,13 +26,11 @@ use nbhd::providers::{model_gateway, runtime, stripe, telegram};
 use nbhd::queue::{Jobs, LifecycleJob, Queues, RefreshJob};
 use nbhd::store::Store;
 use nbhd::telemetry::metric;
-use serde_json::{Value, json};
 use tracing::Instrument as _;
 use tracing::field::{Empty, display};
 
 use settings::Settings;
 
-pub use sweep::{SweepReport, sweep};
 pub use worker::{BUDGET, Error, Outcome, STEP_TIMEOUT, reconcile};
 
 /// What the function holds.
@@ -115,20 +112,6 @@ impl App {
             (release, id)
         })
     }
-}
-
-/// Takes an event: a batch of the queue's, or else the clock's.
-///
-/// # Errors
-/// When the event claims to be a batch and is none.
-pub async fn run(app: &App, event: Value, request_id: &str) -> Result<Value, serde_json::Error> {
-    if event.get("Records").is_none() {
-        let SweepReport { due, queued } = sweep(app).await;
-        tracing::info!(request_id, due, queued, "swept the tenants that are due");
-        return Ok(json!({ "due": due, "queued": queued }));
-    }
-    let batch: SqsEvent = serde_json::from_value(event)?;
-    serde_json::to_value(handle(app, batch, request_id).await.1)
 }
 
 /// Handles a batch. What is reported as failed is redelivered when its visibility timeout ends.

@@ -27,6 +27,7 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     Function { profile: "billing", zip: 6.0, cold: 2.5, ..http("billing-session") },
     queue("telegram-forward"),
     queue("scheduled-refresh"),
+    queue("reconcile-sweep"),
     queue("tenant-reconcile"),
 ];
 

@@ -18,6 +18,7 @@ use nbhd_sim::gateway;
 use nbhd_sim::google::Google;
 use nbhd_sim::model_gateway::ModelGateway;
 use nbhd_sim::pump::{Limits, Pump};
+use nbhd_sim::rights::env_of;
 use nbhd_sim::sqs;
 use nbhd_sim::stripe::Stripe;
 use nbhd_sim::testbed::{Platform, Testbed};
@@ -88,6 +89,7 @@ pub struct World {
     pub env: Env,
     containers: Containers,
     forward: telegram_forward::App,
+    sweep: reconcile_sweep::App,
     refresh: scheduled_refresh::App,
     reconcile: tenant_reconcile::App,
     base_url: String,
@@ -131,9 +133,10 @@ impl World {
         testbed.telegram.deliver_to(&format!("{base_url}/telegram/webhook"), &platform.webhook_secret);
         stripe.deliver_to(&format!("{base_url}/stripe/webhook"));
 
-        let forward = telegram_forward::App::new(&env, clock.clone())?;
-        let refresh = scheduled_refresh::App::from_env(&env, clock.clone())?;
-        let reconcile = tenant_reconcile::App::new(&env, clock.clone())?;
+        let forward = telegram_forward::App::new(&env_of("telegram-forward", &env), clock.clone())?;
+        let refresh = scheduled_refresh::App::from_env(&env_of("scheduled-refresh", &env), clock.clone())?;
+        let sweep = reconcile_sweep::App::from_env(&env_of("reconcile-sweep", &env), clock.clone())?;
+        let reconcile = tenant_reconcile::App::new(&env_of("tenant-reconcile", &env), clock.clone())?;
         let containers = Containers::default();
         containers.attach(&azure.arm, &clock);
         let chat = Chat::open(&testbed.telegram, find_unused_chat(&Store::from_env(&env)?, chat).await?, name);
@@ -155,6 +158,7 @@ impl World {
             forward,
             refresh,
             reconcile,
+            sweep,
             base_url,
             serving,
         })
@@ -274,10 +278,10 @@ impl World {
         self.azure.arm.settles().await;
         self.tick_refresh().await;
         let started = Instant::now();
-        let swept = tenant_reconcile::sweep(&self.reconcile).await;
+        let swept = reconcile_sweep::queue_due(&self.sweep, &Uuid::new_v4().to_string()).await;
         if swept.due > 0 {
             let outcome = "queued what is due".to_owned();
-            self.trace.record("tenant-reconcile", Trigger::Schedule("sweep"), outcome, started.elapsed());
+            self.trace.record("reconcile-sweep", Trigger::Schedule("sweep"), outcome, started.elapsed());
         }
     }
 

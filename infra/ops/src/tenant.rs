@@ -26,7 +26,7 @@ pub(crate) async fn show_tenant(operator: &Operator, id: TenantId) -> anyhow::Re
 }
 
 async fn show_live(operator: &Operator, tenant: &Tenant) -> anyhow::Result<Output> {
-    let connections = operator.store.runtime_view(tenant.tenant_id).await?.map(|(_, connections)| connections);
+    let connections = operator.store.tenant_view(tenant.tenant_id).await?.map(|view| view.integrations);
     let connections = connections.unwrap_or_default();
     let steps = operator.store.last_steps(tenant.tenant_id, LAST_STEPS, operator.clock.now()).await?;
     let step = |step: &StepRecord| {

@@ -14,10 +14,11 @@ pub(super) const SORT: &str = "sk";
 
 const TENANT: &str = "TENANT#";
 const INTEGRATION: &str = "INTEGRATION#";
-const META: &str = "META";
+pub(super) const LIMITS: &str = "LIMITS";
+pub(super) const META: &str = "META";
 
-/// The range of sort keys that a runtime call reads with one query: `INTEGRATION#…` and `META` are neighbours in the
-/// sort order, and `STEP#…` lies outside, so that steps do not add to the query's cost.
+/// The range of sort keys that a runtime call reads with one query: `INTEGRATION#…`, `LIMITS` and `META` are neighbours
+/// in the sort order, and `STEP#…` lies outside, so that steps do not add to the query's cost.
 pub(super) const RUNTIME_VIEW: (&str, &str) = (INTEGRATION, META);
 
 /// An item's primary key.
@@ -64,9 +65,9 @@ pub(super) fn parse_row_key(item: &Item) -> Option<(TenantId, Option<Provider>)>
     }
 }
 
-/// The state of a tenant's rate limits at the relay.
-pub(super) fn relay(id: TenantId) -> Key {
-    Key::new(tenant_partition(id), "RELAY")
+/// The state of the rate limits of a tenant's runtime.
+pub(super) fn runtime_limits(id: TenantId) -> Key {
+    Key::new(tenant_partition(id), LIMITS)
 }
 
 /// The prefix of every step's sort key.
@@ -109,16 +110,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_runtime_view_holds_tenant_and_integrations_and_nothing_else() {
+    fn the_runtime_view_holds_tenant_integrations_and_limits_and_nothing_else() {
         let id = TenantId::random();
         let within = |key: &Key| (RUNTIME_VIEW.0..=RUNTIME_VIEW.1).contains(&key.sort.as_str());
         assert!(within(&tenant(id)));
         assert!(Provider::ALL.into_iter().all(|provider| within(&integration(id, provider))));
-        assert!(!within(&relay(id)));
+        assert!(within(&runtime_limits(id)));
         assert_eq!(parse_row_key(&tenant(id).attributes()), Some((id, None)));
         let gmail = integration(id, Provider::Gmail);
         assert_eq!(parse_row_key(&gmail.attributes()), Some((id, Some(Provider::Gmail))));
-        assert_eq!(parse_row_key(&relay(id).attributes()), None);
+        assert_eq!(parse_row_key(&runtime_limits(id).attributes()), None);
         assert!(!within(&Key::new(tenant_partition(id), "STEP#2026")));
     }
 }

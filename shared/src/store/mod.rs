@@ -10,9 +10,9 @@ mod keys;
 mod listing;
 mod nonces;
 mod progress;
-mod relay;
 mod rollout;
 mod routes;
+mod runtime_limits;
 mod tenants;
 mod transaction;
 
@@ -21,13 +21,14 @@ pub use due::{Cursor, DuePage, DueRow};
 pub use integrations::ConsentResult;
 pub use nonces::NonceState;
 pub use progress::{Progress, RouteChange, SaveOutcome, ShardSlot, StepRecord};
-pub use relay::RelayLane;
 pub use routes::Admission;
+pub use runtime_limits::{ArrivalTimes, RateLane};
+pub use tenants::TenantView;
 
 use std::collections::HashMap;
 use std::fmt::Debug;
 
-use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::error::{BuildError, ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::get_item::{GetItem, GetItemError, GetItemInput, GetItemOutput};
 use aws_sdk_dynamodb::operation::put_item::{PutItem, PutItemError, PutItemInput, PutItemOutput};
 use aws_sdk_dynamodb::operation::query::{Query, QueryError, QueryInput, QueryOutput};
@@ -37,10 +38,11 @@ use aws_sdk_dynamodb::operation::transact_write_items::{
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemInputBuilder;
 use aws_sdk_dynamodb::operation::update_item::{UpdateItem, UpdateItemError, UpdateItemInput, UpdateItemOutput};
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::aws::Service;
+use crate::aws::{Request, Service};
 use crate::config::{ConfigError, Env};
 use keys::Key;
 
@@ -56,6 +58,9 @@ crate::aws::impl_requests! {
 type Item = HashMap<String, AttributeValue>;
 
 const CONDITION_FAILED: &str = "ConditionalCheckFailedException";
+/// A transaction holds the item: not an outage, and over in milliseconds.
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-conflict-handling>
+const ITEM_HELD: &str = "TransactionConflictException";
 
 /// How a conditional update ended: with the item as it is now, or as it was when the condition failed.
 enum UpdateOutcome {
@@ -137,16 +142,31 @@ impl Store {
                 request.condition_expression("version = :read").expression_attribute_values(":read", number(version))
             }
         };
-        match self.service.send(request.build()).await {
+        match self.write(request.build()).await {
             Ok(_) => Ok(()),
-            Err(error) if error.code() == Some(CONDITION_FAILED) => Err(Error::Conflict),
+            Err(error) if [Some(CONDITION_FAILED), Some(ITEM_HELD)].contains(&error.code()) => Err(Error::Conflict),
             Err(error) => Err(unavailable(&error)),
+        }
+    }
+
+    /// Sends a write of one item, and once more when a transaction held the item.
+    async fn write<R: Request + Clone>(
+        &self,
+        request: Result<R, BuildError>,
+    ) -> Result<R::Output, SdkError<R::Error, HttpResponse>>
+    where
+        R::Error: ProvideErrorMetadata,
+    {
+        let request = request.map_err(SdkError::construction_failure)?;
+        match self.service.send(Ok(request.clone())).await {
+            Err(error) if error.code() == Some(ITEM_HELD) => self.service.send(Ok(request)).await,
+            answer => answer,
         }
     }
 
     /// Sends a conditional update that returns the old item when its condition fails.
     async fn try_update(&self, request: UpdateItemInputBuilder) -> Result<UpdateOutcome, Error> {
-        let error = match self.service.send(request.build()).await {
+        let error = match self.write(request.build()).await {
             Ok(done) => return Ok(UpdateOutcome::Applied(done.attributes)),
             Err(error) => error,
         };

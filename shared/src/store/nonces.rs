@@ -45,7 +45,7 @@ impl Store {
             .condition_expression("attribute_not_exists(pk)")
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
-        let error = match self.service.send(request.build()).await {
+        let error = match self.write(request.build()).await {
             Ok(_) => return Ok(NonceState::Fresh),
             Err(error) => error,
         };
@@ -76,7 +76,7 @@ impl Store {
             .expression_attribute_values(":outcome", outcome)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
-        let error = match self.service.send(request.build()).await {
+        let error = match self.write(request.build()).await {
             Ok(_) => return Ok(None),
             Err(error) => error,
         };

@@ -191,14 +191,14 @@ impl Store {
         Ok(count.map_or(0, |count| count.tenants))
     }
 
-    /// Removes a tenant's connections and its relay's state, as long as its row has this `version`: a new life has its
-    /// own. Done as well when there are none.
+    /// Removes a tenant's connections and its runtime's limits, as long as its row has this `version`: a new life has
+    /// its own. Done as well when there are none.
     ///
     /// # Errors
     /// [`Error::Conflict`] when the row changed, [`Error::Unavailable`].
     pub async fn remove_rows(&self, tenant: TenantId, version: u64) -> Result<(), Error> {
         let connections = crate::domain::integration::Provider::ALL.map(|provider| keys::integration(tenant, provider));
-        let rows = connections.into_iter().chain([keys::relay(tenant)]).map(|key| key.attributes());
+        let rows = connections.into_iter().chain([keys::runtime_limits(tenant)]).map(|key| key.attributes());
         self.delete_fenced(tenant, version, rows.collect()).await
     }
 

@@ -49,7 +49,7 @@ impl Store {
         item.extend(keys::route(route.chat_id).attributes());
         let request = PutItemInput::builder().table_name(&self.table).set_item(Some(item));
         let request = request.return_consumed_capacity(ReturnConsumedCapacity::Total);
-        self.service.send(request.build()).await.map_err(|error| unavailable(&error))?;
+        self.write(request.build()).await.map_err(|error| unavailable(&error))?;
         Ok(())
     }
 

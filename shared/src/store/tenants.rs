@@ -3,13 +3,24 @@
 use aws_sdk_dynamodb::operation::query::QueryInput;
 use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
 
-use super::{Error, Item, Store, decode, encode, keys, text, unavailable};
+use super::{ArrivalTimes, Error, Item, Store, decode, encode, keys, text, unavailable};
 use crate::domain::ids::TenantId;
 use crate::domain::integration::Integration;
 use crate::domain::tenant::{Tenant, TenantRecord, Tombstone};
 
 /// The attribute that a tombstone has and a tenant has not.
 const DELETED: &str = "deleted_at";
+
+/// What a request on a tenant's behalf needs to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TenantView {
+    /// The tenant's row.
+    pub tenant: Tenant,
+    /// Its integrations, at most one a service.
+    pub integrations: Vec<Integration>,
+    /// How much of its runtime's limits is used.
+    pub limits: ArrivalTimes,
+}
 
 impl Store {
     /// The tenant's row; one read. A removed tenant is none.
@@ -41,11 +52,11 @@ impl Store {
         Ok(saved)
     }
 
-    /// The tenant's row and its integrations; one query, whatever else the tenant has.
+    /// The tenant's row, its integrations and its runtime's limits; one query, whatever else the tenant has.
     ///
     /// # Errors
     /// [`Error::Unavailable`] or [`Error::Corrupt`].
-    pub async fn runtime_view(&self, id: TenantId) -> Result<Option<(Tenant, Vec<Integration>)>, Error> {
+    pub async fn tenant_view(&self, id: TenantId) -> Result<Option<TenantView>, Error> {
         let request = QueryInput::builder().table_name(&self.table).consistent_read(true);
         let request = request
             .key_condition_expression("pk = :tenant AND sk BETWEEN :first AND :last")
@@ -56,18 +67,20 @@ impl Store {
         let answer = self.service.send(request.build()).await.map_err(|error| unavailable(&error))?;
         let mut tenant = None;
         let mut integrations = Vec::new();
+        let mut limits = ArrivalTimes::default();
         for item in answer.items.unwrap_or_default() {
-            let is_tenant = item.get(keys::SORT).and_then(|sort| sort.as_s().ok()).is_some_and(|sort| sort == "META");
-            if is_tenant {
-                tenant = match record(item)? {
-                    TenantRecord::Live(live) => Some(*live),
-                    TenantRecord::Deleted(_) => None,
-                };
-            } else {
-                integrations.push(decode("integration", item)?);
+            match item.get(keys::SORT).and_then(|sort| sort.as_s().ok()).map(String::as_str) {
+                Some(keys::META) => {
+                    tenant = match record(item)? {
+                        TenantRecord::Live(live) => Some(*live),
+                        TenantRecord::Deleted(_) => None,
+                    };
+                }
+                Some(keys::LIMITS) => limits = decode("runtime limits", item)?,
+                _ => integrations.push(decode("integration", item)?),
             }
         }
-        Ok(tenant.map(|tenant| (tenant, integrations)))
+        Ok(tenant.map(|tenant| TenantView { tenant, integrations, limits }))
     }
 
     /// Writes the tenant's row, which must still be as it was read (`None`: must not exist yet); returns it with its

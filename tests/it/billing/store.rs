@@ -97,7 +97,7 @@ async fn a_buried_tenant_leaves_a_receipt_and_is_no_tenant() {
     assert!(matches!(world.store.save_tombstone(&left, 7).await, Err(Error::Conflict)));
     let buried = world.store.save_tombstone(&left, 1).await.expect("buried");
     assert_eq!(world.store.tenant(tenant_id).await.expect("readable"), None);
-    assert_eq!(world.store.runtime_view(tenant_id).await.expect("readable"), None);
+    assert_eq!(world.store.tenant_view(tenant_id).await.expect("readable"), None);
     let record = world.store.tenant_record(tenant_id).await.expect("readable");
     assert_eq!(record, Some(TenantRecord::Deleted(Box::new(buried))));
     assert!(

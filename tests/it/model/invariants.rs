@@ -122,7 +122,8 @@ impl World {
         for _ in 0..60 {
             self.collect_events();
             self.deliver_mail().await;
-            let due = if self.mutant.allows_sweep() { tenant_reconcile::sweep(&self.reconciler).await.due } else { 0 };
+            let due =
+                if self.mutant.allows_sweep() { reconcile_sweep::queue_due(&self.sweep, "sweep").await.due } else { 0 };
             self.drain_jobs(70 * MINUTE).await;
             let is_quiet = self.sqs.messages(LIFECYCLE).is_empty() && !self.has_mail();
             if self.violation().is_some() || (due == 0 && is_quiet) {

@@ -167,7 +167,7 @@ async fn season(world: &World) {
     world.drain_jobs(10 * MINUTE).await;
     world.advance_to(world.clock.now() + world.draw_pause()).await;
     if world.chance.percent(45) && world.mutant.allows_sweep() {
-        tenant_reconcile::sweep(&world.reconciler).await;
+        reconcile_sweep::queue_due(&world.sweep, "sweep").await;
     }
     world.deliver_mail().await;
     world.drain_jobs(10 * MINUTE).await;

@@ -6,6 +6,7 @@ use nbhd::domain::step_error::StepError;
 use nbhd::domain::subscription::{RETENTION, Status};
 use nbhd::domain::tenant::{Lifecycle, Tombstone};
 use nbhd_sim::arm::{ContainerEvent, Failure, Operation};
+use nbhd_sim::rights::env_of;
 use nbhd_sim::stripe::{BASIC, SubscriptionStart};
 use tenant_reconcile::{App, Outcome};
 
@@ -128,7 +129,7 @@ async fn two_tenants_that_do_not_come_up_halt_a_release_for_all() {
 async fn a_setting_of_the_app_is_a_release_too() {
     let world = World::active().await;
     let other = world.env.clone().with("CONTAINER_REGISTRY", "other.azurecr.io");
-    let other = App::new(&other, world.clock.clone()).expect("complete settings");
+    let other = App::new(&env_of("tenant-reconcile", &other), world.clock.clone()).expect("complete settings");
     world.clock.advance(20 * MINUTE);
     carries_on(&world, &other, 1).await;
     assert!(

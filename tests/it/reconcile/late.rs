@@ -165,7 +165,7 @@ async fn removed() -> World {
     world.pays(Status::Canceled).await;
     world.run_until_idle().await;
     world.clock.advance(RETENTION);
-    tenant_reconcile::sweep(&world.app).await;
+    reconcile_sweep::queue_due(&world.sweep, "sweep").await;
     world.run_until_idle().await;
     world.assert_gone().await;
     world

@@ -112,7 +112,7 @@ async fn a_payment_during_the_removal_waits_and_begins_a_new_life() {
     world.clock.advance(RETENTION);
     world.azure.arm.delays_operations(Pace::After(5 * MINUTE));
     world.azure.arm.sends_retry_after(30);
-    tenant_reconcile::sweep(&world.app).await;
+    reconcile_sweep::queue_due(&world.sweep, "sweep").await;
     let removal = world.reconcile().await;
     assert!(matches!(removal, Outcome::Waiting { .. }), "{removal:?} {:#?}", world.steps().await);
     assert_eq!(world.row().await.lifecycle, Lifecycle::Deprovisioning);

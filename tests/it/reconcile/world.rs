@@ -19,6 +19,7 @@ use nbhd_sim::azure::{Azure, VAULT};
 use nbhd_sim::google::Google;
 use nbhd_sim::model_gateway::ModelGateway;
 use nbhd_sim::pump::{Limits, Pump};
+use nbhd_sim::rights::env_of;
 use nbhd_sim::sqs::{LIFECYCLE, LIFECYCLE_DLQ, REFRESH};
 use nbhd_sim::stripe::{BASIC, Stripe, SubscriptionStart};
 use nbhd_sim::testbed::{PLATFORM_KEY, Testbed};
@@ -41,6 +42,7 @@ pub(crate) struct World {
     pub(crate) tenant: TenantId,
     pub(crate) stripe: Stripe,
     pub(crate) customer: String,
+    pub(crate) sweep: reconcile_sweep::App,
     refresh: scheduled_refresh::App,
     queue: Jobs<LifecycleJob>,
 }
@@ -65,12 +67,29 @@ impl World {
         let stripe = testbed.start_stripe().await.expect("Stripe");
         let customer = stripe.has_customer(&[]);
         let (env, clock) = (testbed.env(), &testbed.clock);
-        let app = App::new(&env, clock.clone()).expect("complete settings");
-        let refresh = scheduled_refresh::App::from_env(&env, clock.clone()).expect("complete settings");
+        let app = App::new(&env_of("tenant-reconcile", &env), clock.clone()).expect("complete settings");
+        let refresh = scheduled_refresh::App::from_env(&env_of("scheduled-refresh", &env), clock.clone())
+            .expect("complete settings");
+        let sweep =
+            reconcile_sweep::App::from_env(&env_of("reconcile-sweep", &env), clock.clone()).expect("complete settings");
         let queue = Queues::new(&env).expect("complete settings").lifecycle_jobs(&testbed.sqs.url(LIFECYCLE));
         let store = Store::from_env(&env).expect("complete settings");
         let tenant = key().tenant_id(ChatId(ANA));
-        Self { testbed, azure, gateway, _google: google, env, store, app, tenant, stripe, customer, refresh, queue }
+        Self {
+            testbed,
+            azure,
+            gateway,
+            _google: google,
+            env,
+            store,
+            app,
+            tenant,
+            stripe,
+            customer,
+            refresh,
+            sweep,
+            queue,
+        }
     }
 
     /// Ana has paid, and everything was made.
@@ -170,7 +189,7 @@ impl World {
         let end = self.clock.now() + time;
         while self.clock.now() < end {
             self.clock.advance(10 * MINUTE);
-            tenant_reconcile::sweep(&self.app).await;
+            reconcile_sweep::queue_due(&self.sweep, "sweep").await;
             self.run_until_idle().await;
         }
     }

@@ -153,12 +153,12 @@ async fn googles_failures_have_their_names_here_too() {
 }
 
 #[tokio::test]
-async fn a_call_costs_one_query_and_one_round_trip() {
+async fn a_call_costs_one_query_one_write_and_one_round_trip() {
     let world = day().await;
     world.get(EVENTS).await;
     assert_eq!(world.google.calls(Endpoint::EventsList), 1);
     world.forget_calls();
     world.get(FREEBUSY).await;
-    assert_eq!(world.table_calls(), ["Query"]);
+    assert_eq!(world.table_calls(), ["Query", "UpdateItem"]);
     assert_eq!(world.journal.entries_of("google").len(), 2, "asked at once");
 }

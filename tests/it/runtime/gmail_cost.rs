@@ -27,13 +27,13 @@ async fn a_refused_token_is_renewed_once() {
 }
 
 #[tokio::test]
-async fn a_call_costs_one_query() {
+async fn a_call_costs_one_query_and_one_write() {
     let world = World::start().await;
     world.get(LIST).await;
     let id = message(&world, "nvoice");
     open(&world, &id, "").await;
-    assert_eq!(world.table_calls(), ["Query", "Query"]);
-    assert!((world.table.units() - 2.0).abs() < f64::EPSILON, "{} units", world.table.units());
+    assert_eq!(world.table_calls(), ["Query", "UpdateItem", "Query", "UpdateItem"]);
+    assert!((world.table.units() - 4.0).abs() < f64::EPSILON, "{} units", world.table.units());
 }
 
 #[tokio::test]

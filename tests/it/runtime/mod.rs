@@ -6,5 +6,6 @@ mod calendar;
 mod deadlines;
 mod gmail;
 mod gmail_cost;
+mod limits;
 mod mail_corpus;
 pub(crate) mod world;

@@ -18,6 +18,7 @@ use nbhd::flows::stored_token::StoredToken;
 use nbhd::store::Store;
 use nbhd_sim::azure::Azure;
 use nbhd_sim::google::Google;
+use nbhd_sim::rights::env_of;
 use nbhd_sim::testbed::Testbed;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
@@ -194,7 +195,8 @@ impl World {
 
 /// Both functions behind one router, as API Gateway has them.
 fn functions(env: &Env, clock: &Clock) -> Router {
-    let gmail = runtime_gmail::App::from_env(env, clock.clone()).expect("complete settings");
-    let calendar = runtime_calendar::App::from_env(env, clock.clone()).expect("complete settings");
+    let gmail = runtime_gmail::App::from_env(&env_of("runtime-gmail", env), clock.clone()).expect("complete settings");
+    let calendar =
+        runtime_calendar::App::from_env(&env_of("runtime-calendar", env), clock.clone()).expect("complete settings");
     runtime_gmail::router(gmail).merge(runtime_calendar::router(calendar))
 }

@@ -1,12 +1,12 @@
 //! `template.yaml` held to the code: what one has, the other has.
 
+mod capacity;
 mod operations;
 mod reading;
 mod starting;
 mod watching;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::collections::BTreeSet;
 
 use axum::Router;
 use axum::body::Body;
@@ -16,6 +16,12 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use crate::tidy::{functions, root, sources};
+use capacity::{
+    a_queue_hands_out_one_message_and_takes_back_what_failed, every_function_has_its_share_of_the_concurrency,
+    every_route_but_telegrams_has_a_throttle, nobody_speaks_to_a_queue_without_tls,
+    the_api_calls_a_function_by_its_own_routes_alone, throttles_and_times_of_every_function_are_watched,
+    what_holds_rows_or_words_outlives_the_stack,
+};
 use reading::{Template, actions, list, statements, variables};
 use starting::{has_a_default, router, settings, start};
 
@@ -51,6 +57,18 @@ checks! {
         "[api://AzureADTokenExchange]" => "[sts.amazonaws.com]";
     a_queue_hands_out_one_message_and_takes_back_what_failed:
         "BatchSize: 1" => "BatchSize: 10";
+    every_route_but_telegrams_has_a_throttle:
+        "        GET /billing/done:" => "        GET /billing/gone:";
+    every_function_has_its_share_of_the_concurrency:
+        "    Default: 200" => "    Default: 600";
+    the_api_calls_a_function_by_its_own_routes_alone:
+        "/*/POST/stripe/webhook" => "/*";
+    what_holds_rows_or_words_outlives_the_stack:
+        "DeletionProtectionEnabled: true" => "DeletionProtectionEnabled: false";
+    nobody_speaks_to_a_queue_without_tls:
+        "aws:SecureTransport: \"false\"" => "aws:SecureTransport: \"true\"";
+    throttles_and_times_of_every_function_are_watched:
+        "runtimeGmail / 29000" => "runtimeGmail / 90000";
     the_inbound_queue_keeps_order_per_chat_and_outlasts_the_functions_own_rule:
         "maxReceiveCount: 200" => "maxReceiveCount: 3";
     every_queue_is_encrypted_and_has_an_alarm_on_what_ends_up_dead:
@@ -81,11 +99,11 @@ fn every_function_has_its_resource_and_every_resource_its_function(template: &Te
 fn a_function_runs_on_its_own_code_built_for_arm(template: &Template) {
     let globals = &template.0["Globals"]["Function"];
     assert_eq!((&globals["Runtime"], &globals["Architectures"]), (&json!("provided.al2023"), &json!(["arm64"])));
-    for (name, (_, function)) in template.functions() {
+    for (name, (id, function)) in template.functions() {
         assert_eq!(function["Metadata"]["BuildMethod"], "rust-cargolambda", "{name}");
         let seconds = function["Properties"]["Timeout"].as_u64().or_else(|| globals["Timeout"].as_u64());
-        let fed_by_a_queue = function["Properties"]["Events"]["Queue"].is_object();
-        assert!(fed_by_a_queue || seconds.is_some_and(|seconds| seconds < 30), "{name}: an HTTP API waits 30 s");
+        let has_no_route = template.routes(&id).is_empty();
+        assert!(has_no_route || seconds.is_some_and(|seconds| seconds < 30), "{name}: an HTTP API waits 30 s");
     }
 }
 
@@ -148,31 +166,6 @@ fn only_functions_that_open_a_vault_get_web_identity_tokens(template: &Template)
     }
 }
 
-fn a_queue_hands_out_one_message_and_takes_back_what_failed(template: &Template) {
-    let mut fed = BTreeMap::new();
-    for (name, (_, function)) in template.functions() {
-        let source = &function["Properties"]["Events"]["Queue"];
-        if source.is_null() {
-            continue;
-        }
-        let mapping = &source["Properties"];
-        assert_eq!((&source["Type"], &mapping["BatchSize"]), (&json!("SQS"), &json!(1)), "{name}");
-        assert_eq!(mapping["FunctionResponseTypes"], json!(["ReportBatchItemFailures"]), "{name}");
-        assert!(mapping["ScalingConfig"]["MaximumConcurrency"].is_u64(), "{name}");
-        let queue = mapping["Queue"]["Fn::GetAtt"].as_str().unwrap_or_default().trim_end_matches(".Arn").to_owned();
-        let timeout = function["Properties"]["Timeout"].as_u64().unwrap_or_default();
-        let visibility = template.resource(&queue)["Properties"]["VisibilityTimeout"].as_u64();
-        assert!(visibility >= Some(2 * timeout), "{name}: a message must not be redelivered while it is handled");
-        fed.insert(name, queue);
-    }
-    let expected = [
-        ("scheduled-refresh", "RefreshQueue"),
-        ("telegram-forward", "InboundQueue"),
-        ("tenant-reconcile", "LifecycleQueue"),
-    ];
-    assert_eq!(fed, expected.map(|(name, queue)| (name.to_owned(), queue.to_owned())).into());
-}
-
 fn the_inbound_queue_keeps_order_per_chat_and_outlasts_the_functions_own_rule(template: &Template) {
     for name in ["InboundQueue", "InboundDeadLetters"] {
         let queue = &template.resource(name)["Properties"];
@@ -227,9 +220,6 @@ fn the_access_log_shows_no_path_query_or_address(template: &Template) {
     };
     let variables: Vec<String> = format.split("$context.").skip(1).map(named).collect();
     assert!(variables.len() > 3 && variables.iter().all(|name| SHOWN.contains(&name.as_str())), "{variables:?}");
-    assert!(stage["DefaultRouteSettings"].is_null() && stage["RouteSettings"].is_null(), "a throttle slows the bot");
-    let webhook = template.resource("TelegramWebhook");
-    assert!(!webhook["Properties"]["ReservedConcurrentExecutions"].is_null(), "the webhook's own concurrency");
 }
 
 fn an_alarm_watches_every_function_and_somebody_hears_it(template: &Template) {
@@ -267,11 +257,7 @@ fn every_count_in_the_code_has_an_alarm_or_a_reason_to_have_none(template: &Temp
 }
 
 fn no_lease_ends_before_the_invocation_that_took_it(template: &Template) {
-    let timeout = |name: &str| {
-        let globals = &template.0["Globals"]["Function"]["Timeout"];
-        let own = &template.functions()[name].1["Properties"]["Timeout"];
-        Duration::from_secs(own.as_u64().or_else(|| globals.as_u64()).expect("a timeout"))
-    };
+    let timeout = |name: &str| template.timeout(&template.functions()[name].1);
     assert_eq!(timeout("tenant-reconcile"), INVOCATION_LIMIT, "its lease is as long as that and more");
     for name in ["scheduled-refresh", "oauth-callback"] {
         assert!(timeout(name) <= nbhd::flows::lease::LEASE, "{name} may write under a lease that has ended");
@@ -290,8 +276,8 @@ fn the_clock_ticks_and_somebody_hears_when_it_does_not(template: &Template) {
     let alarms = template.alarms();
     let overdue = alarms.iter().find(|alarm| alarm["MetricName"] == "OldestOverdueSeconds").expect("an alarm");
     assert_eq!((&overdue["Statistic"], &overdue["TreatMissingData"]), (&json!("Maximum"), &json!("breaching")));
-    let share = alarms.iter().find(|alarm| alarm["Metrics"].is_array()).expect("an alarm on the share of failures");
-    let parts = list(&share["Metrics"]);
+    let share = template.resource("RefreshFailureShareAlarm");
+    let parts = list(&share["Properties"]["Metrics"]);
     let names: BTreeSet<&str> =
         parts.iter().filter_map(|part| part["MetricStat"]["Metric"]["MetricName"].as_str()).collect();
     assert_eq!(names, ["TokenRefreshesFailed", "TokensRefreshed"].into());

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::read_to_string;
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use serde_norway::Value as Yaml;
@@ -62,6 +63,19 @@ impl Template {
             .filter_map(|route| route["RouteKey"].as_str()?.split_once(' '))
             .map(|(method, path)| (method.to_owned(), path.to_owned()))
             .collect()
+    }
+
+    /// A number, or the default of the parameter that is referred to.
+    pub(super) fn number(&self, value: &Value) -> u64 {
+        let default = value["Ref"].as_str().map(|name| &self.0["Parameters"][name]["Default"]);
+        default.unwrap_or(value).as_u64().unwrap_or_default()
+    }
+
+    /// How long an invocation of a function may take.
+    pub(super) fn timeout(&self, function: &Value) -> Duration {
+        let globals = &self.0["Globals"]["Function"]["Timeout"];
+        let own = &function["Properties"]["Timeout"];
+        Duration::from_secs(own.as_u64().or_else(|| globals.as_u64()).expect("a timeout"))
     }
 
     pub(super) fn alarms(&self) -> Vec<&Value> {

@@ -38,6 +38,7 @@ pub(super) fn start(name: &str, env: &Env) {
     match name {
         "telegram-forward" => drop(telegram_forward::App::new(env, Clock::System).expect(name)),
         "scheduled-refresh" => drop(scheduled_refresh::App::from_env(env, Clock::System).expect(name)),
+        "reconcile-sweep" => drop(reconcile_sweep::App::from_env(env, Clock::System).expect(name)),
         "tenant-reconcile" => drop(tenant_reconcile::App::new(env, Clock::System).expect(name)),
         _ => drop(router(name, env).expect("an HTTP function")),
     }

@@ -21,10 +21,11 @@ use crate::clock::Clock;
 use crate::config::{ConfigError, Env};
 use crate::domain::ids::TenantId;
 use crate::domain::integration::{Integration, Provider};
+use crate::domain::rate::{Gcra, Verdict};
 use crate::domain::secrets::KeyHash;
 use crate::domain::tenant::Tenant;
 use crate::providers::{self, NetworkFailure};
-use crate::store::{self, Store};
+use crate::store::{self, RateLane, Store, TenantView};
 use crate::web::record_tenant;
 
 const KEY_HEADER: &str = "x-nbhd-internal-key";
@@ -38,11 +39,16 @@ const PARAMETER_REASONS: [&str; 6] =
 /// The time for Google, vault and table together: API Gateway ends a request after 30 s, and we respond before that.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(22);
 
+/// The limit of a tenant's runtime, for mail and calendar together: a question takes some ten reads. What lies beyond
+/// it reaches neither vault nor Google, so that no runtime can take Google's quota or our concurrency from the others.
+const READS: Gcra = Gcra::new(60, Duration::from_secs(60), 30);
+
 /// Lets runtimes call one Google service.
 pub struct Gate {
     provider: Provider,
     store: Store,
     broker: Broker,
+    clock: Clock,
     timeout: Duration,
 }
 
@@ -70,8 +76,9 @@ impl Gate {
         let store = Store::from_env(env)?;
         Ok(Self {
             provider,
-            broker: Broker::from_env(env, http, store.clone(), clock)?,
+            broker: Broker::from_env(env, http, store.clone(), clock.clone())?,
             store,
+            clock,
             timeout: REQUEST_TIMEOUT,
         })
     }
@@ -83,23 +90,30 @@ impl Gate {
         self
     }
 
-    /// Authenticates a runtime and reads its tenant's integration, with one query. A tenant that does not exist takes
-    /// the same work as one whose key is wrong.
+    /// Authenticates a runtime, reads its tenant's integration and charges the call against the tenant's limit: one
+    /// query, and one write if the call is within the limit. A tenant that does not exist takes the same work as one
+    /// whose key is wrong.
     ///
     /// # Errors
-    /// [`Problem::AuthFailed`], [`Problem::TenantInactive`] or [`Problem::StoreUnavailable`].
+    /// [`Problem::AuthFailed`], [`Problem::TenantInactive`], [`Problem::TooManyReads`] or
+    /// [`Problem::StoreUnavailable`].
     pub async fn authenticate(&self, credentials: Option<Credentials>) -> Result<Caller, Problem> {
         let Credentials { tenant_id, key } = credentials.ok_or(Problem::AuthFailed)?;
-        let view = self.store.runtime_view(tenant_id).await.map_err(|error| map_table_error(&error))?;
-        let (tenant, integrations) = view.unzip();
-        if !has_key(tenant.as_ref(), &key) {
+        let view = self.store.tenant_view(tenant_id).await.map_err(|error| map_table_error(&error))?;
+        let has_key = has_key(view.as_ref().map(|view| &view.tenant), &key);
+        let Some(TenantView { tenant, integrations, limits }) = view.filter(|_| has_key) else {
             return Err(Problem::AuthFailed);
-        }
+        };
         record_tenant(tenant_id);
-        if !tenant.is_some_and(|tenant| tenant.may_serve()) {
+        if !tenant.may_serve() {
             return Err(Problem::TenantInactive);
         }
-        let mut rows = integrations.into_iter().flatten();
+        let (now, lane) = (self.clock.now(), RateLane::Reads);
+        let charged = self.store.charge_runtime(tenant_id, (lane, 1), READS, limits.of(lane), now).await;
+        if let Verdict::Refuse(wait) = charged.map_err(|error| map_table_error(&error))? {
+            return Err(Problem::TooManyReads { wait });
+        }
+        let mut rows = integrations.into_iter();
         let integration = rows.find(|row| row.provider == self.provider && !row.is_removed());
         Ok(Caller { tenant_id, integration })
     }

@@ -37,6 +37,11 @@ pub enum Problem {
     MessageNotFound,
     /// Our client at Google is not configured or is refused.
     NotConfigured,
+    /// The tenant's runtime reads more than its share.
+    TooManyReads {
+        /// Until when it should wait.
+        wait: Duration,
+    },
     /// Google asks to wait.
     RateLimited {
         /// How long Google asks us to wait, if it does.
@@ -76,6 +81,7 @@ impl Problem {
             Self::ScopeInsufficient(_) => "integration_scope_insufficient",
             Self::MessageNotFound => "message_not_found",
             Self::NotConfigured => "provider_not_configured",
+            Self::TooManyReads { .. } => "too_many_requests",
             Self::RateLimited { .. } => "provider_rate_limited",
             Self::RefreshFailed { .. } => "integration_refresh_failed",
             Self::ProviderFailed { .. } => "provider_request_failed",
@@ -90,7 +96,7 @@ impl Problem {
             Self::Invalid { .. } => StatusCode::BAD_REQUEST,
             Self::NotConnected(_) | Self::MessageNotFound => StatusCode::NOT_FOUND,
             Self::Inactive(..) | Self::ScopeInsufficient(_) => StatusCode::CONFLICT,
-            Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyReads { .. } | Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::RefreshFailed { .. } | Self::ProviderFailed { .. } => StatusCode::BAD_GATEWAY,
             Self::NotConfigured | Self::StoreUnavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -119,6 +125,7 @@ impl Problem {
             }
             Self::MessageNotFound => "The mailbox has no message with this id.".into(),
             Self::NotConfigured => "Connections to Google are not set up at the moment.".into(),
+            Self::TooManyReads { .. } => "This assistant reads too often. Wait before the next request.".into(),
             Self::RateLimited { .. } => "Google asks to wait before the next request.".into(),
             Self::RefreshFailed { .. } => "Google could not renew the access for now. Try again in a minute.".into(),
             Self::ProviderFailed { .. } => "Google could not answer for now. Try again in a minute.".into(),
@@ -128,6 +135,7 @@ impl Problem {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
+            Self::TooManyReads { wait } => Some(*wait),
             Self::RateLimited { retry_after } => retry_after.or(Some(RATE_LIMIT_WAIT)),
             Self::StoreUnavailable { retry_after } => retry_after.or(Some(STORE_WAIT)),
             Self::RefreshFailed { retry_after } => *retry_after,
