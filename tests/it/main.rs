@@ -1,5 +1,6 @@
 //! Tests of the whole, by area.
 
+mod adapter;
 mod billing;
 mod canary;
 mod conflicts;

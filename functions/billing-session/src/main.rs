@@ -4,9 +4,9 @@ use nbhd::clock::Clock;
 use nbhd::config::Env;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), lambda_http::Error> {
+async fn main() -> Result<(), nbhd::web::Error> {
     nbhd::telemetry::init("billing-session");
     let env = Env::load().await?;
     let app = billing_session::App::new(&env, Clock::System)?;
-    lambda_http::run(billing_session::router(app)).await
+    nbhd::web::run(billing_session::router(app)).await
 }

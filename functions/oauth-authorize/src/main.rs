@@ -4,9 +4,9 @@ use nbhd::clock::Clock;
 use nbhd::config::Env;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), lambda_http::Error> {
+async fn main() -> Result<(), nbhd::web::Error> {
     nbhd::telemetry::init("oauth-authorize");
     let env = Env::load().await?;
     let app = oauth_authorize::App::new(&env, Clock::System)?;
-    lambda_http::run(oauth_authorize::router(app)).await
+    nbhd::web::run(oauth_authorize::router(app)).await
 }

@@ -4,9 +4,9 @@ use nbhd::clock::Clock;
 use nbhd::config::Env;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), lambda_http::Error> {
+async fn main() -> Result<(), nbhd::web::Error> {
     nbhd::telemetry::init("runtime-gmail");
     let env = Env::load().await?;
     let app = runtime_gmail::App::from_env(&env, Clock::System)?;
-    lambda_http::run(runtime_gmail::router(app)).await
+    nbhd::web::run(runtime_gmail::router(app)).await
 }

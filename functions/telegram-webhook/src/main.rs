@@ -4,9 +4,9 @@ use nbhd::clock::Clock;
 use nbhd::config::Env;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), lambda_http::Error> {
+async fn main() -> Result<(), nbhd::web::Error> {
     nbhd::telemetry::init("telegram-webhook");
     let env = Env::load().await?;
     let app = telegram_webhook::App::new(&env, Clock::System)?;
-    lambda_http::run(telegram_webhook::router(app)).await
+    nbhd::web::run(telegram_webhook::router(app)).await
 }

@@ -1,9 +1,12 @@
-//! Responses of the HTTP functions: JSON errors, pages, and one log line for each request.
+//! What the HTTP functions share: the way from Lambda's events and back, JSON errors, pages, and a log line for each
+//! request.
 
 mod error_page;
+mod lambda;
 mod page;
 
 pub use error_page::ErrorPage;
+pub use lambda::{Error, answer_event, run};
 pub use page::{ButtonStyle, Page};
 
 use std::time::Instant;

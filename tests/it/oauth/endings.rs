@@ -110,7 +110,8 @@ async fn wrong_browser_when_the_cookie_is_missing_or_of_another_link() {
 async fn unknown_provider_on_every_path() {
     let world = World::start().await;
     let mut browser = world.browser();
-    for path in ["outlook/authorize", "outlook/callback", "Gmail/callback", "%00/callback", "gmail%2f..%2fx/authorize"]
+    for path in
+        ["outlook/authorize", "outlook/callback", "Gmail/callback", "%00/callback", "gmail%252f..%252fx/authorize"]
     {
         let page = browser.get(&format!("{BASE}/oauth/{path}")).await;
         assert_eq!((page.status, page.code()), (StatusCode::NOT_FOUND, "unknown_provider"), "{path}");

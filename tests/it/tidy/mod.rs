@@ -35,7 +35,7 @@ const RULES: [Rule; 20] = [
         says: "a function depends on no other function, no simulator, nothing local",
         broken_by: function_on_its_neighbours,
     },
-    Rule { says: "`lambda_http` and `lambda_runtime` are named only in `main.rs`", broken_by: lambda_past_main },
+    Rule { says: "Lambda's crates are named only in `main.rs` and `web/lambda.rs`", broken_by: lambda_past_main },
     Rule { says: "an AWS service is named only in the module that owns it", broken_by: aws_past_its_module },
     Rule { says: "`unwrap()` is for tests", broken_by: unwrap_outside_tests },
     Rule { says: "the environment is read only in `nbhd::config`", broken_by: environment_past_config },
@@ -145,8 +145,8 @@ fn every_rule_can_be_broken_and_kept() {
             "named only in `main",
             "shared/src/web.rs",
             "lambda_runtime::Error",
-            "shared/src/web.rs",
-            "aws_lambda_events::sqs::SqsEvent",
+            "shared/src/web/lambda.rs",
+            "lambda_runtime::Error",
         ),
         (
             "AWS service",
@@ -251,7 +251,7 @@ fn too_long(source: &Source) -> Vec<usize> {
 /// A single word, such as an address, cannot be broken; style sheets are served as they are.
 fn too_wide(source: &Source) -> Vec<usize> {
     // Data: an event of a recorded history is a line.
-    if source.is("Cargo.lock") || source.path.ends_with(".css") || source.path.ends_with(".jsonl") {
+    if source.path.ends_with("Cargo.lock") || source.path.ends_with(".css") || source.path.ends_with(".jsonl") {
         return Vec::new();
     }
     let is_one_word = |line: &str| line.trim_start_matches(['/', '!', '#', ' ']).split(' ').count() == 1;
@@ -318,7 +318,7 @@ fn machine_path(source: &Source) -> Vec<usize> {
 
 /// The hosts are put together here, so that this file does not name them either.
 fn registry_host(source: &Source) -> Vec<usize> {
-    if source.is("Cargo.lock") {
+    if source.path.ends_with("Cargo.lock") {
         return Vec::new();
     }
     let hosts = [["crates", "io"], ["pypi", "org"], ["npmjs", "org"], ["npmjs", "com"], ["debian", "org"]];

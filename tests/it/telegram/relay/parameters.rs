@@ -78,9 +78,7 @@ proptest! {
                 for path in [format!("{rest}/x"), format!("bot{token}/{rest}"), format!("file/bot{token}/{rest}")] {
                     let path = format!("/telegram/relay/{}/{path}", ana.tenant);
                     let answer = world.send(Request::get(&path).body(Body::empty()).expect("a request")).await;
-                    // The adapter takes `..` out of a path, and what has left the relay is no address at all.
-                    let left = path.contains("..") || path.contains("%2e%2e");
-                    assert!(left && answer.body.is_empty() || answer.json()["ok"] == false, "{path}");
+                    assert_eq!(answer.json()["ok"], false, "{path}");
                     assert!(matches!(answer.status.as_u16(), 400 | 401 | 404), "{path}: {}", answer.status);
                 }
             }

@@ -41,19 +41,12 @@ async fn an_address_of_another_form_is_not_found() {
     let world = World::start().await;
     let ana = world.tenant(ANA).await;
     let token = ana.token();
-    for rest in [
-        "bot".to_owned(),
-        format!("bot{token}"),
-        format!("{token}/getMe"),
-        "file/x/y".into(),
-        "%ff/x".into(),
-        format!("bot{token}/../getMe"),
-    ] {
+    for rest in ["bot".to_owned(), format!("bot{token}"), format!("{token}/getMe"), "file/x/y".into(), "%ff/x".into()] {
         let path = format!("/telegram/relay/{}/{rest}", ana.tenant);
         let answer = world.send(Request::get(&path).body(Body::empty()).expect("a request")).await;
         answer.assert_refused(StatusCode::NOT_FOUND, "Not Found");
     }
-    for method in ["", "test/getMe", "getMe/", "get_me", "getMe%00"] {
+    for method in ["", "test/getMe", "getMe/", "../getMe", "get_me", "getMe%00"] {
         let answer = world.query(&ana, method, &[]).await;
         answer.assert_refused(StatusCode::NOT_FOUND, "Not Found: method not found");
     }
