@@ -10,10 +10,11 @@ BUILT := $(or $(CARGO_TARGET_DIR),target)
 first_build = @test -n "$$(find $(BUILT)/$(1) -maxdepth 2 -name '$(2)' 2>/dev/null | head -n 1)" || \
 	echo "The first time, this builds $(3). That takes $(4); cargo shows how far it is." >&2
 
-.PHONY: help run ops test rights soak lint bench e2e tools fmt clippy doc deny machete guard shellcheck template
+.PHONY: help run ops test rights soak fuzz lint bench e2e tools tools-fuzz
+.PHONY: fmt clippy doc deny machete guard shellcheck template
 
 help: ## This list
-	@sed -nE 's/^([a-z0-9]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST)
+	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST)
 
 run: ## The whole system on this machine; ARGS=--once ends after the story
 	$(call first_build,debug,nbhd-local,the functions$(comma) the simulated vendors and what both need,some minutes)
@@ -37,6 +38,9 @@ rights:
 soak: ## Random histories, as many as asked, from a seed, on every core; ARGS="20000 7"
 	NBHD_MODEL="$(ARGS)" $(CARGO) test --locked --profile harness --package nbhd-tests --test it model::histories
 
+fuzz: ## Fuzzes every parser of a stranger's bytes, 3 minutes each; ARGS="html 60"
+	tests/fuzz/run $(ARGS)
+
 bench: ## Cold start, size, instructions per update, isolation: figures, bars and verdicts
 	@command -v valgrind >/dev/null || { echo "valgrind is not installed: run \`make tools\`" >&2; exit 1; }
 	$(call first_build,harness,nbhd-bench,the bench$(comma) and then each function as it is released,some twenty minutes)
@@ -54,8 +58,12 @@ lint: fmt clippy doc deny machete guard shellcheck template ## Every static chec
 tools: ## Installs what `make lint`, `make e2e` and `make bench` need, in pinned versions
 	.ci/tools
 
+tools-fuzz: ## Installs what `make fuzz` needs besides a C++ compiler
+	.ci/tools fuzz
+
 fmt:
 	$(CARGO) fmt --all -- --check
+	$(CARGO) fmt --manifest-path tests/fuzz/Cargo.toml -- --check
 
 clippy:
 	$(CARGO) clippy --locked --quiet --workspace --all-targets -- -D warnings
@@ -81,7 +89,7 @@ guard:
 
 shellcheck:
 	@command -v shellcheck >/dev/null || { echo "shellcheck is not installed: run \`make tools\`" >&2; exit 1; }
-	shellcheck .ci/run .ci/tools .ci/dependencies
+	shellcheck .ci/run .ci/tools .ci/dependencies tests/fuzz/run
 
 template:
 	@test -x $(TOOLS)/cfn-lint || { echo "cfn-lint is not in $(TOOLS): run \`make tools\`" >&2; exit 1; }

@@ -1,0 +1,26 @@
+//! Telegram's updates: what is read of one is what it says, and no name carries control characters.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use nbhd::domain::command::Command;
+use nbhd::domain::update::Update;
+use serde_json::Value;
+
+fuzz_target!(|body: &[u8]| {
+    let update = Update::parse(body);
+    let json = serde_json::from_slice::<Value>(body);
+    assert_eq!(json.is_err(), update == Update::Unusable("not_json"));
+    let Ok(json) = json else { return };
+    let written = serde_json::to_vec(&json).expect("JSON");
+    assert_eq!(Update::parse(&written), update, "the same update in other bytes");
+    match update {
+        Update::Private(private) => {
+            assert_eq!(json["update_id"].as_i64(), Some(private.update_id));
+            assert!(private.name.chars().count() <= 64 && !private.name.chars().any(char::is_control));
+            assert!(String::from_utf8_lossy(&written).contains(&private.chat.to_string()));
+            let _ = Command::parse(&private.text, "nbhd_bot");
+        }
+        Update::NonPrivate { text, .. } => drop(Command::parse(&text, "nbhd_bot")),
+        Update::Unusable(reason) => assert!(reason.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')),
+    }
+});
