@@ -158,7 +158,7 @@ async fn forward_update(app: &App, queued: &QueuedUpdate) -> Result<Decision, Er
             notice::notify_dead_lettered(app, queued, reason).await.map_err(Error::Telegram)?;
         }
         Decision::Retry { delay, wait, notify } => {
-            notice::notify_waiting(app, queued.chat, wait, notify).await;
+            notice::notify_waiting(app, queued, wait, notify).await;
             delay_redelivery(app, queued, delay).await;
         }
     }

@@ -4,8 +4,8 @@ use aws_lambda_events::event::sqs::SqsMessage;
 use bytes::Bytes;
 use nbhd::clock::Timestamp;
 use nbhd::domain::ids::ChatId;
+use nbhd::domain::update::{PrivateUpdate, Update};
 use nbhd::queue::{ENCODING, decode};
-use serde_json::Value;
 
 use crate::decide::Attempt;
 
@@ -40,13 +40,11 @@ impl QueuedUpdate {
         })
     }
 
-    /// The id of the chat message that this update is about, if it is about one.
-    pub(crate) fn message_id(&self) -> Option<i64> {
-        let update: Value = serde_json::from_slice(&self.update).ok()?;
-        MESSAGE_IDS.iter().find_map(|place| update.pointer(place)?.as_i64())
+    /// What the webhook read of the update before it queued it.
+    pub(crate) fn content(&self) -> Option<PrivateUpdate> {
+        match Update::parse(&self.update) {
+            Update::Private(update) => Some(update),
+            Update::NonPrivate { .. } | Update::Unusable(_) => None,
+        }
     }
 }
-
-/// The JSON pointers to the id of an update's message. <https://core.telegram.org/bots/api#update>
-const MESSAGE_IDS: [&str; 3] =
-    ["/message/message_id", "/edited_message/message_id", "/callback_query/message/message_id"];

@@ -10,9 +10,10 @@ use crate::message::QueuedUpdate;
 
 /// Shows `typing` while the container wakes up and, if `notify`, sends one notice. A failure here is logged and never
 /// fails the message.
-pub(crate) async fn notify_waiting(app: &App, chat: ChatId, wait: Wait, notify: bool) {
+pub(crate) async fn notify_waiting(app: &App, queued: &QueuedUpdate, wait: Wait, notify: bool) {
+    let topic = queued.content().and_then(|update| update.topic);
     if wait == Wait::Waking
-        && let Err(error) = app.bot.send_chat_action(chat, "typing").await
+        && let Err(error) = app.bot.send_chat_action(queued.chat, "typing", topic).await
     {
         tracing::warn!(
             code = "chat_action_failed",
@@ -20,7 +21,7 @@ pub(crate) async fn notify_waiting(app: &App, chat: ChatId, wait: Wait, notify: 
             "Telegram did not take the chat action; the chat shows no `typing`"
         );
     }
-    if notify && let Err(error) = send_waiting_notice(app, chat, wait).await {
+    if notify && let Err(error) = send_waiting_notice(app, queued.chat, topic, wait).await {
         tracing::warn!(
             code = "waiting_notice_failed",
             error = %error,
@@ -31,7 +32,12 @@ pub(crate) async fn notify_waiting(app: &App, chat: ChatId, wait: Wait, notify: 
 
 /// Marks the route, then sends the notice: a crash between the two loses the notice and never repeats it. The mark is
 /// cleared again if Telegram certainly did not show the notice.
-async fn send_waiting_notice(app: &App, chat: ChatId, wait: Wait) -> Result<(), crate::Error> {
+async fn send_waiting_notice(
+    app: &App,
+    chat: ChatId,
+    topic: Option<i64>,
+    wait: Wait,
+) -> Result<(), crate::Error> {
     if !app.store.record_waking_notice(chat, app.clock.now()).await? {
         return Ok(());
     }
@@ -41,7 +47,8 @@ async fn send_waiting_notice(app: &App, chat: ChatId, wait: Wait) -> Result<(), 
         }
         Wait::Waking => "Your assistant is waking up. Your message is safe: it will be delivered in a moment.",
     };
-    let sent = app.bot.send_message(chat, text, MessageOptions { silent: true, ..MessageOptions::default() }).await;
+    let options = MessageOptions { topic, silent: true, ..MessageOptions::default() };
+    let sent = app.bot.send_message(chat, text, options).await;
     if let Err(
         Error::RateLimited { .. }
         | Error::Failed { .. }
@@ -59,7 +66,9 @@ async fn send_waiting_notice(app: &App, chat: ChatId, wait: Wait) -> Result<(), 
 /// # Errors
 /// Telegram's [`Error`] when it may take the notice later.
 pub(crate) async fn notify_dead_lettered(app: &App, queued: &QueuedUpdate, reason: Reason) -> Result<(), Error> {
-    let options = MessageOptions { reply_to: queued.message_id(), ..MessageOptions::default() };
+    let (reply_to, topic) =
+        queued.content().map_or((None, None), |update| (update.message_id, update.topic));
+    let options = MessageOptions { topic, reply_to, ..MessageOptions::default() };
     match app.bot.send_message(queued.chat, dead_letter_text(reason), options).await {
         Ok(_) => Ok(()),
         Err(error @ Error::Refused { .. }) => {

@@ -1,4 +1,17 @@
 //! Builds answers in the Bot API's own shape: <https://core.telegram.org/bots/api#making-requests>.
+//!
+//! A runtime sends a message again after 429 alone, as often as twice and after the seconds of `retry_after`; any other
+//! error loses the answer that a person waits for. So a call is answered with 429 whenever it may be repeated:
+//!
+//! | what happened to the call | it sends or edits a message | any other call |
+//! |---|---|---|
+//! | it never reached Telegram: the table is down, no connection was made, one of our limits refused it | 429 | 429 |
+//! | Telegram refused it: its own limit, or the bot's token, which is ours to correct | 429 | 429 |
+//! | Telegram refused it: any other 4xx | as Telegram says | as Telegram says |
+//! | nobody knows: no answer in time, the connection lost, an answer of another form, Telegram's 5xx | 502 | 429 |
+//!
+//! Telegram does not document whether a call had its effect that it answers with a 5xx. A message that may have arrived
+//! is not sent twice; a reaction, a deletion or `getFile` is the same when it is done twice.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -10,6 +23,12 @@ use nbhd::domain::ids::ChatId;
 use nbhd::providers::telegram::{Answer, ResponseParameters};
 use nbhd::{providers, store};
 use serde_json::{Map, Value};
+
+use crate::rules::{Pace, RICH_METHODS, RICH_REFUSAL};
+
+/// The time after which a runtime may repeat a call that surely had no effect. Two repeats of a message cover an outage
+/// of 20 s; more than 60 s a runtime does not wait.
+const REPEAT_AFTER: Duration = Duration::from_secs(10);
 
 /// A refusal by the relay, in the shape of Telegram's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,13 +50,17 @@ impl Refusal {
     pub const INACTIVE: Self = Self::new(StatusCode::FORBIDDEN, "Forbidden: the assistant is suspended");
     /// The request or the file is larger than [`crate::MAX_BYTES`].
     pub const TOO_BIG: Self = Self::new(StatusCode::BAD_REQUEST, "Bad Request: file is too big");
-    /// Telegram did not answer, or refused our own credential.
+    /// The call may have had its effect, and must not be repeated.
     pub const BAD_GATEWAY: Self = Self::new(StatusCode::BAD_GATEWAY, "Bad Gateway");
-    /// The table is unavailable.
-    pub const UNAVAILABLE: Self = Self::new(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable");
 
     const fn new(status: StatusCode, description: &'static str) -> Self {
         Self { status, description: Cow::Borrowed(description), retry_after: None }
+    }
+
+    /// The relay forwards no method of this name.
+    pub fn unknown_method(name: &str) -> Self {
+        let is_rich = RICH_METHODS.iter().any(|rich| rich.eq_ignore_ascii_case(name));
+        if is_rich { Self::bad_request(RICH_REFUSAL) } else { Self::NO_METHOD }
     }
 
     /// A parameter of the call is unknown, refused or malformed.
@@ -75,30 +98,38 @@ impl IntoResponse for Refusal {
 
 impl From<store::Error> for Refusal {
     fn from(error: store::Error) -> Self {
-        tracing::error!(code = "table_unavailable", %error, "the table could not be used; the runtime gets 503");
-        Self::UNAVAILABLE
+        tracing::error!(
+            code = "table_unavailable",
+            %error,
+            "the table could not be used; the runtime gets 429 and repeats its call"
+        );
+        Self::too_many_requests(REPEAT_AFTER)
     }
 }
 
-/// For the relay's own calls. If Telegram refuses our credential, that says nothing about the runtime's.
-impl From<providers::Error> for Refusal {
-    fn from(error: providers::Error) -> Self {
-        use providers::Error::{Failed, Malformed, NotFound, RateLimited, Refused, Unauthorized, Unreachable};
-        match error {
-            RateLimited { retry_after } => Self::too_many_requests(retry_after.unwrap_or_default()),
-            Refused { status, reason } => Self {
-                status: StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST),
-                description: Cow::Owned(reason),
-                retry_after: None,
-            },
-            Unreachable { .. } | Unauthorized | NotFound | Failed { .. } | Malformed { .. } => {
-                tracing::error!(
-                    code = "relay_telegram_failed",
-                    %error,
-                    "Telegram did not answer the call; the runtime gets 502"
-                );
-                Self::BAD_GATEWAY
-            }
+/// The answer to a runtime whose call Telegram did not carry out, or may not have; `pace` says what a repeat would do.
+pub(crate) fn telegram_refusal(error: providers::Error, pace: Pace) -> Refusal {
+    use providers::Error::{Failed, Malformed, NotFound, RateLimited, Refused, Unauthorized, Unreachable};
+    let is_without_effect = error.is_unsent() || matches!(error, Unauthorized | NotFound);
+    match error {
+        RateLimited { retry_after } => Refusal::too_many_requests(retry_after.unwrap_or_default()),
+        Refused { status, reason } => Refusal {
+            status: StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST),
+            description: Cow::Owned(reason),
+            retry_after: None,
+        },
+        Unreachable { .. } | Unauthorized | NotFound | Failed { .. } | Malformed { .. } => {
+            let refusal = match pace {
+                Pace::Send if !is_without_effect => Refusal::BAD_GATEWAY,
+                Pace::Send | Pace::Call => Refusal::too_many_requests(REPEAT_AFTER),
+            };
+            tracing::error!(
+                code = "relay_telegram_failed",
+                %error,
+                status = refusal.status.as_u16(),
+                "Telegram did not carry the call out, or did not say so"
+            );
+            refusal
         }
     }
 }

@@ -7,9 +7,9 @@ use nbhd::providers::telegram::Upload;
 use serde_json::{Map, Value};
 
 use crate::answer::Refusal;
-use crate::json;
 use crate::parameters::{File, Parameters};
 use crate::rules::{Method, Parameter, Rule};
+use crate::{json, older};
 
 /// The most characters of a file name that is sent on.
 const MAX_FILE_NAME: usize = 200;
@@ -32,16 +32,18 @@ impl Call {
     /// # Errors
     /// A [`Refusal`] in Telegram's words for the first parameter that is unknown, refused or malformed, and for a file
     /// that no parameter refers to.
-    pub fn check(method: &Method, chat: ChatId, given: Parameters) -> Result<Self, Refusal> {
+    pub fn check(method: &Method, chat: ChatId, mut given: Parameters) -> Result<Self, Refusal> {
+        older::translate(method, &mut given);
         let Parameters { mut values, files } = given;
         let mut checker = Checker { chat, files, uploads: Vec::new() };
         let mut parameters = Map::new();
         for (name, rule) in method.parameters() {
             match values.remove(*name) {
-                Some(Value::Null) => {}
+                Some(value) if is_absent(rule, &value) => {}
                 Some(value) => {
-                    let value = checker.check_value(name, rule, value)?;
-                    parameters.insert((*name).to_owned(), value);
+                    if let Some(value) = checker.check_value(name, rule, value)? {
+                        parameters.insert((*name).to_owned(), value);
+                    }
                 }
                 None => checker.take_file(name, rule),
             }
@@ -70,43 +72,61 @@ struct Checker {
 }
 
 impl Checker {
-    fn check_value(&mut self, name: &str, rule: &Rule, value: Value) -> Result<Value, Refusal> {
+    /// Checks a value by its rule; `None` when it is left out.
+    fn check_value(&mut self, name: &str, rule: &Rule, value: Value) -> Result<Option<Value>, Refusal> {
         let checked = match rule {
             Rule::OwnChat => {
                 let own = value.as_i64() == Some(self.chat.0) || value.as_str() == Some(&self.chat.to_string());
-                return if own { Ok(Value::from(self.chat.0)) } else { Err(Refusal::bad_request("chat not found")) };
+                let chat = own.then(|| Value::from(self.chat.0));
+                return chat.map(Some).ok_or_else(|| Refusal::bad_request("chat not found"));
             }
+            Rule::Dropped(_) => return Ok(None),
             Rule::Refused(reason) => {
                 return Err(Refusal::bad_request(format!("parameter \"{name}\" is not accepted: {reason}")));
             }
-            Rule::Object(fields) => return self.check_object(name, fields, value),
-            Rule::List(of) => return self.check_list(name, of, value),
-            Rule::Media => return self.check_media(name, value),
+            Rule::Labelled(_) if value.is_string() => Some(serde_json::json!({ "text": value })),
+            Rule::Object(fields) | Rule::Labelled(fields) => return self.check_object(name, fields, value),
+            Rule::List(of) => return self.check_list(name, of, value).map(Some),
+            Rule::Media => return self.check_media(name, value).map(Some),
             Rule::Integer => to_integer(&value),
             Rule::Float => to_float(&value),
             Rule::Boolean => to_boolean(&value),
             Rule::Text => value.is_string().then_some(value),
             Rule::Url => value.as_str().is_some_and(is_web_address).then_some(value),
         };
-        checked.ok_or_else(|| malformed_parameter(name))
+        checked.map(Some).ok_or_else(|| malformed_parameter(name))
     }
 
-    fn check_object(&mut self, name: &str, fields: &[Parameter], value: Value) -> Result<Value, Refusal> {
-        let Some(Value::Object(given)) = parse_nested(value) else { return Err(malformed_parameter(name)) };
+    /// Checks an object field by field; `None` when one of them is dropped, and the object with it.
+    fn check_object(&mut self, name: &str, fields: &[Parameter], value: Value) -> Result<Option<Value>, Refusal> {
+        let Some(Value::Object(mut given)) = parse_nested(value) else { return Err(malformed_parameter(name)) };
+        older::rename_fields(|name| fields.iter().any(|(field, _)| *field == name), &mut given);
         let mut object = Map::new();
+        let mut is_whole = true;
         for (key, value) in given {
             let (_, rule) = fields.iter().find(|(field, _)| *field == key).ok_or_else(|| unknown_parameter(&key))?;
-            if !value.is_null() {
-                let value = self.check_value(&key, rule, value)?;
-                object.insert(key, value);
+            if is_absent(rule, &value) {
+                continue;
+            }
+            match self.check_value(&key, rule, value)? {
+                Some(value) => {
+                    object.insert(key, value);
+                }
+                None => is_whole = false,
             }
         }
-        Ok(Value::Object(object))
+        Ok(is_whole.then_some(Value::Object(object)))
     }
 
+    /// Checks a list item by item. Rows of a keyboard that have no buttons left are left out, as Telegram does.
     fn check_list(&mut self, name: &str, of: &Rule, value: Value) -> Result<Value, Refusal> {
         let Some(Value::Array(given)) = parse_nested(value) else { return Err(malformed_parameter(name)) };
-        given.into_iter().map(|item| self.check_value(name, of, item)).collect()
+        let mut list = Vec::new();
+        for item in given {
+            let item = self.check_value(name, of, item)?;
+            list.extend(item.filter(|item| item.as_array().is_none_or(|row| !row.is_empty())));
+        }
+        Ok(Value::Array(list))
     }
 
     /// Returns a file id or address as it is; for `attach://`, takes the file and gives it a name of our own.
@@ -148,8 +168,14 @@ fn parse_nested(value: Value) -> Option<Value> {
     }
 }
 
-fn to_integer(value: &Value) -> Option<Value> {
-    let number = value.as_i64().or_else(|| value.as_str()?.parse().ok())?;
+/// Whether a value says no more than that its parameter is not given: in a form, an empty text for an object or a list.
+fn is_absent(rule: &Rule, value: &Value) -> bool {
+    value.is_null() || matches!(rule, Rule::Object(_) | Rule::List(_)) && value.as_str() == Some("")
+}
+
+/// A whole number, as JSON or as its text.
+pub(crate) fn to_integer(value: &Value) -> Option<Value> {
+    let number = value.as_i64().or_else(|| value.as_str()?.trim().parse().ok())?;
     Some(Value::from(number))
 }
 
@@ -158,13 +184,18 @@ fn to_float(value: &Value) -> Option<Value> {
     number.is_finite().then(|| Value::from(number))
 }
 
-fn to_boolean(value: &Value) -> Option<Value> {
-    let flag = value.as_bool().or_else(|| match value.as_str()? {
-        "true" | "True" | "1" => Some(true),
-        "false" | "False" | "0" => Some(false),
+/// A boolean, as JSON, as 0 or 1, or as one of the texts that Telegram reads as one.
+pub(crate) fn to_boolean(value: &Value) -> Option<Value> {
+    let text = match value {
+        Value::String(text) => text.trim().to_ascii_lowercase(),
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
+        Value::Null | Value::Array(_) | Value::Object(_) => return None,
+    };
+    match text.as_str() {
+        "true" | "yes" | "1" => Some(Value::from(true)),
+        "false" | "no" | "0" => Some(Value::from(false)),
         _ => None,
-    })?;
-    Some(Value::from(flag))
+    }
 }
 
 /// Whether Telegram may fetch this address. A scheme other than http(s) could name a file of a self-hosted Bot API

@@ -1,13 +1,17 @@
 //! JSON in which no object names a key twice: two readers could otherwise see two different calls.
+//!
+//! Half of a surrogate pair is replaced: a text that was cut within an emoji, as JavaScript does, loses that emoji alone.
 
 use std::fmt;
 
+use nbhd::domain::lenient_json::replace_lone_surrogates;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
 /// Reads one JSON value; `None` when it is not JSON, or when any object in it names a key twice.
 pub(crate) fn parse(text: &[u8]) -> Option<Value> {
-    serde_json::from_slice::<Unambiguous>(text).ok().map(|value| value.0)
+    let text = replace_lone_surrogates(std::str::from_utf8(text).ok()?);
+    serde_json::from_str::<Unambiguous>(&text).ok().map(|value| value.0)
 }
 
 struct Unambiguous(Value);
@@ -85,9 +89,14 @@ mod tests {
     #[test]
     fn what_is_not_one_json_value_is_refused() {
         let deep = "[".repeat(100_000);
-        for text in ["", "{", "{}{}", "{} x", "nul", "1e999", "\"\\ud800\"", &deep] {
+        for text in ["", "{", "{}{}", "{} x", "nul", "1e999", r#"{"\ud800":1,"\udc00":2}"#, &deep] {
             assert!(parse(text.as_bytes()).is_none());
         }
         assert!(parse(b"\"\xff\"").is_none());
+    }
+
+    #[test]
+    fn a_text_that_was_cut_within_an_emoji_keeps_the_rest() {
+        assert_eq!(parse(br#"["cut \ud83d"]"#), Some(serde_json::json!(["cut \u{fffd}"])));
     }
 }

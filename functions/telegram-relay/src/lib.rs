@@ -7,6 +7,7 @@ mod answer;
 mod call;
 mod file;
 mod json;
+pub mod older;
 mod parameters;
 pub mod rules;
 pub mod stubs;
@@ -98,7 +99,7 @@ impl App {
         if let Some(result) = stubs::stub_result(name, &self.identity) {
             return Ok(answer::success_response(result));
         }
-        let method = rules::Method::find(name).ok_or(Refusal::NO_METHOD)?;
+        let method = rules::Method::find(name).ok_or_else(|| Refusal::unknown_method(name))?;
         let (head, body) = request.into_parts();
         if !matches!(head.method, Method::GET | Method::POST) {
             return Err(Refusal::NOT_FOUND);
@@ -111,13 +112,15 @@ impl App {
         if method.name == "getFile" {
             return self.call_get_file(tenant, &call).await;
         }
-        let answer = self.bot.relay(method.name, &call.parameters, &call.uploads).await?;
+        let answer = self.bot.relay(method.name, &call.parameters, &call.uploads).await;
+        let answer = answer.map_err(|error| answer::telegram_refusal(error, method.pace))?;
         Ok(answer::telegram_response(answer, tenant.chat_id, self.identity.id))
     }
 
     async fn call_get_file(&self, tenant: &Tenant, call: &Call) -> Result<Response, Refusal> {
         let file_id = call.parameters.get("file_id").and_then(Value::as_str).unwrap_or_default();
-        let file = self.bot.get_file(file_id).await?;
+        let file = self.bot.get_file(file_id).await;
+        let file = file.map_err(|error| answer::telegram_refusal(error, rules::Pace::Call))?;
         if file.file_size.is_some_and(|size| size > MAX_BYTES as u64) {
             return Err(Refusal::TOO_BIG);
         }
@@ -138,7 +141,7 @@ impl App {
             Ok(Some(file)) => Ok(file::file_response(file)),
             Ok(None) => Err(Refusal::TOO_BIG),
             Err(providers::Error::NotFound) => Err(Refusal::NOT_FOUND),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(answer::telegram_refusal(error, rules::Pace::Call)),
         }
     }
 

@@ -7,7 +7,7 @@
 //! File ids and callback query ids are not checked against the tenant: Telegram makes them unguessable, and a runtime
 //! learns only those that its own chat's updates carry.
 
-use Rule::{Boolean, Float, Integer, List, Media, Object, OwnChat, Refused, Text, Url};
+use Rule::{Boolean, Dropped, Float, Integer, Labelled, List, Media, Object, OwnChat, Refused, Text, Url};
 
 /// A method that the relay forwards.
 #[derive(Clone, Copy, Debug)]
@@ -51,9 +51,14 @@ pub enum Rule {
     Media,
     /// An object of these fields and no others.
     Object(&'static [Parameter]),
+    /// An object of these fields and no others, or its `text` alone.
+    Labelled(&'static [Parameter]),
     /// A list of values of one kind.
     List(&'static Self),
-    /// A parameter that Telegram knows and the relay never forwards; carries the reason.
+    /// A field that Telegram knows and the relay never forwards: the object that has it is left out, and the rest of
+    /// the call goes on, so that a person does not lose an answer for a button. Carries the reason.
+    Dropped(&'static str),
+    /// A parameter that Telegram knows and the relay never forwards: the call is refused. Carries the reason.
     Refused(&'static str),
 }
 
@@ -163,11 +168,18 @@ const fn call(name: &'static str, parameters: &'static [&'static [Parameter]]) -
     Method { name, pace: Pace::Call, parameters }
 }
 
+/// Why no rich message is forwarded. It begins as Telegram does when it cannot read one: `OpenClaw` then sends the same
+/// text as a plain message.
+pub const RICH_REFUSAL: &str = "can't parse InputRichBlock: media and people in it are not checked here";
+
+/// Methods whose whole content is a rich message.
+pub const RICH_METHODS: [&str; 2] = ["sendRichMessage", "sendRichMessageDraft"];
+
 const BUSINESS: Rule = Refused("it names a chat of someone else's business account");
 const PAYMENT: Rule = Refused("it spends or takes payments");
-const RICH: Rule = Refused("its markup embeds media and people that are not checked here");
-const MINI_APP: Rule = Refused("it hands the person's identity to a website");
-const CHAT_PICKER: Rule = Refused("it asks for other chats or people");
+const RICH: Rule = Refused(RICH_REFUSAL);
+const MINI_APP: Rule = Dropped("it hands the person's identity to a website");
+const CHAT_PICKER: Rule = Dropped("it asks for other chats or people");
 
 /// The chat that a method addresses.
 const CHAT: &[Parameter] = &[("chat_id", OwnChat), ("business_connection_id", BUSINESS)];
@@ -251,7 +263,7 @@ const POLL: &[Parameter] = &[
 ];
 
 const POLL_OPTION: Rule =
-    Object(&[("text", Text), ("text_parse_mode", Text), ("text_entities", List(&ENTITY)), ("media", POLL_MEDIA)]);
+    Labelled(&[("text", Text), ("text_parse_mode", Text), ("text_entities", List(&ENTITY)), ("media", POLL_MEDIA)]);
 
 const POLL_MEDIA: Rule = Refused("a poll is sent as text");
 
@@ -283,7 +295,7 @@ const ENTITY: Rule = Object(&[
     ("offset", Integer),
     ("length", Integer),
     ("url", Url),
-    ("user", Refused("Telegram would answer with that person's name")),
+    ("user", Dropped("Telegram would answer with that person's name")),
     ("language", Text),
     ("custom_emoji_id", Text),
     ("unix_time", Integer),
@@ -357,12 +369,12 @@ const INLINE_BUTTON: Rule = Object(&[
     ("switch_inline_query_current_chat", CHAT_PICKER),
     ("switch_inline_query_chosen_chat", CHAT_PICKER),
     ("copy_text", Object(&[("text", Text)])),
-    ("callback_game", Refused("there are no games")),
-    ("pay", PAYMENT),
+    ("callback_game", Dropped("there are no games")),
+    ("pay", Dropped("it takes payments")),
 ]);
 
 /// <https://core.telegram.org/bots/api#keyboardbutton>
-const BUTTON: Rule = Object(&[
+const BUTTON: Rule = Labelled(&[
     ("text", Text),
     ("icon_custom_emoji_id", Text),
     ("style", Text),

@@ -36,6 +36,8 @@ use replies::Reply;
 const SECRET_HEADER: &str = "x-telegram-bot-api-secret-token";
 /// The most bytes of a body that are read; Telegram's updates are far shorter.
 const LARGEST_BODY: usize = 1 << 20;
+/// The most items of an album. <https://core.telegram.org/bots/api#sendmediagroup>
+const LARGEST_ALBUM: u32 = 10;
 
 /// The function's clients and settings.
 #[derive(Clone)]
@@ -78,7 +80,7 @@ impl App {
     pub fn new(env: &Env, clock: Clock) -> Result<Self, ConfigError> {
         let queues = Queues::new(env)?;
         let per_minute = env.number("RATE_LIMIT_PER_MINUTE", 30, 1..=6000)?;
-        let burst = env.number("RATE_LIMIT_BURST", 10, 1..=1000)?;
+        let burst = env.number("RATE_LIMIT_BURST", 30, 1..=1000)?;
         Ok(Self {
             secret: env.optional_secret("TELEGRAM_WEBHOOK_SECRET"),
             bot: env.required("TELEGRAM_BOT_USERNAME", "the bot's user name, without @")?.to_owned(),
@@ -150,31 +152,37 @@ impl App {
                 record_unusable(reason);
                 Ok(None)
             }
-            Update::NonPrivate { chat, text } if Command::parse(&text, &self.bot).is_some() => {
-                Ok(Some(replies::private_chats_only(chat)))
+            Update::NonPrivate { chat, topic, text } if Command::parse(&text, &self.bot).is_some() => {
+                Ok(Some(replies::private_chats_only(chat).in_topic(topic)))
             }
             Update::NonPrivate { .. } => {
                 record_unusable("not_private");
                 Ok(None)
             }
-            Update::Private(update) => match self.process_private(&update, body).await {
-                Err(Error::Store(error @ store::Error::Corrupt { .. })) => {
-                    metric("RowsCorrupt", 1);
-                    tracing::error!(
-                        code = "row_corrupt",
-                        %error,
-                        "a row of the tenant is corrupt, so the update was not processed; an operator has to repair it"
-                    );
-                    Ok(Some(replies::out_of_order(update.chat)))
-                }
-                result => result,
-            },
+            Update::Private(update) => {
+                let reply = match self.process_private(&update, body).await {
+                    Err(Error::Store(error @ store::Error::Corrupt { .. })) => {
+                        metric("RowsCorrupt", 1);
+                        tracing::error!(
+                            code = "row_corrupt",
+                            %error,
+                            "a row of the tenant is corrupt, so the update was not processed; an operator has to \
+                             repair it"
+                        );
+                        Some(replies::out_of_order(update.chat))
+                    }
+                    result => result?,
+                };
+                Ok(reply.map(|reply| reply.in_topic(update.topic)))
+            }
         }
     }
 
     async fn process_private(&self, update: &PrivateUpdate, body: &[u8]) -> Result<Option<Reply>, Error> {
         let now = self.clock.now();
-        match self.store.admit_update(update.chat, update.update_id, self.limit, now).await? {
+        // An album comes as one update for each item, and counts as one message.
+        let limit = if update.is_album_item { self.limit.for_part_of(LARGEST_ALBUM) } else { self.limit };
+        match self.store.admit_update(update.chat, update.update_id, limit, now).await? {
             Admission::Unknown => Ok(Some(replies::welcome(update.chat, self.checkout_button(update, now)))),
             Admission::Limited { notify } => {
                 metric("UpdatesLimited", 1);

@@ -1,5 +1,7 @@
 //! The bot's own replies: a `sendMessage` as the body of the webhook's answer, which costs no request.
 //!
+//! Telegram does not say how such a call went. A reply goes to the topic of the message that it answers, and is lost when
+//! the person deletes that topic before it arrives.
 //! See <https://core.telegram.org/bots/api#making-requests-when-getting-updates>.
 
 use nbhd::domain::ids::ChatId;
@@ -12,6 +14,8 @@ use serde::Serialize;
 pub(crate) struct Reply {
     method: &'static str,
     chat_id: ChatId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message_thread_id: Option<i64>,
     text: String,
     link_preview_options: LinkPreview,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -37,10 +41,23 @@ pub(crate) struct Button {
     pub(crate) url: String,
 }
 
+impl Reply {
+    /// The same reply in a topic of its chat.
+    pub(crate) fn in_topic(self, topic: Option<i64>) -> Self {
+        Self { message_thread_id: topic, ..self }
+    }
+}
+
 /// A reply of plain text.
 pub(crate) fn text_reply(chat: ChatId, text: impl Into<String>) -> Reply {
-    let link_preview_options = LinkPreview { is_disabled: true };
-    Reply { method: "sendMessage", chat_id: chat, text: text.into(), link_preview_options, reply_markup: None }
+    Reply {
+        method: "sendMessage",
+        chat_id: chat,
+        message_thread_id: None,
+        text: text.into(),
+        link_preview_options: LinkPreview { is_disabled: true },
+        reply_markup: None,
+    }
 }
 
 pub(crate) fn welcome(chat: ChatId, subscribe: Button) -> Reply {

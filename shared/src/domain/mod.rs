@@ -32,6 +32,7 @@ pub mod due;
 pub mod ids;
 pub mod integration;
 pub mod late_effects;
+pub mod lenient_json;
 pub mod names;
 pub mod plan;
 pub mod rate;

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 
-/// A rate limit: one event every `interval` on average, and up to `burst` of them at once after a pause.
+/// A rate limit: one event every `interval` on average, and more of them at once after a pause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gcra {
     interval: Duration,
-    burst: u32,
+    tolerance: Duration,
 }
 
 /// Whether an event conforms to a limit.
@@ -26,8 +26,14 @@ impl Gcra {
     pub const fn new(count: u32, period: Duration, burst: u32) -> Self {
         let count = if count == 0 { 1 } else { count };
         let burst = if burst == 0 { 1 } else { burst };
-        let millis = period.as_millis() as u64 / count as u64;
-        Self { interval: Duration::from_millis(millis), burst }
+        let interval = Duration::from_millis(period.as_millis() as u64 / count as u64);
+        Self { interval, tolerance: interval.saturating_mul(burst - 1) }
+    }
+
+    /// The same limit for an event of which `parts` count as one; 0 counts as 1.
+    #[must_use]
+    pub fn for_part_of(self, parts: u32) -> Self {
+        Self { interval: self.interval / parts.max(1), ..self }
     }
 
     /// The average time between events.
@@ -37,7 +43,7 @@ impl Gcra {
 
     /// The longest time that the theoretical arrival time may lie ahead of now for an event to conform.
     pub const fn tolerance(&self) -> Duration {
-        self.interval.saturating_mul(self.burst - 1)
+        self.tolerance
     }
 
     /// Checks an event at `now` against the stored theoretical arrival time (`None` for a key never seen).
@@ -81,6 +87,20 @@ mod tests {
         assert_eq!(limit.check(Some(stored), now), Verdict::Refuse(Duration::from_secs(6)));
         assert_eq!(limit.check_batch(Some(stored), now, 10), Verdict::Refuse(Duration::from_secs(6)));
         assert!(matches!(limit.check(Some(stored), now + Duration::from_secs(6)), Verdict::Admit(_)));
+    }
+
+    #[test]
+    fn parts_count_as_one_event_together() {
+        let limit = Gcra::new(30, Duration::from_secs(60), 3);
+        let (part, now) = (limit.for_part_of(10), Timestamp::from_seconds(1_000));
+        let mut stored = None;
+        for _ in 0..20 {
+            let Verdict::Admit(at) = part.check(stored, now) else { panic!("two wholes of three") };
+            stored = Some(at);
+        }
+        let Verdict::Admit(at) = limit.check(stored, now) else { panic!("the third whole") };
+        assert_eq!(part.check(Some(at), now), Verdict::Refuse(Duration::from_secs(2)));
+        assert_eq!(limit.for_part_of(0), limit);
     }
 
     #[test]

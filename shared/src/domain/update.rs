@@ -7,9 +7,13 @@
 use serde_json::Value;
 
 use super::ids::ChatId;
+use super::lenient_json::{Fields, replace_lone_surrogates};
 
 /// The most characters of a display name; a longer one is cut.
 const LONGEST_NAME: usize = 64;
+
+/// The topic that every forum has; nothing is sent to it by its number.
+const GENERAL_TOPIC: i64 = 1;
 
 /// An update, sorted by how the webhook processes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +24,8 @@ pub enum Update {
     NonPrivate {
         /// The group or channel.
         chat: ChatId,
+        /// The topic of the group that the message is in.
+        topic: Option<i64>,
         /// The message's text; empty when it has none.
         text: String,
     },
@@ -34,42 +40,57 @@ pub struct PrivateUpdate {
     pub update_id: i64,
     /// The chat; its id is also the person's user id.
     pub chat: ChatId,
+    /// The id of the message, or of the one whose button was pressed; unique within the chat.
+    pub message_id: Option<i64>,
+    /// The topic of the chat that the message is in (`message_thread_id`), when the chat is divided into topics.
+    pub topic: Option<i64>,
+    /// Whether the message is one item of an album; an album has at most ten, and each comes as an update.
+    pub is_album_item: bool,
     /// The person's display name; empty when Telegram gives none.
     pub name: String,
     /// The message's text; empty when it has none, or is a pressed button.
     pub text: String,
 }
 
-/// The kinds of update that a person causes in a chat with the bot, each with the JSON pointer to its message.
-const KINDS: [(&str, &str); 3] =
-    [("message", "/message"), ("edited_message", "/edited_message"), ("callback_query", "/callback_query/message")];
+/// The kinds of update that a person causes in a chat with the bot.
+const KINDS: [&str; 3] = ["message", "edited_message", "callback_query"];
 
 impl Update {
     /// Parses the body of a webhook request; never fails.
     pub fn parse(body: &[u8]) -> Self {
-        let Ok(update) = serde_json::from_slice::<Value>(body) else { return Self::Unusable("not_json") };
-        let Some(update_id) = update["update_id"].as_i64() else { return Self::Unusable("no_update_id") };
-        let Some((kind, message)) = KINDS.iter().find(|(kind, _)| update[*kind].is_object()) else {
+        let text = String::from_utf8_lossy(body);
+        let text = replace_lone_surrogates(text.trim_start_matches('\u{feff}'));
+        let Some(update) = Fields::parse(&text) else { return Self::Unusable("not_json") };
+        let Some(update_id) = update.integer("update_id") else { return Self::Unusable("no_update_id") };
+        let Some((kind, content)) = KINDS.iter().find_map(|kind| Some((*kind, update.object(kind)?))) else {
             return Self::Unusable(Self::other_kind(&update));
         };
-        let Some(chat) = update.pointer(message).map(|message| &message["chat"]) else {
-            return Self::Unusable("no_chat");
-        };
-        let Some(id) = chat["id"].as_i64() else { return Self::Unusable("no_chat") };
+        let pressed = if kind == "callback_query" { content.object("message") } else { None };
+        let message = pressed.as_ref().unwrap_or(&content);
+        let Some(chat) = message.object("chat") else { return Self::Unusable("no_chat") };
+        let Some(id) = chat.integer("id") else { return Self::Unusable("no_chat") };
 
-        let content = &update[*kind];
-        let text = content["text"].as_str().unwrap_or_default().to_owned();
-        match chat["type"].as_str() {
-            Some("private") => {
-                Self::Private(PrivateUpdate { update_id, chat: ChatId(id), name: display_name(&content["from"]), text })
+        let topic = message.integer("message_thread_id").filter(|_| message.is_true("is_topic_message"));
+        let text = content.text("text");
+        match chat.text("type").as_str() {
+            "private" => Self::Private(PrivateUpdate {
+                update_id,
+                chat: ChatId(id),
+                message_id: message.integer("message_id"),
+                topic,
+                is_album_item: !content.text("media_group_id").is_empty(),
+                name: content.object("from").map(|user| name_of(&user)).unwrap_or_default(),
+                text,
+            }),
+            "group" | "supergroup" | "channel" => {
+                Self::NonPrivate { chat: ChatId(id), topic: topic.filter(|topic| *topic != GENERAL_TOPIC), text }
             }
-            Some("group" | "supergroup" | "channel") => Self::NonPrivate { chat: ChatId(id), text },
-            Some(_) | None => Self::Unusable("no_chat_type"),
+            _ => Self::Unusable("no_chat_type"),
         }
     }
 
     /// The name of a kind that the bot does not process, from a fixed list: text from outside is never copied to a log.
-    fn other_kind(update: &Value) -> &'static str {
+    fn other_kind(update: &Fields<'_>) -> &'static str {
         const OTHERS: [&str; 22] = [
             "my_chat_member",
             "chat_member",
@@ -94,7 +115,7 @@ impl Update {
             "removed_chat_boost",
             "managed_bot",
         ];
-        OTHERS.into_iter().find(|kind| update.get(kind).is_some()).unwrap_or("unknown_kind")
+        OTHERS.into_iter().find(|kind| update.contains(kind)).unwrap_or("unknown_kind")
     }
 }
 
@@ -102,7 +123,15 @@ impl Update {
 /// direction of the text around them.
 pub fn display_name(user: &Value) -> String {
     let part = |name: &str| user[name].as_str().unwrap_or_default();
-    let whole = format!("{} {}", part("first_name"), part("last_name"));
+    clean_name(part("first_name"), part("last_name"))
+}
+
+fn name_of(user: &Fields<'_>) -> String {
+    clean_name(&user.text("first_name"), &user.text("last_name"))
+}
+
+fn clean_name(first: &str, last: &str) -> String {
+    let whole = format!("{first} {last}");
     whole
         .trim()
         .chars()
@@ -130,8 +159,62 @@ mod tests {
             "message_id": 1, "date": 0, "text": "/start", "chat": {"id": 1001, "type": "private"},
             "from": {"id": 1001, "is_bot": false, "first_name": "Ana\u{7}\u{202e}", "last_name": "Lima"},
         }});
-        let (name, text) = ("Ana Lima".to_owned(), "/start".to_owned());
-        assert_eq!(parse(&update), Update::Private(PrivateUpdate { update_id: 7, chat: ChatId(1001), name, text }));
+        let expected = PrivateUpdate {
+            update_id: 7,
+            chat: ChatId(1001),
+            message_id: Some(1),
+            topic: None,
+            is_album_item: false,
+            name: "Ana Lima".to_owned(),
+            text: "/start".to_owned(),
+        };
+        assert_eq!(parse(&update), Update::Private(expected));
+    }
+
+    #[test]
+    fn a_topic_is_one_that_telegram_calls_so_and_never_the_general_one_of_a_group() {
+        let message = |chat: &str, thread: Value, is_topic: bool| {
+            json!({"chat": {"id": 5, "type": chat}, "message_thread_id": thread, "is_topic_message": is_topic})
+        };
+        let topic = |update: Value| match parse(&update) {
+            Update::Private(private) => private.topic,
+            Update::NonPrivate { topic, .. } => topic,
+            Update::Unusable(reason) => panic!("{reason}"),
+        };
+        for (chat, thread, is_topic, expected) in [
+            ("private", json!(77), true, Some(77)),
+            ("private", json!(77), false, None),
+            ("private", json!("77"), true, None),
+            ("supergroup", json!(77), true, Some(77)),
+            ("supergroup", json!(1), true, None),
+        ] {
+            let message = message(chat, thread, is_topic);
+            assert_eq!(topic(json!({"update_id": 7, "message": message})), expected, "{message}");
+            let pressed = json!({"update_id": 7, "callback_query": {"id": "1", "message": message}});
+            assert_eq!(topic(pressed), expected, "{message}");
+        }
+    }
+
+    #[test]
+    fn what_json_readers_differ_about_does_not_refuse_a_message() {
+        let deep = format!("{}{}", "{\"a\":".repeat(50_000), "1".to_owned() + &"}".repeat(50_000));
+        let chat = r#""chat":{"id":1001,"type":"private"}"#;
+        for extra in [
+            r#""entities":[{"length":1e999,"offset":-123456789012345678901234567890}]"#.to_owned(),
+            format!("\"reply_to_message\":{deep}"),
+            r#""caption":"\ud83d","\udc00":1,"document":{"file_name":"\udfff.pdf"}"#.to_owned(),
+            r#""chat":{"id":9,"type":"private"}"#.to_owned(),
+            r#""text":"first""#.to_owned(),
+        ] {
+            let from = r#""from":{"id":1001,"first_name":"A\ud83d","last_name":"\u0000B"}"#;
+            let body =
+                format!("\u{feff}{{\"update_id\":7,\"message\":{{{extra},{from},{chat},\"text\":\"/start \\ud83d\"}}}}");
+            let Update::Private(private) = Update::parse(body.as_bytes()) else { panic!("a private message") };
+            assert_eq!((private.chat, private.name.as_str()), (ChatId(1001), "A\u{fffd} B"));
+            assert_eq!(private.text, "/start \u{fffd}");
+        }
+        let body = b"{\"update_id\":7,\"message\":{\"chat\":{\"id\":1001,\"type\":\"private\"},\"text\":\"\xff\"}}";
+        assert!(matches!(Update::parse(body), Update::Private(private) if private.text == "\u{fffd}"));
     }
 
     #[test]
@@ -158,7 +241,7 @@ mod tests {
     fn everything_else_is_named_from_a_fixed_list() {
         let group = json!({"id": -100, "type": "supergroup"});
         for (update, expected) in [
-            (json!(null), Update::Unusable("no_update_id")),
+            (json!(null), Update::Unusable("not_json")),
             (json!({"update_id": "7", "message": {}}), Update::Unusable("no_update_id")),
             (json!({"update_id": 7}), Update::Unusable("unknown_kind")),
             (json!({"update_id": 7, "secret_name": {}}), Update::Unusable("unknown_kind")),
@@ -169,7 +252,7 @@ mod tests {
             (json!({"update_id": 7, "message": {"chat": {"id": 5}}}), Update::Unusable("no_chat_type")),
             (
                 json!({"update_id": 7, "message": {"chat": group, "text": "hi"}}),
-                Update::NonPrivate { chat: ChatId(-100), text: "hi".to_owned() },
+                Update::NonPrivate { chat: ChatId(-100), topic: None, text: "hi".to_owned() },
             ),
         ] {
             assert_eq!(parse(&update), expected, "{update}");

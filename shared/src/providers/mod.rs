@@ -77,9 +77,9 @@ pub enum Error {
 /// What ended a call before its whole answer arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NetworkFailure {
-    /// No connection was made: the provider has seen nothing of the call.
+    /// No connection was made, in time or at all: the provider has seen nothing of the call.
     NotConnected,
-    /// A time limit of ours passed, while connecting or while waiting for the answer.
+    /// A time limit of ours passed while waiting for the answer.
     TimedOut,
     /// The connection broke after it was made.
     ConnectionLost,
@@ -107,10 +107,11 @@ impl Error {
 
 impl From<&reqwest::Error> for NetworkFailure {
     fn from(error: &reqwest::Error) -> Self {
-        if error.is_timeout() {
-            Self::TimedOut
-        } else if error.is_connect() {
+        // A connection that took too long is an error of both kinds, and nothing was sent over it.
+        if error.is_connect() {
             Self::NotConnected
+        } else if error.is_timeout() {
+            Self::TimedOut
         } else {
             Self::ConnectionLost
         }

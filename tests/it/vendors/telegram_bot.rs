@@ -18,10 +18,10 @@ const SECRET: &str = "the-real-token-of-the-shared-bot";
 async fn a_message_carries_its_options_and_no_preview() {
     let world = World::start().await;
     let button = Button { text: "Connect Gmail", url: "https://nbhd.example/oauth/gmail/authorize?link=x" };
-    let options = MessageOptions { reply_to: Some(7), button: Some(button), silent: true };
+    let options = MessageOptions { topic: None, reply_to: Some(7), button: Some(button), silent: true };
     world.bot.send_message(ANA, "Hello <Ana>", options).await.expect("sent");
     world.bot.send_message(ANA, "Bye", MessageOptions::default()).await.expect("sent");
-    world.bot.send_chat_action(ANA, "typing").await.expect("shown");
+    world.bot.send_chat_action(ANA, "typing", None).await.expect("shown");
 
     let sent = world.telegram.sent_to(ANA.0);
     assert_eq!((sent[0].text.as_str(), sent[0].reply_to), ("Hello <Ana>", Some(7)));

@@ -46,6 +46,8 @@ pub struct Bot {
 /// The options of a message.
 #[derive(Clone, Debug, Default)]
 pub struct MessageOptions<'a> {
+    /// The topic of the chat that it goes to; it goes to the chat itself when Telegram no longer has that topic.
+    pub topic: Option<i64>,
     /// The id of the message in the same chat that this one answers; it is sent also when that one was deleted.
     pub reply_to: Option<i64>,
     /// A button under the message.
@@ -172,16 +174,37 @@ impl Bot {
         if let Some(Button { text, url }) = options.button {
             parameters["reply_markup"] = json!({"inline_keyboard": [[{"text": text, "url": url}]]});
         }
-        self.call("sendMessage", &parameters).await
+        self.call_in_topic("sendMessage", parameters, options.topic).await
     }
 
-    /// Shows an action such as `typing` for five seconds, or until the next message.
+    /// Shows an action such as `typing` for five seconds, or until the next message; in a topic as a message is.
     ///
     /// # Errors
     /// As [`Self::call`].
-    pub async fn send_chat_action(&self, chat: ChatId, action: &str) -> Result<(), Error> {
+    pub async fn send_chat_action(&self, chat: ChatId, action: &str, topic: Option<i64>) -> Result<(), Error> {
         let parameters = json!({"chat_id": chat, "action": action});
-        self.call::<IgnoredAny>("sendChatAction", &parameters).await.map(|_| ())
+        self.call_in_topic::<IgnoredAny>("sendChatAction", parameters, topic).await.map(|_| ())
+    }
+
+    /// Calls a method in a topic, and once more outside it when Telegram does not know the topic, which the person may
+    /// have deleted. Nothing was done by a call that was refused so.
+    async fn call_in_topic<R: DeserializeOwned>(
+        &self,
+        method: &str,
+        mut parameters: Value,
+        topic: Option<i64>,
+    ) -> Result<R, Error> {
+        if let Some(topic) = topic {
+            parameters["message_thread_id"] = Value::from(topic);
+            match self.call(method, &parameters).await {
+                Err(error) if refusal::is_topic_unknown(&error) => {}
+                result => return result,
+            }
+            if let Some(parameters) = parameters.as_object_mut() {
+                parameters.remove("message_thread_id");
+            }
+        }
+        self.call(method, &parameters).await
     }
 
     /// Prepares a file for download; its path is valid for an hour.
