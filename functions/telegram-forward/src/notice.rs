@@ -32,12 +32,7 @@ pub(crate) async fn notify_waiting(app: &App, queued: &QueuedUpdate, wait: Wait,
 
 /// Marks the route, then sends the notice: a crash between the two loses the notice and never repeats it. The mark is
 /// cleared again if Telegram certainly did not show the notice.
-async fn send_waiting_notice(
-    app: &App,
-    chat: ChatId,
-    topic: Option<i64>,
-    wait: Wait,
-) -> Result<(), crate::Error> {
+async fn send_waiting_notice(app: &App, chat: ChatId, topic: Option<i64>, wait: Wait) -> Result<(), crate::Error> {
     if !app.store.record_waking_notice(chat, app.clock.now()).await? {
         return Ok(());
     }
@@ -66,8 +61,7 @@ async fn send_waiting_notice(
 /// # Errors
 /// Telegram's [`Error`] when it may take the notice later.
 pub(crate) async fn notify_dead_lettered(app: &App, queued: &QueuedUpdate, reason: Reason) -> Result<(), Error> {
-    let (reply_to, topic) =
-        queued.content().map_or((None, None), |update| (update.message_id, update.topic));
+    let (reply_to, topic) = queued.content().map_or((None, None), |update| (update.message_id, update.topic));
     let options = MessageOptions { topic, reply_to, ..MessageOptions::default() };
     match app.bot.send_message(queued.chat, dead_letter_text(reason), options).await {
         Ok(_) => Ok(()),

@@ -173,9 +173,7 @@ mod tests {
 
     #[test]
     fn a_topic_is_one_that_telegram_calls_so_and_never_the_general_one_of_a_group() {
-        let message = |chat: &str, thread: Value, is_topic: bool| {
-            json!({"chat": {"id": 5, "type": chat}, "message_thread_id": thread, "is_topic_message": is_topic})
-        };
+        let message = |chat: &str, thread: Value, is_topic: bool| json!({"chat": {"id": 5, "type": chat}, "message_thread_id": thread, "is_topic_message": is_topic});
         let topic = |update: Value| match parse(&update) {
             Update::Private(private) => private.topic,
             Update::NonPrivate { topic, .. } => topic,
@@ -207,8 +205,9 @@ mod tests {
             r#""text":"first""#.to_owned(),
         ] {
             let from = r#""from":{"id":1001,"first_name":"A\ud83d","last_name":"\u0000B"}"#;
-            let body =
-                format!("\u{feff}{{\"update_id\":7,\"message\":{{{extra},{from},{chat},\"text\":\"/start \\ud83d\"}}}}");
+            let body = format!(
+                "\u{feff}{{\"update_id\":7,\"message\":{{{extra},{from},{chat},\"text\":\"/start \\ud83d\"}}}}"
+            );
             let Update::Private(private) = Update::parse(body.as_bytes()) else { panic!("a private message") };
             assert_eq!((private.chat, private.name.as_str()), (ChatId(1001), "A\u{fffd} B"));
             assert_eq!(private.text, "/start \u{fffd}");

@@ -150,3 +150,9 @@ pub(crate) fn update(chat: i64, update_id: i64) -> String {
     })
     .to_string()
 }
+
+/// The same message in a topic of its chat.
+pub(crate) fn in_topic(chat: i64, update_id: i64, topic: i64) -> String {
+    let update = serde_json::from_str(&update(chat, update_id)).expect("JSON");
+    nbhd_sim::telegram::updates::in_topic(update, topic).to_string()
+}

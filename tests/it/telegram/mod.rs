@@ -2,6 +2,7 @@
 
 mod forward;
 mod forward_kill;
+mod forward_notices;
 pub(crate) mod forward_world;
 mod load;
 mod relay;

@@ -106,7 +106,7 @@ async fn a_message_costs_one_conditional_write_and_one_send() {
 
 #[tokio::test]
 async fn whatever_the_limit_says_a_message_costs_two_conditional_writes_at_most() {
-    let world = World::start().await;
+    let world = World::start_with(|env| env.with("RATE_LIMIT_BURST", "10")).await;
     for number in 0..15 {
         world.forget_calls();
         world.ana_says("hi").await;
@@ -123,7 +123,7 @@ async fn whatever_the_limit_says_a_message_costs_two_conditional_writes_at_most(
 
 #[tokio::test]
 async fn over_the_limit_one_polite_message_is_sent_in_a_window() {
-    let world = World::start().await;
+    let world = World::start_with(|env| env.with("RATE_LIMIT_BURST", "10")).await;
     for _ in 0..14 {
         assert!(world.ana_says("hi").await.is_accepted());
     }
@@ -143,7 +143,7 @@ async fn over_the_limit_one_polite_message_is_sent_in_a_window() {
 
 #[tokio::test]
 async fn a_suspended_persons_flood_meets_the_same_limit() {
-    let world = World::start().await;
+    let world = World::start_with(|env| env.with("RATE_LIMIT_BURST", "10")).await;
     world.connect(Provider::Gmail).await;
     world.set_route(RouteStatus::Suspended).await;
     for _ in 0..14 {
@@ -172,6 +172,44 @@ async fn a_retry_of_the_update_that_was_told_to_slow_down_is_told_again() {
     assert!(first.1.contains("sendMessage"), "{first:?}");
     assert_eq!(first, again);
     assert_eq!(world.post(Some(SECRET), private(3, "more").to_string()).await, (200, String::new()));
+}
+
+#[tokio::test]
+async fn a_long_paste_and_two_albums_are_taken_whole_and_a_flood_is_not() {
+    let world = World::start().await;
+    for part in 0..20 {
+        let part = format!("{part} {}", "x".repeat(4_000));
+        assert!(world.ana_says(&part).await.is_accepted());
+    }
+    assert_eq!((world.queued().len(), world.telegram.texts_to(ANA).len()), (20, 0), "a paste in twenty parts");
+
+    let world = World::start().await;
+    for update_id in 0..20 {
+        let album = if update_id < 10 { "13579" } else { "24680" };
+        assert_eq!(world.post(Some(SECRET), album_item(update_id, album)).await, (200, String::new()));
+    }
+    for update_id in 20..48 {
+        assert_eq!(world.post(Some(SECRET), private(update_id, "hi").to_string()).await, (200, String::new()));
+    }
+    assert_eq!(world.queued().len(), 48, "two albums count as two of the thirty");
+    assert!(world.post(Some(SECRET), private(48, "hi").to_string()).await.1.contains("more than I can take"));
+
+    let world = World::start().await;
+    for update_id in 0..200 {
+        world.post(Some(SECRET), private(update_id, "hi").to_string()).await;
+    }
+    assert_eq!(world.queued().len(), 30);
+}
+
+#[tokio::test]
+async fn an_item_of_an_album_costs_no_more_writes_than_a_message() {
+    let world = World::start().await;
+    for update_id in 0..10 {
+        world.forget_calls();
+        world.post(Some(SECRET), album_item(update_id, "13579")).await;
+        assert!(world.table_calls().len() <= 2, "{:?}", world.table_calls());
+    }
+    assert_eq!(world.queued().len(), 10);
 }
 
 #[tokio::test]
@@ -233,6 +271,13 @@ async fn stopped_after_any_effect_a_message_arrives_once_with_telegrams_retry() 
         }
         assert_eq!(effects, 2, "one write and one send");
     }
+}
+
+/// One photo of an album of Ana's.
+fn album_item(update_id: i64, album: &str) -> String {
+    let mut update = private(update_id, "");
+    update["message"]["media_group_id"] = json!(album);
+    update.to_string()
 }
 
 /// Whether an instance handling `update` could be stopped after that many of its requests.

@@ -9,7 +9,7 @@ use nbhd::flows::connect_link::Links;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use crate::telegram::webhook_world::{ANA, SECRET, World, private};
+use crate::telegram::webhook_world::{ANA, SECRET, STRANGER, World, private};
 
 #[tokio::test]
 async fn no_command_of_ours_reaches_the_assistant_and_every_other_does() {
@@ -22,6 +22,35 @@ async fn no_command_of_ours_reaches_the_assistant_and_every_other_does() {
         world.ana_says(text).await;
     }
     assert_eq!(world.queued().len(), 5);
+}
+
+#[tokio::test]
+async fn every_answer_stays_in_the_topic_of_its_question() {
+    let world = World::start_with(|env| env.with("RATE_LIMIT_BURST", "10")).await;
+    let commands = ["/start", "/connect", "/disconnect", "/status", "/billing", "/timezone", "/timezone x", "/help"];
+    for text in commands {
+        world.telegram.says_in_topic(ANA, 77, text);
+        world.deliver().await;
+    }
+    world.ana_says("/help").await;
+    for text in ["hi", "too much"] {
+        world.telegram.says_in_topic(ANA, 78, text);
+        world.deliver().await;
+    }
+    world.set_route(RouteStatus::Suspended).await;
+    world.telegram.says_in_topic(ANA, 79, "hi");
+    world.deliver().await;
+    world.corrupt_route();
+    world.telegram.says_in_topic(ANA, 80, "hi");
+    world.deliver().await;
+    world.telegram.says_in_topic(STRANGER, 81, "hi");
+    world.deliver().await;
+
+    let topics = |chat| world.telegram.sent_to(chat).into_iter().map(|sent| sent.topic).collect::<Vec<_>>();
+    let expected = [vec![Some(77); 8], vec![None, Some(78), Some(79), Some(80)]].concat();
+    assert_eq!(topics(ANA), expected, "{:?}", world.telegram.texts_to(ANA));
+    assert_eq!(topics(STRANGER), [Some(81)]);
+    assert_eq!(world.queued().len(), 1);
 }
 
 #[tokio::test]

@@ -65,6 +65,39 @@ async fn a_body_that_is_no_json_is_accepted_and_dropped() {
 }
 
 #[tokio::test]
+async fn what_json_readers_differ_about_is_queued_byte_for_byte() {
+    let world = World::start().await;
+    let deep = format!("{}1{}", "[".repeat(10_000), "]".repeat(10_000));
+    let emoji = "😀".repeat(4_096);
+    let fields = [
+        r#""text":"cut \ud83d emoji""#.to_owned(),
+        r#""caption":"\udc00","document":{"file_name":"\ud83d.pdf"},"\ud800":0"#.to_owned(),
+        r#""text":"a\u0000b","entities":[{"length":1e999}]"#.to_owned(),
+        r#""text":"first","text":"second""#.to_owned(),
+        format!("\"text\":\"{emoji}\",\"quote\":{deep}"),
+    ];
+    let frame = |update_id: usize, field: &String| {
+        let chat = r#""chat":{"id":1001,"type":"private"},"from":{"id":1001,"first_name":"A\ud83d"}"#;
+        format!("{{\"update_id\":{update_id},\"message\":{{\"message_id\":{update_id},{chat},{field}}}}}")
+    };
+    let mut bodies: Vec<String> = fields.iter().enumerate().map(|(at, field)| frame(at + 1, field)).collect();
+    bodies.push(format!("\u{feff}{}", frame(9, &"\"text\":\"hi\"".to_owned())));
+    for body in &bodies {
+        assert_eq!(world.post(Some(SECRET), body.clone()).await, (200, String::new()));
+    }
+    assert_eq!(world.queued(), bodies);
+}
+
+#[tokio::test]
+async fn a_command_cut_within_an_emoji_is_still_a_command() {
+    let world = World::start().await;
+    let person = r#""chat":{"id":1001,"type":"private"},"from":{"first_name":"A\ud83d"}"#;
+    let body = format!(r#"{{"update_id":1,"message":{{{person},"text":"/help \ud83d"}}}}"#);
+    let (status, answer) = world.post(Some(SECRET), body).await;
+    assert!(status == 200 && answer.contains("/connect"), "{answer}");
+}
+
+#[tokio::test]
 async fn json_nested_without_end_is_accepted_and_dropped() {
     assert_dropped("[".repeat(100_000), "not_json").await;
 }
@@ -139,6 +172,10 @@ async fn a_command_in_a_group_is_answered_with_where_we_work() {
     let answer: Value = serde_json::from_str(&answer).expect("a call");
     assert_eq!((status, &answer["chat_id"]), (200, &json!(-100)));
     assert!(answer["text"].as_str().is_some_and(|text| text.contains("private chats")));
+    let in_topic = updates::in_topic(updates::in_group(-100, ANA, "/start@nbhd_bot"), 77);
+    let (_, answer) = world.post(Some(SECRET), numbered(in_topic)).await;
+    let answer: Value = serde_json::from_str(&answer).expect("a call");
+    assert_eq!(answer["message_thread_id"], 77);
     assert!(world.table_calls().is_empty() && world.queued().is_empty());
 }
 

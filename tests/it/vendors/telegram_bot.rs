@@ -34,6 +34,26 @@ async fn a_message_carries_its_options_and_no_preview() {
 }
 
 #[tokio::test]
+async fn a_message_for_a_topic_goes_there_while_there_is_one() {
+    let world = World::start().await;
+    world.telegram.says_in_topic(ANA.0, 77, "hi");
+    let options = || MessageOptions { topic: Some(77), ..MessageOptions::default() };
+    world.bot.send_message(ANA, "in it", options()).await.expect("sent");
+    world.bot.send_chat_action(ANA, "typing", Some(77)).await.expect("shown");
+    world.telegram.deletes_topic(ANA.0, 77);
+    world.bot.send_message(ANA, "beside it", options()).await.expect("sent");
+    world.bot.send_chat_action(ANA, "typing", Some(77)).await.expect("shown");
+    let topics: Vec<_> = world.telegram.sent_to(ANA.0).into_iter().map(|sent| sent.topic).collect();
+    assert_eq!((topics, world.telegram.topics_of_actions_in(ANA.0)), (vec![Some(77), None], vec![Some(77), None]));
+
+    // Any other refusal is the caller's, at once.
+    world.telegram.blocks_the_bot(ANA.0);
+    let before = world.journal.entries().len();
+    assert!(matches!(world.bot.send_message(ANA, "x", options()).await, Err(Error::Refused { status: 403, .. })));
+    assert_eq!(world.journal.entries().len(), before + 1);
+}
+
+#[tokio::test]
 async fn every_failure_is_the_callers_next_move() {
     let world = World::start().await;
     let send = async || world.bot.send_message(ANA, "hi", MessageOptions::default()).await.err();

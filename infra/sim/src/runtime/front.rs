@@ -12,6 +12,7 @@ use bytes::Bytes;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
+use nbhd::domain::lenient_json::replace_lone_surrogates;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -75,7 +76,11 @@ where
     let Ok(body) = to_bytes(Body::new(body), MAX_UPDATE_BYTES).await else {
         return Ok(status(StatusCode::PAYLOAD_TOO_LARGE));
     };
-    let Ok(update) = serde_json::from_slice::<Value>(&body) else { return Ok(status(StatusCode::BAD_REQUEST)) };
+    // JavaScript's strings hold half of a surrogate pair.
+    let text = String::from_utf8_lossy(&body);
+    let Ok(update) = serde_json::from_str::<Value>(&replace_lone_surrogates(&text)) else {
+        return Ok(status(StatusCode::BAD_REQUEST));
+    };
     let Some(update_id) = update["update_id"].as_i64() else {
         return Ok(status(StatusCode::INTERNAL_SERVER_ERROR));
     };

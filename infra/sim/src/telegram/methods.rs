@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::params::Params;
-use super::state::{Sent, State, private_chat};
+use super::state::{Action, Sent, State, private_chat};
 use super::{Inner, Refusal, edits, html, media};
 
 /// Longest text of a message, in characters: <https://core.telegram.org/bots/api#sendmessage>.
@@ -83,12 +83,17 @@ fn send_content(
     let chat_object = private_chat(chat, state.find_reachable(chat)?);
     let caption = read_text(&params, "caption")?;
     let text = read_text(&params, "text")?.or_else(|| caption.clone()).unwrap_or_default();
-    let reply_to = params.json("reply_parameters").and_then(|reply| reply["message_id"].as_i64());
+    let topic = state.find_topic(chat, &params)?;
+    let reply_to = state.find_replied(chat, &params)?;
 
     let message_id = state.next_number();
     let mut message = json!({
         "message_id": message_id, "from": inner.bot(), "chat": chat_object, "date": inner.clock.now().seconds(),
     });
+    if let Some(topic) = topic {
+        message["message_thread_id"] = json!(topic);
+        message["is_topic_message"] = json!(true);
+    }
     for (name, value) in content {
         message[name] = value;
     }
@@ -110,6 +115,7 @@ fn send_content(
         method: method.to_owned(),
         text,
         reply_to,
+        topic,
         params,
         message: message.clone(),
         reactions: Vec::new(),
@@ -162,7 +168,8 @@ fn chat_action(state: &mut State, params: &Params) -> Result<Value, Refusal> {
     if !ACTIONS.contains(&action.as_str()) {
         return Err(Refusal::bad_request("wrong parameter action in request"));
     }
-    state.actions.push((chat, action));
+    let topic = state.find_topic(chat, params)?;
+    state.actions.push(Action { chat, topic, action });
     Ok(json!(true))
 }
 

@@ -124,6 +124,19 @@ impl Telegram {
         self.queue_from(chat, |writer| updates::text(writer, text))
     }
 
+    /// The person writes `text` in a topic of the private chat, which they open with it; returns the update's
+    /// identifier.
+    pub fn says_in_topic(&self, chat: impl Into<i64>, topic: i64, text: &str) -> i64 {
+        let chat = chat.into();
+        self.inner.state().topics.insert((chat, topic));
+        self.queue_from(chat, |writer| updates::in_topic(updates::text(writer, text), topic))
+    }
+
+    /// The person deletes a topic of the private chat; nothing can be sent to it from now on.
+    pub fn deletes_topic(&self, chat: impl Into<i64>, topic: i64) {
+        self.inner.state().topics.remove(&(chat.into(), topic));
+    }
+
     /// The person sends a file; returns its `file_id`.
     pub fn uploads_file(
         &self,
@@ -190,7 +203,15 @@ impl Telegram {
     /// The chat actions shown in this chat, such as `typing`.
     pub fn actions_in(&self, chat: impl Into<i64>) -> Vec<String> {
         let chat = chat.into();
-        self.inner.state().actions.iter().filter(|(of, _)| *of == chat).map(|(_, action)| action.clone()).collect()
+        let state = self.inner.state();
+        state.actions.iter().filter(|shown| shown.chat == chat).map(|shown| shown.action.clone()).collect()
+    }
+
+    /// The topics that the actions of [`Telegram::actions_in`] were shown in.
+    pub fn topics_of_actions_in(&self, chat: impl Into<i64>) -> Vec<Option<i64>> {
+        let chat = chat.into();
+        let state = self.inner.state();
+        state.actions.iter().filter(|shown| shown.chat == chat).map(|shown| shown.topic).collect()
     }
 
     /// How the bot answered this callback query; `None` while it has not.
@@ -218,6 +239,7 @@ impl Telegram {
         let writer = {
             let mut state = self.inner.state();
             let message_id = state.next_number();
+            state.received.insert((chat, message_id));
             let newcomer =
                 || Person { name: format!("Person {chat}"), language: Some("en".to_owned()), has_blocked: false };
             let person = state.people.entry(chat).or_insert_with(newcomer);

@@ -85,6 +85,20 @@ impl Params {
         }
     }
 
+    /// The message that the call replies to, and whether it is sent in spite of that message's absence. The older
+    /// spelling counts where the present one is not given, as in Telegram's server.
+    /// <https://core.telegram.org/bots/api-changelog#december-29-2023>
+    pub fn reply(&self) -> (Option<i64>, bool) {
+        let (message_id, always) = if self.values.contains_key("reply_parameters") {
+            let reply = self.json("reply_parameters").unwrap_or_default();
+            (reply["message_id"].as_i64(), reply["allow_sending_without_reply"] == true)
+        } else {
+            let always = self.text("allow_sending_without_reply").unwrap_or_default().to_ascii_lowercase();
+            (self.integer("reply_to_message_id"), ["true", "yes", "1"].contains(&always.trim()))
+        };
+        (message_id.filter(|id| *id > 0), always)
+    }
+
     /// Whether the parameter or a file of this name is there.
     pub fn has(&self, name: &str) -> bool {
         self.uploads.contains_key(name) || self.text(name).is_some_and(|text| !text.is_empty())

@@ -1,6 +1,6 @@
 //! What the simulator remembers.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use axum::http::StatusCode;
 use bytes::Bytes;
@@ -15,7 +15,11 @@ use super::params::{Params, Upload};
 pub(super) struct State {
     pub(super) people: BTreeMap<i64, Person>,
     pub(super) sent: Vec<Sent>,
-    pub(super) actions: Vec<(i64, String)>,
+    pub(super) actions: Vec<Action>,
+    /// What people wrote, by chat and message.
+    pub(super) received: BTreeSet<(i64, i64)>,
+    /// The topics of private chats, by chat and number.
+    pub(super) topics: BTreeSet<(i64, i64)>,
     pub(super) callbacks: BTreeMap<String, Callback>,
     pub(super) files: BTreeMap<String, StoredFile>,
     pub(super) webhook: Webhook,
@@ -44,6 +48,8 @@ pub struct Sent {
     pub text: String,
     /// The message it replies to.
     pub reply_to: Option<i64>,
+    /// The topic of the chat that it is in.
+    pub topic: Option<i64>,
     /// The parameters it was sent with.
     pub params: Params,
     /// What `sendMessage` and its like answered, kept up to date by edits.
@@ -52,6 +58,14 @@ pub struct Sent {
     pub reactions: Vec<String>,
     /// Whether it was deleted since.
     pub deleted: bool,
+}
+
+/// An action that the bot showed, such as `typing`, and where.
+#[derive(Clone, Debug)]
+pub(super) struct Action {
+    pub(super) chat: i64,
+    pub(super) topic: Option<i64>,
+    pub(super) action: String,
 }
 
 /// A button that was pressed, and how the bot answered.
@@ -101,6 +115,29 @@ impl State {
                 Err(Refusal::new(StatusCode::FORBIDDEN, "Forbidden: bot was blocked by the user"))
             }
             Some(person) => Ok(person),
+        }
+    }
+
+    /// The topic of the chat that a call names, if it names one.
+    pub(super) fn find_topic(&self, chat: i64, params: &Params) -> Result<Option<i64>, Refusal> {
+        let topic = params.integer("message_thread_id").filter(|topic| *topic > 0);
+        match topic {
+            Some(topic) if !self.topics.contains(&(chat, topic)) => {
+                Err(Refusal::bad_request("message thread not found"))
+            }
+            topic => Ok(topic),
+        }
+    }
+
+    /// The message that a call replies to, if it replies to one that is there.
+    pub(super) fn find_replied(&self, chat: i64, params: &Params) -> Result<Option<i64>, Refusal> {
+        let (reply, always) = params.reply();
+        let is_sent = |id| self.sent.iter().any(|sent| (sent.chat, sent.message_id, sent.deleted) == (chat, id, false));
+        match reply {
+            Some(id) if !always && !self.received.contains(&(chat, id)) && !is_sent(id) => {
+                Err(Refusal::bad_request("message to be replied not found"))
+            }
+            reply => Ok(reply),
         }
     }
 

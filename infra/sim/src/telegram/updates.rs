@@ -41,6 +41,13 @@ pub fn text(writer: &Writer, text: &str) -> Value {
     json!({"message": message})
 }
 
+/// The same message in a topic of its chat.
+pub fn in_topic(mut update: Value, topic: i64) -> Value {
+    update["message"]["message_thread_id"] = json!(topic);
+    update["message"]["is_topic_message"] = json!(true);
+    update
+}
+
 /// A file sent in a private chat.
 pub fn document(writer: &Writer, file_id: &str, upload: &Upload) -> Value {
     let mut message = writer.message();

@@ -4,3 +4,4 @@ mod pump;
 mod stripe;
 mod stripe_events;
 mod telegram;
+mod telegram_replies;

@@ -3,8 +3,11 @@
 mod files;
 mod isolation;
 mod limits;
+mod older;
+mod openclaw;
 mod parameters;
 mod refusals;
+mod repeats;
 mod rules;
 mod samples;
 mod world;
@@ -195,41 +198,6 @@ async fn telegrams_own_word_passes_through() {
     blocked.assert_refused(StatusCode::FORBIDDEN, "Forbidden: bot was blocked by the user");
     let unknown = world.post(&ana, "getFile", &json!({"file_id": "none"})).await;
     unknown.assert_refused(StatusCode::BAD_REQUEST, "Bad Request: invalid file_id");
-}
-
-#[tokio::test]
-async fn telegram_failing_is_a_bad_gateway_and_never_the_runtimes_fault() {
-    let world = World::start().await;
-    let ana = world.tenant(ANA).await;
-    let failures = [
-        Failure::Status(StatusCode::INTERNAL_SERVER_ERROR),
-        Failure::Status(StatusCode::BAD_GATEWAY),
-        // Our token was revoked: the runtime's own capability is as good as before.
-        Failure::Status(StatusCode::UNAUTHORIZED),
-        Failure::Status(StatusCode::NOT_FOUND),
-        Failure::NotJson,
-        Failure::AnswerLost,
-    ];
-    for failure in failures {
-        for (method, body) in
-            [("sendMessage", json!({"chat_id": ANA, "text": "hi"})), ("getFile", json!({"file_id": "f"}))]
-        {
-            world.telegram.faults.fail_next(method, failure.clone());
-            world.post(&ana, method, &body).await.assert_refused(StatusCode::BAD_GATEWAY, "Bad Gateway");
-        }
-    }
-}
-
-#[tokio::test]
-async fn the_table_being_down_is_told_as_unavailable() {
-    let world = World::start().await;
-    let ana = world.tenant(ANA).await;
-    world.table.faults.set_down(true);
-    for method in ["getMe", "sendMessage"] {
-        let answer = world.post(&ana, method, &json!({"chat_id": ANA, "text": "hi"})).await;
-        answer.assert_refused(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable");
-    }
-    assert_eq!(world.calls(), []);
 }
 
 #[tokio::test]

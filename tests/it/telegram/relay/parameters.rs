@@ -7,6 +7,7 @@ use nbhd::domain::ids::ChatId;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::{Map, Value, json};
+use telegram_relay::older::{MOVED, RENAMED};
 use telegram_relay::rules::{METHODS, Method, Rule};
 use telegram_relay::{Call, File, Parameters};
 
@@ -98,17 +99,20 @@ const CONTENT_TYPES: [&str; 6] = [
 
 /// Names of the rules, and some others.
 fn names() -> impl Strategy<Value = String> {
-    let known: Vec<&str> =
-        METHODS.iter().flat_map(Method::parameters).flat_map(|(name, rule)| nested(name, rule)).collect();
+    let older = MOVED.iter().chain(&RENAMED).map(|(older, _)| *older);
+    let known = METHODS.iter().flat_map(Method::parameters).flat_map(|(name, rule)| nested(name, rule));
+    let known: Vec<&str> = known.chain(older).collect();
     prop_oneof![9 => select(known).prop_map(str::to_owned), 1 => "[a-z_]{0,8}"]
 }
 
 fn nested(name: &'static str, rule: &'static Rule) -> Vec<&'static str> {
     match rule {
-        Rule::Object(fields) => fields.iter().flat_map(|(name, rule)| nested(name, rule)).chain([name]).collect(),
+        Rule::Object(fields) | Rule::Labelled(fields) => {
+            fields.iter().flat_map(|(name, rule)| nested(name, rule)).chain([name]).collect()
+        }
         Rule::List(of) => nested(name, of),
         Rule::OwnChat | Rule::Integer | Rule::Float | Rule::Boolean | Rule::Text => vec![name],
-        Rule::Url | Rule::Media | Rule::Refused(_) => vec![name],
+        Rule::Url | Rule::Media | Rule::Dropped(_) | Rule::Refused(_) => vec![name],
     }
 }
 
@@ -158,9 +162,9 @@ fn conforms(rule: &Rule, value: &Value) -> bool {
             let id = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
             text.starts_with("http") || text.starts_with("attach://file") || text.bytes().all(id)
         }),
-        Rule::Refused(_) => false,
+        Rule::Dropped(_) | Rule::Refused(_) => false,
         Rule::List(of) => value.as_array().is_some_and(|items| items.iter().all(|item| conforms(of, item))),
-        Rule::Object(fields) => value.as_object().is_some_and(|object| {
+        Rule::Object(fields) | Rule::Labelled(fields) => value.as_object().is_some_and(|object| {
             let rule = |name: &str| fields.iter().find(|(known, _)| *known == name).map(|(_, rule)| rule);
             object.iter().all(|(name, value)| rule(name).is_some_and(|rule| conforms(rule, value)))
         }),

@@ -4,7 +4,8 @@
 //     node record_openclaw.mjs node_modules/openclaw > openclaw-2026.9.6.json
 //
 // `calls` holds what came over the wire at a server of ours when each of its functions that send was called with
-// every option they have; `named` holds every method that its source names, and where.
+// every option they have, and after it what its source sends from elsewhere, with the place where it was read. `named`
+// holds every method that its source names, and the modules that do.
 import { readdir, readFile, writeFile, mkdtemp } from "node:fs/promises";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
@@ -54,8 +55,9 @@ function result({ method, parameters }) {
   return /^(send(?!ChatAction)|editMessage)/.test(method) ? message : true;
 }
 
-const modules = (await readdir(join(home, "dist"))).filter((name) => name.endsWith(".mjs"));
-const sources = await Promise.all(modules.map(async (name) => [name, await readFile(join(home, "dist", name), "utf8")]));
+const modules = (await readdir(join(home, "dist"))).filter((name) => /\.m?js$/.test(name));
+const load = async (name) => [name, await readFile(join(home, "dist", name), "utf8")];
+const sources = await Promise.all(modules.map(load));
 const telegram = sources.filter(([, text]) => text.includes("elegram"));
 const senders = telegram.find(([, text]) => /export \{[^}]*sendLocationTelegram as/.test(text))[0];
 const exported = Object.values(await import(join(home, "dist", senders)));
@@ -116,12 +118,50 @@ for (const attempt of [
   await attempt().catch((error) => console.error(`${attempt}: ${error}`));
 }
 
+const button = { chat_id: 1001, business_connection_id: "b" };
+const entities = [{ type: "text_mention", offset: 0, length: 1, user: { id: 2002, is_bot: false, first_name: "B" } }];
+const native = { message_id: 5, quote: "a", quote_position: 0, quote_entities: entities };
+const scope = { scope: { type: "all_private_chats" }, language_code: "de" };
+for (const [from, method, parameters] of [
+  ["delivery: buildTelegramSendParams", "sendMessage", { chat_id: 1001, text: "hi", reply_parameters: native }],
+  ["delivery: probeVideoDimensions", "sendVideo", { chat_id: 1001, video: "BAACAgIAAxk", width: 640, height: 480 }],
+  ["telegram-ingress-drain-factory: callback query", "answerCallbackQuery", { callback_query_id: "1" }],
+  ["telegram-ingress-drain-factory: callback actions", "sendMessage", { ...button, text: "hi" }],
+  ["telegram-ingress-drain-factory: callback actions", "editMessageText", { ...button, message_id: 5, text: "hi" }],
+  [
+    "telegram-ingress-drain-factory: callback actions",
+    "editMessageReplyMarkup",
+    { ...button, message_id: 5, reply_markup: { inline_keyboard: [] } },
+  ],
+  [
+    "telegram-ingress-drain-factory: callback actions",
+    "deleteBusinessMessages",
+    { business_connection_id: "b", message_ids: [5] },
+  ],
+  ["telegram-ingress-drain-factory: media", "getFile", { file_id: "AgACAgIAAxk" }],
+  ["helpers: forum flag; send: recipient lookup", "getChat", { chat_id: 1001 }],
+  ["telegram-ingress-drain-factory: reactions", "getChatMember", { chat_id: 1001, user_id: 1001 }],
+  ["monitor-webhook.runtime", "getMe", {}],
+  [
+    "monitor-webhook.runtime",
+    "setWebhook",
+    { url: "https://x.example", secret_token: "s", allowed_updates: ["message"], certificate: "attach://file0" },
+  ],
+  ["monitor-polling.runtime", "deleteWebhook", { drop_pending_updates: false }],
+  ["monitor-polling.runtime", "getUpdates", { offset: 1, limit: 100, timeout: 30, allowed_updates: ["message"] }],
+  ["probe", "getWebhookInfo", {}],
+  ["bot-native-command-menu", "setMyCommands", { commands: [{ command: "a", description: "b" }], ...scope }],
+  ["bot-native-command-menu", "deleteMyCommands", scope],
+]) {
+  calls.push({ method, parameters, from });
+}
+
 const { Api } = await import(join(home, "../grammy/out/mod.js")).then((it) => it.default ?? it);
 const known = new Set(Object.getOwnPropertyNames(Api.prototype));
 const named = {};
 for (const [name, text] of telegram) {
-  for (const [, method] of text.matchAll(/\bapi\.(?:raw\.)?([a-z]+[A-Z]\w*)|\b(?<=ctx\.)(getFile)\b/g)) {
-    if (known.has(method)) (named[method] ??= new Set()).add(name.replace(/-[^-]{8}\.mjs$/, ""));
+  for (const [, method] of text.matchAll(/(?:\bapi\.|\braw\.|\bctx\.|\}\/|"|apiMethod: ")([a-z]+[A-Z]\w*)/g)) {
+    if (known.has(method)) (named[method] ??= new Set()).add(name.replace(/(-[\w-]{8})?\.m?js$/, ""));
   }
 }
 const lines = (list) => list.map((line) => `    ${line}`).join(",\n");

@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use nbhd::config::Env;
 use nbhd_sim::testbed::{BOT_ID, BOT_SECRET};
 use serde_json::json;
-use telegram_relay::rules::{METHODS, Method, Parameter, Rule};
+use telegram_relay::rules::{METHODS, Method, Parameter, RICH_METHODS, RICH_REFUSAL, Rule};
 use telegram_relay::stubs;
 
 use super::samples::{Api, Field, names_someone, samples};
@@ -90,6 +90,10 @@ async fn a_refused_method_is_no_method_and_reaches_nobody() {
     for (reason, methods) in REFUSED {
         for method in *methods {
             let answer = world.post(&ana, method, &json!({"chat_id": ANA})).await;
+            if RICH_METHODS.contains(method) {
+                answer.assert_refused(StatusCode::BAD_REQUEST, &format!("Bad Request: {RICH_REFUSAL}"));
+                continue;
+            }
             assert_eq!(answer.status, StatusCode::NOT_FOUND, "{method}: {reason}");
             answer.assert_refused(StatusCode::NOT_FOUND, "Not Found: method not found");
         }
@@ -185,7 +189,7 @@ fn gaps_between(api: &Api, fields: &[Field], rules: &[Parameter], within: &str) 
 
 fn gaps_of_rule(api: &Api, field: &Field, rule: &Rule, place: &str) -> Vec<String> {
     let fits = match (field.types.as_slice(), rule) {
-        (_, Rule::Refused(_)) => true,
+        (_, Rule::Refused(_) | Rule::Dropped(_)) => true,
         (_, Rule::OwnChat) => field.name.ends_with("chat_id"),
         _ if names_someone(field) => {
             return vec![format!("`{place}` names someone and its rule is not `OwnChat`")];
@@ -199,7 +203,7 @@ fn gaps_of_rule(api: &Api, field: &Field, rule: &Rule, place: &str) -> Vec<Strin
             let Some(types) = items else { return vec![format!("`{place}` is not a list")] };
             return gaps_of_rule(api, &Field { types, ..field.clone() }, of, place);
         }
-        (types, Rule::Object(rules)) => {
+        (types, Rule::Object(rules) | Rule::Labelled(rules)) => {
             return gaps_between(api, &api.fields_of_any(types), rules, &format!("{place}."));
         }
         _ => false,

@@ -80,7 +80,7 @@ pub(super) fn names_someone(field: &Field) -> bool {
 /// Values of each of `types` that `rule` accepts: objects with every field it does not refuse.
 pub(super) fn samples(api: &Api, types: &[&str], rule: &Rule, chat: i64) -> Vec<Value> {
     match rule {
-        Rule::Refused(_) => Vec::new(),
+        Rule::Refused(_) | Rule::Dropped(_) => Vec::new(),
         Rule::OwnChat => vec![json!(chat), json!(chat.to_string())],
         Rule::Integer => vec![json!(1)],
         Rule::Float => vec![json!(1.5)],
@@ -92,7 +92,7 @@ pub(super) fn samples(api: &Api, types: &[&str], rule: &Rule, chat: i64) -> Vec<
             let items: Vec<&str> = types.iter().filter_map(|name| name.strip_prefix("Array of ")).collect();
             samples(api, &items, of, chat).into_iter().map(|item| json!([item])).collect()
         }
-        Rule::Object(rules) => {
+        Rule::Object(rules) | Rule::Labelled(rules) => {
             let structures = types.iter().flat_map(|name| api.structures(name));
             structures
                 .map(|structure| {

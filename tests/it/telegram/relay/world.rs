@@ -8,6 +8,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use bytes::Bytes;
 use nbhd::clock::{Clock, Timestamp};
+use nbhd::config::Env;
 use nbhd::domain::ids::{ChatId, TenantId};
 use nbhd::domain::secrets::MasterKey;
 use nbhd::domain::tenant::{Lifecycle, Tenant};
@@ -49,8 +50,13 @@ pub(super) struct Runtime {
 
 impl World {
     pub(super) async fn start() -> Self {
+        Self::start_with(|env| env).await
+    }
+
+    /// The same, with other settings.
+    pub(super) async fn start_with(change: impl FnOnce(Env) -> Env) -> Self {
         let testbed = Testbed::start(Clock::manual(Timestamp::from_seconds(1_795_000_000))).await.expect("a test bed");
-        let (env, clock) = (testbed.env(), &testbed.clock);
+        let (env, clock) = (change(testbed.env()), &testbed.clock);
         let app = telegram_relay::App::new(&env_of("telegram-relay", &env), clock.clone()).expect("complete settings");
         let http = nbhd::http::client(&env).expect("complete settings");
         let bot = Bot::new(&env, http).expect("complete settings");
