@@ -1,6 +1,6 @@
 //! JSON in which no object names a key twice: two readers could otherwise see two different calls.
 //!
-//! Half of a surrogate pair is replaced: a text that was cut within an emoji, as JavaScript does, loses that emoji alone.
+//! Half of a surrogate pair is replaced: a text that JavaScript cut within an emoji loses that emoji alone.
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
 //! The bot's own replies: a `sendMessage` as the body of the webhook's answer, which costs no request.
 //!
-//! Telegram does not say how such a call went. A reply goes to the topic of the message that it answers, and is lost when
-//! the person deletes that topic before it arrives.
+//! Telegram does not say how such a call went. A reply goes to the topic of the message that it answers, and is lost
+//! when the person deletes that topic before it arrives.
 //! See <https://core.telegram.org/bots/api#making-requests-when-getting-updates>.
 
 use nbhd::domain::ids::ChatId;

@@ -173,7 +173,10 @@ mod tests {
 
     #[test]
     fn a_topic_is_one_that_telegram_calls_so_and_never_the_general_one_of_a_group() {
-        let message = |chat: &str, thread: Value, is_topic: bool| json!({"chat": {"id": 5, "type": chat}, "message_thread_id": thread, "is_topic_message": is_topic});
+        let message = |chat: &str, thread: Value, is_topic: bool| {
+            let chat = json!({"id": 5, "type": chat});
+            json!({"chat": chat, "message_thread_id": thread, "is_topic_message": is_topic})
+        };
         let topic = |update: Value| match parse(&update) {
             Update::Private(private) => private.topic,
             Update::NonPrivate { topic, .. } => topic,

@@ -47,7 +47,7 @@ pub(super) async fn people_write(stage: &mut Stage) {
     let broken = stage.add_marker("a broken update", NOWHERE);
     assert_eq!(stage.webhook(&secret, update(&broken).replace('}', "")).await, StatusCode::OK);
 
-    for _ in 0..12 {
+    for _ in 0..32 {
         stage.world.telegram.says(CHAT, "again");
     }
     let limited = stage.add_marker("a message over the limit", NOWHERE);

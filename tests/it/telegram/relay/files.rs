@@ -61,13 +61,14 @@ async fn a_path_opens_nothing_to_another_tenant_nor_without_its_seal() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_gone_is_not_found_and_telegram_failing_a_bad_gateway() {
+async fn a_file_that_is_gone_is_not_found_and_one_that_telegram_does_not_give_may_be_asked_for_again() {
     let (world, ana, path) = with_a_file().await;
     world.telegram.faults.fail_next("download", Failure::Status(StatusCode::NOT_FOUND));
     world.download(&ana, &path).await.assert_refused(StatusCode::NOT_FOUND, "Not Found");
     for status in [StatusCode::UNAUTHORIZED, StatusCode::SERVICE_UNAVAILABLE] {
         world.telegram.faults.fail_next("download", Failure::Status(status));
-        world.download(&ana, &path).await.assert_refused(StatusCode::BAD_GATEWAY, "Bad Gateway");
+        let refused = world.download(&ana, &path).await;
+        refused.assert_refused(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests: retry after 10");
     }
 }
 

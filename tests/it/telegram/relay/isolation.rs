@@ -47,15 +47,23 @@ async fn no_parameter_of_any_allowed_method_reaches_another_chat() {
             for stranger in strangers() {
                 let call = path.holding(&required, stranger);
                 let answer = world.post(&ben, method.name, &call).await;
+                tried += 1;
+                let is_in =
+                    |call: &Value| ["\"user\"", "\"callback_game\""].map(|name| call.to_string().contains(name));
+                if is_in(&call) != [false; 2] {
+                    // A mention or a button is left out, and the rest goes on to the tenant's own chat.
+                    let (_, passed) = world.calls().pop().expect("it reached Telegram");
+                    assert_eq!(is_in(&passed), [false; 2], "{} {call}: {passed}", method.name);
+                    continue;
+                }
                 assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{} {call}: {}", method.name, answer.text());
                 assert_eq!((&answer.json()["ok"], &answer.json()["error_code"]), (&json!(false), &json!(400)));
-                tried += 1;
             }
         }
     }
-    println!("{tried} calls naming another chat, each refused");
+    println!("{tried} calls naming another chat, none of which reached it");
     assert!(tried > 500, "only {tried} calls");
-    assert_eq!(world.calls(), []);
+    assert!(world.calls().iter().all(|(_, call)| call["chat_id"] == BEN));
     assert!(world.telegram.sent_to(ANA).is_empty());
 }
 

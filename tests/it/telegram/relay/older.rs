@@ -134,12 +134,15 @@ async fn nested_fields_and_files_have_older_names_too() {
         assert_eq!(world.calls().pop().expect("sent").1["reply_markup"], json!({present: true}));
     }
 
-    let media = json!([{"type": "video", "media": "attach://a", "thumb": "attach://t"}, {"type": "video", "media": "attach://a2"}]);
+    let media = json!([
+        {"type": "video", "media": "attach://a", "thumb": "attach://t"},
+        {"type": "video", "media": "attach://a2"},
+    ]);
     let form = Multipart::default().field("chat_id", "1001").field("media", &media.to_string());
     let form = form.file("a", "a.mp4", b"one").file("t", "t.jpg", b"thumbnail").file("a2", "b.mp4", b"two");
     world.multipart(&ana, "sendMediaGroup", form).await.result();
     let album = world.telegram.sent_to(ANA).pop().expect("an album");
-    assert!(album.params.uploads.values().any(|file| file.bytes == &b"thumbnail"[..]));
+    assert!(album.params.uploads.values().any(|file| file.bytes == b"thumbnail"[..]));
 
     let form =
         Multipart::default().field("chat_id", "1001").file("audio", "a.mp3", b"one").file("thumb", "t.jpg", b"t");

@@ -30,7 +30,7 @@ const server = createServer(async (request, response) => {
 });
 await new Promise((done) => server.listen(0, "127.0.0.1", done));
 
-// A form's files stand in `files`, by the names of their parts: `file0`, `file1` …
+// A form's files stand in `files`, by the names of their parts: `file0`, `file1` …; what it holds as JSON is parsed.
 function read(body, type) {
   if (!type.startsWith("multipart/")) return { parameters: body ? JSON.parse(body) : {} };
   const [parameters, files] = [{}, []];
@@ -41,7 +41,8 @@ function read(body, type) {
     else if (name) parameters[name] = content.join("\r\n\r\n").replace(/\r\n$/, "");
   }
   const renamed = (text) => files.reduce((text, file, at) => text.replaceAll(file, `file${at}`), text);
-  const entries = Object.entries(parameters).map(([name, value]) => [name, renamed(value)]);
+  const parsed = (text) => (/^[[{]/.test(text) ? JSON.parse(text) : text);
+  const entries = Object.entries(parameters).map(([name, value]) => [name, parsed(renamed(value))]);
   return { parameters: Object.fromEntries(entries), files: files.map((_, at) => `file${at}`) };
 }
 
@@ -164,10 +165,20 @@ for (const [name, text] of telegram) {
     if (known.has(method)) (named[method] ??= new Set()).add(name.replace(/(-[\w-]{8})?\.m?js$/, ""));
   }
 }
-const lines = (list) => list.map((line) => `    ${line}`).join(",\n");
-const listed = Object.entries(named).sort().map(([method, at]) => `${JSON.stringify(method)}: "${[...at].join(", ")}"`);
+// Lines of at most 120 columns, broken behind commas outside of texts.
+const wrap = (value) => {
+  const tokens = JSON.stringify(value).match(/(?:"(?:[^"\\]|\\.)*"|[^",])*,?/g);
+  let width = 4;
+  return tokens.reduce((text, token) => {
+    width += token.length;
+    if (width <= 118) return text + token;
+    width = 6 + token.length;
+    return `${text}\n      ${token}`;
+  }, "    ");
+};
+const lines = (list) => list.map(wrap).join(",\n");
+const listed = Object.entries(named).sort().map(([method, at]) => ({ method, modules: [...at] }));
 process.stdout.write(
-  `{"openclaw": "${version}",\n  "calls": [\n${lines(calls.map((call) => JSON.stringify(call)))}\n  ],\n` +
-    `  "named": {\n${lines(listed)}\n  }\n}\n`,
+  `{"openclaw": "${version}",\n  "calls": [\n${lines(calls)}\n  ],\n  "named": [\n${lines(listed)}\n  ]\n}\n`,
 );
 process.exit(0);
