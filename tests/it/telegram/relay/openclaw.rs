@@ -116,9 +116,10 @@ async fn replay(
     let Some(files) = files.as_array() else {
         return world.post(runtime, method, &Value::Object(parameters.clone())).await;
     };
-    let form = parameters
-        .iter()
-        .fold(Multipart::default(), |form, (name, value)| form.field(name, value.as_str().expect("a form has texts")));
+    let form = parameters.iter().fold(Multipart::default(), |form, (name, value)| {
+        // In a form, an object is its JSON.
+        form.field(name, &value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+    });
     let form = files.iter().fold(form, |form, name| {
         let name = name.as_str().expect("a name");
         form.file(name, name, b"content")
