@@ -51,3 +51,4 @@ pub mod subscription;
 pub mod tenant;
 pub mod time_limits;
 pub mod update;
+pub mod visible;
