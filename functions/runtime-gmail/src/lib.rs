@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use futures::future::try_join_all;
+use futures::future::{try_join, try_join_all};
 use nbhd::clock::Clock;
 use nbhd::config::{ConfigError, Env};
 use nbhd::domain::integration::Provider;
@@ -21,9 +21,12 @@ use secrecy::SecretString;
 
 pub mod body;
 mod charset;
+mod header;
 mod html;
+mod invitation;
 mod response;
 
+use body::{Body, Fetched, Reading};
 use response::{MessageDetail, MessageList, MessageSummary};
 
 /// The longest search, in characters.
@@ -35,8 +38,8 @@ pub struct App {
     gmail: gmail::Client,
 }
 
-/// A message and, when asked for, the conversation around it.
-type WithThread = (gmail::Message, Vec<gmail::Message>);
+/// A message, its body and, when asked for, the conversation around it.
+type Opened = (gmail::Message, Body, Vec<gmail::Message>);
 
 impl App {
     /// Builds the clients from the settings that `template.yaml` gives this function.
@@ -114,19 +117,43 @@ impl App {
             return Err(Problem::invalid("id", "must be a message's id, as a list gives it"));
         }
         let found = self.gate.call_google(caller, "id", |token| self.message(token, id, include_thread)).await?;
-        let (message, thread) = found.ok_or(Problem::MessageNotFound)?;
-        Ok(MessageDetail::from_message(caller.tenant_id, &message, &thread, thread_limit))
+        let (message, body, thread) = found.ok_or(Problem::MessageNotFound)?;
+        Ok(MessageDetail::from_message(caller.tenant_id, &message, body, &thread, thread_limit))
     }
 
-    async fn message(&self, token: SecretString, id: &str, include_thread: bool) -> Result<Option<WithThread>, Error> {
+    async fn message(&self, token: SecretString, id: &str, include_thread: bool) -> Result<Option<Opened>, Error> {
         let message = match self.gmail.get_message(&token, id).await {
             // Gmail answers 400 for an id that it never gave out, and 404 for a deleted message.
             Err(Error::NotFound) => return Ok(None),
             Err(Error::Refused { status: 400, reason }) if reason == "invalidArgument" => return Ok(None),
             answer => answer?,
         };
-        let thread = if include_thread { self.thread(&token, &message.thread_id).await? } else { Vec::new() };
-        Ok(Some((message, thread)))
+        let thread =
+            async { if include_thread { self.thread(&token, &message.thread_id).await } else { Ok(Vec::new()) } };
+        let (body, thread) = try_join(self.body(&token, &message), thread).await?;
+        Ok(Some((message, body, thread)))
+    }
+
+    /// Reads a message's body, and fetches first what Gmail keeps apart of its text.
+    async fn body(&self, token: &SecretString, message: &gmail::Message) -> Result<Body, Error> {
+        let Some(payload) = message.payload.as_deref() else { return Ok(Body::default()) };
+        let mut fetched = Fetched::new();
+        loop {
+            let Reading { body, missing } = body::read(payload, &fetched);
+            if missing.is_empty() {
+                return Ok(body);
+            }
+            let texts = try_join_all(missing.into_iter().map(|id| self.part(token, &message.id, id))).await?;
+            fetched.extend(texts);
+        }
+    }
+
+    /// Fetches the content of a part; `None` for one that is gone, so that the rest of the message is still read.
+    async fn part(&self, token: &SecretString, id: &str, part: String) -> Result<(String, Option<String>), Error> {
+        match self.gmail.get_attachment(token, id, &part).await {
+            Err(Error::NotFound) => Ok((part, None)),
+            answer => answer.map(|data| (part, Some(data))),
+        }
     }
 
     async fn thread(&self, token: &SecretString, id: &str) -> Result<Vec<gmail::Message>, Error> {

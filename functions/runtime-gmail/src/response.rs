@@ -5,8 +5,9 @@ use nbhd::domain::integration::Provider;
 use nbhd::providers::google::gmail::Message;
 use serde::Serialize;
 
-use crate::body::{self, Body};
-use crate::{charset, html};
+use crate::body::Body;
+use crate::header::{self, Line};
+use crate::html;
 
 /// A page of messages.
 #[derive(Debug, Serialize)]
@@ -28,6 +29,8 @@ pub(crate) struct MessageSummary {
     date: Option<String>,
     /// When Gmail received the message: milliseconds since the epoch in decimal digits, as Gmail gives it.
     internal_date: Option<String>,
+    /// Whether something that a person cannot see and a program could read was left out of the texts.
+    hidden_text_removed: bool,
 }
 
 /// A message in full.
@@ -48,15 +51,23 @@ pub(crate) struct MessageDetail {
 impl MessageSummary {
     pub(crate) fn from_message(message: &Message) -> Self {
         let headers = message.headers();
-        let header = |name| headers.get(name).map(charset::decode_header);
+        let mut hidden_text_removed = false;
+        let mut show = |Line { text, removed_hidden }: Line| {
+            hidden_text_removed |= removed_hidden;
+            text
+        };
+        let mut header = |name| headers.get(name).map(header::decode).map(&mut show);
+        let (subject, from, date) = (header("Subject"), header("From"), header("Date"));
+        let snippet = show(Line::from_text(&html::decode_entities(&message.snippet)));
         Self {
             id: message.id.clone(),
             thread_id: message.thread_id.clone(),
-            snippet: html::to_text(&message.snippet),
-            subject: header("Subject"),
-            from: header("From"),
-            date: header("Date"),
+            snippet,
+            subject,
+            from,
+            date,
             internal_date: message.internal_date.clone(),
+            hidden_text_removed,
         }
     }
 }
@@ -65,18 +76,22 @@ impl MessageDetail {
     pub(crate) fn from_message(
         tenant_id: TenantId,
         message: &Message,
+        body: Body,
         thread: &[Message],
         thread_limit: usize,
     ) -> Self {
         let others: Vec<_> = thread.iter().filter(|other| other.id != message.id).collect();
         let newest = others.len().saturating_sub(thread_limit);
+        let mut summary = MessageSummary::from_message(message);
+        let to = message.headers().get("To").map(header::decode);
+        summary.hidden_text_removed |= body.hidden_text_removed || to.as_ref().is_some_and(|to| to.removed_hidden);
         Self {
             provider: Provider::Gmail,
             tenant_id,
-            summary: MessageSummary::from_message(message),
-            to: message.headers().get("To").map(charset::decode_header),
+            summary,
+            to: to.map(|to| to.text),
             label_ids: message.label_ids.clone(),
-            body: message.payload.as_deref().map(body::parse).unwrap_or_default(),
+            body,
             thread_context: others[newest..].iter().map(|other| MessageSummary::from_message(other)).collect(),
         }
     }

@@ -185,7 +185,9 @@ fn is_break(c: char) -> bool {
     matches!(c, '\n' | '\t' | '\u{2028}' | '\u{2029}')
 }
 
-fn is_invisible(c: char) -> bool {
+/// Whether `c` is a character without a shape of its own, a control character other than those that end lines and
+/// columns, or a noncharacter.
+pub fn is_invisible(c: char) -> bool {
     match c {
         '\n' | '\t' | '\r' | '\u{b}' | '\u{c}' | '\u{85}' => false,
         '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' => true,

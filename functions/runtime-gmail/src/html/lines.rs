@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::mem::{discriminant, take};
 
+use nbhd::domain::visible::is_invisible;
+
 /// Blocks nested deeper than this keep their text and lose their prefixes.
 pub(super) const MAX_DEPTH: usize = 30;
 
@@ -28,6 +30,8 @@ pub(super) enum Block {
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     text: String,
+    /// How many characters that a person sees were read.
+    visible_chars: usize,
     /// Line ends before the next character: one, or two around an empty line.
     pending_line_ends: u8,
     /// Whether white space was read since the last character.
@@ -69,6 +73,11 @@ impl Lines {
                 c => self.push_char(c),
             }
         }
+    }
+
+    /// How many characters that a person sees were written, without prefixes and footnotes.
+    pub(super) fn visible_chars(&self) -> usize {
+        self.visible_chars
     }
 
     /// Ends a line, even an empty one.
@@ -165,6 +174,7 @@ impl Lines {
             self.text.push('[');
         }
         self.text.push(c);
+        self.visible_chars += usize::from(!is_invisible(c));
     }
 
     fn start_line(&mut self) {

@@ -70,10 +70,17 @@ pub struct Headers {
     headers: Vec<HeaderField>,
 }
 
+/// Gmail leaves out what is empty, so that a field may have no value.
 #[derive(Clone, Debug, Deserialize)]
 struct HeaderField {
-    name: String,
-    value: String,
+    name: Option<String>,
+    value: Option<String>,
+}
+
+/// The content of a part, as base64url.
+#[derive(Deserialize)]
+struct Attachment {
+    data: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -119,6 +126,16 @@ impl Client {
         api::fetch_json(self.http.get(url), token).await
     }
 
+    /// Fetches the content of a part that Gmail keeps apart from its message, as base64url; costs 20 units.
+    /// [`Error::NotFound`] when it is gone.
+    /// <https://developers.google.com/workspace/gmail/api/reference/rest/v1/users.messages.attachments/get>
+    pub async fn get_attachment(&self, token: &SecretString, message: &str, id: &str) -> Result<String, Error> {
+        let mut url = http::join(&self.base, &["users", "me", "messages", message, "attachments", id]);
+        url.query_pairs_mut().append_pair("fields", "data");
+        let attachment: Attachment = api::fetch_json(self.http.get(url), token).await?;
+        Ok(attachment.data.unwrap_or_default())
+    }
+
     /// Fetches what a list shows of each message of a conversation, oldest first; costs 40 units.
     pub async fn list_thread(&self, token: &SecretString, thread_id: &str) -> Result<Vec<Message>, Error> {
         let mut url = http::join(&self.base, &["users", "me", "threads", thread_id]);
@@ -141,9 +158,10 @@ impl Message {
 }
 
 impl Headers {
-    /// The first field of this name, in whatever case.
+    /// The first field of this name that has a value, in whatever case.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value.as_str())
+        let is_named = |field: &&HeaderField| field.name.as_ref().is_some_and(|known| known.eq_ignore_ascii_case(name));
+        self.headers.iter().filter(is_named).find_map(|field| field.value.as_deref())
     }
 }
 
@@ -159,5 +177,13 @@ mod tests {
         let message: Message = serde_json::from_str(&message).expect("a message");
         assert_eq!(message.headers().get("Subject"), Some("Hi"));
         assert_eq!(message.headers().get("From"), None);
+    }
+
+    #[test]
+    fn a_header_without_a_value_does_not_cost_the_others() {
+        let headers = r#"[{"name":"Subject"},{"value":"x"},{},{"name":"From","value":"a@b.test"},{"name":null}]"#;
+        let message = format!(r#"{{"id":"1","threadId":"2","payload":{{"headers":{headers}}}}}"#);
+        let message: Message = serde_json::from_str(&message).expect("a message");
+        assert_eq!((message.headers().get("Subject"), message.headers().get("From")), (None, Some("a@b.test")));
     }
 }
