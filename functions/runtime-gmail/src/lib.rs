@@ -152,6 +152,8 @@ impl App {
     async fn part(&self, token: &SecretString, id: &str, part: String) -> Result<(String, Option<String>), Error> {
         match self.gmail.get_attachment(token, id, &part).await {
             Err(Error::NotFound) => Ok((part, None)),
+            // As Gmail answers an attachment id that it does not take any more.
+            Err(Error::Refused { status: 400, reason }) if reason == "invalidArgument" => Ok((part, None)),
             answer => answer.map(|data| (part, Some(data))),
         }
     }

@@ -86,7 +86,8 @@ pub(super) enum Content {
 impl<'a> Node<'a> {
     /// Parses a part and all below it, within [`MAX_DEPTH`] and [`MAX_PARTS`]; `None` for what is not of Gmail's form.
     pub(super) fn parse(payload: &'a RawValue) -> Option<Self> {
-        Self::parse_within(payload, 0, &mut MAX_PARTS.clone())
+        let mut parts_left = MAX_PARTS;
+        Self::parse_within(payload, 0, &mut parts_left)
     }
 
     fn parse_within(raw: &'a RawValue, depth: usize, parts_left: &mut usize) -> Option<Self> {

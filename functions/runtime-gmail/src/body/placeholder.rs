@@ -5,9 +5,37 @@ use std::collections::HashSet;
 /// A longer text says something of its own.
 const MAX_CHARS: usize = 1_000;
 
-/// What such texts name, in the languages of mail: HTML, the version on the web, or the program to see it with.
-const POINTERS: [&str; 34] = [
-    "html",
+/// What such texts name, in the languages of mail: a version in HTML or on the web, or the program to see it with.
+const POINTERS: [&str; 52] = [
+    "html version",
+    "html-version",
+    "html format",
+    "html-format",
+    "html mail",
+    "html-mail",
+    "html email",
+    "html e-mail",
+    "html message",
+    "html-nachricht",
+    "html reader",
+    "html viewer",
+    "html capable",
+    "html-capable",
+    "html compatible",
+    "html-compatible",
+    "html enabled",
+    "html-enabled",
+    "html view",
+    "in html",
+    "as html",
+    "als html",
+    "en html",
+    "see html",
+    "see the html",
+    "view html",
+    "view the html",
+    "format html",
+    "formato html",
     "browser",
     "web version",
     "webversion",
@@ -17,29 +45,19 @@ const POINTERS: [&str; 34] = [
     "online-version",
     "view online",
     "read online",
-    "view it online",
-    "plain text",
-    "plain-text",
-    "text-only",
-    "rich text",
+    "plain text version",
+    "text-only version",
     "en ligne",
     "navigateur",
     "navegador",
-    "en línea",
-    "versão online",
     "versione online",
     "nettleser",
     "webbläsare",
-    "selain",
     "przeglądar",
     "prohlížeč",
-    "böngésző",
-    "tarayıcı",
     "браузер",
-    "متصفح",
     "ブラウザ",
     "浏览器",
-    "瀏覽器",
     "브라우저",
 ];
 
@@ -63,9 +81,12 @@ pub(super) fn is_placeholder(plain: &str, html: &str) -> bool {
     if plain_words.len() * 10 <= html_words.len() && html_words.starts_with(&plain_words) {
         return true;
     }
-    let known: HashSet<&String> = html_words.iter().collect();
-    let shared = plain_words.iter().filter(|word| known.contains(word)).count();
-    may_point(plain) && shared * 10 < plain_words.len() * 6
+    // The pairs of words in a row: a long text has most single words of any short one.
+    let pair_len = plain_words.len().min(2);
+    let known: HashSet<&[String]> = html_words.windows(pair_len).collect();
+    let pairs = plain_words.windows(pair_len);
+    let (all, shared) = (pairs.len(), pairs.filter(|pair| known.contains(pair)).count());
+    may_point(plain) && shared * 2 < all
 }
 
 /// The words in small letters, without addresses and marks of markup.
@@ -113,9 +134,18 @@ mod tests {
             ("Come at noon", ""),
             ("Come at noon", "---"),
             ("好的", NEWS),
+            ("My fallback is HTML if nothing else works", NEWS),
         ] {
             assert!(!is_placeholder(plain, html), "{plain}");
         }
+    }
+
+    #[test]
+    fn a_long_text_with_the_same_words_hides_no_pointer() {
+        let plain = "View this letter in your browser.";
+        let html = format!("{NEWS} In this browser letter, your view {}", "counts. ".repeat(300));
+        assert!(is_placeholder(plain, &html));
+        assert!(!is_placeholder(plain, &format!("{html} {plain}")));
     }
 
     #[test]

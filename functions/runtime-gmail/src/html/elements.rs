@@ -10,64 +10,21 @@ use super::color::Color;
 use super::style::Style;
 
 /// The most open elements that are kept. Past that the outermost is forgotten, and what it hides stays hidden.
-const MAX_OPEN: usize = 256;
+const MAX_OPEN: usize = 128;
 
-/// Elements without content.
-const VOID: [&str; 18] = [
-    "area", "base", "basefont", "bgsound", "br", "col", "embed", "frame", "hr", "img", "input", "keygen", "link",
-    "meta", "param", "source", "track", "wbr",
-];
-
-/// Elements that stay active past the end of the block they were opened in.
-const FORMATTING: [&str; 14] =
-    ["a", "b", "big", "code", "em", "font", "i", "nobr", "s", "small", "strike", "strong", "tt", "u"];
-
-/// Blocks whose start ends an open paragraph.
-const BLOCKS: [&str; 39] = [
-    "address",
-    "article",
-    "aside",
-    "blockquote",
-    "center",
-    "dd",
-    "details",
-    "dialog",
-    "dir",
-    "div",
-    "dl",
-    "dt",
-    "fieldset",
-    "figcaption",
-    "figure",
-    "footer",
-    "form",
-    "h1",
-    "h2",
-    "h3",
-    "h4",
-    "h5",
-    "h6",
-    "header",
-    "hgroup",
-    "hr",
-    "li",
-    "listing",
-    "main",
-    "menu",
-    "nav",
-    "ol",
-    "p",
-    "pre",
-    "section",
-    "summary",
-    "table",
-    "ul",
-    "xmp",
-];
-
-/// Where the search for an element's start ends: what is outside is not ended from within.
-const SCOPES: [&str; 10] =
-    ["applet", "button", "caption", "marquee", "object", "table", "td", "template", "th", "select"];
+/// What the standard calls an element's category.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Category {
+    /// Without content.
+    Void,
+    /// Stays active past the end of the block it was opened in.
+    Formatting,
+    /// Its start ends an open paragraph.
+    Block,
+    /// Where the search for an element's start ends: what is outside is not ended from within.
+    Scope,
+    Other,
+}
 
 /// What an open element says of the text directly within it.
 #[derive(Clone, Copy, Debug)]
@@ -82,8 +39,7 @@ struct Sight {
 #[derive(Debug)]
 struct Element {
     name: Vec<u8>,
-    is_block: bool,
-    is_scope: bool,
+    category: Category,
     style: Style,
     sight: Sight,
 }
@@ -108,7 +64,11 @@ impl Sight {
     }
 
     fn shows_text(self) -> bool {
-        !(self.is_removed || self.is_invisible || self.is_tiny || self.color.vanishes_on(self.background))
+        self.shows_pictures() && !self.is_tiny && !self.color.vanishes_on(self.background)
+    }
+
+    fn shows_pictures(self) -> bool {
+        !self.is_removed && !self.is_invisible
     }
 }
 
@@ -124,14 +84,15 @@ impl Elements {
         self.sight().shows_text()
     }
 
-    /// Whether a text within an element of this style can be seen.
-    pub(super) fn show_text_with(&self, style: &Style) -> bool {
-        self.sight().within(style).shows_text()
+    /// Whether a picture or a rule of this style can be seen here: the size and the colour of text do not matter to it.
+    pub(super) fn show_picture(&self, style: &Style) -> bool {
+        self.sight().within(style).shows_pictures()
     }
 
     /// Opens an element, and ends those that cannot contain it.
     pub(super) fn open(&mut self, name: &[u8], style: Style) {
-        if is_one_of(name, &BLOCKS) {
+        let category = Category::of(name);
+        if category == Category::Block || name == b"table" || name == b"hr" {
             self.end_block(b"p", &[]);
         }
         match name {
@@ -155,8 +116,8 @@ impl Elements {
             // A second one only adds to the first; its end is the document's.
             b"html" | b"body" if self.open.is_empty() => self.outside = self.outside.within(&style),
             b"html" | b"body" | b"head" => {}
-            _ if is_one_of(name, &VOID) => {}
-            _ => self.push(name.to_vec(), style),
+            _ if category == Category::Void => {}
+            _ => self.push(name.to_vec(), category, style),
         }
     }
 
@@ -170,10 +131,16 @@ impl Elements {
             }
             b"li" => self.end_block(name, &["ul", "ol", "menu", "dir"]),
             _ if is_heading(name) => self.end_any_block(|open| is_heading(&open.name), &[]),
-            _ if is_one_of(name, &FORMATTING) => self.end_formatting(name),
-            _ if is_one_of(name, &BLOCKS) || is_one_of(name, &SCOPES) => self.end_block(name, &[]),
-            // A block within an element such as `span` keeps it open.
-            _ => self.truncate_at(|open| open.name == name, |open| open.is_block || open.is_scope),
+            _ => match Category::of(name) {
+                Category::Void => {}
+                Category::Formatting => self.end_formatting(name),
+                Category::Block | Category::Scope => self.end_block(name, &[]),
+                // A block within an element such as `span` keeps it open.
+                Category::Other => self.truncate_at(
+                    |open| open.name == name,
+                    |open| matches!(open.category, Category::Block | Category::Scope),
+                ),
+            },
         }
     }
 
@@ -181,15 +148,14 @@ impl Elements {
         self.open.back().map_or(self.outside, |element| element.sight)
     }
 
-    fn push(&mut self, name: Vec<u8>, style: Style) {
+    fn push(&mut self, name: Vec<u8>, category: Category, style: Style) {
         if self.open.len() == MAX_OPEN
             && let Some(outermost) = self.open.pop_front()
         {
             self.outside = outermost.sight;
         }
         let sight = self.sight().within(&style);
-        let (is_block, is_scope) = (is_one_of(&name, &BLOCKS), is_one_of(&name, &SCOPES));
-        self.open.push_back(Element { name, is_block, is_scope, style, sight });
+        self.open.push_back(Element { name, category, style, sight });
     }
 
     /// The innermost element that `is_sought`, if no element that `is_limit` stands around this place within it.
@@ -217,13 +183,14 @@ impl Elements {
 
     /// Ends a block, and opens the formatting within it anew, as the standard does.
     fn end_any_block(&mut self, is_sought: impl Fn(&Element) -> bool, limits: &[&str]) {
-        let Some(index) = self.find(is_sought, |open| open.is_scope || is_one_of(&open.name, limits)) else { return };
-        self.remove_from(index, |element| is_one_of(&element.name, &FORMATTING));
+        let is_limit = |open: &Element| open.category == Category::Scope || is_one_of(&open.name, limits);
+        let Some(index) = self.find(is_sought, is_limit) else { return };
+        self.remove_from(index, |element| element.category == Category::Formatting);
     }
 
     /// Ends an element alone: what was opened within it stays open.
     fn end_formatting(&mut self, name: &[u8]) {
-        let Some(index) = self.find(|open| open.name == name, |open| open.is_scope) else { return };
+        let Some(index) = self.find(|open| open.name == name, |open| open.category == Category::Scope) else { return };
         self.remove_from(index, |_| true);
     }
 
@@ -231,7 +198,25 @@ impl Elements {
     fn remove_from(&mut self, index: usize, kept: impl Fn(&Element) -> bool) {
         let within: Vec<Element> = self.open.drain(index..).skip(1).filter(kept).collect();
         for element in within {
-            self.push(element.name, element.style);
+            self.push(element.name, element.category, element.style);
+        }
+    }
+}
+
+impl Category {
+    fn of(name: &[u8]) -> Self {
+        match name {
+            b"area" | b"base" | b"basefont" | b"bgsound" | b"br" | b"col" | b"embed" | b"frame" | b"hr" | b"img"
+            | b"input" | b"keygen" | b"link" | b"meta" | b"param" | b"source" | b"track" | b"wbr" => Self::Void,
+            b"a" | b"b" | b"big" | b"code" | b"em" | b"font" | b"i" | b"nobr" | b"s" | b"small" | b"strike"
+            | b"strong" | b"tt" | b"u" => Self::Formatting,
+            b"applet" | b"button" | b"caption" | b"marquee" | b"object" | b"select" | b"table" | b"td"
+            | b"template" | b"th" => Self::Scope,
+            b"address" | b"article" | b"aside" | b"blockquote" | b"center" | b"dd" | b"details" | b"dialog"
+            | b"dir" | b"div" | b"dl" | b"dt" | b"fieldset" | b"figcaption" | b"figure" | b"footer" | b"form"
+            | b"h1" | b"h2" | b"h3" | b"h4" | b"h5" | b"h6" | b"header" | b"hgroup" | b"li" | b"listing" | b"main"
+            | b"menu" | b"nav" | b"ol" | b"p" | b"pre" | b"section" | b"summary" | b"ul" | b"xmp" => Self::Block,
+            _ => Self::Other,
         }
     }
 }
@@ -334,7 +319,8 @@ mod tests {
         let shows = |outer: &str, inner: &str| {
             let mut elements = Elements::on_background(Color::WHITE);
             elements.open(b"div", Style::parse(outer));
-            elements.show_text_with(&Style::parse(inner))
+            elements.open(b"b", Style::parse(inner));
+            elements.show_text()
         };
         for (outer, inner) in [
             ("visibility:hidden", "visibility:visible"),

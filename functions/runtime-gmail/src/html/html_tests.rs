@@ -138,6 +138,8 @@ fn what_a_person_sees_stays() {
         "<td bgcolor=#000><font color=#fff>seen</font></td>",
         "<td background=hero.png bgcolor=#fff><span style='color:#fff'>seen</span></td>",
         "<style>.hero td{background:#000}</style><td><span style='color:#fff'>seen</span></td>",
+        "<style>body{background:#222;color:#eee}.c{color:#fff}</style><p class=c>seen",
+        "<td style='font-size:0'><img alt=seen></td>",
         "<style>.b{background:#06c}</style><a class=b style='color:#fff'>seen</a>",
         "<style>@media (max-width:9px){.m{display:none}}</style><p class=m>seen",
         "<!--[if mso]><style>.m{display:none}</style><![endif]--><p class=m>seen",
@@ -156,10 +158,11 @@ fn what_a_person_sees_stays() {
 #[test]
 fn a_link_is_given_where_a_person_can_follow_it() {
     let html = "<a href=' https://one.test/a'>one</a> <a href='HTTPS://two.test'>two</a> \
-        <a href='//three.test/x'>3</a> <a href='\n https://four.test/x\n'>four</a> <a href='tel:+491'>five</a> <a href='data:text/html,x'>six</a>";
+        <a href='//three.test/x'>3</a> \
+        <a href='\n https://four.test/x\n'>four</a> <a href='tel:+491'>five</a> <a href='data:text/html,x'>six</a>";
     assert_eq!(
         to_text(html),
-        "[one][1] [two][2] [3][3] [four][4] [five][5] six\n\n[1]: https://one.test/a\n[2]: HTTPS://two.test\n\
+        "[one][1] [two][2] [3][3] [four][4] [five][5] six\n\n[1]: https://one.test/a\n[2]: https://two.test\n\
          [3]: https://three.test/x\n[4]: https://four.test/x\n[5]: tel:+491"
     );
     let long = format!("<a href='https://one.test/{}'>long</a>", "x".repeat(links::MAX_HREF));

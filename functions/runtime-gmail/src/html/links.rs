@@ -18,8 +18,9 @@ pub(super) fn address(href: &str) -> Option<String> {
     if !["http", "https", "mailto", "tel"].into_iter().any(is) {
         return None;
     }
+    let scheme = scheme.to_ascii_lowercase();
     if address.len() <= MAX_HREF {
-        return Some(address);
+        return Some(format!("{scheme}:{rest}"));
     }
     let host_end = |text: &str| text.find(['/', '?', '#', '\\']).unwrap_or(text.len());
     let host = match rest.strip_prefix("//") {
@@ -28,7 +29,7 @@ pub(super) fn address(href: &str) -> Option<String> {
     };
     let host = if is("mailto") { host } else { host.rsplit('@').next().unwrap_or_default() };
     let separator = if is("mailto") || is("tel") { "" } else { "//" };
-    let short = format!("{}:{separator}{host}", scheme.to_ascii_lowercase());
+    let short = format!("{scheme}:{separator}{host}");
     (!host.is_empty() && short.len() <= MAX_HREF).then_some(short)
 }
 
@@ -41,7 +42,7 @@ mod tests {
         for (href, expected) in [
             (" https://one.test/a ", Some("https://one.test/a")),
             ("\n\thttps://one.test/\n a\r\n", Some("https://one.test/ a")),
-            ("HTTPS://One.test", Some("HTTPS://One.test")),
+            ("HTTPS://One.test", Some("https://One.test")),
             ("MailTo:ada@one.test", Some("mailto:ada@one.test")),
             ("ht\ntp://one.test", Some("http://one.test")),
             ("//one.test/a", Some("https://one.test/a")),
@@ -58,14 +59,7 @@ mod tests {
             ("httpx://one.test", None),
             ("", None),
         ] {
-            let found = address(href);
-            assert!(
-                match (&found, expected) {
-                    (Some(found), Some(expected)) => found.eq_ignore_ascii_case(expected),
-                    (found, expected) => found.is_none() && expected.is_none(),
-                },
-                "{href:?}: {found:?}"
-            );
+            assert_eq!(address(href).as_deref(), expected, "{href:?}");
         }
     }
 

@@ -83,8 +83,10 @@ struct Document {
 impl Document {
     fn new(sheet: Sheet) -> Self {
         let background = if sheet.has_other_backgrounds { Color::Unknown } else { Color::WHITE };
-        let (lines, elements) = (Lines::default(), Elements::on_background(background));
-        Self { lines, elements, sheet, in_hidden_content: false, removed_hidden: false }
+        let mut elements = Elements::on_background(background);
+        // Every document has a body, whether or not it has a tag for it.
+        elements.open(b"body", sheet.style_of("body", "", ""));
+        Self { lines: Lines::default(), elements, sheet, in_hidden_content: false, removed_hidden: false }
     }
 
     fn write(&mut self, text: &str) {
@@ -106,12 +108,12 @@ impl Document {
         match tag.name.as_slice() {
             b"hr" => {
                 self.lines.begin_line();
-                self.write_if(self.elements.show_text_with(&style), "---");
+                self.write_if(self.elements.show_picture(&style), "---");
                 self.lines.begin_line();
             }
             b"img" => {
                 let alt = attribute(tag, "alt").unwrap_or_default();
-                self.write_if(self.elements.show_text_with(&style), &alt);
+                self.write_if(self.elements.show_picture(&style), &alt);
             }
             b"li" if self.elements.show_text() => self.lines.begin_item(),
             b"a" => self.handle_link(Some(tag)),
