@@ -7,6 +7,7 @@ use nbhd::clock::{Clock, Timestamp};
 use nbhd::domain::ids::ChatId;
 use nbhd_local::story::{self, QUESTION};
 use nbhd_local::{Options, Show, Trigger, World};
+use nbhd_sim::google::mailbox::TextForm;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -20,7 +21,7 @@ async fn world() -> World {
 #[tokio::test]
 async fn the_story_goes_from_a_stranger_to_an_answer_out_of_mail_and_on_to_a_receipt() {
     let world = world().await;
-    assert_eq!(story::fill_account(&world, None).expect("the project's own messages"), 8);
+    assert_eq!(story::fill_account(&world, None, TextForm::Utf8).expect("the project's own messages"), 8);
 
     let told = Arc::new(Mutex::new(String::new()));
     let tell = |line: &str| told.lock().expect("one teller").push_str(line);

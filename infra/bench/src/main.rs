@@ -9,6 +9,7 @@ mod functions;
 mod instructions;
 mod isolation;
 mod lambda;
+mod mail;
 mod process;
 mod refresh;
 mod refresh_load;
@@ -35,7 +36,10 @@ async fn main() -> anyhow::Result<ExitCode> {
             measure_update(&mut report, &webhook, &forward)?;
         }
         Some("refresh") => measure_refresh(&mut report, &Artifact::build_named("scheduled-refresh")?).await?,
-        Some(unknown) => anyhow::bail!("`{unknown}` is no part of the bench: `update`, `refresh`, or none for all"),
+        Some("html") => mail::measure_html(&mut report)?,
+        Some(unknown) => {
+            anyhow::bail!("`{unknown}` is no part of the bench: `update`, `refresh`, `html`, or none for all")
+        }
     }
     Ok(report.verdict())
 }
@@ -54,6 +58,7 @@ async fn measure_all(report: &mut Report) -> anyhow::Result<()> {
     let forward = Group::find(&groups, "telegram-forward")?;
     measure_update(report, Group::find(&groups, "telegram-webhook")?, forward)?;
     warm::measure_mailbox_list(report, Group::find(&groups, "runtime-gmail")?).await?;
+    mail::measure_html(report)?;
     isolation::measure(report).await?;
     measure_refresh(report, Group::find(&groups, "scheduled-refresh")?).await
 }

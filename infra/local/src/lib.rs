@@ -28,6 +28,7 @@ use std::process::ExitCode;
 
 use anyhow::ensure;
 use nbhd::clock::Clock;
+use nbhd_sim::google::mailbox::TextForm;
 
 use show::print_line;
 
@@ -41,6 +42,9 @@ pub struct Args {
     /// Fill the mailbox from a folder of .eml files or a Maildir, and open every message
     #[arg(long, value_name = "DIR")]
     mail: Option<PathBuf>,
+    /// Hand out the texts of the mailbox in their senders' character sets, and not in UTF-8 as Gmail mostly does
+    #[arg(long)]
+    raw_mail: bool,
     /// Keep the table in this folder between runs
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
@@ -78,7 +82,8 @@ async fn play(args: Args) -> anyhow::Result<()> {
     let settings = Some(PathBuf::from(SETTINGS));
     let options = Options { port: args.port, table, settings, ..Options::with_clock(Clock::offset()) };
     let world = World::start(options).await?;
-    let count = story::fill_account(&world, args.mail.as_deref())?;
+    let form = if args.raw_mail { TextForm::Raw } else { TextForm::Utf8 };
+    let count = story::fill_account(&world, args.mail.as_deref(), form)?;
     print_line(&format!("NBHD United, on this machine: {} (mailbox: {count} messages)", world.base_url()));
 
     let mut show = Show::new(&world.trace, print_line);

@@ -6,6 +6,7 @@ use std::fmt;
 use anyhow::{Context as _, ensure};
 use nbhd_sim::runtime::Settings;
 use reqwest::Client;
+use ring::digest;
 use serde_json::Value;
 
 use crate::story::ACCOUNT;
@@ -37,6 +38,10 @@ pub struct Reading {
     pub listed: usize,
     /// The outcomes by character set; a message without one is under `(none)`.
     pub charsets: BTreeMap<String, Outcomes>,
+    /// How many messages had something in them that a person cannot see.
+    pub hiding: usize,
+    /// The SHA-256 of all texts in hexadecimal digits: it is the same for every form in which Gmail hands them out.
+    pub digest: String,
 }
 
 /// Lists the whole mailbox, page by page back in time, and opens every message.
@@ -51,14 +56,19 @@ pub async fn read_mailbox(world: &World, subscriber: &Subscriber) -> anyhow::Res
     let listed = gmail.list_all(world.clock.now().seconds() + 1).await?;
     ensure!(listed == messages.keys().cloned().collect(), "the lists do not name exactly the mailbox's messages");
 
+    let mut texts = digest::Context::new(&digest::SHA256);
     let mut reading = Reading { messages: messages.len(), listed: listed.len(), ..Reading::default() };
     for (id, charsets) in &messages {
         let opened = gmail.get(&format!("{id}/?include_thread=false")).await?;
+        texts.update(id.as_bytes());
+        texts.update(opened.1["body_text"].as_str().unwrap_or_default().as_bytes());
+        reading.hiding += usize::from(opened.1["hidden_text_removed"] == true);
         let names = if charsets.is_empty() { vec!["(none)"] } else { charsets.iter().map(String::as_str).collect() };
         for name in names {
             reading.charsets.entry(name.to_owned()).or_default().count(&opened);
         }
     }
+    reading.digest = texts.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(reading)
 }
 
@@ -118,6 +128,6 @@ impl fmt::Display for Reading {
         for (charset, Outcomes { read, cut, empty, failed }) in &self.charsets {
             write!(f, "\n{charset:<20}{read:>8}{cut:>8}{empty:>8}{failed:>8}")?;
         }
-        Ok(())
+        write!(f, "\n{} with hidden text; digest of the texts: {}", self.hiding, self.digest)
     }
 }

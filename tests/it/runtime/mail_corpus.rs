@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nbhd_sim::contracts;
+use nbhd_sim::google::mailbox::{SAMPLES, TextForm, TextHabits};
 use serde_json::Value;
 
+use crate::runtime::gmail::message;
 use crate::runtime::world::World;
 
 /// The share of texts, in per cent, that must hold every word another parser read in them. We differ on purpose where
@@ -48,14 +50,42 @@ async fn the_text_is_what_another_parser_reads() {
 }
 
 #[tokio::test]
-async fn the_projects_own_samples_are_read_whole() {
+async fn the_text_is_the_same_in_gmails_utf_8_and_in_the_senders_bytes() {
     let world = World::start().await;
-    let ids: Vec<_> = world
-        .google
-        .mailbox(world.ana.account, |mailbox| mailbox.messages().iter().map(|message| message.id.clone()).collect());
-    for id in ids {
-        let text = open(&world, &id).await;
-        assert!(!text.is_empty() && !text.contains('\u{fffd}'), "{id}: {text}");
+    let mut mails: Vec<Vec<u8>> = SAMPLES.map(<[u8]>::to_vec).to_vec();
+    let corpus = contracts::mail_dir().map(|folder| messages(&folder)).unwrap_or_default();
+    mails.extend(corpus.iter().map(|file| fs::read(file).expect("readable")));
+    let mut in_another_form = 0;
+    for mail in mails {
+        let [utf_8, raw] = [TextForm::Utf8, TextForm::Raw].map(|form| {
+            world.google.mailbox(world.ana.account, |mailbox| {
+                mailbox.hands_out_texts(TextHabits { form, ..TextHabits::default() });
+                (mailbox.receives(&mail, world.clock.now()), mailbox.messages()[0].clone())
+            })
+        });
+        let texts = (open(&world, &utf_8.0).await, open(&world, &raw.0).await);
+        assert_eq!(texts.0, texts.1, "{:?}", utf_8.1.header("Subject"));
+        in_another_form += usize::from(!utf_8.1.has_same_payload(&raw.1));
+    }
+    print(&format!("{in_another_form} messages differ between Gmail's two forms, and no text does"));
+    assert!(in_another_form >= 5, "the samples alone are five");
+}
+
+#[tokio::test]
+async fn the_projects_own_samples_are_read_as_they_were_written() {
+    let world = World::start().await;
+    for (subject, line) in [
+        ("Re: Budget review moved to Thursday 10:00", "The third offer is €14,200, valid until Friday."),
+        ("Votre voyage Genève - Lyon est confirmé", "Place   : voiture 12, siège 47 (fenêtre)"),
+        ("Invoice 2026-0417 and the service report", "together with the boiler’s service report."),
+        ("Grüße aus München", "haben wir Karten für die Oper - äh, fürs Konzert!"),
+        ("ご予約の確認", "12月4日(金)より2泊、2名様、朝食付きで承りました。"),
+        ("Новости недели", "В субботу в 15:00 — встреча читателей."),
+        ("Dinner on Saturday 🍝", "well, maybe that rhubarb cake. 🍰"),
+    ] {
+        let text = open(&world, &message(&world, subject)).await;
+        assert!(text.lines().any(|found| found == line), "{subject}: {text}");
+        assert!(!text.contains('\u{fffd}'), "{subject}: {text}");
     }
 }
 

@@ -3,9 +3,11 @@
 mod broker;
 mod broker_refresh;
 mod calendar;
+mod contract;
 mod deadlines;
 mod gmail;
 mod gmail_cost;
+mod gmail_text;
 mod limits;
 mod mail_corpus;
 pub(crate) mod world;

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use axum::http::{HeaderMap, StatusCode};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE;
 use nbhd::config::Env;
 use nbhd::providers::google::{calendar, gmail, oauth};
 use nbhd_sim::contracts;
@@ -10,7 +12,7 @@ use nbhd_sim::google::contract::Contract;
 use nbhd_sim::google::{Endpoint, Failure};
 use nbhd_sim::journal::{Entry, Journal};
 use secrecy::SecretString;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::vendors::google_world::{CALENDAR, GMAIL, PERSON, World};
 
@@ -79,6 +81,13 @@ async fn our_clients_ask_for_what_google_describes_and_understand_the_answers() 
         let message = gmail.get_message(&token, id).await.expect("a message");
         assert_eq!(gmail.list_thread(&token, &message.thread_id).await.expect("a thread").len(), 2);
     }
+    let invoice = &gmail.search(&token, "subject:invoice", 1).await.expect("a list").messages[0].id;
+    let payload = gmail.get_message(&token, invoice).await.expect("a message").payload.expect("a payload");
+    let payload: Value = serde_json::from_str(payload.get()).expect("JSON");
+    let attached = &payload["parts"][1]["body"];
+    let id = attached["attachmentId"].as_str().expect("an attachment's id");
+    let data = gmail.get_attachment(&token, invoice, id).await.expect("an attachment");
+    assert_eq!(URL_SAFE.decode(data).expect("base64url").len() as u64, attached["size"]);
 
     let calendar = calendar::Client::new(&env, world.http.clone()).expect("settings");
     assert_eq!(calendar.get_time_zone(&token).await.expect("a zone"), "Europe/Zurich");
@@ -88,7 +97,7 @@ async fn our_clients_ask_for_what_google_describes_and_understand_the_answers() 
     assert_eq!(calendar.get_free_busy(&token, from, to).await.expect("busy times").len(), 1);
 
     let Some(report) = Contract::load().map(|contract| contract.check(&world.journal)) else { return };
-    assert_eq!((report.violations, report.requests), (Vec::new(), 1 + 1 + 3 * 2 + 3));
+    assert_eq!((report.violations, report.requests), (Vec::new(), 1 + 1 + 3 * 2 + 3 + 3));
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use anyhow::{Context as _, ensure};
 use nbhd::clock::Timestamp;
 use nbhd::domain::ids::ChatId;
 use nbhd_sim::google::calendar::Event;
+use nbhd_sim::google::mailbox::{TextForm, TextHabits};
 
 use crate::chat::Chat;
 use crate::show::Show;
@@ -31,14 +32,15 @@ pub const QUESTION: &str = "what's in my inbox and what does my day look like?";
 const MEETING: &str = "Garden committee";
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Gives the person a Google account with a mailbox (from `mail`, or a few messages written for the project) and a
-/// calendar; returns the number of messages.
+/// Gives the person a Google account with a calendar and a mailbox (from `mail`, or a few messages written for the
+/// project; their texts in `form`); returns the number of messages.
 ///
 /// # Errors
 /// When the folder cannot be read.
-pub fn fill_account(world: &World, mail: Option<&Path>) -> anyhow::Result<usize> {
+pub fn fill_account(world: &World, mail: Option<&Path>, form: TextForm) -> anyhow::Result<usize> {
     world.google.has_account(ACCOUNT, "Ann Example", TIME_ZONE);
     fill_calendar(world);
+    world.google.mailbox(ACCOUNT, |mailbox| mailbox.hands_out_texts(TextHabits { form, ..TextHabits::default() }));
     world.google.fills_mailbox(ACCOUNT, mail).context("the mail could not be read")
 }
 

@@ -1,4 +1,4 @@
-//! Gmail v1: `users.messages.list`, `users.messages.get` and `users.threads.get`.
+//! Gmail v1: `users.messages.list`, `users.messages.get`, `users.messages.attachments.get` and `users.threads.get`.
 //! See <https://developers.google.com/workspace/gmail/api/reference/rest>.
 
 use axum::extract::{Path, RawQuery, State};
@@ -66,6 +66,21 @@ pub(super) async fn message(
         own_mailbox(account, &user)?;
         let message = account.mailbox.message(well_formed(&id)?).ok_or_else(Refused::not_found)?;
         Ok(message.resource(format, &params.all("metadataHeaders")))
+    })?;
+    params.answer(answer)
+}
+
+pub(super) async fn attachment(
+    State(world): State<World>,
+    Path((user, message, id)): Path<(String, String, String)>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, Refused> {
+    let params = Params::read(query.as_deref())?;
+    let answer = authorized(&world, &headers, &SCOPES, |account, _| {
+        own_mailbox(account, &user)?;
+        let message = account.mailbox.message(well_formed(&message)?).ok_or_else(Refused::not_found)?;
+        message.attachment(&id).ok_or_else(Refused::not_found)
     })?;
     params.answer(answer)
 }

@@ -1,14 +1,17 @@
 //! A mailbox: real mail in, Gmail's resources out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE;
 use nbhd::clock::Timestamp;
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
 use super::payload;
+pub use super::payload::{TextForm, TextHabits};
 use super::query::Query;
 
 /// Messages written for this project: several charsets, a thread, attachments and a calendar invitation.
@@ -28,6 +31,7 @@ pub const SAMPLES: [&[u8]; 8] = [
 pub struct Mailbox {
     messages: Vec<Message>,
     arrivals: u64,
+    habits: TextHabits,
 }
 
 /// One message as the mailbox keeps it.
@@ -44,6 +48,7 @@ pub struct Message {
     pub(super) payload: Value,
     pub(super) text: String,
     pub(super) message_id: Option<String>,
+    attachments: BTreeMap<String, Vec<u8>>,
     size: usize,
     history_id: u64,
 }
@@ -57,9 +62,19 @@ pub(super) enum Format {
 }
 
 impl Mailbox {
+    /// Decides how the texts of messages that arrive from now on are handed out.
+    pub fn hands_out_texts(&mut self, habits: TextHabits) {
+        self.habits = habits;
+    }
+
+    /// Forgets the content of every attachment, as if each had been deleted since its message was read.
+    pub fn loses_attachments(&mut self) {
+        self.messages.iter_mut().for_each(|message| message.attachments.clear());
+    }
+
     /// A message that arrives at `now`, unread, in the inbox; returns its identifier.
     pub fn receives(&mut self, raw: &[u8], now: Timestamp) -> String {
-        self.add(raw, payload::parse(raw), now, &["INBOX", "UNREAD"])
+        self.add(raw, payload::parse(raw, self.habits), now, &["INBOX", "UNREAD"])
     }
 
     /// Messages of another mailbox, each dated by its own `Date` header; those without one are the oldest.
@@ -117,7 +132,7 @@ impl Mailbox {
             .into_iter()
             .zip(0..)
             .map(|(found, seconds)| {
-                let parsed = payload::parse(&found.raw);
+                let parsed = payload::parse(&found.raw, self.habits);
                 (parsed.date.unwrap_or_else(|| Timestamp::from_seconds(seconds)), parsed, found)
             })
             .collect();
@@ -140,6 +155,7 @@ impl Mailbox {
             payload: parsed.payload,
             text: parsed.text,
             message_id: parsed.message_id,
+            attachments: parsed.attachments,
             size: raw.len(),
             history_id: 1_000 + self.arrivals,
         };
@@ -173,6 +189,11 @@ impl Message {
     /// The first header of this name, decoded.
     pub fn header(&self, name: &str) -> Option<&str> {
         header(&self.payload, name)
+    }
+
+    /// Whether Gmail hands out both in the same bytes.
+    pub fn has_same_payload(&self, other: &Self) -> bool {
+        self.payload == other.payload && self.attachments == other.attachments
     }
 
     /// The character sets that its text parts name, in lower case.
@@ -210,6 +231,13 @@ impl Message {
             Format::Full => resource["payload"] = self.payload.clone(),
         }
         resource
+    }
+
+    /// What `messages.attachments.get` answers; `None` for an id that this message does not have.
+    /// <https://developers.google.com/workspace/gmail/api/reference/rest/v1/users.messages.attachments>
+    pub(super) fn attachment(&self, id: &str) -> Option<Value> {
+        let bytes = self.attachments.get(id)?;
+        Some(json!({ "size": bytes.len(), "data": URL_SAFE.encode(bytes) }))
     }
 
     fn head(&self, names: &[String]) -> Value {

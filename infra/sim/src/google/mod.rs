@@ -241,6 +241,7 @@ fn router(world: World) -> Router {
         .route("/v1/userinfo", get(token::openid_userinfo))
         .route("/gmail/v1/users/{user}/messages", get(gmail::list_messages))
         .route("/gmail/v1/users/{user}/messages/{id}", get(gmail::message))
+        .route("/gmail/v1/users/{user}/messages/{message}/attachments/{id}", get(gmail::attachment))
         .route("/gmail/v1/users/{user}/threads/{id}", get(gmail::thread))
         .route("/calendar/v3/calendars/{calendar}", get(calendar::metadata))
         .route("/calendar/v3/calendars/{calendar}/events", get(calendar::events))

@@ -60,6 +60,9 @@ impl Assistant {
             let body = text_of(&newest["body_text"]);
             let beginning = body.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("(empty)");
             lines.push(format!("The newest begins: {beginning}"));
+            if newest["hidden_text_removed"] == true {
+                lines.push("It also hides text that you would not see. I left that out.".to_owned());
+            }
         }
         Ok(lines.join("\n"))
     }
