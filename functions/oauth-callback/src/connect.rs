@@ -142,7 +142,7 @@ async fn exchange_code(app: &App, callback: &VerifiedCallback) -> Result<Tokens,
                     "Google refuses our OAuth client; nobody can connect until it is corrected"
                 );
             }
-            oauth::Error::InvalidGrant => {
+            oauth::Error::InvalidGrant { .. } => {
                 tracing::warn!(code = "code_refused", error = %error, "Google refused the code; nothing is connected");
             }
             oauth::Error::Transient(cause) => {
@@ -185,6 +185,6 @@ async fn fetch_time_zone(
     if chosen || !Provider::GoogleCalendar.is_readable_with(granted) {
         return None;
     }
-    let name = timeout(OPTIONAL_CALL_TIMEOUT, app.calendar.get_time_zone(access_token)).await.ok()?.ok()?;
+    let name = timeout(OPTIONAL_CALL_TIMEOUT, app.calendar.get_time_zone(access_token)).await.ok()?.ok()??;
     (name.len() <= MAX_TIME_ZONE_BYTES).then_some(TimeZone { name, chosen: false })
 }

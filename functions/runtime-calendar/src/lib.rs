@@ -8,18 +8,28 @@ use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use futures::future::try_join;
+use futures::future::join;
 use nbhd::clock::{Clock, Timestamp};
 use nbhd::config::{ConfigError, Env};
 use nbhd::domain::integration::Provider;
+use nbhd::domain::visible::{Visible, visible_line};
 use nbhd::flows::runtime_request::{
     Caller, Credentials, Gate, Problem, QueryParameters, parse_path, respond, route_path,
 };
-use nbhd::providers::google::calendar::{self, Busy, EventTime, Range};
+use nbhd::providers::google::calendar::{self, Busy, EventTime, Range, ResponseStatus};
 use nbhd::web::log_requests;
 use serde::Serialize;
+use tokio::time::timeout;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The limit of the look-up of the calendar's zone, which busy times can do without.
+const TIME_ZONE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The type of an event that Google gives no type.
+const DEFAULT_TYPE: &str = "default";
+/// The type of an event that says where the person works that day.
+const WORKING_LOCATION: &str = "workingLocation";
 
 /// The longest page token, in characters; Google's are far shorter.
 const MAX_PAGE_TOKEN: usize = 1_000;
@@ -50,7 +60,17 @@ struct Event {
     start: Option<String>,
     end: Option<String>,
     location: Option<String>,
+    /// Everybody invited, the person among them; the least number of them when `attendees_omitted`.
     attendees_count: usize,
+    attendees_omitted: bool,
+    /// The person's own answer; `None` when nobody invited them, as to an event that they made for themselves.
+    own_response: Option<ResponseStatus>,
+    /// Google's type of the event, such as `default`, `outOfOffice` or `workingLocation`.
+    event_type: String,
+    /// Whether it takes the person's time, as busy times count it: not when they declined it or marked it as free.
+    busy: bool,
+    /// Whether something that a person cannot see, and that could carry a message, was left out of a text.
+    hidden_text_removed: bool,
 }
 
 /// When the person is busy.
@@ -58,8 +78,8 @@ struct Event {
 struct FreeBusy {
     time_min: String,
     time_max: String,
-    /// The calendar's time zone, an IANA name.
-    time_zone: String,
+    /// The calendar's time zone, an IANA name; `None` when Google did not tell it in time.
+    time_zone: Option<String>,
     busy: Vec<Busy>,
 }
 
@@ -129,7 +149,10 @@ impl App {
         let to = parameters.timestamp("time_max")?.unwrap_or(from + DAY);
         check_order(from, to)?;
         let both = async |token| {
-            try_join(self.calendar.get_free_busy(&token, from, to), self.calendar.get_time_zone(&token)).await
+            let zone = timeout(TIME_ZONE_TIMEOUT, self.calendar.get_time_zone(&token));
+            let (busy, zone) = join(self.calendar.get_free_busy(&token, from, to), zone).await;
+            // Whatever keeps the zone from us, the busy times are in UTC.
+            busy.map(|busy| (busy, zone.ok().and_then(Result::ok).flatten()))
         };
         let (busy, time_zone) = self.gate.call_google(caller, "time_max", both).await?;
         Ok(FreeBusy { time_min: from.rfc3339(), time_max: to.rfc3339(), time_zone, busy })
@@ -143,15 +166,31 @@ fn check_order(from: Timestamp, to: Timestamp) -> Result<(), Problem> {
 impl Event {
     fn from_google(event: calendar::Event) -> Self {
         let text = |time: Option<EventTime>| time.and_then(|time| time.as_str().map(str::to_owned));
+        let own_response = event.attendees.iter().find(|one| one.is_self).and_then(|own| own.response_status);
+        let event_type = event.event_type.unwrap_or_else(|| DEFAULT_TYPE.to_owned());
+        let is_free = event.transparency.as_deref() == Some("transparent")
+            || event.status.as_deref() == Some("cancelled")
+            || own_response == Some(ResponseStatus::Declined)
+            || event_type == WORKING_LOCATION;
+        let summary = event.summary.as_deref().map(visible_line);
+        let location = event.location.as_deref().map(visible_line);
+        let hidden_text_removed = summary.iter().chain(&location).any(|text| text.removed_hidden);
+        let visible_text =
+            |text: Option<Visible<'_>>| text.map(|text| text.text.into_owned()).filter(|text| !text.is_empty());
         Self {
+            summary: visible_text(summary),
+            location: visible_text(location),
             id: event.id,
-            summary: event.summary,
             status: event.status,
             html_link: event.html_link,
             start: text(event.start),
             end: text(event.end),
-            location: event.location,
             attendees_count: event.attendees.len(),
+            attendees_omitted: event.attendees_omitted,
+            own_response,
+            event_type,
+            busy: !is_free,
+            hidden_text_removed,
         }
     }
 }

@@ -14,8 +14,7 @@ use nbhd::domain::integration::Provider;
 use nbhd::flows::runtime_request::{
     Caller, Credentials, Gate, Problem, QueryParameters, parse_path, respond, route_path,
 };
-use nbhd::providers::Error;
-use nbhd::providers::google::gmail;
+use nbhd::providers::google::{Cause, Error, gmail};
 use nbhd::web::log_requests;
 use secrecy::SecretString;
 
@@ -125,7 +124,7 @@ impl App {
         let message = match self.gmail.get_message(&token, id).await {
             // Gmail answers 400 for an id that it never gave out, and 404 for a deleted message.
             Err(Error::NotFound) => return Ok(None),
-            Err(Error::Refused { status: 400, reason }) if reason == "invalidArgument" => return Ok(None),
+            Err(Error::Refused { status: 400, reason }) if reason.cause == Cause::Parameter => return Ok(None),
             answer => answer?,
         };
         let thread =

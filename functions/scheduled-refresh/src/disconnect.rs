@@ -9,6 +9,7 @@ use nbhd::flows::lease;
 use nbhd::flows::stored_token::StoredFields;
 use nbhd::providers;
 use nbhd::providers::azure::key_vault::{self, Vault};
+use nbhd::providers::google;
 use nbhd::store;
 use nbhd::telemetry::metric;
 use secrecy::SecretString;
@@ -44,7 +45,7 @@ pub(crate) enum Error {
     #[error("the vault could not serve")]
     Vault(#[source] providers::Error),
     #[error("Google could not end the grant")]
-    Google(#[source] providers::Error),
+    Google(#[source] google::Error),
     #[error("our Google client is not configured")]
     NotConfigured,
     #[error("the integration's vault is not among the settings")]
@@ -184,8 +185,8 @@ async fn is_grant_shared(app: &App, row: &Integration) -> Result<bool, Error> {
 
 /// Revokes the grant at Google. A refusal means that there is nothing to revoke; any other error is retried.
 async fn revoke_grant(app: &App, token: &SecretString) -> Result<(), Error> {
-    let google = app.refresher.google().ok_or(Error::NotConfigured)?;
-    match google.revoke_grant(token).await {
+    let client = app.refresher.google().ok_or(Error::NotConfigured)?;
+    match client.revoke_grant(token).await {
         Ok(()) => Ok(()),
         Err(error) if error.is_retryable() => Err(Error::Google(error)),
         Err(error) => {

@@ -2,7 +2,7 @@
 //!
 //! | failure | class | state | next |
 //! |---|---|---|---|
-//! | `invalid_grant`, also with the vault's latest version | final | Expired | the person is notified once |
+//! | `invalid_grant` or alike, also with the vault's latest version | final | Expired | the person is notified once |
 //! | no refresh token in the vault | final | Expired | the person is notified once |
 //! | `invalid_client`, `unauthorized_client`, … | configuration | Active | alarm, back-off |
 //! | our client at Google is not configured | configuration | Active | alarm, back-off |

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Failure {
-    /// Google answers `invalid_grant`, also for the latest version in the vault.
+    /// Google answers `invalid_grant`, or that we may not enter the account any more, also for the latest version in
+    /// the vault.
     GrantEnded,
     /// The latest version in the vault holds no refresh token.
     NoRefreshToken,

@@ -1,5 +1,6 @@
 //! What the clients of HTTP APIs have in common: addresses, bounded answers, and what a failed answer means.
 
+use std::fmt;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -44,7 +45,12 @@ pub(super) fn join(base: &Url, segments: &[&str]) -> Url {
 /// # Errors
 /// [`Error::RateLimited`] and [`Error::Failed`] for a 429 and a 5xx, whatever their body says.
 pub(super) async fn receive(request: RequestBuilder, max_bytes: usize) -> Result<Answer, Error> {
-    let mut response = reject_transient(request.send().await?)?;
+    read_answer(request.send().await?, max_bytes).await
+}
+
+/// Reads an answer of at most `max_bytes`, as [`receive`] does.
+pub(super) async fn read_answer(response: Response, max_bytes: usize) -> Result<Answer, Error> {
+    let mut response = reject_transient(response)?;
     let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
     match read_body(response, max_bytes).await? {
         Some(body) => Ok(Answer { status, headers, body }),
@@ -84,7 +90,12 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 
 /// [`retry_after`] from the header's text.
 pub(super) fn parse_retry_after(text: &str) -> Option<Duration> {
-    Some(Duration::from_secs(text.trim().parse().ok()?).min(MAX_RETRY_AFTER))
+    Some(bounded_wait(Duration::from_secs(text.trim().parse().ok()?)))
+}
+
+/// The wait that a provider asks for, no longer than [`MAX_RETRY_AFTER`].
+pub(super) fn bounded_wait(wait: Duration) -> Duration {
+    wait.min(MAX_RETRY_AFTER)
 }
 
 /// A provider's error code, to be logged; empty when there is none, or when the text may be a sentence that quotes what
@@ -96,16 +107,19 @@ pub(super) fn loggable_code(code: Option<&str>) -> String {
 }
 
 impl Answer {
-    /// This answer, if it is a 2xx. `code_of` finds the provider's code in the body of a refusal.
+    /// This answer, if it is a 2xx. `reason_of` finds the provider's reason in the body of a refusal.
     ///
     /// # Errors
     /// [`Error::Unauthorized`], [`Error::NotFound`] or [`Error::Refused`].
-    pub(super) fn into_success(self, code_of: impl FnOnce(&[u8]) -> String) -> Result<Self, Error> {
+    pub(super) fn into_success<R>(self, reason_of: impl FnOnce(&[u8]) -> R) -> Result<Self, Error<R>>
+    where
+        R: fmt::Display + fmt::Debug,
+    {
         match self.status {
             status if status.is_success() => Ok(self),
             StatusCode::UNAUTHORIZED => Err(Error::Unauthorized),
             StatusCode::NOT_FOUND => Err(Error::NotFound),
-            status => Err(Error::Refused { status: status.as_u16(), reason: code_of(&self.body) }),
+            status => Err(Error::Refused { status: status.as_u16(), reason: reason_of(&self.body) }),
         }
     }
 }

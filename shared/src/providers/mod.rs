@@ -31,9 +31,9 @@ use std::time::Duration;
 /// Why a call to a provider failed; each variant is the caller's next move.
 ///
 /// [`Self::Refused`], [`Self::NotFound`] and [`Self::Unauthorized`] are permanent. No variant has an address or a body:
-/// both can carry secrets.
+/// both can carry secrets. `R` is the reason of a refusal: the provider's code as text, or what its client reads in it.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum Error {
+pub enum Error<R: fmt::Display + fmt::Debug = String> {
     /// There was no answer. Whether the call took effect is unknown, unless [`Self::is_unsent`].
     #[error("no answer ({cause})")]
     Unreachable {
@@ -58,7 +58,7 @@ pub enum Error {
         /// The HTTP status.
         status: u16,
         /// The provider's machine-readable code; empty when it gave none.
-        reason: String,
+        reason: R,
     },
     /// The provider failed (5xx).
     #[error("failed with status {status}")]
@@ -86,14 +86,16 @@ pub enum NetworkFailure {
 }
 
 impl Error {
-    /// Whether the provider surely did not receive the call, so that it may be repeated.
-    pub fn is_unsent(&self) -> bool {
-        matches!(self, Self::Unreachable { cause: NetworkFailure::NotConnected })
-    }
-
     /// A [`Self::Malformed`]; `reason` says what is wrong with the answer and never quotes it.
     pub fn malformed(reason: impl Into<String>) -> Self {
         Self::Malformed { reason: reason.into() }
+    }
+}
+
+impl<R: fmt::Display + fmt::Debug> Error<R> {
+    /// Whether the provider surely did not receive the call, so that it may be repeated.
+    pub fn is_unsent(&self) -> bool {
+        matches!(self, Self::Unreachable { cause: NetworkFailure::NotConnected })
     }
 
     /// Whether the same call may succeed later without anything else changing.
@@ -101,6 +103,20 @@ impl Error {
         match self {
             Self::Unreachable { .. } | Self::RateLimited { .. } | Self::Failed { .. } | Self::Malformed { .. } => true,
             Self::Unauthorized | Self::NotFound | Self::Refused { .. } => false,
+        }
+    }
+
+    /// The same with another reading of a refusal's reason.
+    #[cfg(feature = "google")]
+    fn map_reason<S: fmt::Display + fmt::Debug>(self, read: impl FnOnce(R) -> S) -> Error<S> {
+        match self {
+            Self::Unreachable { cause } => Error::Unreachable { cause },
+            Self::RateLimited { retry_after } => Error::RateLimited { retry_after },
+            Self::Unauthorized => Error::Unauthorized,
+            Self::NotFound => Error::NotFound,
+            Self::Refused { status, reason } => Error::Refused { status, reason: read(reason) },
+            Self::Failed { status } => Error::Failed { status },
+            Self::Malformed { reason } => Error::Malformed { reason },
         }
     }
 }
@@ -118,7 +134,7 @@ impl From<&reqwest::Error> for NetworkFailure {
     }
 }
 
-impl From<reqwest::Error> for Error {
+impl<R: fmt::Display + fmt::Debug> From<reqwest::Error> for Error<R> {
     /// Only the kind of failure is kept: the error names its address, which may carry a secret.
     fn from(error: reqwest::Error) -> Self {
         Self::Unreachable { cause: NetworkFailure::from(&error) }

@@ -18,6 +18,14 @@ async fn invalid_grant_also_with_the_latest_version_expires_and_tells() {
 }
 
 #[tokio::test]
+async fn an_account_that_google_shuts_us_out_of_expires_and_tells() {
+    for code in ["access_denied", "admin_policy_enforced"] {
+        let refuse = |world: &mut World| world.google.faults.fail_always(Endpoint::Token, google::Failure::OAuth(code));
+        expires(Failure::GrantEnded, refuse).await;
+    }
+}
+
+#[tokio::test]
 async fn no_refresh_token_in_the_vault_expires_and_tells() {
     expires(Failure::NoRefreshToken, |world| {
         let secret_version = world.azure.vault.put(&world.secret_name(), r#"{"access_token":"a","expires_at":1}"#);
@@ -31,7 +39,7 @@ async fn no_refresh_token_in_the_vault_expires_and_tells() {
 
 #[tokio::test]
 async fn invalid_client_or_unauthorized_client_backs_off() {
-    for code in ["invalid_client", "unauthorized_client", "deleted_client"] {
+    for code in ["invalid_client", "unauthorized_client", "deleted_client", "invalid_scope", "org_internal"] {
         let refuse = |world: &mut World| world.google.faults.fail_always(Endpoint::Token, google::Failure::OAuth(code));
         backs_off(Failure::ClientRefused, refuse, |world| world.google.faults.recover()).await;
     }

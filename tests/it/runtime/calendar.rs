@@ -2,8 +2,9 @@
 
 use nbhd::domain::integration::{Provider, Status};
 use nbhd_sim::google::calendar::Event;
+use nbhd_sim::google::contract::Contract;
 use nbhd_sim::google::{Endpoint, Failure};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::runtime::world::{HOUR, NOW, World};
 
@@ -49,6 +50,111 @@ async fn timed_and_all_day_events_from_now_on_are_listed_by_start() {
     assert_eq!(list["events"][3]["end"], "2027-01-17");
     assert_eq!((&list["time_zone"], &list["next_page_token"]), (&json!("Europe/Zurich"), &json!(null)));
     assert!(!world.journal.search("b@example.com").iter().any(|call| call.path.contains("/events")), "who is invited");
+}
+
+#[tokio::test]
+async fn an_event_tells_what_it_is_to_the_person() {
+    let world = World::start().await;
+    world.google.calendar(world.ana.account, |calendar| {
+        let timed = |name: &str, hour: u8| {
+            Event::timed(name, &format!("2027-01-15T{hour}:00:00+01:00"), &format!("2027-01-15T{hour}:30:00+01:00"))
+        };
+        calendar.add(timed("Own appointment", 10));
+        for (hour, answer) in [(11, "needsAction"), (12, "declined"), (13, "tentative"), (14, "accepted")] {
+            calendar.add(timed(answer, hour).with_attendees(&["b@example.com"]).with_own_response(answer));
+        }
+        calendar.add(timed("Away", 15).of_type("outOfOffice"));
+        calendar.add(timed("Office", 16).of_type("workingLocation"));
+        calendar.add(timed("All hands", 17).with_own_response("accepted").with_attendees_omitted());
+        calendar.add(timed("Others", 18).with_attendees(&["b@example.com"]).with_own_response("unheardOf"));
+        calendar.add(timed("Moved", 19).of_type("aTypeOfTomorrow").with_status("tentative").busy(false));
+    });
+    let list = world.get(EVENTS).await.json();
+    let told = |event: &Value| {
+        let text = |name: &str| event[name].as_str().map(str::to_owned);
+        (
+            text("own_response"),
+            text("event_type").expect("always"),
+            event["busy"] == true,
+            event["attendees_count"] == 2,
+        )
+    };
+    let told: Vec<_> = list["events"].as_array().expect("events").iter().map(told).collect();
+    let expected = [
+        (None, "default", true, false),
+        (Some("needsAction"), "default", true, true),
+        (Some("declined"), "default", false, true),
+        (Some("tentative"), "default", true, true),
+        (Some("accepted"), "default", true, true),
+        (None, "outOfOffice", true, false),
+        (None, "workingLocation", false, false),
+        (Some("accepted"), "default", true, false),
+        (None, "default", true, true),
+        (None, "aTypeOfTomorrow", false, false),
+    ];
+    let expected = expected.map(|(own, kind, busy, two)| (own.map(str::to_owned), kind.to_owned(), busy, two));
+    assert_eq!(told, expected);
+    assert_eq!(
+        (&list["events"][7]["attendees_omitted"], &list["events"][6]["attendees_omitted"]),
+        (&json!(true), &json!(false))
+    );
+    assert!(!world.journal.search("b@example.com").iter().any(|call| call.path.contains("/events")), "who is invited");
+    // What is said to take time is what Google counts as busy.
+    let busy = world.get(FREEBUSY).await.json();
+    let starts: Vec<_> = busy["busy"].as_array().expect("a list").iter().map(|busy| busy["start"].clone()).collect();
+    let hours = ["09", "10", "12", "13", "14", "16", "17"];
+    assert_eq!(starts, hours.map(|hour| json!(format!("2027-01-15T{hour}:00:00Z"))));
+    let Some(report) = Contract::load().map(|contract| contract.check(&world.journal)) else { return };
+    assert_eq!(report.violations, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_a_person_cannot_see_of_an_event_is_left_out() {
+    let world = World::start().await;
+    world.google.calendar(world.ana.account, |calendar| {
+        let hidden: String = "obey".chars().filter_map(|letter| char::from_u32(0xE0000 + u32::from(letter))).collect();
+        let plain = Event::timed("Plain\r\n title", "2027-01-15T10:00:00+01:00", "2027-01-15T10:30:00+01:00");
+        calendar.add(plain.with_location("Room 1"));
+        let tagged = Event::timed(&format!("Lunch{hidden}"), "2027-01-15T12:00:00+01:00", "2027-01-15T13:00:00+01:00");
+        calendar.add(tagged);
+        let place = Event::timed("Dinner", "2027-01-15T19:00:00+01:00", "2027-01-15T20:00:00+01:00");
+        calendar.add(place.with_location(&format!("{hidden}Bistro")));
+        calendar.add(Event::timed(&hidden, "2027-01-15T21:00:00+01:00", "2027-01-15T22:00:00+01:00"));
+    });
+    let list = world.get(EVENTS).await.json();
+    let told = |place: usize| {
+        let event = &list["events"][place];
+        (event["summary"].clone(), event["location"].clone(), event["hidden_text_removed"] == true)
+    };
+    assert_eq!(told(0), (json!("Plain title"), json!("Room 1"), false));
+    assert_eq!(told(1), (json!("Lunch"), json!(null), true));
+    assert_eq!(told(2), (json!("Dinner"), json!("Bistro"), true));
+    assert_eq!(told(3), (json!(null), json!(null), true));
+}
+
+#[tokio::test]
+async fn busy_times_do_without_the_name_of_the_zone() {
+    let world = day().await;
+    let busy = world.get(FREEBUSY).await.json()["busy"].clone();
+    world.google.calendar(world.ana.account, |calendar| calendar.hides_time_zone = true);
+    let without = world.get(FREEBUSY).await.json();
+    assert_eq!((&without["time_zone"], &without["busy"]), (&json!(null), &busy));
+    world.google.calendar(world.ana.account, |calendar| calendar.hides_time_zone = false);
+    for failure in [
+        Failure::Status(503),
+        Failure::NotJson,
+        Failure::NotFound,
+        Failure::Unauthorized,
+        Failure::UsageLimit,
+        Failure::Hang,
+    ] {
+        world.google.faults.fail_next(Endpoint::CalendarGet, failure.clone());
+        let answer = world.get(FREEBUSY).await;
+        assert_eq!(answer.status, 200, "{failure:?}");
+        let answer = answer.json();
+        assert_eq!((&answer["time_zone"], &answer["busy"]), (&json!(null), &busy), "{failure:?}");
+    }
+    assert_eq!(world.get(FREEBUSY).await.json()["time_zone"], "Europe/Zurich");
 }
 
 #[tokio::test]
@@ -137,7 +243,7 @@ async fn an_ended_connection_to_gmail_leaves_the_calendar_alone() {
 #[tokio::test]
 async fn googles_failures_have_their_names_here_too() {
     let world = day().await;
-    for endpoint in [Endpoint::EventsList, Endpoint::FreeBusy, Endpoint::CalendarGet] {
+    for endpoint in [Endpoint::EventsList, Endpoint::FreeBusy] {
         let path = if endpoint == Endpoint::EventsList { EVENTS } else { FREEBUSY };
         for (failure, status, code) in [
             (Failure::UsageLimit, 429, "provider_rate_limited"),

@@ -31,14 +31,15 @@ async fn a_token_that_takes_too_long_is_a_refresh_that_failed() {
     let (world, gate, caller) = admitted().await;
     world.clock.advance(runtime_world::HOUR);
     world.google.faults.delay(Endpoint::Token, LONG);
-    let asked = gate.call_google(&caller, "q", async |_| Ok::<_, nbhd::providers::Error>(())).await;
+    let asked = gate.call_google(&caller, "q", async |_| Ok::<_, nbhd::providers::google::Error>(())).await;
     assert!(matches!(asked, Err(Problem::RefreshFailed { .. })), "{asked:?}");
 }
 
 #[tokio::test]
 async fn a_call_of_google_that_takes_too_long_is_one_that_failed() {
     let (_world, gate, caller) = admitted().await;
-    let asked = gate.call_google(&caller, "q", |_| std::future::pending::<Result<(), nbhd::providers::Error>>()).await;
+    let asked =
+        gate.call_google(&caller, "q", |_| std::future::pending::<Result<(), nbhd::providers::google::Error>>()).await;
     assert!(matches!(asked, Err(Problem::ProviderFailed { status: None })), "{asked:?}");
 }
 

@@ -10,4 +10,5 @@ mod gmail_cost;
 mod gmail_text;
 mod limits;
 mod mail_corpus;
+mod refusals;
 pub(crate) mod world;

@@ -90,7 +90,7 @@ async fn our_clients_ask_for_what_google_describes_and_understand_the_answers() 
     assert_eq!(URL_SAFE.decode(data).expect("base64url").len() as u64, attached["size"]);
 
     let calendar = calendar::Client::new(&env, world.http.clone()).expect("settings");
-    assert_eq!(calendar.get_time_zone(&token).await.expect("a zone"), "Europe/Zurich");
+    assert_eq!(calendar.get_time_zone(&token).await.expect("a zone"), Some("Europe/Zurich".to_owned()));
     let (from, to) = (world.clock.now(), world.clock.now() + Duration::from_secs(86_400));
     let range = calendar::Range { from, to: Some(to), max_results: 10, page_token: None };
     assert_eq!(calendar.list_events(&token, &range).await.expect("events").items.len(), 2);

@@ -32,11 +32,11 @@ async fn a_code_without_its_verifier_or_used_twice_is_no_longer_valid() {
     let code = code(&world, &Scopes::All);
     let other: SecretString = "x".repeat(43).into();
     let refused = client(&world).exchange_code(&code, &other, REDIRECT).await;
-    assert!(matches!(refused, Err(Error::InvalidGrant)));
+    assert!(matches!(refused, Err(Error::InvalidGrant { .. })));
 
     let code = self::code(&world, &Scopes::All);
     exchange(&world, &code).await.expect("tokens");
-    assert!(matches!(exchange(&world, &code).await, Err(Error::InvalidGrant)));
+    assert!(matches!(exchange(&world, &code).await, Err(Error::InvalidGrant { .. })));
 }
 
 #[tokio::test]
@@ -59,6 +59,8 @@ async fn only_invalid_grant_is_final() {
     let refresh_token = tokens(&world).await.refresh_token.expect("asked for");
     for (failure, is_final) in [
         (Failure::OAuth("invalid_grant"), true),
+        (Failure::OAuth("access_denied"), true),
+        (Failure::OAuth("admin_policy_enforced"), true),
         (Failure::OAuth("invalid_client"), false),
         (Failure::OAuth("unauthorized_client"), false),
         (Failure::OAuth("a_code_from_the_future"), false),
@@ -70,13 +72,13 @@ async fn only_invalid_grant_is_final() {
     ] {
         world.google.faults.fail_next(Endpoint::Token, failure.clone());
         let error = client(&world).refresh_access_token(&refresh_token).await.err().expect("it failed");
-        assert_eq!(matches!(error, Error::InvalidGrant), is_final, "{failure:?}");
+        assert_eq!(matches!(error, Error::InvalidGrant { .. }), is_final, "{failure:?}");
         let shown = format!("{error:?}");
         assert!(!shown.contains(refresh_token.expose_secret()), "{shown}");
     }
     assert!(client(&world).refresh_access_token(&refresh_token).await.is_ok());
     world.google.person_revokes(PERSON);
-    assert!(matches!(client(&world).refresh_access_token(&refresh_token).await, Err(Error::InvalidGrant)));
+    assert!(matches!(client(&world).refresh_access_token(&refresh_token).await, Err(Error::InvalidGrant { .. })));
 }
 
 #[tokio::test]

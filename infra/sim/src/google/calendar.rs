@@ -14,6 +14,7 @@ use super::api::{Params, Refused, authorized};
 const CALENDAR: &str = "https://www.googleapis.com/auth/calendar";
 const READONLY: &str = "https://www.googleapis.com/auth/calendar.readonly";
 const SCOPES: [&str; 2] = [CALENDAR, READONLY];
+const WORKING_LOCATION: &str = "workingLocation";
 /// Google asks about at most 50 calendars at once.
 const FREE_BUSY_CALENDARS: usize = 50;
 
@@ -26,6 +27,9 @@ pub struct Calendar {
     pub time_zone: String,
     /// Free/busy answers this reason (such as `internalError`) instead of busy times, while set.
     pub free_busy_error: Option<&'static str>,
+    /// The calendar's metadata names no zone, while set: every field of the
+    /// [resource](https://developers.google.com/workspace/calendar/api/v3/reference/calendars) is optional.
+    pub hides_time_zone: bool,
     events: Vec<Event>,
 }
 
@@ -37,6 +41,10 @@ pub struct Event {
     status: &'static str,
     location: Option<String>,
     attendees: Vec<String>,
+    /// The answer of the calendar's person, who is then one of those invited.
+    own_response: Option<&'static str>,
+    attendees_omitted: bool,
+    kind: &'static str,
     transparent: bool,
     time: Time,
 }
@@ -52,7 +60,7 @@ enum Time {
 impl Calendar {
     pub(super) fn new(email: &str, time_zone: &str) -> Self {
         let (id, time_zone) = (email.to_owned(), time_zone.to_owned());
-        Self { id, time_zone, free_busy_error: None, events: Vec::new() }
+        Self { id, time_zone, free_busy_error: None, hides_time_zone: false, events: Vec::new() }
     }
 
     /// Adds `event` and returns its identifier.
@@ -79,7 +87,7 @@ impl Calendar {
         for event in self.between(Some(from), Some(to)) {
             let (start, end) = event.span();
             match busy.last_mut() {
-                _ if event.transparent || event.status == "cancelled" => {}
+                _ if event.is_free() => {}
                 Some((_, last)) if *last >= start => *last = (*last).max(end),
                 Some(_) | None => busy.push((start.max(from), end)),
             }
@@ -111,6 +119,25 @@ impl Event {
         Self { attendees: attendees.iter().map(ToString::to_string).collect(), ..self }
     }
 
+    /// With the person invited too, and this answer of theirs: `needsAction`, `declined`, `tentative` or `accepted`.
+    #[must_use]
+    pub fn with_own_response(self, own_response: &'static str) -> Self {
+        Self { own_response: Some(own_response), ..self }
+    }
+
+    /// With some of those invited left out, as of a meeting whose guests may not see each other.
+    #[must_use]
+    pub fn with_attendees_omitted(self) -> Self {
+        Self { attendees_omitted: true, ..self }
+    }
+
+    /// Of this [type](https://developers.google.com/workspace/calendar/api/guides/event-types), such as `outOfOffice`;
+    /// a working location always leaves the person free.
+    #[must_use]
+    pub fn of_type(self, kind: &'static str) -> Self {
+        Self { kind, transparent: self.transparent || kind == WORKING_LOCATION, ..self }
+    }
+
     /// `confirmed`, `tentative` or `cancelled`.
     #[must_use]
     pub fn with_status(self, status: &'static str) -> Self {
@@ -131,7 +158,23 @@ impl Event {
 
     fn new(summary: &str, time: Time, transparent: bool) -> Self {
         let (id, summary) = ("nbhdev".to_owned(), Some(summary.to_owned()));
-        Self { id, summary, status: "confirmed", location: None, attendees: Vec::new(), transparent, time }
+        Self {
+            id,
+            summary,
+            status: "confirmed",
+            location: None,
+            attendees: Vec::new(),
+            own_response: None,
+            attendees_omitted: false,
+            kind: "default",
+            transparent,
+            time,
+        }
+    }
+
+    /// Whether it is not among the busy times.
+    fn is_free(&self) -> bool {
+        self.transparent || self.status == "cancelled" || self.own_response == Some("declined")
     }
 
     /// All-day events count from midnight to midnight in UTC here.
@@ -157,7 +200,7 @@ impl Event {
             "htmlLink": format!("https://www.google.com/calendar/event?eid={}", self.id),
             "created": "2026-11-01T08:00:00.000Z", "updated": "2026-11-01T08:00:00.000Z",
             "creator": person, "organizer": person, "start": start, "end": end,
-            "iCalUID": format!("{}@google.com", self.id), "sequence": 0, "eventType": "default",
+            "iCalUID": format!("{}@google.com", self.id), "sequence": 0, "eventType": self.kind,
             "reminders": { "useDefault": true },
         });
         if let Some(summary) = &self.summary {
@@ -169,9 +212,22 @@ impl Event {
         if self.transparent {
             event["transparency"] = "transparent".into();
         }
-        if !self.attendees.is_empty() {
-            let invited = |email: &String| json!({ "email": email, "responseStatus": "needsAction" });
-            event["attendees"] = self.attendees.iter().map(invited).collect();
+        let invited = |email: &String| json!({ "email": email, "responseStatus": "needsAction" });
+        let own = self.own_response.map(|answer| {
+            // Whoever was invited has the event from somebody else.
+            event["organizer"] = json!({ "email": "organizer@example.com" });
+            json!({ "email": calendar.id, "self": true, "responseStatus": answer })
+        });
+        let attendees: Vec<Value> = self.attendees.iter().map(invited).chain(own).collect();
+        if !attendees.is_empty() {
+            event["attendees"] = attendees.into();
+        }
+        if self.attendees_omitted {
+            event["attendeesOmitted"] = true.into();
+        }
+        if self.kind == WORKING_LOCATION {
+            event["visibility"] = "public".into();
+            event["workingLocationProperties"] = json!({ "type": "homeOffice", "homeOffice": {} });
         }
         event
     }
@@ -186,11 +242,15 @@ pub(super) async fn metadata(
     let params = Params::read(query.as_deref())?;
     let answer = authorized(&world, &headers, &SCOPES, |account, _| {
         let calendar = own_calendar(account, &calendar)?;
-        Ok(json!({
+        let mut metadata = json!({
             "kind": "calendar#calendar", "etag": "\"WdCKmsqVAgMPxRBFHTmPQO_4lT4\"", "id": calendar.id,
-            "summary": calendar.id, "timeZone": calendar.time_zone,
+            "summary": calendar.id,
             "conferenceProperties": { "allowedConferenceSolutionTypes": ["hangoutsMeet"] },
-        }))
+        });
+        if !calendar.hides_time_zone {
+            metadata["timeZone"] = calendar.time_zone.as_str().into();
+        }
+        Ok(metadata)
     })?;
     params.answer(answer)
 }

@@ -5,13 +5,16 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::World;
 use super::api::Refused;
 
 /// The header of an answer that was a [`Failure`], so that checks can tell it from what the simulator means.
 pub(super) const INJECTED: &str = "x-simulated-failure";
+
+/// The address before the name of a detail's type.
+const TYPES: &str = "type.googleapis.com";
 
 /// A kind of request to Google.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,8 +46,28 @@ pub enum Endpoint {
 pub enum Failure {
     /// 429 `rateLimitExceeded`, with `Retry-After` in seconds if given.
     Throttled(Option<u32>),
+    /// 429 with the wait, in seconds, in a `RetryInfo` alone.
+    /// <https://github.com/googleapis/googleapis/blob/master/google/rpc/error_details.proto>
+    ThrottledInBody(u32),
     /// 403 `userRateLimitExceeded`, Google's other way to say so.
     UsageLimit,
+    /// The account has no mailbox: 400 `failedPrecondition`, which only its message tells from other causes.
+    /// <https://github.com/FlowCrypt/flowcrypt-browser/issues/4838>
+    NoMailbox,
+    /// 400 `failedPrecondition` for any other cause, such as a service account that acts for nobody.
+    Precondition,
+    /// 403 with this reason in `errors[]`, such as `notACalendarUser` or `domainPolicy`.
+    /// <https://developers.google.com/workspace/calendar/api/guides/errors>
+    /// <https://developers.google.com/workspace/gmail/api/guides/handle-errors>
+    Forbidden(&'static str),
+    /// 403 with this reason in an `ErrorInfo` of `details[]` alone, such as `ACCESS_TOKEN_SCOPE_INSUFFICIENT`.
+    /// <https://github.com/googleapis/googleapis/blob/master/google/api/error_reason.proto>
+    ForbiddenInDetails(&'static str),
+    /// The API is not enabled in our project: 403 with both forms of the reason.
+    /// <https://docs.cloud.google.com/service-usage/docs/enable-disable>
+    ApiDisabled,
+    /// An API key that is not valid, which comes as 400 `INVALID_ARGUMENT`.
+    KeyInvalid,
     /// 401 as for a token that ended early.
     Unauthorized,
     /// 404, as for a resource that was deleted meanwhile.
@@ -97,6 +120,26 @@ pub(super) async fn inject_failure(State(world): State<World>, request: Request,
             front_end_page(StatusCode::BAD_GATEWAY)
         }
         Failure::Throttled(seconds) => rate_limited(seconds),
+        Failure::ThrottledInBody(seconds) => {
+            let info = json!({ "@type": format!("{TYPES}/google.rpc.RetryInfo"), "retryDelay": format!("{seconds}s") });
+            error(StatusCode::TOO_MANY_REQUESTS, "RESOURCE_EXHAUSTED", "Quota exceeded.", &[], &[info])
+        }
+        Failure::NoMailbox => precondition("Mail service not enabled"),
+        Failure::Precondition => precondition("Precondition check failed."),
+        Failure::Forbidden(reason) => error(StatusCode::FORBIDDEN, "PERMISSION_DENIED", "Forbidden", &[reason], &[]),
+        Failure::ForbiddenInDetails(reason) => {
+            error(StatusCode::FORBIDDEN, "PERMISSION_DENIED", "Forbidden", &[], &[info(reason)])
+        }
+        Failure::ApiDisabled => {
+            let (reasons, details) = (["accessNotConfigured"], [info("SERVICE_DISABLED")]);
+            let message = "Gmail API has not been used in project 1043 before or it is disabled.";
+            error(StatusCode::FORBIDDEN, "PERMISSION_DENIED", message, &reasons, &details)
+        }
+        Failure::KeyInvalid => {
+            let message = "API key not valid. Please pass a valid API key.";
+            let details = [info("API_KEY_INVALID")];
+            error(StatusCode::BAD_REQUEST, "INVALID_ARGUMENT", message, &["badRequest"], &details)
+        }
         Failure::UsageLimit => {
             let refused = Refused::new(StatusCode::FORBIDDEN, "userRateLimitExceeded", "User Rate Limit Exceeded.");
             refused.in_domain("usageLimits").into_response()
@@ -125,6 +168,28 @@ async fn echo(request: Request) -> Response {
         json!({ "error": { "code": 400, "message": repeated, "errors": [detail], "status": repeated } })
     };
     (StatusCode::BAD_REQUEST, Json(body)).into_response()
+}
+
+fn precondition(message: &str) -> Response {
+    error(StatusCode::BAD_REQUEST, "FAILED_PRECONDITION", message, &["failedPrecondition"], &[])
+}
+
+/// An `ErrorInfo`.
+fn info(reason: &str) -> Value {
+    json!({ "@type": format!("{TYPES}/google.rpc.ErrorInfo"), "reason": reason, "domain": "googleapis.com" })
+}
+
+/// An error with any of the [forms](https://cloud.google.com/apis/design/errors) of a reason.
+fn error(status: StatusCode, code: &str, message: &str, reasons: &[&str], details: &[Value]) -> Response {
+    let mut error = json!({ "code": status.as_u16(), "message": message, "status": code });
+    if !reasons.is_empty() {
+        let old = |reason: &&str| json!({ "message": message, "domain": "global", "reason": reason });
+        error["errors"] = reasons.iter().map(old).collect();
+    }
+    if !details.is_empty() {
+        error["details"] = details.into();
+    }
+    (status, Json(json!({ "error": error }))).into_response()
 }
 
 fn rate_limited(seconds: Option<u32>) -> Response {

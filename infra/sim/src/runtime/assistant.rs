@@ -71,12 +71,9 @@ impl Assistant {
         let list = self.call_endpoint("google-calendar/events/").await?;
         let events = list["events"].as_array().context("the list has no events")?;
         let mut lines = vec![format!("Your day ({}):", text_of(&list["time_zone"]))];
-        if events.is_empty() {
+        lines.extend(events.iter().filter_map(describe_event));
+        if lines.len() == 1 {
             lines.push("Nothing is planned.".to_owned());
-        }
-        for event in events {
-            let place = event["location"].as_str().map(|place| format!(", {place}")).unwrap_or_default();
-            lines.push(format!("• {} {}{place}", start_of(event), text_of(&event["summary"])));
         }
         Ok(lines.join("\n"))
     }
@@ -128,6 +125,25 @@ fn text_of(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
+/// One line about an event, with what it is to the person; `None` for one that they declined.
+fn describe_event(event: &Value) -> Option<String> {
+    let answer = match event["own_response"].as_str() {
+        Some("declined") => return None,
+        Some("needsAction") => " (not answered)",
+        Some("tentative") => " (perhaps)",
+        _ => "",
+    };
+    let kind = match event["event_type"].as_str() {
+        Some("workingLocation") => "working from: ",
+        Some("outOfOffice") => "out of office: ",
+        Some("focusTime") => "focus time: ",
+        Some("birthday") => "birthday: ",
+        _ => "",
+    };
+    let place = event["location"].as_str().map(|place| format!(", {place}")).unwrap_or_default();
+    Some(format!("• {} {kind}{}{place}{answer}", start_of(event), text_of(&event["summary"])))
+}
+
 /// `09:30` of a timed event, `all day` of the others.
 fn start_of(event: &Value) -> String {
     let start = &event["start"];
@@ -135,5 +151,26 @@ fn start_of(event: &Value) -> String {
     match moment.and_then(|moment| moment.get(11..16)) {
         Some(time) => time.to_owned(),
         None => "all day".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_declined_is_left_out_and_what_is_no_meeting_is_named() {
+        let event = |own: Value, kind: &str| {
+            let event = json!({ "summary": "Board", "start": "2027-01-15T09:30:00+01:00", "own_response": own,
+                "event_type": kind, "location": "Room 1" });
+            describe_event(&event)
+        };
+        let line = |text: &str| Some(format!("• 09:30 {text}"));
+        assert_eq!(event(json!(null), "default"), line("Board, Room 1"));
+        assert_eq!(event(json!("accepted"), "default"), line("Board, Room 1"));
+        assert_eq!(event(json!("declined"), "default"), None);
+        assert_eq!(event(json!("tentative"), "default"), line("Board, Room 1 (perhaps)"));
+        assert_eq!(event(json!("needsAction"), "focusTime"), line("focus time: Board, Room 1 (not answered)"));
+        assert_eq!(event(json!(null), "workingLocation"), line("working from: Board, Room 1"));
     }
 }

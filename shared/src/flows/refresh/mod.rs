@@ -237,7 +237,7 @@ impl Refresher {
                 let refresh_token = tokens.refresh_token.clone().unwrap_or_else(|| used.clone());
                 Ok(TokenResponse { tokens, refresh_token })
             }
-            Err(oauth::Error::InvalidGrant) => Err(failed(Failure::GrantEnded)),
+            Err(oauth::Error::InvalidGrant { .. }) => Err(failed(Failure::GrantEnded)),
             Err(oauth::Error::Configuration { code }) => {
                 tracing::error!(
                     code = "google_client_refused",

@@ -24,17 +24,14 @@ use crate::domain::integration::{Integration, Provider};
 use crate::domain::rate::{Gcra, Verdict};
 use crate::domain::secrets::KeyHash;
 use crate::domain::tenant::Tenant;
-use crate::providers::{self, NetworkFailure};
+use crate::providers::NetworkFailure;
+use crate::providers::google::{self, Cause};
 use crate::store::{self, RateLane, Store, TenantView};
+use crate::telemetry::metric;
 use crate::web::record_tenant;
 
 const KEY_HEADER: &str = "x-nbhd-internal-key";
 const TENANT_HEADER: &str = "x-nbhd-tenant-id";
-
-/// Reasons of Google's 400 that blame a parameter of the runtime.
-/// <https://developers.google.com/workspace/calendar/api/guides/errors>
-const PARAMETER_REASONS: [&str; 6] =
-    ["invalidArgument", "badRequest", "invalid", "invalidParameter", "timeRangeEmpty", "timeRangeTooLong"];
 
 /// The time for Google, vault and table together: API Gateway ends a request after 30 s, and we respond before that.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(22);
@@ -130,20 +127,20 @@ impl Gate {
         call: impl Fn(SecretString) -> F,
     ) -> Result<T, Problem>
     where
-        F: Future<Output = Result<T, providers::Error>>,
+        F: Future<Output = Result<T, google::Error>>,
     {
         let row = caller.integration.as_ref();
         let deadline = Instant::now() + self.timeout;
         let deny = |denial| Problem::from_denial(denial, self.provider);
         let with_deadline = async |token| {
-            let too_slow = || providers::Error::Unreachable { cause: NetworkFailure::TimedOut };
+            let too_slow = || google::Error::Unreachable { cause: NetworkFailure::TimedOut };
             timeout_at(deadline, call(token)).await.unwrap_or_else(|_| Err(too_slow()))
         };
         let timed_out = |_| Err(Denial::RefreshFailed { retry_after: None });
         let token =
             timeout_at(deadline, self.broker.access_token(row)).await.unwrap_or_else(timed_out).map_err(deny)?;
         let answer = match with_deadline(token.clone()).await {
-            Err(providers::Error::Unauthorized) => {
+            Err(google::Error::Unauthorized) => {
                 let renewed =
                     timeout_at(deadline, self.broker.replace_token(row, &token)).await.unwrap_or_else(timed_out);
                 with_deadline(renewed.map_err(deny)?).await
@@ -151,11 +148,20 @@ impl Gate {
             answer => answer,
         };
         answer.map_err(|error| {
-            tracing::warn!(
-                code = "google_call_failed", provider = %self.provider, error = %error,
-                "Google failed or refused a runtime's call; the runtime gets an error"
-            );
-            Problem::from_google_error(error, self.provider, parameter)
+            let problem = Problem::from_google_error(&error, self.provider, parameter);
+            if problem == Problem::NotConfigured {
+                metric("GoogleProjectRefused", 1);
+                tracing::error!(
+                    code = "google_project_refused", provider = %self.provider, error = %error,
+                    "Google refuses our project; no runtime can use the service until an operator corrects it"
+                );
+            } else {
+                tracing::warn!(
+                    code = "google_call_failed", provider = %self.provider, error = %error,
+                    "Google failed or refused a runtime's call; the runtime gets an error"
+                );
+            }
+            problem
         })
     }
 }
@@ -225,25 +231,24 @@ impl Problem {
         }
     }
 
-    fn from_google_error(error: providers::Error, provider: Provider, parameter: &'static str) -> Self {
-        use providers::Error;
+    fn from_google_error(error: &google::Error, provider: Provider, parameter: &'static str) -> Self {
+        use google::Error;
         match error {
-            Error::RateLimited { retry_after } => Self::RateLimited { retry_after },
-            Error::Refused { status: 400, reason } if PARAMETER_REASONS.contains(&reason.as_str()) => {
-                Self::invalid(parameter, "was not accepted by Google")
-            }
-            Error::Refused { status: 403, reason } if is_scope_error(&reason) => Self::ScopeInsufficient(provider),
-            Error::Refused { status, .. } | Error::Failed { status } => Self::ProviderFailed { status: Some(status) },
+            Error::RateLimited { retry_after } => Self::RateLimited { retry_after: *retry_after },
+            Error::Refused { status, reason } => match reason.cause {
+                Cause::Parameter if *status == 400 => Self::invalid(parameter, "was not accepted by Google"),
+                Cause::UsageLimit => Self::RateLimited { retry_after: None },
+                Cause::ScopeMissing => Self::ScopeInsufficient(provider),
+                Cause::AccountExcluded => Self::AccountExcluded(provider),
+                Cause::Project => Self::NotConfigured,
+                Cause::Parameter | Cause::Token | Cause::Other => Self::ProviderFailed { status: Some(*status) },
+            },
+            Error::Failed { status } => Self::ProviderFailed { status: Some(*status) },
             Error::Unauthorized => Self::ProviderFailed { status: Some(401) },
             Error::NotFound => Self::ProviderFailed { status: Some(404) },
             Error::Unreachable { .. } | Error::Malformed { .. } => Self::ProviderFailed { status: None },
         }
     }
-}
-
-/// <https://developers.google.com/workspace/gmail/api/guides/handle-errors>
-fn is_scope_error(reason: &str) -> bool {
-    matches!(reason, "insufficientPermissions" | "ACCESS_TOKEN_SCOPE_INSUFFICIENT")
 }
 
 /// A wait in whole seconds, between 1 and 300.

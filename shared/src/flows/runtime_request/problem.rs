@@ -33,9 +33,11 @@ pub enum Problem {
     Inactive(Provider, Status),
     /// The service was connected without the permission to read.
     ScopeInsufficient(Provider),
+    /// The account has no such service, or its administrator keeps apps out of it.
+    AccountExcluded(Provider),
     /// Gmail has no message with this id.
     MessageNotFound,
-    /// Our client at Google is not configured or is refused.
+    /// Our client or project at Google is not configured or is refused.
     NotConfigured,
     /// The tenant's runtime reads more than its share.
     TooManyReads {
@@ -79,6 +81,7 @@ impl Problem {
             Self::NotConnected(_) => "integration_not_connected",
             Self::Inactive(..) => "integration_inactive",
             Self::ScopeInsufficient(_) => "integration_scope_insufficient",
+            Self::AccountExcluded(_) => "provider_unavailable_for_account",
             Self::MessageNotFound => "message_not_found",
             Self::NotConfigured => "provider_not_configured",
             Self::TooManyReads { .. } => "too_many_requests",
@@ -95,7 +98,7 @@ impl Problem {
             Self::TenantInactive => StatusCode::FORBIDDEN,
             Self::Invalid { .. } => StatusCode::BAD_REQUEST,
             Self::NotConnected(_) | Self::MessageNotFound => StatusCode::NOT_FOUND,
-            Self::Inactive(..) | Self::ScopeInsufficient(_) => StatusCode::CONFLICT,
+            Self::Inactive(..) | Self::ScopeInsufficient(_) | Self::AccountExcluded(_) => StatusCode::CONFLICT,
             Self::TooManyReads { .. } | Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::RefreshFailed { .. } | Self::ProviderFailed { .. } => StatusCode::BAD_GATEWAY,
             Self::NotConfigured | Self::StoreUnavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
@@ -123,6 +126,14 @@ impl Problem {
                 format!("{name} was connected without the permission to read it. Send /connect and leave it ticked.")
                     .into()
             }
+            Self::AccountExcluded(provider) => {
+                let name = provider.display_name();
+                format!(
+                    "This Google account has no {name}, or its administrator does not let apps use it. Send /connect \
+                     in Telegram to connect another account."
+                )
+                .into()
+            }
             Self::MessageNotFound => "The mailbox has no message with this id.".into(),
             Self::NotConfigured => "Connections to Google are not set up at the moment.".into(),
             Self::TooManyReads { .. } => "This assistant reads too often. Wait before the next request.".into(),
@@ -145,6 +156,7 @@ impl Problem {
             | Self::NotConnected(_)
             | Self::Inactive(..)
             | Self::ScopeInsufficient(_)
+            | Self::AccountExcluded(_)
             | Self::MessageNotFound
             | Self::NotConfigured
             | Self::ProviderFailed { .. } => None,

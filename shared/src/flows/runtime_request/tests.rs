@@ -84,22 +84,28 @@ fn absent_and_empty_parameters_have_their_defaults() {
 
 #[test]
 fn googles_refusals_are_told_apart() {
-    use providers::{Error, NetworkFailure};
-    let refused = |status, reason: &str| Error::Refused { status, reason: reason.to_owned() };
+    use google::{Error, Reason};
+    let refused = |status, reason: &str| Error::Refused { status, reason: Reason::from_code(reason) };
     let unreachable = Error::Unreachable { cause: NetworkFailure::TimedOut };
     for (error, code) in [
         (Error::RateLimited { retry_after: None }, "provider_rate_limited"),
         (refused(400, "invalidArgument"), "invalid_request"),
         (refused(400, "failedPrecondition"), "provider_request_failed"),
         (refused(403, "insufficientPermissions"), "integration_scope_insufficient"),
-        (refused(403, "accessNotConfigured"), "provider_request_failed"),
+        (refused(403, "forbidden"), "provider_request_failed"),
+        (refused(403, "ACCESS_TOKEN_SCOPE_INSUFFICIENT"), "integration_scope_insufficient"),
+        (refused(403, "accessNotConfigured"), "provider_not_configured"),
+        (refused(400, "API_KEY_INVALID"), "provider_not_configured"),
+        (refused(403, "notACalendarUser"), "provider_unavailable_for_account"),
+        (refused(403, "domainPolicy"), "provider_unavailable_for_account"),
+        (refused(403, "quotaExceeded"), "provider_rate_limited"),
         (Error::Unauthorized, "provider_request_failed"),
         (Error::NotFound, "provider_request_failed"),
         (Error::Failed { status: 503 }, "provider_request_failed"),
         (unreachable, "provider_request_failed"),
     ] {
         let shown = format!("{error:?}");
-        assert_eq!(Problem::from_google_error(error, Provider::Gmail, "q").code(), code, "{shown}");
+        assert_eq!(Problem::from_google_error(&error, Provider::Gmail, "q").code(), code, "{shown}");
     }
 }
 

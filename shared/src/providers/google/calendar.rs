@@ -4,19 +4,21 @@
 use reqwest::Url;
 use reqwest::header::CONTENT_TYPE;
 use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Value, json};
 
-use super::api;
+use super::{Cause, Error, Reason, api};
 use crate::clock::Timestamp;
 use crate::config::{ConfigError, Env};
-use crate::providers::{Error, http};
+use crate::providers::{self, http};
 
 const PRIMARY: &str = "primary";
 
-/// `attendees/responseStatus` is enough to count who is invited without reading who they are.
+/// Of those invited, enough to count them and to find the person's own answer, without reading who they are.
 const EVENT_FIELDS: &str = "timeZone,nextPageToken,\
-    items(id,summary,status,htmlLink,start,end,location,attendees/responseStatus)";
+    items(id,summary,status,htmlLink,start,end,location,eventType,transparency,attendeesOmitted,\
+    attendees(self,responseStatus))";
 
 /// The client of Calendar's API.
 #[derive(Clone, Debug)]
@@ -78,9 +80,49 @@ pub struct Event {
     /// Its place, as free text.
     #[serde(default)]
     pub location: Option<String>,
+    /// `default`, `outOfOffice`, `focusTime`, `workingLocation`, `birthday` or `fromGmail`; absent on an ordinary one.
+    #[serde(default)]
+    pub event_type: Option<String>,
+    /// `transparent` when it leaves the person free; absent or `opaque` when it does not.
+    #[serde(default)]
+    pub transparency: Option<String>,
+    /// Whether Google left some of those invited out.
+    #[serde(default)]
+    pub attendees_omitted: bool,
     /// One entry for each invited person, without who they are.
     #[serde(default)]
-    pub attendees: Vec<serde::de::IgnoredAny>,
+    pub attendees: Vec<Attendee>,
+}
+
+/// Somebody who is invited to an event.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Attendee {
+    /// Whether it is the person whose calendar this is.
+    #[serde(default, rename = "self")]
+    pub is_self: bool,
+    /// Their answer; `None` when Google gives none, or one that this code does not know.
+    #[serde(default, deserialize_with = "deserialize_known")]
+    pub response_status: Option<ResponseStatus>,
+}
+
+/// An answer to an invitation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ResponseStatus {
+    /// Not answered yet.
+    NeedsAction,
+    /// No.
+    Declined,
+    /// Perhaps.
+    Tentative,
+    /// Yes.
+    Accepted,
+}
+
+/// `None` for a value that is not one of `T`, so that a word of tomorrow costs no list.
+fn deserialize_known<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Option<T>, D::Error> {
+    Value::deserialize(deserializer).map(|value| serde_json::from_value(value).ok())
 }
 
 /// A day, or a moment in a time zone.
@@ -127,7 +169,8 @@ struct CalendarError {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Metadata {
-    time_zone: String,
+    #[serde(default)]
+    time_zone: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -144,8 +187,8 @@ impl Client {
         Ok(Self { http, base: http::base_url(env, "CALENDAR_API_URL", "https://www.googleapis.com/calendar/v3")? })
     }
 
-    /// Fetches the time zone of the primary calendar, an IANA name.
-    pub async fn get_time_zone(&self, token: &SecretString) -> Result<String, Error> {
+    /// Fetches the time zone of the primary calendar, an IANA name; `None` when Google does not tell it.
+    pub async fn get_time_zone(&self, token: &SecretString) -> Result<Option<String>, Error> {
         let mut url = http::join(&self.base, &["calendars", PRIMARY]);
         url.query_pairs_mut().append_pair("fields", "timeZone");
         api::fetch_json::<Metadata>(self.http.get(url), token).await.map(|calendar| calendar.time_zone)
@@ -182,15 +225,18 @@ impl Client {
         let request = self.http.post(url).header(CONTENT_TYPE, "application/json").body(query.to_string());
         let mut answer: FreeBusy = api::fetch_json(request, token).await?;
         let ours = answer.calendars.pop_first().map(|(_, availability)| availability);
-        ours.ok_or_else(|| Error::malformed("no calendar in the answer"))?.into_busy_times()
+        ours.ok_or_else(|| providers::Error::malformed("no calendar in the answer"))?.into_busy_times()
     }
 }
 
 impl Availability {
     fn into_busy_times(self) -> Result<Vec<Busy>, Error> {
-        match self.errors.into_iter().next() {
+        let reasons: Vec<Reason> = self.errors.iter().map(|error| Reason::from_code(&error.reason)).collect();
+        let known = reasons.iter().find(|reason| reason.cause != Cause::Other);
+        match known.or_else(|| reasons.first()) {
             None => Ok(self.busy),
-            Some(CalendarError { reason }) => Err(super::map_refusal(200, reason, None)),
+            Some(Reason { cause: Cause::UsageLimit, .. }) => Err(Error::RateLimited { retry_after: None }),
+            Some(reason) => Err(Error::Refused { status: 200, reason: reason.clone() }),
         }
     }
 }
@@ -204,9 +250,19 @@ mod tests {
         let read = |text: &str| serde_json::from_str::<Availability>(text).expect("readable").into_busy_times();
         assert_eq!(read(r#"{"busy":[{"start":"a","end":"b"}]}"#).expect("no trouble").len(), 1);
         let refused = read(r#"{"busy":[],"errors":[{"domain":"global","reason":"notFound"}]}"#);
-        assert!(matches!(refused, Err(Error::Refused { status: 200, reason }) if reason == "notFound"));
+        assert!(matches!(refused, Err(Error::Refused { status: 200, reason }) if reason.to_string() == "notFound"));
         let limited = read(r#"{"errors":[{"domain":"usageLimits","reason":"rateLimitExceeded"}]}"#);
         assert!(matches!(limited, Err(Error::RateLimited { retry_after: None })));
+    }
+
+    #[test]
+    fn an_answer_that_is_not_known_is_none_and_costs_nothing_else() {
+        let read = |text: &str| serde_json::from_str::<Attendee>(text).expect("readable");
+        let own = read(r#"{"self":true,"responseStatus":"declined"}"#);
+        assert_eq!((own.is_self, own.response_status), (true, Some(ResponseStatus::Declined)));
+        for text in ["{}", r#"{"responseStatus":"maybe"}"#, r#"{"responseStatus":null}"#, r#"{"responseStatus":[1]}"#] {
+            assert_eq!((read(text).is_self, read(text).response_status), (false, None), "{text}");
+        }
     }
 
     #[test]

@@ -7,9 +7,9 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::api;
+use super::{Error, api};
 use crate::config::{ConfigError, Env};
-use crate::providers::{Error, http};
+use crate::providers::http;
 
 /// The header fields that a list shows of a message.
 const SUMMARY_HEADERS: [&str; 3] = ["Subject", "From", "Date"];

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::pin::Pin;
 use std::time::Duration;
 
-use oauth2::basic::{BasicClient, BasicErrorResponse, BasicErrorResponseType, BasicTokenResponse};
+use oauth2::basic::{BasicClient, BasicErrorResponse, BasicTokenResponse};
 use oauth2::{
     AuthType, AuthorizationCode, ClientId, ClientSecret, EndpointNotSet, EndpointSet, PkceCodeVerifier, RedirectUrl,
     RefreshToken, RequestTokenError, TokenResponse as _, TokenUrl,
@@ -27,9 +27,35 @@ const SIDE_CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// The lifetime of a token without `expires_in`, which RFC 6749 makes optional. Google always sends it.
 const ASSUMED_LIFETIME: Duration = Duration::from_secs(600);
 
-/// Google's own error codes that mean our client is set up wrongly.
+/// Codes that are the last word about a grant, beside `invalid_grant`: the account is restricted, its administrator
+/// keeps our application out, or nothing but another consent of its person helps (`OpenID` Connect, 3.1.2.6).
 /// <https://developers.google.com/identity/protocols/oauth2/web-server#authorization-errors>
-const CLIENT_ERRORS: [&str; 4] = ["redirect_uri_mismatch", "deleted_client", "disabled_client", "org_internal"];
+const GRANT_ERRORS: [&str; 7] = [
+    "access_denied",
+    "admin_policy_enforced",
+    "policy_enforced",
+    "account_disabled",
+    "consent_required",
+    "interaction_required",
+    "login_required",
+];
+
+/// Codes that are about our client or its request, whoever the grant is from. Among them is `unauthorized_client`,
+/// which Google says of the refresh tokens of another client, and `invalid_scope`, since the scopes are ours: a slip in
+/// our settings must not end everybody's connection.
+/// <https://datatracker.ietf.org/doc/html/rfc6749#section-5.2>
+const CLIENT_ERRORS: [&str; 10] = [
+    "invalid_client",
+    "invalid_request",
+    "invalid_scope",
+    "unauthorized_client",
+    "unsupported_grant_type",
+    "redirect_uri_mismatch",
+    "deleted_client",
+    "disabled_client",
+    "restricted_client",
+    "org_internal",
+];
 
 /// Our OAuth client at Google.
 #[derive(Clone)]
@@ -68,9 +94,13 @@ pub struct Account {
 /// Why no tokens were issued; each variant is the caller's next move.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// `invalid_grant`, a permanent error: the code or refresh token is used up, expired or revoked.
-    #[error("the grant is no longer valid")]
-    InvalidGrant,
+    /// A permanent error: the code or refresh token is used up, expired or revoked (`invalid_grant`), or Google does
+    /// not let us into the account any more.
+    #[error("the grant is no longer valid (`{code}`)")]
+    InvalidGrant {
+        /// Google's error code.
+        code: String,
+    },
     /// Google refuses our client or its request. The grant may be valid: an operator has to act, not the person.
     #[error("our client was refused with `{code}`")]
     Configuration {
@@ -138,7 +168,7 @@ impl Client {
 
     /// Revokes the whole grant behind `token` (of either kind); succeeds as well when it was revoked before.
     /// <https://developers.google.com/identity/protocols/oauth2/web-server#tokenrevoke>
-    pub async fn revoke_grant(&self, token: &SecretString) -> Result<(), providers::Error> {
+    pub async fn revoke_grant(&self, token: &SecretString) -> Result<(), google::Error> {
         let form =
             url::form_urlencoded::Serializer::new(String::new()).append_pair("token", token.expose_secret()).finish();
         let request = self
@@ -149,18 +179,18 @@ impl Client {
             .body(form);
         match google::fetch_body(request).await {
             Ok(_) => Ok(()),
-            Err(providers::Error::Refused { reason, .. }) if reason == "invalid_token" => Ok(()),
+            Err(google::Error::Refused { reason, .. }) if reason.cause == google::Cause::Token => Ok(()),
             Err(error) => Err(error),
         }
     }
 
     /// Fetches the account behind `access_token`, which needs the scopes `openid email`.
     /// <https://developers.google.com/identity/protocols/oauth2/scopes#oauth2>
-    pub async fn get_account(&self, access_token: &SecretString) -> Result<Account, providers::Error> {
+    pub async fn get_account(&self, access_token: &SecretString) -> Result<Account, google::Error> {
         let request =
             self.http.get(&self.userinfo_url).bearer_auth(access_token.expose_secret()).timeout(SIDE_CALL_TIMEOUT);
         let body = google::fetch_body(request).await?;
-        serde_json::from_slice(&body).map_err(|_| providers::Error::malformed("not a userinfo answer"))
+        serde_json::from_slice(&body).map_err(|_| providers::Error::malformed("not a userinfo answer").into())
     }
 
     /// The function that sends the `oauth2` crate's requests. It owns its client: with a borrowed one the compiler
@@ -200,24 +230,81 @@ impl From<BasicTokenResponse> for Tokens {
 
 impl From<RequestTokenError<providers::Error, BasicErrorResponse>> for Error {
     fn from(error: RequestTokenError<providers::Error, BasicErrorResponse>) -> Self {
-        use BasicErrorResponseType as Code;
         // The parser's own messages are dropped: they quote what they could not read, which may be a token.
         let malformed = || Self::Transient(providers::Error::malformed("not a token answer"));
         match error {
             RequestTokenError::Request(error) => Self::Transient(error),
-            RequestTokenError::ServerResponse(answer) => match answer.error() {
-                Code::InvalidGrant => Self::InvalidGrant,
-                code @ (Code::InvalidClient
-                | Code::InvalidRequest
-                | Code::InvalidScope
-                | Code::UnauthorizedClient
-                | Code::UnsupportedGrantType) => Self::Configuration { code: code.as_ref().to_owned() },
-                Code::Extension(code) if CLIENT_ERRORS.contains(&code.as_str()) => {
-                    Self::Configuration { code: code.clone() }
-                }
-                Code::Extension(_) => malformed(),
-            },
+            RequestTokenError::ServerResponse(answer) => Self::from_code(answer.error().as_ref()),
             RequestTokenError::Parse(..) | RequestTokenError::Other(_) => malformed(),
+        }
+    }
+}
+
+impl Error {
+    /// What a code of the token endpoint means. One that is not known ends nothing: the call is repeated.
+    fn from_code(code: &str) -> Self {
+        if code == "invalid_grant" || GRANT_ERRORS.contains(&code) {
+            Self::InvalidGrant { code: code.to_owned() }
+        } else if CLIENT_ERRORS.contains(&code) {
+            Self::Configuration { code: code.to_owned() }
+        } else {
+            // A text that is no code may quote what we sent.
+            let code = http::loggable_code(Some(code));
+            Self::Transient(providers::Error::malformed(format!("an unknown code `{code}`")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How an answer of the token endpoint is read, from its body on.
+    fn read(body: &str) -> Error {
+        match serde_json::from_str::<BasicErrorResponse>(body) {
+            Ok(answer) => RequestTokenError::ServerResponse(answer).into(),
+            Err(_) => RequestTokenError::Other(body.to_owned()).into(),
+        }
+    }
+
+    #[test]
+    fn every_code_of_the_token_endpoint_is_about_the_grant_or_about_us_or_passes() {
+        let grant = ["invalid_grant"].into_iter().chain(GRANT_ERRORS);
+        let table = grant.map(|code| (code, "grant")).chain(CLIENT_ERRORS.map(|code| (code, "client"))).chain(
+            [
+                "temporarily_unavailable",
+                "server_error",
+                "internal_failure",
+                "rate_limit_exceeded",
+                "slow_down",
+                "a_code_of_tomorrow",
+                "ACCESS_DENIED",
+                "access_denied ",
+                "",
+            ]
+            .map(|code| (code, "passes")),
+        );
+        for (code, about) in table {
+            let answer = serde_json::json!({ "error": code, "error_description": "Account Restricted" });
+            let read = match read(&answer.to_string()) {
+                Error::InvalidGrant { code: named } => ("grant", named == code),
+                Error::Configuration { code: named } => ("client", named == code),
+                Error::Transient(_) => ("passes", true),
+            };
+            assert_eq!(read, (about, true), "{code}");
+        }
+    }
+
+    #[test]
+    fn an_answer_of_another_form_passes_and_quotes_nothing() {
+        for body in [
+            r#"{"error":"the token 1//secret is bad"}"#,
+            r#"{"error":{"code":403,"status":"PERMISSION_DENIED","message":"1//secret"}}"#,
+            "<html>1//secret</html>",
+            "{}",
+        ] {
+            let Error::Transient(error) = read(body) else { panic!("{body}") };
+            assert!(!format!("{error} {error:?}").contains("secret"), "{body}");
         }
     }
 }
