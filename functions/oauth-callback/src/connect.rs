@@ -36,19 +36,38 @@ const REPORT_TIMEOUT: Duration = Duration::from_secs(6);
 /// No IANA name of a time zone is near this long.
 const MAX_TIME_ZONE_BYTES: usize = 64;
 
-/// Spends the sign-in's nonce, connects what the person consented to, and tells the person in the chat.
-pub(crate) async fn connect(app: &App, callback: &VerifiedCallback, now: Timestamp) -> Result<ConnectResult, Failure> {
+/// After this time no request that spent a nonce goes on: API Gateway has ended it, and so has Lambda.
+const LONGEST_REQUEST: Duration = Duration::from_secs(30);
+
+/// How often the outcome of a request that is still at work is looked for: for 10 s in all.
+const MAX_POLLS: u32 = 40;
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How far a sign-in has come.
+pub(crate) enum SignIn {
+    /// It ended well.
+    Connected(ConnectResult),
+    /// Another request for the same sign-in, such as one of a tab that was restored, is still at work on it.
+    InProgress,
+}
+
+/// Spends the sign-in's nonce, connects what the person consented to, and tells the person in the chat. A second
+/// request for the same sign-in gets the outcome of the first.
+pub(crate) async fn connect(app: &App, callback: &VerifiedCallback, now: Timestamp) -> Result<SignIn, Failure> {
     let deadline = Instant::now() + app.timeout;
     let report_deadline = deadline + REPORT_TIMEOUT;
     let (jti, tenant_id) = (&callback.state.jti, callback.state.content.connect.tenant_id);
     // The tenant is read before the nonce is spent: when the table is down, the person only has to reload the page.
     let view = load_tenant(app, tenant_id).await?;
-    match app.store.spend_nonce::<Outcome>(jti, now + NONCE_RETENTION).await.map_err(Failure::from_store)? {
+    match app.store.spend_nonce(jti, now, NONCE_RETENTION).await.map_err(Failure::from_store)? {
         NonceState::Fresh => {}
-        NonceState::Spent(None) => return Err(Failure::ReplayedState),
-        NonceState::Spent(Some(Outcome::Failed(failure))) => return Err(failure),
-        NonceState::Spent(Some(Outcome::Connected { providers, at })) => {
-            return Ok(ConnectResult::from_recorded(view, providers, at));
+        NonceState::Spent { outcome: Some(outcome), .. } => return recall(view, outcome).map(SignIn::Connected),
+        NonceState::Spent { at, outcome: None } => {
+            return match await_outcome(app, jti, at).await? {
+                Some(outcome) => recall(load_tenant(app, tenant_id).await?, outcome).map(SignIn::Connected),
+                None if is_at_work(app, at) => Ok(SignIn::InProgress),
+                None => Err(Failure::ReplayedState),
+            };
         }
     }
     let chat = view.tenant.chat_id;
@@ -77,7 +96,35 @@ pub(crate) async fn connect(app: &App, callback: &VerifiedCallback, now: Timesta
         }
         Err(_) => telemetry::metric("IntegrationsFailed", 1),
     }
-    result
+    result.map(SignIn::Connected)
+}
+
+/// Waits for the outcome of the request that spent the nonce at `spent_at`; `None` when none was recorded in time.
+async fn await_outcome(app: &App, jti: &str, spent_at: Timestamp) -> Result<Option<Outcome>, Failure> {
+    for _ in 0..MAX_POLLS {
+        if !is_at_work(app, spent_at) {
+            break;
+        }
+        app.waiter.wait(POLL_INTERVAL).await;
+        let outcome = app.store.nonce_outcome(jti).await.map_err(Failure::from_store)?;
+        if outcome.is_some() {
+            return Ok(outcome);
+        }
+    }
+    Ok(None)
+}
+
+/// Whether the request that spent a nonce at `spent_at` may still be at work.
+fn is_at_work(app: &App, spent_at: Timestamp) -> bool {
+    app.clock.now().since(spent_at) < LONGEST_REQUEST
+}
+
+/// The result of an earlier request for the same sign-in.
+fn recall(view: TenantView, outcome: Outcome) -> Result<ConnectResult, Failure> {
+    match outcome {
+        Outcome::Connected { providers, at } => Ok(ConnectResult::from_recorded(view, providers, at)),
+        Outcome::Failed(failure) => Err(failure),
+    }
 }
 
 /// Records the failure on the nonce. If a success was recorded before (the response to that write was lost), returns

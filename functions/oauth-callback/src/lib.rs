@@ -20,6 +20,7 @@ use axum::Router;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use nbhd::clock::{Clock, Waiter};
 use nbhd::config::{ConfigError, Env};
@@ -29,10 +30,10 @@ use nbhd::providers::google::{calendar, oauth};
 use nbhd::providers::telegram::Bot;
 use nbhd::queue::{Jobs, Queues, RefreshJob};
 use nbhd::store::Store;
-use nbhd::web::{self, Page};
+use nbhd::web;
 
 use callback::CallbackQuery;
-use connect::connect;
+use connect::{SignIn, connect};
 use failure::Failure;
 
 /// The limit of connecting. API Gateway ends a request after 30 s; recording a failure, or the message in the chat,
@@ -103,10 +104,17 @@ async fn handle_callback(
     Path(services): Path<String>,
     headers: HeaderMap,
     query: Result<Query<CallbackQuery>, QueryRejection>,
-) -> Result<Page, Failure> {
+) -> Result<Response, Failure> {
+    // It would spend the sign-in, and its answer would be thrown away.
+    if web::is_prefetch(&headers) {
+        return Ok(web::decline_prefetch());
+    }
     let now = app.clock.now();
     let Query(query) = query.map_err(|_| Failure::MissingParams)?;
     let callback = callback::verify(&app, &services, &headers, query, now)?;
-    let result = connect(&app, &callback, now).await?;
-    Ok(result.to_page(&app, &callback, now))
+    Ok(match connect(&app, &callback, now).await? {
+        SignIn::Connected(result) => result.to_page(&app, &callback, now),
+        SignIn::InProgress => result::in_progress_page(),
+    }
+    .into_response())
 }

@@ -10,6 +10,9 @@ use nbhd::web::{ButtonStyle, Page};
 use crate::App;
 use crate::callback::VerifiedCallback;
 
+/// How soon a page that waits for a result asks again.
+const RELOAD_AFTER_SECONDS: u32 = 2;
+
 /// The integrations that one consent made.
 pub(crate) struct ConnectResult {
     pub(crate) providers: Vec<Provider>,
@@ -74,6 +77,17 @@ impl ConnectResult {
             services.providers().iter().copied().filter(|provider| !self.providers.contains(provider)).collect();
         (!missing.is_empty()).then(|| join_names(&missing))
     }
+}
+
+/// Shown to a second request while the first is at work: it asks again by itself until there is a result.
+pub(crate) fn in_progress_page() -> Page {
+    tracing::info!(
+        code = "sign_in_in_progress",
+        "another request for the same sign-in is at work; page reloads itself"
+    );
+    Page::new(StatusCode::ACCEPTED, "Almost there")
+        .text("Your sign-in is being completed. The result appears here in a few seconds.")
+        .reload_after(RELOAD_AFTER_SECONDS)
 }
 
 fn join_names(providers: &[Provider]) -> String {

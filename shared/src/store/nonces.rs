@@ -1,5 +1,7 @@
 //! The nonces of links and states: each works once.
 
+use std::time::Duration;
+
 use aws_sdk_dynamodb::operation::put_item::{PutItemError, PutItemInput};
 use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemInput};
 use aws_sdk_dynamodb::types::{ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure};
@@ -15,30 +17,38 @@ use crate::clock::Timestamp;
 pub enum NonceState<T> {
     /// It was not: this request spent it.
     Fresh,
-    /// An earlier request spent it; the outcome, if one was recorded.
-    Spent(Option<T>),
+    /// An earlier request spent it.
+    Spent {
+        /// When it did.
+        at: Timestamp,
+        /// How that request ended, once that is recorded.
+        outcome: Option<T>,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
 struct Row<T> {
     /// The request that spent it: a request that is repeated because its response was lost recognises itself.
     spent_by: Uuid,
+    #[serde(default)]
+    spent_at: Timestamp,
     #[serde(default = "Option::default", skip_serializing_if = "Option::is_none")]
     outcome: Option<T>,
     ttl: i64,
 }
 
 impl Store {
-    /// Spends the nonce `jti`, once; its row is kept until `expires_at`.
+    /// Spends the nonce `jti`, once; its row is kept for `retention`.
     ///
     /// # Errors
     /// [`Error::Unavailable`]; whether it was spent is then unknown.
-    pub async fn spend_nonce<T>(&self, jti: &str, expires_at: Timestamp) -> Result<NonceState<T>, Error>
+    pub async fn spend_nonce<T>(&self, jti: &str, now: Timestamp, retention: Duration) -> Result<NonceState<T>, Error>
     where
         T: Serialize + DeserializeOwned,
     {
         let (key, spent_by) = (keys::nonce(jti), Uuid::new_v4());
-        let mut item = encode("nonce", &Row::<T> { spent_by, outcome: None, ttl: expires_at.seconds() })?;
+        let ttl = (now + retention).seconds();
+        let mut item = encode("nonce", &Row::<T> { spent_by, spent_at: now, outcome: None, ttl })?;
         item.extend(key.attributes());
         let request = PutItemInput::builder().table_name(&self.table).set_item(Some(item));
         let request = request
@@ -55,8 +65,18 @@ impl Store {
         let row = failed.item.clone().map(|item| decode::<Row<T>>("nonce", item)).transpose()?;
         Ok(match row {
             Some(row) if row.spent_by == spent_by => NonceState::Fresh,
-            row => NonceState::Spent(row.and_then(|row| row.outcome)),
+            Some(Row { spent_at, outcome, .. }) => NonceState::Spent { at: spent_at, outcome },
+            None => NonceState::Spent { at: Timestamp::default(), outcome: None },
         })
+    }
+
+    /// Reads the outcome of a nonce, once one is recorded.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] or [`Error::Corrupt`].
+    pub async fn nonce_outcome<T: DeserializeOwned>(&self, jti: &str) -> Result<Option<T>, Error> {
+        let row: Option<Row<T>> = self.read("nonce", &keys::nonce(jti)).await?;
+        Ok(row.and_then(|row| row.outcome))
     }
 
     /// Records the outcome of a spent nonce. An outcome that was recorded before stays, and is returned.

@@ -40,6 +40,28 @@ pub fn is_same_origin(headers: &HeaderMap, origin: &str) -> bool {
     }
 }
 
+/// Whether a browser asks for a page before anybody opens it, and perhaps nobody will.
+///
+/// It does so for a prefetch, a prerendering or a preview. An answer that is no success is thrown away, and the page is
+/// asked for anew when it is opened.
+/// <https://developer.mozilla.org/docs/Web/HTTP/Reference/Headers/Sec-Purpose>
+pub fn is_prefetch(headers: &HeaderMap) -> bool {
+    // The last three are what browsers sent before there was a standard.
+    ["sec-purpose", "purpose", "x-purpose", "x-moz"].into_iter().flat_map(|name| headers.get_all(name)).any(|value| {
+        let value = value.to_str().unwrap_or_default().to_ascii_lowercase();
+        ["prefetch", "prerender", "preview"].iter().any(|purpose| value.contains(purpose))
+    })
+}
+
+/// The answer to a prefetch of an address whose opening has an effect: none, so that opening it has.
+pub fn decline_prefetch() -> Response {
+    tracing::info!(
+        code = "prefetch_declined",
+        "browser asked for a page ahead of time; it asks anew when it is opened"
+    );
+    (StatusCode::SERVICE_UNAVAILABLE, [(header::CACHE_CONTROL, "no-store")]).into_response()
+}
+
 /// Logs one line for each request, with the function, the request's id, status and duration. It never holds the path,
 /// because the relay's holds a capability. Handlers add the tenant by [`record_tenant`].
 pub fn log_requests(function: &'static str, router: Router) -> Router {
@@ -71,6 +93,28 @@ mod tests {
     use axum::http::HeaderValue;
 
     use super::*;
+
+    #[test]
+    fn a_prefetch_is_known_by_every_header_that_browsers_send() {
+        let sent = |name: &'static str, value: &'static str| {
+            is_prefetch(&HeaderMap::from_iter([(
+                header::HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            )]))
+        };
+        for (name, value) in [
+            ("sec-purpose", "prefetch"),
+            ("sec-purpose", "prefetch;prerender"),
+            ("sec-purpose", "prefetch;anonymous-client-ip"),
+            ("purpose", "Prefetch"),
+            ("x-purpose", "preview"),
+            ("x-moz", "prefetch"),
+        ] {
+            assert!(sent(name, value), "{name}: {value}");
+        }
+        assert!(!sent("sec-purpose", "") && !sent("sec-fetch-mode", "navigate"));
+        assert!(!is_prefetch(&HeaderMap::new()));
+    }
 
     #[test]
     fn only_our_own_pages_are_of_the_same_origin() {

@@ -27,12 +27,14 @@ pub struct Page {
     body: String,
     form_targets: Vec<String>,
     retry_after: Option<u32>,
+    reload_after: Option<u32>,
 }
 
 impl Page {
     /// A page that holds only its heading, which is also its title.
     pub fn new(status: StatusCode, title: &str) -> Self {
-        Self { status, title: escape(title), body: String::new(), form_targets: Vec::new(), retry_after: None }
+        let (body, form_targets) = (String::new(), Vec::new());
+        Self { status, title: escape(title), body, form_targets, retry_after: None, reload_after: None }
     }
 
     /// Adds a paragraph.
@@ -119,6 +121,13 @@ impl Page {
         Self { retry_after: Some(seconds), ..self }
     }
 
+    /// Makes browsers load the page anew after so many seconds, without a script.
+    /// <https://html.spec.whatwg.org/multipage/document-lifecycle.html#the-refresh-header>
+    #[must_use]
+    pub fn reload_after(self, seconds: u32) -> Self {
+        Self { reload_after: Some(seconds), ..self }
+    }
+
     fn html(mut self, html: std::fmt::Arguments<'_>) -> Self {
         let _ = self.body.write_fmt(html);
         self
@@ -137,7 +146,7 @@ impl Page {
 impl IntoResponse for Page {
     fn into_response(self) -> Response {
         let policy = self.security_policy();
-        let Self { status, title, body, retry_after, .. } = self;
+        let Self { status, title, body, retry_after, reload_after, .. } = self;
         let html = format!(
             "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
@@ -159,6 +168,9 @@ impl IntoResponse for Page {
         set(header::X_FRAME_OPTIONS, "DENY");
         if let Some(seconds) = retry_after {
             set(header::RETRY_AFTER, &seconds.to_string());
+        }
+        if let Some(seconds) = reload_after {
+            set(header::REFRESH, &seconds.to_string());
         }
         response
     }

@@ -8,7 +8,7 @@ use nbhd_sim::google::{Endpoint, Failure, Scopes};
 use nbhd_sim::key_vault;
 use url::Url;
 
-use crate::oauth::world::{ADA, ADA_CHAT, BASE, World};
+use crate::oauth::world::{ADA, ADA_CHAT, BASE, LONGEST_REQUEST, World};
 
 #[tokio::test]
 async fn access_denied_when_the_person_cancels_and_the_link_still_works() {
@@ -83,7 +83,9 @@ async fn replayed_state_when_it_is_spent_and_its_end_unknown() {
         .1
         .into_owned();
     let jti = world.links.read_state(&state, world.clock.now()).expect("fresh").jti;
-    world.store.spend_nonce::<String>(&jti, world.clock.now() + LIFETIME).await.expect("the table is up");
+    world.store.spend_nonce::<String>(&jti, world.clock.now(), LIFETIME).await.expect("the table is up");
+    // Whoever spent it has ended by now.
+    world.advance(LONGEST_REQUEST);
     let page = browser.get(&back).await;
     assert_eq!((page.status, page.code()), (StatusCode::CONFLICT, "replayed_state"));
     assert!(page.body.contains("send /connect again") && world.google.calls(Endpoint::Token) == 0);

@@ -5,5 +5,6 @@ mod endings;
 mod kill;
 mod reconnect;
 mod tokens;
+mod twice;
 mod undo;
 pub(crate) mod world;

@@ -25,6 +25,8 @@ use tower::ServiceExt as _;
 pub(crate) const BASE: &str = PUBLIC_BASE_URL;
 pub(crate) const ADA: &str = "ada@gmail.com";
 pub(crate) const ADA_CHAT: i64 = 1001;
+/// After this time no request for a sign-in is at work any more.
+pub(crate) const LONGEST_REQUEST: Duration = Duration::from_secs(30);
 const CHROME: &str = "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 \
                       Mobile Safari/537.36";
 
