@@ -20,13 +20,10 @@ async fn every_part_is_created_found_and_deleted() {
     world.deploy_app().await;
 
     let identity = client.get_identity(group, NAME).await.expect("an identity");
-    assert_eq!((identity.tags, group.identity(NAME).is_same_as(identity.id.as_str())), (tags(), true));
+    assert_eq!((identity.tags, group.identity(NAME) == identity.id), (tags(), true));
     let scope = group.vault_secret(VAULT, SECRET);
     let role = client.get_role_assignment(&scope, ROLE).await.expect("a role");
-    assert_eq!(
-        (role.principal_id, role.name, scope.is_same_as(role.scope.as_str())),
-        (identity.principal_id, Some(ROLE), true)
-    );
+    assert_eq!((role.principal_id, role.name, scope == role.scope), (identity.principal_id, Some(ROLE), true));
     assert_eq!(client.get_share(group, ACCOUNT, NAME).await.expect("a share"), share());
     assert_eq!(client.get_storage(group, ENVIRONMENT, NAME).await.expect("a storage"), world.storage());
     assert_eq!(world.arm.resources().len(), 5);

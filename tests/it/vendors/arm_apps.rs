@@ -6,7 +6,7 @@ use std::time::Duration;
 use nbhd::providers::Error;
 use nbhd::providers::azure::resource_manager::container_app::{ProvisioningState, RunningState};
 use nbhd::providers::azure::resource_manager::{Operation, PollOutcome, StartOutcome};
-use nbhd_sim::arm::{ContainerEvent, Failure, Operation as Asked, OperationUrl, Pace};
+use nbhd_sim::arm::{ContainerEvent, Failure, Operation as Asked, OperationUrl, Pace, StateSpelling};
 use nbhd_sim::azure::VAULT;
 use nbhd_sim::server::Server;
 use serde_json::json;
@@ -93,6 +93,36 @@ async fn an_operation_survives_being_saved_and_takes_the_time_it_takes() {
     assert_eq!(world.app().await.provisioning, ProvisioningState::InProgress);
     world.clock.advance(Duration::from_secs(90));
     assert_eq!(world.client.poll(&operation).await.expect("an answer"), PollOutcome::Done);
+}
+
+#[tokio::test]
+async fn a_state_in_small_letters_or_none_is_as_good_as_a_documented_one() {
+    for spelling in [StateSpelling::LowerCase, StateSpelling::Absent] {
+        for announced in [OperationUrl::Documented, OperationUrl::Absent] {
+            let world = World::start().await;
+            world.arm.spells_states(spelling);
+            world.arm.sends_operation_url(announced);
+            world.arm.delays_operations(Pace::Polls(2));
+            let intended = world.prepare_app().await;
+            let (client, group) = (&world.client, &world.group);
+            let polls = world.await_operation(client.put_app(group, NAME, &intended).await.expect("begun")).await;
+            assert_eq!(polls, 3, "{spelling:?} {announced:?}: what goes on is waited for");
+            let app = world.app().await;
+            assert_eq!((app.provisioning, app.running), (ProvisioningState::Succeeded, RunningState::Running));
+            assert_eq!(app.find_drift(&intended), Vec::<String>::new());
+            world.await_operation(client.stop_app(group, NAME).await.expect("begun")).await;
+            assert_eq!(world.app().await.running, RunningState::Stopped, "{spelling:?} {announced:?}");
+            // A failure stays one.
+            world.arm.delays_operations(Pace::After(Duration::from_secs(1)));
+            world.arm.faults.fail_next(Asked::PutApp, Failure::Provisioning);
+            let operation = pending(client.put_app(group, NAME, &intended).await.expect("begun"));
+            assert_eq!(world.app().await.provisioning, ProvisioningState::InProgress, "{spelling:?} {announced:?}");
+            world.clock.advance(Duration::from_secs(1));
+            let polled = client.poll(&operation).await.expect("an answer");
+            assert!(matches!(polled, PollOutcome::Failed { .. }), "{spelling:?} {announced:?}: {polled:?}");
+            assert_eq!(world.app().await.provisioning, ProvisioningState::Failed, "{spelling:?} {announced:?}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::apps::{ChangeKind, Progress};
 use super::state::{Refusal, RuleResult, invalid};
 use super::target::Target;
-use super::{Failure, Inner, LOCATION, Operation, OperationUrl};
+use super::{Failure, Inner, LOCATION, Operation, OperationUrl, StateSpelling};
 use crate::faults::broken_answer;
 
 /// The resource that a token must have been issued for.
@@ -160,7 +160,8 @@ impl ParsedRequest<'_> {
             }
         };
         let shown = state.get(&app).unwrap_or_default();
-        let in_progress = matches!(shown["properties"]["provisioningState"].as_str(), Some("InProgress" | "Deleting"));
+        let shown_state = shown["properties"]["provisioningState"].as_str().unwrap_or_default();
+        let in_progress = ["InProgress", "Deleting"].iter().any(|state| state.eq_ignore_ascii_case(shown_state));
         if !in_progress {
             let status = if kind == ChangeKind::Put && is_new { StatusCode::CREATED } else { StatusCode::OK };
             return Ok(if kind == ChangeKind::Delete {
@@ -205,6 +206,9 @@ impl ParsedRequest<'_> {
             Progress::Failed(code) => ("Failed", json!({"code": code, "message": "The operation failed."})),
         };
         let mut body = json!({"id": self.path, "name": operation, "status": status});
+        if state.state_spelling == StateSpelling::LowerCase {
+            body["status"] = status.to_ascii_lowercase().into();
+        }
         if !error.is_null() {
             body["error"] = error.clone();
         }

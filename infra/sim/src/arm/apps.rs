@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::state::{Refusal, RuleResult, State, has_settled};
-use super::{ContainerEvent, Pace};
+use super::{ContainerEvent, Pace, StateSpelling};
 
 /// How long an app without a smallest number of replicas keeps its last one after a request.
 const IDLE_AFTER: Duration = Duration::from_secs(300);
@@ -171,7 +171,7 @@ impl Apps {
     }
 
     /// Adds what Azure adds to an app's body.
-    pub(super) fn add_state(&self, key: &str, body: &mut Value) {
+    pub(super) fn add_state(&self, key: &str, body: &mut Value, spelling: StateSpelling) {
         let Some(app) = self.by_id.get(key) else { return };
         let kind = app.operation.as_ref().and_then(|id| self.operations.get(id)).map(|change| change.kind);
         let state = match kind {
@@ -187,8 +187,21 @@ impl Apps {
         let revision = app.revision_name();
         let environment = body["properties"]["environmentId"].clone();
         let properties = &mut body["properties"];
-        properties["provisioningState"] = json!(state);
-        properties["runningStatus"] = json!(running);
+        match spelling {
+            StateSpelling::Documented => {
+                (properties["provisioningState"], properties["runningStatus"]) = (json!(state), json!(running));
+            }
+            StateSpelling::LowerCase => {
+                properties["provisioningState"] = json!(state.to_ascii_lowercase());
+                properties["runningStatus"] = json!(running.to_ascii_lowercase());
+            }
+            StateSpelling::Absent => {
+                if state != "Succeeded" {
+                    properties["provisioningState"] = json!(state);
+                }
+                properties["runningStatus"] = json!(running);
+            }
+        }
         properties["managedEnvironmentId"] = environment;
         properties["latestRevisionName"] = json!(revision);
         properties["latestReadyRevisionName"] = json!(revision);

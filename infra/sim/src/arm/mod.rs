@@ -90,6 +90,19 @@ pub enum OperationUrl {
     OtherHost,
 }
 
+/// How answers spell the states of apps and operations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StateSpelling {
+    /// As documented.
+    #[default]
+    Documented,
+    /// In small letters, as some services do. <https://github.com/Azure/azure-sdk-for-java/issues/17195>
+    LowerCase,
+    /// An app that has succeeded has no `provisioningState` at all.
+    /// <https://github.com/Azure/azure-sdk-for-ruby/issues/828>
+    Absent,
+}
+
 /// What happened to an app's container, for the hook that runs containers.
 #[derive(Clone, Debug)]
 pub enum ContainerEvent {
@@ -193,6 +206,11 @@ impl Arm {
     /// Sets which address of an operation in progress answers carry.
     pub fn sends_operation_url(&self, operation_url: OperationUrl) {
         self.inner.lock().operation_url = operation_url;
+    }
+
+    /// Sets how answers spell states.
+    pub fn spells_states(&self, spelling: StateSpelling) {
+        self.inner.lock().state_spelling = spelling;
     }
 
     /// Sets how long a new principal stays unknown to role assignments; by default no time.

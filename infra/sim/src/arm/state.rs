@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::apps::Apps;
 use super::target::Target;
-use super::{ACCOUNT, ENVIRONMENT, OperationUrl, Pace, Resource, Secrets};
+use super::{ACCOUNT, ENVIRONMENT, OperationUrl, Pace, Resource, Secrets, StateSpelling};
 use crate::key_vault::KeyVault;
 
 /// <https://learn.microsoft.com/azure/role-based-access-control/troubleshoot-limits>
@@ -25,6 +25,7 @@ pub(super) struct State {
     pub(super) operations_pace: Pace,
     pub(super) principals_pace: Pace,
     pub(super) operation_url: OperationUrl,
+    pub(super) state_spelling: StateSpelling,
     pub(super) retry_after: u32,
     pub(super) most_assignments: usize,
     /// Whether every DELETE finds nothing and has no effect.
@@ -62,6 +63,7 @@ impl State {
             operations_pace: Pace::Polls(1),
             principals_pace: Pace::Immediate,
             operation_url: OperationUrl::Documented,
+            state_spelling: StateSpelling::Documented,
             retry_after: 1,
             most_assignments: MOST_ASSIGNMENTS,
             ignores_deletes: false,
@@ -134,7 +136,7 @@ impl State {
         body["id"] = json!(resource.id);
         body["name"] = json!(resource.id.rsplit('/').next());
         body["type"] = json!(resource.kind);
-        self.apps.add_state(&resource.id.to_ascii_lowercase(), &mut body);
+        self.apps.add_state(&resource.id.to_ascii_lowercase(), &mut body, self.state_spelling);
         body
     }
 

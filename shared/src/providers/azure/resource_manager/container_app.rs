@@ -136,6 +136,24 @@ pub enum ProvisioningState {
     Deleting,
 }
 
+impl ProvisioningState {
+    /// The state of a resource by its body. One without a state has succeeded.
+    /// <https://learn.microsoft.com/azure/azure-resource-manager/management/async-operations#provisioningstate-values>
+    pub(super) fn of(body: &Value) -> Self {
+        body["properties"]["provisioningState"].as_str().map_or(Self::Succeeded, Self::parse)
+    }
+
+    /// Reads a state, which services spell in any letter case. One that is not known is between two others.
+    pub(super) fn parse(state: &str) -> Self {
+        match state.to_ascii_lowercase().as_str() {
+            "succeeded" => Self::Succeeded,
+            "failed" | "canceled" | "cancelled" => Self::Failed,
+            "deleting" => Self::Deleting,
+            _ => Self::InProgress,
+        }
+    }
+}
+
 /// Whether an app was stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunningState {
@@ -314,20 +332,15 @@ impl ContainerApp {
     fn from_json(body: Value) -> Option<Self> {
         let properties = &body["properties"];
         let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
-        let provisioning = match properties["provisioningState"].as_str()? {
-            "Succeeded" => ProvisioningState::Succeeded,
-            "Failed" | "Canceled" => ProvisioningState::Failed,
-            "Deleting" => ProvisioningState::Deleting,
-            _ => ProvisioningState::InProgress,
-        };
-        let running = match properties["runningStatus"].as_str() {
-            Some("Running" | "Ready") => RunningState::Running,
-            Some("Stopped") => RunningState::Stopped,
+        properties.as_object()?;
+        let running = match text(&properties["runningStatus"]).map(|status| status.to_ascii_lowercase()).as_deref() {
+            Some("running" | "ready") => RunningState::Running,
+            Some("stopped") => RunningState::Stopped,
             Some(_) | None => RunningState::Unclear,
         };
         Some(Self {
             id: ResourceId(text(&body["id"])?),
-            provisioning,
+            provisioning: ProvisioningState::of(&body),
             running,
             fqdn: text(&properties["configuration"]["ingress"]["fqdn"]),
             latest_revision: text(&properties["latestRevisionName"]),

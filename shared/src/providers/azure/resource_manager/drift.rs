@@ -53,7 +53,9 @@ fn element_name(value: &Value) -> Option<&str> {
 
 /// Whether two texts are equal, or name the same resource in different cases.
 fn is_same_text(intended: &str, observed: &str) -> bool {
-    intended == observed || (intended.starts_with("/subscriptions/") && intended.eq_ignore_ascii_case(observed))
+    const BEGINNING: &str = "/subscriptions/";
+    let is_resource_id = intended.get(..BEGINNING.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(BEGINNING));
+    intended == observed || (is_resource_id && intended.eq_ignore_ascii_case(observed))
 }
 
 /// A key for a path: of a resource id, which is too long for one, the last segment.
@@ -70,9 +72,9 @@ mod tests {
     #[test]
     fn what_azure_adds_or_respells_is_no_drift() {
         let intended = json!({"cpu": 1.0, "list": [{"name": "a", "value": "1"}, {"name": "b"}], "empty": [],
-            "ids": {"/subscriptions/S/x/A": {}}});
+            "ids": {"/subscriptions/S/x/A": {}}, "id": "/Subscriptions/S/x/B"});
         let observed = json!({"cpu": 1, "more": true, "list": [{"name": "b", "x": 1}, {"name": "a", "value": "1"}],
-            "ids": {"/subscriptions/s/x/a": {"clientId": "c"}}});
+            "ids": {"/subscriptions/s/x/a": {"clientId": "c"}}, "id": "/subscriptions/s/X/b"});
         assert_eq!(find_drift(&intended, &observed), Vec::<String>::new());
     }
 

@@ -11,7 +11,8 @@ const API_VERSION: &str = "2024-11-30";
 pub struct Identity {
     /// Its resource id, in the case that Azure returns.
     pub id: ResourceId,
-    /// The principal to which roles are assigned, a GUID. An identity that is deleted and created again has another.
+    /// The principal to which roles are assigned, a GUID in lower case. An identity that is deleted and created again
+    /// has another.
     pub principal_id: String,
     /// The id with which it signs in, a GUID.
     pub client_id: String,
@@ -76,7 +77,8 @@ mod wire {
 
     impl From<Identity> for super::Identity {
         fn from(Identity { id, tags, properties }: Identity) -> Self {
-            Self { id, tags, principal_id: properties.principal_id, client_id: properties.client_id }
+            let principal_id = properties.principal_id.to_ascii_lowercase();
+            Self { id, tags, principal_id, client_id: properties.client_id }
         }
     }
 }

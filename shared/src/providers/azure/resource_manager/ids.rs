@@ -20,10 +20,18 @@ pub struct Group {
 
 /// A resource id, such as `/subscriptions/…/resourceGroups/…/providers/…`.
 ///
-/// Azure ignores case in resource ids, and returns them in a case of its own: compare with [`Self::is_same_as`].
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// Azure ignores case in resource ids, and returns them in a case of its own: two that differ only in case are equal.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ResourceId(pub(super) String);
+
+impl PartialEq for ResourceId {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.eq_ignore_ascii_case(&other.0)
+    }
+}
+
+impl Eq for ResourceId {}
 
 impl Group {
     /// The id of a user-assigned identity.
@@ -82,11 +90,6 @@ impl ResourceId {
         &self.0
     }
 
-    /// Whether `other` is the id of this resource, in whatever case.
-    pub fn is_same_as(&self, other: &str) -> bool {
-        self.0.eq_ignore_ascii_case(other)
-    }
-
     /// The id of the Azure subscription, which is the second segment.
     pub(super) fn subscription_id(&self) -> &str {
         self.0.split('/').nth(2).unwrap_or_default()
@@ -137,7 +140,8 @@ mod tests {
         let share = below("Microsoft.Storage/storageAccounts/a/fileServices/default/shares/f");
         assert_eq!(group.share("a", "f").as_str(), share);
         assert_eq!(group.storage("e", "f").as_str(), below("Microsoft.App/managedEnvironments/e/storages/f"));
-        assert!(group.app("a").is_same_as(&below("microsoft.app/containerapps/A")));
+        assert_eq!(group.app("a"), ResourceId(below("microsoft.app/containerapps/A")));
+        assert_ne!(group.app("a"), group.app("b"));
         assert_eq!(group.app("a").subscription_id(), "S");
     }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::ResourceId;
+use super::container_app::ProvisioningState;
 use crate::providers::Error;
 use crate::providers::http::{self, Answer};
 
@@ -169,23 +170,22 @@ pub(super) fn interpret_poll(
         Tracking::Location if status == StatusCode::ACCEPTED => return Ok(pending()),
         Tracking::Location => return Ok(PollOutcome::Done),
         Tracking::Deletion => return Ok(pending()),
-        Tracking::AsyncOperation => body["status"].as_str(),
-        Tracking::Resource => body["properties"]["provisioningState"].as_str(),
+        Tracking::AsyncOperation => body["status"].as_str().map(ProvisioningState::parse),
+        Tracking::Resource => body.is_object().then(|| ProvisioningState::of(&body)),
     };
     match state {
-        Some("Succeeded") => Ok(PollOutcome::Done),
-        Some("Failed" | "Canceled") => {
+        Some(ProvisioningState::Succeeded) => Ok(PollOutcome::Done),
+        Some(ProvisioningState::Failed) => {
             Ok(PollOutcome::Failed { code: http::loggable_code(body["error"]["code"].as_str()) })
         }
         // The documentation says that any other value means that the operation goes on.
-        Some(_) => Ok(pending()),
+        Some(ProvisioningState::InProgress | ProvisioningState::Deleting) => Ok(pending()),
         None => Err(Error::malformed("no state of the operation")),
     }
 }
 
 fn is_in_progress(body: &Value) -> bool {
-    let state = body["properties"]["provisioningState"].as_str();
-    state.is_some_and(|state| !matches!(state, "Succeeded" | "Failed" | "Canceled"))
+    matches!(ProvisioningState::of(body), ProvisioningState::InProgress | ProvisioningState::Deleting)
 }
 
 fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -223,6 +223,49 @@ mod tests {
             let started = request(is_delete).interpret(&accepted);
             let StartOutcome::Pending(operation) = started else { panic!("it goes on: {started:?}") };
             assert_eq!((operation.tracking, operation.path()), (tracking, "/subscriptions/s?api-version=v"));
+        }
+    }
+
+    #[test]
+    fn a_state_is_read_in_any_letter_case_and_none_is_a_success() {
+        let poll = |tracking, body: &str| {
+            let operation = Operation { tracking, path: Path("/a".to_owned()), retry_after_seconds: 5 };
+            let (status, headers) = (StatusCode::OK, HeaderMap::new());
+            let polled = interpret_poll(&operation, BASE, Ok(Answer { status, headers, body: body.to_owned().into() }));
+            match polled {
+                Ok(PollOutcome::Done) => "done",
+                Ok(PollOutcome::Failed { .. }) => "failed",
+                Ok(PollOutcome::Pending(_)) => "pending",
+                Ok(PollOutcome::Unknown) => "unknown",
+                Err(_) => "unreadable",
+            }
+        };
+        for (state, outcome) in [
+            ("Succeeded", "done"),
+            ("succeeded", "done"),
+            ("SUCCEEDED", "done"),
+            ("Failed", "failed"),
+            ("failed", "failed"),
+            ("canceled", "failed"),
+            ("Canceled", "failed"),
+            ("Cancelled", "failed"),
+            ("InProgress", "pending"),
+            ("updating", "pending"),
+            ("Deleting", "pending"),
+            ("Succeeded-ish", "pending"),
+            ("", "pending"),
+        ] {
+            let by_status = format!(r#"{{"status":"{state}"}}"#);
+            assert_eq!(poll(Tracking::AsyncOperation, &by_status), outcome, "{state}");
+            let of_resource = format!(r#"{{"properties":{{"provisioningState":"{state}"}}}}"#);
+            assert_eq!(poll(Tracking::Resource, &of_resource), outcome, "{state}");
+        }
+        for body in [r#"{"id":"/a","properties":{}}"#, r#"{"properties":{"provisioningState":null}}"#] {
+            assert_eq!(poll(Tracking::Resource, body), "done", "{body}");
+        }
+        assert_eq!(poll(Tracking::AsyncOperation, "{}"), "unreadable", "an operation has a status");
+        for body in ["", "<html>", "[]"] {
+            assert_eq!(poll(Tracking::Resource, body), "unreadable", "{body}");
         }
     }
 

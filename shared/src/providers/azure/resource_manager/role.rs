@@ -91,7 +91,7 @@ impl RoleAssignment {
     /// Whether this assignment lets its principal read secrets, and its scope is `scope`.
     pub fn is_reader_of(&self, scope: &ResourceId) -> bool {
         let role = self.role_definition_id.rsplit('/').next().and_then(|name| Uuid::parse_str(name).ok());
-        role == Some(KEY_VAULT_SECRETS_USER) && scope.is_same_as(self.scope.as_str())
+        role == Some(KEY_VAULT_SECRETS_USER) && self.scope == *scope
     }
 }
 
@@ -119,6 +119,8 @@ mod wire {
     impl From<RoleAssignment> for super::RoleAssignment {
         fn from(RoleAssignment { id, name, properties }: RoleAssignment) -> Self {
             let RoleAssignmentProperties { scope, principal_id, role_definition_id } = properties;
+            // The same principal is spelled as its identity spells it.
+            let principal_id = principal_id.to_ascii_lowercase();
             Self { id, name: Uuid::parse_str(&name).ok(), scope, principal_id, role_definition_id }
         }
     }
