@@ -8,7 +8,7 @@ use nbhd::domain::subscription::Tier;
 use nbhd::domain::tenant::{Tenant, TenantRecord, Tombstone};
 use nbhd::flows::billing_link::BillingLink;
 use nbhd::providers;
-use nbhd::providers::stripe::{Client, CreatedObject, Session};
+use nbhd::providers::stripe::{Client, CreatedObject, MISSING, Session, report_deleted_customer};
 use nbhd::store::{self, BillingUpdate};
 use nbhd::tokens::Claims;
 
@@ -30,11 +30,18 @@ pub(crate) async fn open_checkout(
     tier: Tier,
 ) -> Result<Option<String>, Refusal> {
     let (tenant, chat) = (app.resolve_tenant(&link.content), link.content.chat_id);
-    let customer = find_or_create_customer(app, stripe, tenant, &link.content).await?;
+    let mut customer = find_or_create_customer(app, stripe, tenant, &link.content, None).await?;
     for _ in 0..MAX_ATTEMPTS {
-        if is_subscribed(stripe, &customer).await? {
-            schedule_check(app, tenant, Duration::ZERO).await?;
-            return Ok(None);
+        match fetch_state(app, stripe, &customer).await? {
+            CustomerState::Subscribed => {
+                schedule_check(app, tenant, Duration::ZERO).await?;
+                return Ok(None);
+            }
+            CustomerState::Deleted => {
+                customer = find_or_create_customer(app, stripe, tenant, &link.content, Some(&customer)).await?;
+                continue;
+            }
+            CustomerState::Unsubscribed => {}
         }
         let known = stripe.list_sessions(&customer).await.map_err(map_stripe_error)?;
         if !expire_other_tiers(stripe, &known, tier).await? {
@@ -48,7 +55,16 @@ pub(crate) async fn open_checkout(
         }
         let base = app.links.base().as_str();
         let request = requests::create_checkout(&customer, stripe.price(tier), tier, tenant, chat, base);
-        let created = send(stripe, request, &key).await?;
+        let created = match stripe.create(&request.path, request.form, &key).await {
+            // Stripe may still list what a deleted customer had.
+            Err(providers::Error::Refused { reason, .. })
+                if reason == MISSING && stripe.is_customer_deleted(&customer).await.map_err(map_stripe_error)? =>
+            {
+                customer = find_or_create_customer(app, stripe, tenant, &link.content, Some(&customer)).await?;
+                continue;
+            }
+            created => created.map_err(map_stripe_error)?,
+        };
         tracing::info!(code = "checkout_created", tier = tier.as_str(), "Checkout session created; redirecting to it");
         return created.url.map(Some).ok_or(Refusal::StripeUnavailable);
     }
@@ -76,7 +92,7 @@ pub(crate) async fn open_portal(
 ) -> Result<Option<String>, Refusal> {
     let record = app.store.tenant_record(app.resolve_tenant(&link.content)).await.map_err(map_store_error)?;
     let Some(customer) = record.as_ref().and_then(TenantRecord::customer) else { return Ok(None) };
-    if !is_subscribed(stripe, customer).await? {
+    if fetch_state(app, stripe, customer).await? != CustomerState::Subscribed {
         return Ok(None);
     }
     let request = requests::create_portal(customer, app.links.base().as_str());
@@ -87,42 +103,75 @@ pub(crate) async fn open_portal(
     created.url.map(Some).ok_or(Refusal::StripeUnavailable)
 }
 
-/// Asks Stripe, because the row may not show yet what was paid a minute ago in another tab.
-async fn is_subscribed(stripe: &Client, customer: &str) -> Result<bool, Refusal> {
-    let snapshot = stripe.fetch_subscription(customer, None).await.map_err(map_stripe_error)?;
-    Ok(snapshot.subscription.is_some_and(|counts| counts.status.is_open()))
+/// What Stripe says of a customer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CustomerState {
+    /// They have a subscription that can be paid or resumed.
+    Subscribed,
+    /// They have none.
+    Unsubscribed,
+    /// They were deleted: nothing can be sold to them.
+    Deleted,
 }
 
-/// The tenant's customer at Stripe. A removed tenant keeps its customer, and stays removed until it has paid.
+/// Asks Stripe, because the row may not show yet what was paid a minute ago in another tab.
+async fn fetch_state(app: &App, stripe: &Client, customer: &str) -> Result<CustomerState, Refusal> {
+    let fetched = stripe.fetch_subscription(customer, None, app.clock.now()).await;
+    let snapshot = fetched.map_err(map_stripe_error)?;
+    Ok(match snapshot.subscription {
+        _ if snapshot.is_customer_deleted => CustomerState::Deleted,
+        Some(counts) if counts.status.is_open() => CustomerState::Subscribed,
+        Some(_) | None => CustomerState::Unsubscribed,
+    })
+}
+
+/// The tenant's customer at Stripe, unless that is `deleted`, which is replaced by a new one. A removed tenant keeps a
+/// customer that exists, and stays removed until it has paid.
 async fn find_or_create_customer(
     app: &App,
     stripe: &Client,
     tenant_id: TenantId,
     link: &BillingLink,
+    deleted: Option<&str>,
 ) -> Result<String, Refusal> {
+    // The key makes it one customer, from however many tabs this runs before the id is on the row.
+    let key = match deleted {
+        None => format!("customer-{tenant_id}"),
+        Some(deleted) => format!("customer-{tenant_id}-after-{deleted}"),
+    };
     for _ in 0..MAX_ATTEMPTS {
+        let now = app.clock.now();
         let record = app.store.tenant_record(tenant_id).await.map_err(map_store_error)?;
-        if let Some(customer) = record.as_ref().and_then(TenantRecord::customer) {
+        let known = record.as_ref().and_then(TenantRecord::customer).filter(|known| Some(*known) != deleted);
+        if let Some(customer) = known {
             schedule_check(app, tenant_id, CHECKOUT_CHECK_DELAY).await?;
             return Ok(customer.to_owned());
         }
-        // The key makes it one customer, from however many tabs this runs before the id is on the row.
-        let created = send(stripe, requests::create_customer(tenant_id), &format!("customer-{tenant_id}")).await?;
+        let created = send(stripe, requests::create_customer(tenant_id), &key).await?;
         let read_version = record.as_ref().map(TenantRecord::version);
         let row = match record {
             Some(TenantRecord::Live(row)) => *row,
-            Some(TenantRecord::Deleted(tombstone)) => tombstone.reactivate(link.chat_id, None, app.clock.now()),
+            Some(TenantRecord::Deleted(tombstone)) => tombstone.reactivate(link.chat_id, None, now),
             None => Tenant::new(tenant_id, link.chat_id),
         };
-        // The events of the payment may be lost; then the reconciler asks Stripe.
-        let due = row
-            .due
-            .clone()
-            .or_else(|| Some(Due::new(Kind::Reconcile, tenant_id, app.clock.now() + CHECKOUT_CHECK_DELAY)));
-        let tenant = Tenant { customer: Some(created.id.clone()), due, ..row };
+        let due = match (deleted, row.due.clone()) {
+            // What the deleted customer had ends now: Stripe will never be asked about them again.
+            (Some(_), _) => Due::new(Kind::Reconcile, tenant_id, now),
+            (None, Some(due)) => due,
+            // The events of the payment may be lost; then the reconciler asks Stripe.
+            (None, None) => Due::new(Kind::Reconcile, tenant_id, now + CHECKOUT_CHECK_DELAY),
+        };
+        let ended = row.subscription.clone().filter(|_| deleted.is_some()).map(|known| known.after_deletion(now));
+        let subscription = ended.or(row.subscription);
+        let tenant = Tenant { customer: Some(created.id.clone()), subscription, due: Some(due), ..row };
         let update = BillingUpdate { tenant, read_version, stripe_ids: vec![&created.id], event: None };
-        match app.store.save_billing(update, app.clock.now()).await {
-            Ok(_) => return Ok(created.id),
+        match app.store.save_billing(update, now).await {
+            Ok(_) => {
+                if let Some(deleted) = deleted {
+                    report_deleted_customer(deleted);
+                }
+                return Ok(created.id);
+            }
             Err(store::Error::Conflict) => {}
             Err(error) => return Err(map_store_error(error)),
         }

@@ -10,7 +10,7 @@ use nbhd::domain::subscription::Entitlement;
 use nbhd::domain::tenant::{Lifecycle, Tenant, TenantRecord};
 use nbhd::flows::reactivation::Reactivation;
 use nbhd::providers;
-use nbhd::providers::stripe::{Client, CustomerSnapshot, Event};
+use nbhd::providers::stripe::{Client, CustomerSnapshot, Event, report_deleted_customer};
 use nbhd::queue::{self, LifecycleJob};
 use nbhd::store::{self, BillingOutcome, BillingUpdate, EventOutcome};
 use nbhd::telemetry::metric;
@@ -57,7 +57,10 @@ impl App {
             TenantRecord::Live(tenant) => tenant.subscription.clone(),
             TenantRecord::Deleted(_) => None,
         };
-        let snapshot = stripe.fetch_subscription(customer, known.as_ref()).await?;
+        let snapshot = stripe.fetch_subscription(customer, known.as_ref(), now).await?;
+        if snapshot.is_customer_deleted {
+            report_deleted_customer(customer);
+        }
         let read_version = Some(record.version());
         let tenant = match record {
             TenantRecord::Live(tenant) => with_snapshot(*tenant, snapshot, now),

@@ -108,7 +108,7 @@ async fn postpone(app: &App, tombstone: Tombstone, part: Part, failure: Failure)
 async fn ask_stripe(app: &App, tombstone: Tombstone, now: Timestamp) -> Result<TenantRecord, store::Error> {
     let version = tombstone.version;
     let asked = match tombstone.customer.as_deref().zip(app.stripe.as_ref()) {
-        Some((customer, stripe)) => Some(stripe.fetch_subscription(customer, None).await),
+        Some((customer, stripe)) => Some(stripe.fetch_subscription(customer, None, now).await),
         None => None,
     };
     let again = match asked {

@@ -138,18 +138,22 @@ pub struct Subscription {
     pub status: Status,
     /// The tier of its price.
     pub tier: Tier,
-    /// When the oldest invoice that is still open was made; while past due, the grace counts from here.
+    /// While past due, when the oldest invoice that is still open was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unpaid_since: Option<Timestamp>,
+    /// While past due, since when it was past due when it was first seen without an open invoice: one is still a draft,
+    /// or was taken back or written off. Stays until the subscription is no longer past due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub past_due_since: Option<Timestamp>,
     /// When it ended; the retention counts from here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
     /// When the period that is paid for ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current_period_end: Option<Timestamp>,
-    /// Whether it will end with the period.
-    #[serde(default)]
-    pub cancel_at_period_end: bool,
+    /// When it will end, once that is decided: with the period, or at any other time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_at: Option<Timestamp>,
 }
 
 /// What a tenant may have now.
@@ -159,7 +163,7 @@ pub enum Entitlement {
     Pending,
     /// A running assistant, until `until` unless Stripe says otherwise before.
     Run {
-        /// When the grace ends, while a payment is due.
+        /// When the grace ends, while a payment is due, or the subscription.
         until: Option<Timestamp>,
     },
     /// A stopped assistant that keeps everything, until `until` unless Stripe says otherwise before.
@@ -184,21 +188,52 @@ impl Entitlement {
 impl Subscription {
     /// What it entitles to at `now`.
     ///
-    /// A missing date is Stripe's omission, not the person's: without `unpaid_since` the grace has not begun, without
-    /// `ended_at` neither has the retention.
+    /// A missing date is Stripe's omission, not the person's: without a beginning the grace has not begun, without
+    /// `ended_at` neither has the retention. Nothing is removed for `ends_at` alone: Stripe says that it has ended.
     pub fn entitlement(&self, now: Timestamp) -> Entitlement {
+        let lapses_at = self.lapses_at();
+        let has_lapsed = lapses_at.is_some_and(|at| at <= now);
         match self.status {
-            Status::Active | Status::Trialing => Entitlement::Run { until: None },
-            Status::PastDue => match self.unpaid_since.map(|since| since + GRACE) {
-                Some(end) if end <= now => Entitlement::Suspend { until: None },
-                until => Entitlement::Run { until },
-            },
+            Status::Active | Status::Trialing | Status::PastDue if has_lapsed => Entitlement::Suspend { until: None },
+            Status::Active | Status::Trialing | Status::PastDue => Entitlement::Run { until: lapses_at },
             Status::Unpaid | Status::Paused => Entitlement::Suspend { until: None },
-            Status::Canceled | Status::IncompleteExpired => match self.ended_at.map(|ended| ended + RETENTION) {
-                Some(end) if end <= now => Entitlement::Remove,
-                until => Entitlement::Suspend { until },
-            },
+            Status::Canceled | Status::IncompleteExpired if has_lapsed => Entitlement::Remove,
+            Status::Canceled | Status::IncompleteExpired => Entitlement::Suspend { until: lapses_at },
             Status::Incomplete => Entitlement::Pending,
+        }
+    }
+
+    /// When it entitles to less by the passing of time alone; `None` when it does not.
+    pub fn lapses_at(&self) -> Option<Timestamp> {
+        match self.status {
+            Status::Active | Status::Trialing => self.ends_at,
+            Status::PastDue => {
+                let begun = self.unpaid_since.into_iter().chain(self.past_due_since).min();
+                begun.map(|since| since + GRACE).into_iter().chain(self.ends_at).min()
+            }
+            Status::Canceled | Status::IncompleteExpired => self.ended_at.map(|ended| ended + RETENTION),
+            Status::Incomplete | Status::Unpaid | Status::Paused => None,
+        }
+    }
+
+    /// What is left of it after its customer was deleted, which ends whatever has not ended before.
+    #[must_use]
+    pub fn after_deletion(self, now: Timestamp) -> Self {
+        match self.status {
+            Status::Canceled | Status::IncompleteExpired => self,
+            Status::Incomplete
+            | Status::Trialing
+            | Status::Active
+            | Status::PastDue
+            | Status::Unpaid
+            | Status::Paused => Self {
+                status: Status::Canceled,
+                ended_at: Some(now),
+                unpaid_since: None,
+                past_due_since: None,
+                ends_at: None,
+                ..self
+            },
         }
     }
 }
@@ -215,9 +250,10 @@ mod tests {
             status,
             tier: Tier::Basic,
             unpaid_since: Some(SINCE),
+            past_due_since: None,
             ended_at: Some(SINCE),
             current_period_end: None,
-            cancel_at_period_end: false,
+            ends_at: None,
         }
     }
 
@@ -248,6 +284,55 @@ mod tests {
         let far = SINCE + RETENTION.saturating_mul(100);
         assert_eq!(undated(Status::PastDue).entitlement(far), Entitlement::Run { until: None });
         assert_eq!(undated(Status::Canceled).entitlement(far), Entitlement::Suspend { until: None });
+    }
+
+    #[test]
+    fn a_grace_counts_from_the_earlier_of_what_is_known() {
+        let later = SINCE + DAY;
+        let grace_end = |unpaid_since, past_due_since| {
+            Subscription { unpaid_since, past_due_since, ..subscription(Status::PastDue) }.lapses_at()
+        };
+        assert_eq!(grace_end(Some(SINCE), None), Some(SINCE + GRACE));
+        assert_eq!(grace_end(None, Some(SINCE)), Some(SINCE + GRACE));
+        assert_eq!(grace_end(Some(later), Some(SINCE)), Some(SINCE + GRACE));
+        assert_eq!(grace_end(Some(SINCE), Some(later)), Some(SINCE + GRACE));
+    }
+
+    #[test]
+    fn a_decided_end_suspends_at_its_time_and_removes_nothing() {
+        let end = SINCE + DAY;
+        for status in Status::ALL {
+            let decided = Subscription { ends_at: Some(end), ..subscription(status) };
+            let runs = matches!(status, Status::Trialing | Status::Active | Status::PastDue);
+            if runs {
+                assert_eq!(decided.entitlement(SINCE), Entitlement::Run { until: Some(end) }, "{status}");
+                let far = end + RETENTION.saturating_mul(100);
+                assert_eq!(decided.entitlement(end), Entitlement::Suspend { until: None }, "{status}");
+                assert_eq!(decided.entitlement(far), Entitlement::Suspend { until: None }, "{status}");
+            } else {
+                assert_eq!(decided.entitlement(SINCE), subscription(status).entitlement(SINCE), "{status}");
+            }
+        }
+        let long = Subscription { ends_at: Some(SINCE + RETENTION), ..subscription(Status::PastDue) };
+        assert_eq!(long.lapses_at(), Some(SINCE + GRACE), "the grace ends first");
+    }
+
+    #[test]
+    fn a_deleted_customer_ends_whatever_has_not_ended_before() {
+        let later = SINCE + DAY;
+        for status in Status::ALL {
+            let left = subscription(status).after_deletion(later);
+            if matches!(status, Status::Canceled | Status::IncompleteExpired) {
+                assert_eq!(left, subscription(status), "{status}");
+            } else {
+                assert_eq!(
+                    left.entitlement(later),
+                    Entitlement::Suspend { until: Some(later + RETENTION) },
+                    "{status}"
+                );
+                assert_eq!(left.clone().after_deletion(later + DAY), left, "{status}: asked about again");
+            }
+        }
     }
 
     #[test]

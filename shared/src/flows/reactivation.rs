@@ -20,7 +20,7 @@ pub enum Reactivation {
 impl Reactivation {
     /// Decides by a fresh snapshot of the customer of `tombstone`.
     pub fn decide(tombstone: &Tombstone, snapshot: CustomerSnapshot, now: Timestamp) -> Self {
-        let CustomerSnapshot { subscription, tenant_id, chat_id } = snapshot;
+        let CustomerSnapshot { subscription, tenant_id, chat_id, .. } = snapshot;
         let runs = |entitlement| matches!(entitlement, Entitlement::Run { .. });
         let Some(subscription) = subscription.filter(|known| runs(known.entitlement(now))) else {
             return Self::NotEntitled;

@@ -1,6 +1,7 @@
 //! From a checkout to what Stripe's events make of a tenant.
 
 mod order;
+mod present;
 mod session;
 mod store;
 mod webhook;

@@ -3,7 +3,7 @@
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode, header};
 use nbhd::domain::ids::{ChatId, TenantId};
-use nbhd::domain::subscription::{Status, Tier};
+use nbhd::domain::subscription::{Entitlement, Status, Tier};
 use nbhd::domain::tenant::{Lifecycle, Tenant, TenantRecord};
 use nbhd::flows::billing_link::{Destination, Links};
 use nbhd_sim::rights::env_of;
@@ -243,6 +243,54 @@ async fn a_removed_tenant_pays_as_the_customer_it_was_and_stays_removed_until_th
     world.deliver().await;
     let row = world.row(&person).await;
     assert_eq!((row.chat_id, row.subscription.map(|known| known.tier)), (CHAT, Some(Tier::Plus)));
+}
+
+#[tokio::test]
+async fn whoever_was_deleted_at_stripe_subscribes_again_as_a_new_customer() {
+    // Whether the end of the former one arrived, and whether the tenant was removed meanwhile.
+    for (is_told, is_removed) in [(false, false), (true, false), (true, true)] {
+        let world = World::start().await;
+        let browser = Browser::of(&world);
+        let link = browser.link(Destination::Checkout, CHAT, None);
+        world.stripe.pays(&browser.chooses(&link, Tier::Basic).await).expect("open");
+        world.deliver().await;
+        let person = Person { tenant: derived(&world, CHAT), customer: world.stripe.customers()[0].0.clone() };
+        world.stripe.deletes_customer(&person.customer);
+        if is_told {
+            world.deliver().await;
+        }
+        if is_removed {
+            world.remove_tenant(&person).await;
+        }
+        assert_eq!(browser.press("/billing/portal", &link, "").await.status, StatusCode::OK, "nothing to manage");
+        let (checkout, again) =
+            futures::future::join(browser.chooses(&link, Tier::Plus), browser.chooses(&link, Tier::Plus)).await;
+        assert_eq!(checkout, again);
+        assert_eq!(world.stripe.customers().len(), 2, "told: {is_told}, removed: {is_removed}");
+        let row = world.row(&person).await;
+        let new = row.customer.clone().expect("a customer");
+        assert_ne!(new, person.customer);
+        assert!(!matches!(row.entitlement(world.clock.now()), Entitlement::Run { .. }), "the former one has ended");
+        assert_eq!(world.store.find_tenant(&new).await.expect("up"), Some(person.tenant));
+        world.stripe.pays(&checkout).expect("open");
+        world.deliver().await;
+        let known = world.subscription(&person).await.expect("known");
+        assert_eq!((known.status, known.tier), (Status::Active, Tier::Plus));
+    }
+}
+
+#[tokio::test]
+async fn with_the_key_of_another_account_nobody_is_taken_for_deleted() {
+    let world = World::start().await;
+    let browser = Browser::of(&world);
+    let person = world.subscriber().await;
+    world.deliver().await;
+    let row = world.row(&person).await;
+    let link = browser.link(Destination::Checkout, CHAT, Some(person.tenant));
+    world.stripe.becomes_another_account();
+    let seen = browser.press("/billing/checkout", &link, "basic").await;
+    assert!(seen.status == StatusCode::BAD_GATEWAY && seen.body.contains("stripe_unavailable"));
+    assert_eq!(world.row(&person).await, row);
 }
 
 #[tokio::test]

@@ -39,7 +39,8 @@ fn paying() -> Tenant {
         unpaid_since: Some(NOW),
         ended_at: None,
         current_period_end: Some(NOW),
-        cancel_at_period_end: true,
+        past_due_since: Some(NOW),
+        ends_at: Some(NOW),
     };
     Tenant {
         customer: Some("cus_1".to_owned()),

@@ -86,7 +86,8 @@ async fn every_way_of_a_subscription_reaches_the_row() {
     assert_eq!(world.status(&person).await, Some(Status::Active));
     world.stripe.cancels_at_period_end(&person.customer, true);
     world.deliver().await;
-    assert!(world.subscription(&person).await.expect("known").cancel_at_period_end);
+    let period_end = world.stripe.subscription(&person.customer).expect("subscribed").period.1;
+    assert_eq!(world.subscription(&person).await.expect("known").ends_at, Some(period_end));
     world.stripe.cancels(&person.customer);
     let ended_at = world.clock.now();
     world.deliver().await;
@@ -218,7 +219,7 @@ async fn many_events_at_once_end_in_one_row_that_is_true() {
     assert!(answers.iter().all(|status| [200, 503].contains(&status.as_u16())), "{answers:?}");
     world.deliver().await;
     let known = world.subscription(&person).await.expect("known");
-    assert!(known.status == Status::Active && known.cancel_at_period_end);
+    assert!(known.status == Status::Active && known.ends_at.is_some());
 }
 
 #[tokio::test]

@@ -156,13 +156,14 @@ impl ActiveMutant {
             unpaid_since: (object["status"] == "past_due").then(|| at(&event["created"])).flatten(),
             ended_at: at(&object["ended_at"]),
             current_period_end: at(&item["current_period_end"]),
-            cancel_at_period_end: object["cancel_at_period_end"] == true,
+            past_due_since: None,
+            ends_at: at(&object["cancel_at"]),
         };
         Some(Tenant { subscription: Some(subscription), ..tenant })
     }
 
     async fn apply_after_fetch(&self, world: &World, customer: &str) -> Option<Tenant> {
-        let snapshot = self.stripe.as_ref()?.fetch_subscription(customer, None).await.ok()?;
+        let snapshot = self.stripe.as_ref()?.fetch_subscription(customer, None, world.clock.now()).await.ok()?;
         let tenant = live(world, customer).await?;
         Some(Tenant { subscription: snapshot.subscription.or(tenant.subscription), ..tenant })
     }

@@ -82,7 +82,8 @@ fn truth(stripe: &Stripe, customer: &str) -> Option<Subscription> {
         unpaid_since: (status == Status::PastDue).then(open).flatten(),
         ended_at: counts.ended_at.filter(|_| is_over).map(second),
         current_period_end: Some(second(counts.period.1)),
-        cancel_at_period_end: counts.cancel_at_period_end,
+        past_due_since: None,
+        ends_at: (counts.cancel_at_period_end && !is_over).then(|| second(counts.period.1)),
     })
 }
 

@@ -4,7 +4,7 @@ use nbhd::domain::ids::ChatId;
 use nbhd::domain::plan::StepName;
 use nbhd::domain::step_error::StepError;
 use nbhd::domain::subscription::{RETENTION, Status};
-use nbhd::domain::tenant::{Lifecycle, Tombstone};
+use nbhd::domain::tenant::{Lifecycle, TenantRecord, Tombstone};
 use nbhd_sim::arm::{ContainerEvent, Failure, Operation};
 use nbhd_sim::rights::env_of;
 use nbhd_sim::stripe::{BASIC, SubscriptionStart};
@@ -23,6 +23,43 @@ async fn an_event_that_was_lost_for_good_is_made_good_within_a_day() {
     assert!(world.steps().await.contains(&"sync: done (an event was lost)".to_owned()));
     world.stripe.cancels(&world.customer);
     world.lives_on(DAY).await;
+    assert_eq!(world.row().await.lifecycle, Lifecycle::Suspended, "{:#?}", world.steps().await);
+}
+
+#[tokio::test]
+async fn a_customer_who_was_deleted_is_suspended_within_a_day_and_removed_a_week_later() {
+    let world = World::start().await;
+    world.stripe.subscribes(&world.customer, BASIC, SubscriptionStart::Paid, &[]);
+    world.change(|tenant| tenant.lifecycle = Lifecycle::Pending).await;
+    world.nudge().await;
+    world.run_until_idle().await;
+    world.assert_active().await;
+    nbhd::telemetry::capture();
+    world.stripe.deletes_customer(&world.customer);
+    world.lives_on(DAY).await;
+    assert_eq!(world.row().await.lifecycle, Lifecycle::Suspended, "{:#?}", world.steps().await);
+    world.clock.advance(DAY);
+    world.lives_on(10 * MINUTE).await;
+    let told = nbhd::telemetry::capture().matches("\"StripeCustomersDeleted\":1").count();
+    assert_eq!(told, 1, "an operator hears of it once");
+    world.clock.advance(RETENTION);
+    world.lives_on(60 * MINUTE).await;
+    let record = world.store.tenant_record(world.tenant).await.expect("a table");
+    assert!(matches!(record, Some(TenantRecord::Deleted(_))), "{record:?}");
+}
+
+#[tokio::test]
+async fn an_end_that_was_decided_takes_effect_at_its_time_without_an_event() {
+    let world = World::start().await;
+    world.stripe.subscribes(&world.customer, BASIC, SubscriptionStart::Paid, &[]);
+    world.change(|tenant| tenant.lifecycle = Lifecycle::Pending).await;
+    world.nudge().await;
+    world.run_until_idle().await;
+    let ends_at = world.clock.now() + 2 * DAY + DAY / 24;
+    world.stripe.cancels_at(&world.customer, Some(ends_at));
+    world.lives_on(2 * DAY).await;
+    world.assert_active().await;
+    world.lives_on(DAY / 12).await;
     assert_eq!(world.row().await.lifecycle, Lifecycle::Suspended, "{:#?}", world.steps().await);
 }
 

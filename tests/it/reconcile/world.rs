@@ -116,7 +116,8 @@ impl World {
             unpaid_since: (status == Status::PastDue).then_some(now),
             ended_at: (status == Status::Canceled).then_some(now),
             current_period_end: None,
-            cancel_at_period_end: false,
+            past_due_since: None,
+            ends_at: None,
         };
         self.change(|tenant| tenant.subscription = Some(subscription.clone())).await;
     }

@@ -6,6 +6,7 @@ use nbhd::domain::route::RouteStatus;
 use nbhd::domain::step_error::StepError;
 use nbhd::domain::tenant::Lifecycle;
 use nbhd::providers::Error;
+use nbhd::providers::stripe::report_deleted_customer;
 use nbhd::providers::telegram::MessageOptions;
 use nbhd::store::{RouteChange, ShardSlot};
 use nbhd::telemetry::metric;
@@ -19,8 +20,12 @@ pub(crate) async fn sync<'a>(context: &StepContext<'a>) -> Result<StepResult<'a>
     let stripe = context.app.stripe.as_ref().ok_or_else(|| StepError::precondition("stripe_not_configured"))?;
     let customer = context.tenant.customer.as_deref().ok_or_else(|| StepError::precondition("no_customer"))?;
     let known = context.tenant.subscription.as_ref();
-    let current = stripe.fetch_subscription(customer, known).await?.subscription;
+    let snapshot = stripe.fetch_subscription(customer, known, context.app.clock.now()).await?;
+    let (current, is_deleted) = (snapshot.subscription, snapshot.is_customer_deleted);
     let is_news = current.as_ref().is_some_and(|current| Some(current) != known);
+    if is_news && is_deleted {
+        report_deleted_customer(customer);
+    }
     let result = StepResult::new(Learned::SubscriptionFetched(current));
     Ok(if is_news { result.with_detail("an event was lost") } else { result })
 }

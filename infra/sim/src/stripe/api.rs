@@ -126,6 +126,7 @@ fn perform(
         ("GET", ["customers", id]) => calls::customer(state, id, text),
         ("POST", ["customers", id]) => calls::update_customer(state, id, text),
         ("GET", ["prices"]) => calls::list_prices(state, text),
+        ("GET", ["prices", id]) => calls::price(state, id, text),
         ("POST", ["checkout", "sessions"]) => calls::create_checkout(state, text, now),
         ("GET", ["checkout", "sessions"]) => calls::list_checkouts(state, text),
         ("GET", ["checkout", "sessions", id]) => calls::checkout(state, id, text),

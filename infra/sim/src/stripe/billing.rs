@@ -39,6 +39,7 @@ enum Change {
     RetryCharge(String),
     ExpireIncomplete(String),
     EndPeriod(String),
+    CancelAt(String),
 }
 
 impl State {
@@ -53,6 +54,7 @@ impl State {
                     self.end_subscription(&id, "incomplete_expired", at);
                 }
                 Change::EndPeriod(id) => self.end_period(&id, at),
+                Change::CancelAt(id) => self.end_subscription(&id, "canceled", at),
             }
         }
     }
@@ -72,7 +74,9 @@ impl State {
             "active" | "trialing" | "past_due" => Some((known.period.1, Change::EndPeriod(known.id.clone()))),
             _ => None,
         });
-        sessions.chain(charges).chain(subscriptions).min()
+        let ends = self.subscriptions.values().filter(|known| !known.is_over());
+        let ends = ends.filter_map(|known| Some((known.cancel_at?, Change::CancelAt(known.id.clone()))));
+        sessions.chain(charges).chain(subscriptions).chain(ends).min()
     }
 
     /// A new subscription; returns its id.
@@ -95,11 +99,13 @@ impl State {
             item,
             customer: customer.to_owned(),
             price: price.to_owned(),
+            other_items: (Vec::new(), Vec::new()),
             status,
             created: at,
             period: (at, trial_end.unwrap_or(at + MONTH)),
             trial_end,
             cancel_at_period_end: false,
+            cancel_at: None,
             canceled_at: None,
             ended_at: None,
             metadata,
@@ -138,6 +144,27 @@ impl State {
             known.cancel_at_period_end = later;
             known.canceled_at = later.then_some(at);
         });
+    }
+
+    /// Decides that a subscription ends at a time that need not be the end of its period; `None`: not after all.
+    pub(super) fn set_cancel_at(&mut self, id: &str, cancel_at: Option<Timestamp>, at: Timestamp) {
+        self.change(id, at, |known| {
+            known.cancel_at = cancel_at;
+            known.canceled_at = cancel_at.map(|_| at);
+        });
+    }
+
+    /// Deletes a customer, which ends its subscriptions at once. <https://docs.stripe.com/api/customers/delete>
+    pub(super) fn delete_customer(&mut self, id: &str, at: Timestamp) {
+        let known: Vec<String> = self.subscriptions_of(id).into_iter().map(|known| known.id.clone()).collect();
+        for subscription in known {
+            self.cancel(&subscription, at);
+        }
+        let object = objects::customer(self, id);
+        if let Some(customer) = self.customers.get_mut(id) {
+            customer.is_deleted = true;
+            self.emit("customer.deleted", object, at);
+        }
     }
 
     /// A trial ends without a card.

@@ -23,7 +23,7 @@ const SHORTEST_SESSION: Duration = Duration::from_secs(30 * 60);
 pub(super) fn create_customer(state: &mut State, text: &str, now: Timestamp) -> Answer {
     let params = Params::read(text, &["metadata", "name", "email", "description"])?;
     let metadata = params.metadata(&["metadata"])?.unwrap_or_default();
-    let customer = Customer { id: state.next_id("cus"), created: now, metadata, card: Card::None };
+    let customer = Customer { id: state.next_id("cus"), created: now, metadata, card: Card::None, is_deleted: false };
     let id = customer.id.clone();
     state.customers.insert(id.clone(), customer);
     let object = objects::customer(state, &id);
@@ -33,6 +33,9 @@ pub(super) fn create_customer(state: &mut State, text: &str, now: Timestamp) -> 
 
 pub(super) fn customer(state: &State, id: &str, text: &str) -> Answer {
     let params = Params::read(text, &[])?;
+    if state.customers.get(id).is_some_and(|customer| customer.is_deleted) {
+        return Ok((objects::deleted_customer(id), Vec::new()));
+    }
     known_customer(state, id, None)?;
     Ok((objects::customer(state, id), params.expand()))
 }
@@ -49,13 +52,20 @@ pub(super) fn update_customer(state: &mut State, id: &str, text: &str) -> Answer
 
 pub(super) fn list_customers(state: &State, text: &str) -> Answer {
     let params = Params::read(text, &PAGE)?;
-    let newest_first = state.customers.keys().rev().map(|id| objects::customer(state, id));
+    let known = state.customers.values().rev().filter(|customer| !customer.is_deleted);
+    let newest_first = known.map(|customer| objects::customer(state, &customer.id));
     page(newest_first.collect(), &params, "/v1/customers")
 }
 
 pub(super) fn list_prices(state: &State, text: &str) -> Answer {
     let params = Params::read(text, &[&PAGE[..], &["active", "type", "product"]].concat())?;
     page(state.prices.iter().map(objects::price).collect(), &params, "/v1/prices")
+}
+
+pub(super) fn price(state: &State, id: &str, text: &str) -> Answer {
+    let params = Params::read(text, &[])?;
+    let known = state.price(id).ok_or_else(|| Refused::missing("price", id, None))?;
+    Ok((objects::price(known), params.expand()))
 }
 
 pub(super) fn create_checkout(state: &mut State, text: &str, now: Timestamp) -> Answer {
@@ -213,6 +223,8 @@ pub(super) fn list_invoices(state: &State, text: &str) -> Answer {
     let params = Params::read(text, &[&PAGE[..], &["customer", "subscription", "status"]].concat())?;
     let status = params.choice("status", &["draft", "open", "paid", "uncollectible", "void"])?;
     let fits = |given: InvoiceStatus| match given {
+        InvoiceStatus::Draft => status.is_none_or(|status| status == "draft"),
+        InvoiceStatus::Uncollectible => status.is_none_or(|status| status == "uncollectible"),
         InvoiceStatus::Open => status.is_none_or(|status| status == "open"),
         InvoiceStatus::Paid => status.is_none_or(|status| status == "paid"),
         InvoiceStatus::Void => status.is_none_or(|status| status == "void"),
@@ -254,7 +266,8 @@ fn page(all: Vec<Value>, params: &Params, url: &str) -> Answer {
 }
 
 fn known_customer<'a>(state: &'a State, id: &str, param: Option<&str>) -> Result<&'a Customer, Refused> {
-    state.customers.get(id).ok_or_else(|| Refused::missing("customer", id, param))
+    let known = state.customers.get(id).filter(|customer| !customer.is_deleted);
+    known.ok_or_else(|| Refused::missing("customer", id, param))
 }
 
 fn known_session<'a>(state: &'a State, id: &str) -> Result<&'a Session, Refused> {

@@ -108,7 +108,9 @@ impl Contract {
             Value::Array(items) => items.iter().map(|item| self.check_object(item, violations)).sum(),
             Value::Object(fields) => {
                 let kind = fields.get("object").and_then(Value::as_str).unwrap_or_default();
-                let known = self.fields.get(kind).and_then(Value::as_object);
+                // What is left of a deleted object has its id and nothing else of its kind.
+                let is_deleted = fields.get("deleted") == Some(&Value::Bool(true));
+                let known = self.fields.get(kind).and_then(Value::as_object).filter(|_| !is_deleted);
                 if let Some(known) = known {
                     let found = check_fields(fields, known).into_iter().chain(self.compare_with_example(fields, kind));
                     violations.extend(found.map(|violation| format!("{kind}: {violation}")));

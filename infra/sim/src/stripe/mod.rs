@@ -1,8 +1,8 @@
 //! Stripe: customers, Checkout, the customer portal, subscriptions with a clock, invoices and signed events, on one
 //! loopback port.
 //!
-//! Absent on purpose: taxes, coupons, prorations, several items or a quantity, payment methods as objects of their own,
-//! and drafts of invoices. See [`billing`] for what time does.
+//! Absent on purpose: taxes, coupons, prorations, a quantity and payment methods as objects of their own. See
+//! [`billing`] for what time does.
 
 pub mod billing;
 #[cfg(feature = "contracts")]
@@ -30,7 +30,7 @@ use uuid::Uuid;
 pub use billing::SubscriptionStart;
 pub use events::{Delivery, Disorder, Event};
 pub use faults::{Endpoint, Failure};
-pub use state::{AfterDunning, Card, Invoice, Metadata, Session, SessionStatus, Subscription};
+pub use state::{AfterDunning, Card, Invoice, InvoiceStatus, Metadata, Session, SessionStatus, Subscription};
 
 use crate::faults::Faults;
 use crate::journal::Journal;
@@ -137,7 +137,8 @@ impl Stripe {
         let mut state = self.lock_current();
         let id = state.next_id("cus");
         let created = self.world.clock.now();
-        state.customers.insert(id.clone(), state::Customer { id: id.clone(), created, metadata, card: Card::Works });
+        let customer = state::Customer { id: id.clone(), created, metadata, card: Card::Works, is_deleted: false };
+        state.customers.insert(id.clone(), customer);
         id
     }
 
@@ -205,6 +206,44 @@ impl Stripe {
     /// The customer's newest subscription will end with its period, or will not after all.
     pub fn cancels_at_period_end(&self, customer: &str, later: bool) {
         self.with_newest(customer, |state, id, now| state.set_cancel_at_period_end(id, later, now));
+    }
+
+    /// The customer's newest subscription will end at this time, be it before, with or after the end of its period.
+    /// <https://docs.stripe.com/api/subscriptions/object#subscription_object-cancel_at>
+    pub fn cancels_at(&self, customer: &str, cancel_at: Option<Timestamp>) {
+        self.with_newest(customer, |state, id, now| state.set_cancel_at(id, cancel_at, now));
+    }
+
+    /// The customer's newest subscription has further items, with these prices, before and after the one it began with.
+    pub fn has_other_items(&self, customer: &str, before: &[&str], after: &[&str]) {
+        let owned = |prices: &[&str]| prices.iter().map(ToString::to_string).collect();
+        let other_items = (owned(before), owned(after));
+        self.with_newest(customer, |state, id, now| state.change(id, now, |known| known.other_items = other_items));
+    }
+
+    /// The open invoices of the customer's newest subscription become drafts, or are written off or taken back, and the
+    /// subscription stays as it is.
+    pub fn sets_open_invoices(&self, customer: &str, status: InvoiceStatus) {
+        self.with_newest(customer, |state, id, now| {
+            for invoice in state.invoices.values_mut().filter(|invoice| invoice.subscription == id) {
+                if invoice.status == InvoiceStatus::Open {
+                    (invoice.status, invoice.next_attempt) = (status, None);
+                }
+            }
+            state.change(id, now, |_| {});
+        });
+    }
+
+    /// The customer is deleted in the dashboard.
+    pub fn deletes_customer(&self, customer: &str) {
+        self.lock_current().delete_customer(customer, self.world.clock.now());
+    }
+
+    /// Another account's Stripe: the key is valid, and neither customers nor prices of ours are known.
+    pub fn becomes_another_account(&self) {
+        let mut state = self.lock_current();
+        state.customers.clear();
+        state.prices.clear();
     }
 
     /// The customer's newest subscription pauses, as at the end of a trial without a card.

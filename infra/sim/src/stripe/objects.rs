@@ -25,6 +25,11 @@ pub(super) fn customer(state: &State, id: &str) -> Value {
     with_nulls(object, "address default_source description discount email name phone shipping test_clock")
 }
 
+/// What is left of a deleted customer. <https://docs.stripe.com/api/customers/retrieve>
+pub(super) fn deleted_customer(id: &str) -> Value {
+    json!({ "id": id, "object": "customer", "deleted": true })
+}
+
 pub(super) fn price(price: &Price) -> Value {
     let object = json!({
         "id": price.id, "object": "price", "active": true, "billing_scheme": "per_unit", "created": 1_700_000_000,
@@ -41,19 +46,31 @@ pub(super) fn subscription(state: &State, id: &str) -> Value {
     let Some(known) = state.subscriptions.get(id) else { return Value::Null };
     let Some(plan) = state.price(&known.price) else { return Value::Null };
     let (start, end) = (known.period.0.seconds(), known.period.1.seconds());
-    let item = json!({
-        "id": known.item, "object": "subscription_item", "billing_thresholds": null,
-        "created": known.created.seconds(), "current_period_end": end, "current_period_start": start,
-        "discounts": [],
-        "metadata": {}, "plan": old_plan(plan), "price": price(plan), "quantity": 1, "subscription": known.id,
-        "tax_rates": [],
-    });
+    let item = |id: String, of: &Price| {
+        json!({
+            "id": id, "object": "subscription_item", "billing_thresholds": null,
+            "created": known.created.seconds(), "current_period_end": end, "current_period_start": start,
+            "discounts": [],
+            "metadata": {}, "plan": old_plan(of), "price": price(of), "quantity": 1, "subscription": known.id,
+            "tax_rates": [],
+        })
+    };
+    let add_on = |(place, id): (usize, &String)| {
+        let sold = state.price(id).cloned();
+        let sold = sold.unwrap_or_else(|| Price { id: id.clone(), name: "Add-on", amount: 300 });
+        item(format!("{}_{place}", known.item), &sold)
+    };
+    let (before, after) = &known.other_items;
+    let own = std::iter::once(item(known.item.clone(), plan));
+    let items: Vec<Value> = before.iter().enumerate().map(add_on).chain(own).collect();
+    let items: Vec<Value> = items.into_iter().chain((before.len()..).zip(after).map(add_on)).collect();
     let object = json!({
         "id": known.id, "object": "subscription", "automatic_tax": { "disabled_reason": null, "enabled": false,
         "liability": null },
         "billing_cycle_anchor": known.period.0.seconds(),
         "billing_mode": { "flexible": { "proration_discounts": "included" }, "type": "flexible" },
-        "billing_schedules": [], "cancel_at": known.cancel_at_period_end.then_some(end),
+        "billing_schedules": [],
+        "cancel_at": seconds(known.cancel_at).or_else(|| known.cancel_at_period_end.then_some(end)),
         "cancel_at_period_end": known.cancel_at_period_end,
         "canceled_at": seconds(known.canceled_at),
         "cancellation_details": { "comment": null, "feedback": null, "reason": reason(known.canceled_at) },
@@ -61,7 +78,7 @@ pub(super) fn subscription(state: &State, id: &str) -> Value {
         "customer": known.customer, "default_tax_rates": [], "discounts": [],
         "ended_at": seconds(known.ended_at),
         "invoice_settings": { "account_tax_ids": null, "issuer": { "type": "self" } },
-        "items": list(vec![item], false, &format!("/v1/subscription_items?subscription={}", known.id)),
+        "items": list(items, false, &format!("/v1/subscription_items?subscription={}", known.id)),
         "latest_invoice": known.latest_invoice, "livemode": false, "metadata": known.metadata,
         "payment_settings": {
             "payment_method_options": null, "payment_method_types": null,
@@ -84,6 +101,8 @@ pub(super) fn subscription(state: &State, id: &str) -> Value {
 pub(super) fn invoice(state: &State, id: &str) -> Value {
     let Some(known) = state.invoices.get(id) else { return Value::Null };
     let (status, paid, voided) = match known.status {
+        InvoiceStatus::Draft => ("draft", 0, None),
+        InvoiceStatus::Uncollectible => ("uncollectible", 0, None),
         InvoiceStatus::Open => ("open", 0, None),
         InvoiceStatus::Paid => ("paid", known.amount, None),
         InvoiceStatus::Void => ("void", 0, Some(known.period.1)),
@@ -117,7 +136,8 @@ pub(super) fn invoice(state: &State, id: &str) -> Value {
         "post_payment_credit_notes_amount": 0, "pre_payment_credit_notes_amount": 0, "starting_balance": 0,
         "status": status,
         "status_transitions": {
-            "finalized_at": known.created.seconds(), "marked_uncollectible_at": null,
+            "finalized_at": (status != "draft").then_some(known.created.seconds()),
+            "marked_uncollectible_at": (status == "uncollectible").then_some(known.period.1.seconds()),
             "paid_at": seconds(known.paid_at), "voided_at": seconds(voided),
         },
         "amount_due": known.amount, "amount_overpaid": 0, "amount_paid": paid,

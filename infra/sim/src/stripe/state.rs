@@ -62,6 +62,8 @@ pub struct Customer {
     pub metadata: Metadata,
     /// Its payment method.
     pub card: Card,
+    /// Whether it was deleted: it can be fetched, and nothing else.
+    pub is_deleted: bool,
 }
 
 /// A price of a plan.
@@ -137,6 +139,8 @@ pub struct Subscription {
     pub customer: String,
     /// The price of its item.
     pub price: String,
+    /// The prices of the items that Stripe lists before that one, and after it.
+    pub other_items: (Vec<String>, Vec<String>),
     /// `active`, `past_due` and so on.
     pub status: &'static str,
     /// When it was made.
@@ -147,6 +151,8 @@ pub struct Subscription {
     pub trial_end: Option<Timestamp>,
     /// Whether it ends with its period.
     pub cancel_at_period_end: bool,
+    /// When it ends at a time of its own.
+    pub cancel_at: Option<Timestamp>,
     /// When it was canceled, or its end decided.
     pub canceled_at: Option<Timestamp>,
     /// When it ended.
@@ -160,6 +166,10 @@ pub struct Subscription {
 /// An invoice's status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvoiceStatus {
+    /// Not final yet: nothing is charged.
+    Draft,
+    /// Written off, and still owed.
+    Uncollectible,
     /// To be paid.
     Open,
     /// Paid.

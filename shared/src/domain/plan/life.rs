@@ -12,7 +12,7 @@ use crate::domain::resources::{AppChange, Identity, Keys, Operation};
 use crate::domain::secrets::KeyHash;
 use crate::domain::shard::Shard;
 use crate::domain::step_error::{StepError, WaitReason};
-use crate::domain::subscription::{Subscription, Tier};
+use crate::domain::subscription::{Status, Subscription, Tier};
 use crate::domain::tenant::TenantRecord;
 
 const BEGINNING: Timestamp = Timestamp::from_seconds(1_800_000_000);
@@ -233,7 +233,8 @@ fn subscription(status: Status, now: Timestamp) -> Subscription {
         unpaid_since: (status == Status::PastDue).then_some(now),
         ended_at: has_ended.then_some(now),
         current_period_end: None,
-        cancel_at_period_end: false,
+        past_due_since: None,
+        ends_at: None,
     }
 }
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 use super::backoff::jitter;
 use super::reconcile_status::{LastError, Notice, ReconcileStatus};
 use super::resources::{ContainerApp, Resources};
-use super::subscription::{Entitlement, GRACE, RETENTION, Status};
+use super::subscription::Entitlement;
 use super::tenant::{Lifecycle, Tenant};
 use crate::clock::Timestamp;
 
@@ -349,12 +349,7 @@ fn next_sync_at(tenant: &Tenant) -> Option<Timestamp> {
 /// the meantime may have been lost on its way.
 fn needs_fresh_subscription(tenant: &Tenant, lifecycle: Lifecycle, now: Timestamp) -> bool {
     let (Some(subscription), Some(_)) = (&tenant.subscription, &tenant.customer) else { return false };
-    let since = match subscription.status {
-        Status::PastDue => subscription.unpaid_since.map(|since| since + GRACE),
-        Status::Canceled | Status::IncompleteExpired => subscription.ended_at.map(|ended| ended + RETENTION),
-        Status::Incomplete | Status::Trialing | Status::Active | Status::Unpaid | Status::Paused => None,
-    };
-    let by_time = since.filter(|since| *since <= now);
+    let by_time = subscription.lapses_at().filter(|at| *at <= now);
     lifecycle != tenant.lifecycle && by_time.is_some_and(|since| tenant.reconcile.synced_at.is_none_or(|at| at < since))
 }
 

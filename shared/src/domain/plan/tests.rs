@@ -8,7 +8,7 @@ use crate::domain::resources::{AppChange, ContainerApp, Identity, Keys, Operatio
 use crate::domain::secrets::KeyHash;
 use crate::domain::shard::Shard;
 use crate::domain::step_error::{StepError, WaitReason};
-use crate::domain::subscription::{Subscription, Tier};
+use crate::domain::subscription::{GRACE, RETENTION, Status, Subscription, Tier};
 use crate::domain::time_limits::IN_FLIGHT;
 use crate::domain::time_limits::LEASE;
 
@@ -26,7 +26,8 @@ fn subscribed(status: Status) -> Tenant {
         unpaid_since: Some(NOW),
         ended_at: Some(NOW),
         current_period_end: None,
-        cancel_at_period_end: false,
+        past_due_since: None,
+        ends_at: None,
     };
     let mut tenant = Tenant::new(TenantId::random(), ChatId(1001));
     tenant.subscription = Some(subscription);
@@ -165,8 +166,12 @@ fn a_converged_tenant_rests_until_the_first_of_its_times() {
     assert!(due >= NOW + OBSERVED_EVERY && due < NOW + OBSERVED_EVERY * 9 / 8);
     let past_due = converged(Status::PastDue);
     let late = NOW + GRACE;
-    let names = names(super::plan(&past_due, &spec(), late));
-    assert_eq!(names[..2], ["sync", "suspend"], "nobody is suspended on an old snapshot");
+    assert_eq!(names(super::plan(&past_due, &spec(), late))[..2], ["sync", "suspend"], "not on an old snapshot");
+    let mut ending = converged(Status::Active);
+    ending.subscription.as_mut().expect("subscribed").ends_at = Some(NOW + OBSERVED_EVERY / 2);
+    let end = super::plan(&ending, &spec(), NOW).due(NOW).expect("at its end");
+    assert_eq!(end, NOW + OBSERVED_EVERY / 2);
+    assert_eq!(names(super::plan(&ending, &spec(), end))[..2], ["sync", "suspend"], "Stripe may know better");
 }
 
 #[test]

@@ -39,6 +39,7 @@ impl EventKind {
             | "customer.subscription.deleted"
             | "customer.subscription.paused"
             | "customer.subscription.resumed"
+            | "customer.deleted"
             | "invoice.paid"
             | "invoice.payment_failed" => Self::Billing,
             "charge.dispute.created" => Self::Dispute,
@@ -52,7 +53,7 @@ impl Event {
     pub fn parse(body: &[u8]) -> Option<Self> {
         let event: Value = serde_json::from_slice(body).ok()?;
         let object = &event["data"]["object"];
-        let customer = &object["customer"];
+        let customer = if object["object"] == "customer" { object } else { &object["customer"] };
         let tenant = [
             &object["metadata"]["tenant_id"],
             &object["client_reference_id"],
@@ -90,6 +91,15 @@ mod tests {
             assert_eq!((event.kind, event.tenant_id), (EventKind::Billing, Some(tenant)));
             assert_eq!(event.customer.as_deref(), Some("cus_1"));
         }
+    }
+
+    #[test]
+    fn an_event_about_the_customer_itself_names_it_by_its_id() {
+        let tenant = TenantId::random();
+        let object = json!({ "object": "customer", "id": "cus_1", "metadata": { "tenant_id": tenant } });
+        let event = parse("customer.deleted", object).expect("an event");
+        assert_eq!((event.kind, event.customer.as_deref()), (EventKind::Billing, Some("cus_1")));
+        assert_eq!(event.tenant_id, Some(tenant));
     }
 
     #[test]

@@ -17,9 +17,10 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
 use super::Error;
-use super::http;
+use super::http::{self, Answer};
 use crate::config::{ConfigError, Env};
 use crate::domain::subscription::Tier;
+use crate::telemetry;
 
 pub use checkout::{Session, TIER};
 pub use event::{Event, EventKind};
@@ -32,6 +33,12 @@ const VERSION: HeaderName = HeaderName::from_static("stripe-version");
 const IDEMPOTENCY: HeaderName = HeaderName::from_static("idempotency-key");
 
 const TIMEOUT: Duration = Duration::from_secs(8);
+
+/// The largest page of a list. <https://docs.stripe.com/api/pagination>
+const PAGE: &str = "100";
+
+/// The code of a refusal because an object does not exist.
+pub const MISSING: &str = "resource_missing";
 
 /// A page of 100 subscriptions is about 400 KB.
 const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
@@ -97,15 +104,45 @@ impl Client {
         Ok(CreatedObject { id, url: text("url") })
     }
 
+    /// Whether `customer` was deleted, or is not known to the account that sells our prices.
+    ///
+    /// # Errors
+    /// Stripe could not be asked, or our key is another account's: neither says anything about the customer.
+    pub async fn is_customer_deleted(&self, customer: &str) -> Result<bool, Error> {
+        let answer = self.receive(self.http.get(self.url(&format!("customers/{customer}")))).await?;
+        if is_object_missing(&answer) {
+            return self.require_own_account().await.map(|()| true);
+        }
+        let answer = parse(&answer.into_success(parse_code)?)?;
+        Ok(answer["deleted"] == true)
+    }
+
+    /// With the key of another account, or of its other mode, Stripe knows none of our customers, and none of our
+    /// prices either.
+    async fn require_own_account(&self) -> Result<(), Error> {
+        let price = self.price(Tier::Basic);
+        let answer = self.send(self.http.get(self.url(&format!("prices/{price}")))).await?;
+        if answer["id"] == price { Ok(()) } else { Err(Error::malformed("not the price that was asked for")) }
+    }
+
     async fn list(&self, path: &str, query: &[(&str, &str)]) -> Result<Vec<Value>, Error> {
+        read_list(self.receive(self.http.get(self.list_url(path, query))).await?)
+    }
+
+    /// A list of what `customer` has; `None` when our account has no such customer.
+    async fn list_of_customer(&self, path: &str, customer: &str) -> Result<Option<Vec<Value>>, Error> {
+        let query = [("customer", customer), ("status", "all"), ("limit", PAGE)];
+        let answer = self.receive(self.http.get(self.list_url(path, &query))).await?;
+        if is_object_missing(&answer) {
+            return self.require_own_account().await.map(|()| None);
+        }
+        read_list(answer).map(Some)
+    }
+
+    fn list_url(&self, path: &str, query: &[(&str, &str)]) -> Url {
         let mut url = self.url(path);
         url.query_pairs_mut().extend_pairs(query);
-        match self.send(self.http.get(url)).await?["data"].take() {
-            Value::Array(data) => Ok(data),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
-                Err(Error::malformed("not a list"))
-            }
-        }
+        url
     }
 
     fn url(&self, path: &str) -> Url {
@@ -114,10 +151,47 @@ impl Client {
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Value, Error> {
-        let request = request.bearer_auth(self.key.expose_secret()).header(VERSION, API_VERSION).timeout(TIMEOUT);
-        let answer = http::receive(request, MAX_ANSWER_BYTES).await?.into_success(parse_code)?;
-        serde_json::from_slice(&answer.body).map_err(|_| Error::malformed("not an answer of the API"))
+        parse(&self.receive(request).await?.into_success(parse_code)?)
     }
+
+    async fn receive(&self, request: RequestBuilder) -> Result<Answer, Error> {
+        let request = request.bearer_auth(self.key.expose_secret()).header(VERSION, API_VERSION).timeout(TIMEOUT);
+        http::receive(request, MAX_ANSWER_BYTES).await
+    }
+}
+
+fn parse(answer: &Answer) -> Result<Value, Error> {
+    serde_json::from_slice(&answer.body).map_err(|_| Error::malformed("not an answer of the API"))
+}
+
+fn read_list(answer: Answer) -> Result<Vec<Value>, Error> {
+    match parse(&answer.into_success(parse_code)?)?["data"].take() {
+        Value::Array(data) => Ok(data),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
+            Err(Error::malformed("not a list"))
+        }
+    }
+}
+
+/// Whether Stripe says that the customer of the request does not exist: with 404 where the address names it, with 400
+/// where a parameter does. <https://docs.stripe.com/error-codes#resource-missing>
+fn is_object_missing(answer: &Answer) -> bool {
+    let error = serde_json::from_slice::<Value>(&answer.body).unwrap_or_default()["error"].take();
+    let is_about_customer = match error["param"].as_str() {
+        None => true,
+        Some(param) => ["customer", "id"].contains(&param),
+    };
+    matches!(answer.status.as_u16(), 400 | 404) && error["code"] == MISSING && is_about_customer
+}
+
+/// Tells an operator that a customer was deleted, which ends whatever they paid for.
+pub fn report_deleted_customer(customer: &str) {
+    telemetry::metric("StripeCustomersDeleted", 1);
+    tracing::error!(
+        code = "stripe_customer_deleted",
+        customer,
+        "a customer was deleted at Stripe; their subscription counts as ended from now on"
+    );
 }
 
 impl Prices {
@@ -143,7 +217,24 @@ fn parse_code(body: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use reqwest::header::HeaderMap;
+
     use super::*;
+
+    #[test]
+    fn only_a_missing_customer_is_one() {
+        let refused = |status: u16, body: &str| {
+            let status = reqwest::StatusCode::from_u16(status).expect("a status");
+            is_object_missing(&Answer { status, headers: HeaderMap::new(), body: body.to_owned().into() })
+        };
+        let missing = |param: &str| format!(r#"{{"error":{{"code":"resource_missing","param":{param}}}}}"#);
+        for param in ["\"customer\"", "\"id\"", "null"] {
+            assert!(refused(400, &missing(param)) && refused(404, &missing(param)), "{param}");
+            assert!(!refused(401, &missing(param)) && !refused(402, &missing(param)), "{param}");
+        }
+        assert!(!refused(400, &missing("\"starting_after\"")) && !refused(404, &missing("\"price\"")));
+        assert!(!refused(404, r#"{"error":{"type":"invalid_request_error"}}"#) && !refused(404, "<html>"));
+    }
 
     #[test]
     fn a_refusal_is_named_by_its_code_and_never_by_a_sentence() {
