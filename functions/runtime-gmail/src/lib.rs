@@ -152,7 +152,7 @@ impl App {
         match self.gmail.get_attachment(token, id, &part).await {
             Err(Error::NotFound) => Ok((part, None)),
             // As Gmail answers an attachment id that it does not take any more.
-            Err(Error::Refused { status: 400, reason }) if reason == "invalidArgument" => Ok((part, None)),
+            Err(Error::Refused { status: 400, reason }) if reason.cause == Cause::Parameter => Ok((part, None)),
             answer => answer.map(|data| (part, Some(data))),
         }
     }
