@@ -110,7 +110,7 @@ impl Client {
     /// Stripe could not be asked, or our key is another account's: neither says anything about the customer.
     pub async fn is_customer_deleted(&self, customer: &str) -> Result<bool, Error> {
         let answer = self.receive(self.http.get(self.url(&format!("customers/{customer}")))).await?;
-        if is_object_missing(&answer) {
+        if is_customer_missing(&answer) {
             return self.require_own_account().await.map(|()| true);
         }
         let answer = parse(&answer.into_success(parse_code)?)?;
@@ -133,7 +133,7 @@ impl Client {
     async fn list_of_customer(&self, path: &str, customer: &str) -> Result<Option<Vec<Value>>, Error> {
         let query = [("customer", customer), ("status", "all"), ("limit", PAGE)];
         let answer = self.receive(self.http.get(self.list_url(path, &query))).await?;
-        if is_object_missing(&answer) {
+        if is_customer_missing(&answer) {
             return self.require_own_account().await.map(|()| None);
         }
         read_list(answer).map(Some)
@@ -175,7 +175,7 @@ fn read_list(answer: Answer) -> Result<Vec<Value>, Error> {
 
 /// Whether Stripe says that the customer of the request does not exist: with 404 where the address names it, with 400
 /// where a parameter does. <https://docs.stripe.com/error-codes#resource-missing>
-fn is_object_missing(answer: &Answer) -> bool {
+fn is_customer_missing(answer: &Answer) -> bool {
     let error = serde_json::from_slice::<Value>(&answer.body).unwrap_or_default()["error"].take();
     let is_about_customer = match error["param"].as_str() {
         None => true,
@@ -225,7 +225,7 @@ mod tests {
     fn only_a_missing_customer_is_one() {
         let refused = |status: u16, body: &str| {
             let status = reqwest::StatusCode::from_u16(status).expect("a status");
-            is_object_missing(&Answer { status, headers: HeaderMap::new(), body: body.to_owned().into() })
+            is_customer_missing(&Answer { status, headers: HeaderMap::new(), body: body.to_owned().into() })
         };
         let missing = |param: &str| format!(r#"{{"error":{{"code":"resource_missing","param":{param}}}}}"#);
         for param in ["\"customer\"", "\"id\"", "null"] {
