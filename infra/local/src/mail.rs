@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use nbhd::clock::Clock;
 use nbhd_sim::runtime::Settings;
 use reqwest::Client;
 use ring::digest;
@@ -52,7 +54,8 @@ pub async fn read_mailbox(world: &World, subscriber: &Subscriber) -> anyhow::Res
     let messages: BTreeMap<String, BTreeSet<String>> = world.google.mailbox(ACCOUNT, |mailbox| {
         mailbox.messages().iter().map(|message| (message.id.clone(), message.charsets())).collect()
     });
-    let gmail = Gmail { http: nbhd::http::client_with_roots(None)?, runtime: &subscriber.secrets };
+    let http = nbhd::http::client_with_roots(None)?;
+    let gmail = Gmail { http, runtime: &subscriber.secrets, clock: &world.clock };
     let listed = gmail.list_all(world.clock.now().seconds() + 1).await?;
     ensure!(listed == messages.keys().cloned().collect(), "the lists do not name exactly the mailbox's messages");
 
@@ -75,6 +78,7 @@ pub async fn read_mailbox(world: &World, subscriber: &Subscriber) -> anyhow::Res
 struct Gmail<'s> {
     http: Client,
     runtime: &'s Settings,
+    clock: &'s Clock,
 }
 
 impl Gmail<'_> {
@@ -92,12 +96,20 @@ impl Gmail<'_> {
         }
     }
 
+    /// Asks as often as a runtime may: when it is told to wait, the world's clock moves on by as much.
     async fn get(&self, path: &str) -> anyhow::Result<(u16, Value)> {
         let Settings { api_base_url, tenant_id, internal_key, .. } = self.runtime;
         let url = format!("{api_base_url}/api/v1/integrations/runtime/{tenant_id}/gmail/messages/{path}");
-        let request = self.http.get(url).header("x-nbhd-internal-key", internal_key);
-        let response = request.header("x-nbhd-tenant-id", tenant_id).send().await?;
-        Ok((response.status().as_u16(), serde_json::from_slice(&response.bytes().await?)?))
+        loop {
+            let request = self.http.get(&url).header("x-nbhd-internal-key", internal_key);
+            let response = request.header("x-nbhd-tenant-id", tenant_id).send().await?;
+            let wait = response.headers().get("retry-after").and_then(|wait| wait.to_str().ok()?.parse().ok());
+            let (status, body) = (response.status().as_u16(), serde_json::from_slice(&response.bytes().await?)?);
+            match wait.filter(|_| status == 429) {
+                Some(seconds) => self.clock.advance(Duration::from_secs(seconds)),
+                None => return Ok((status, body)),
+            }
+        }
     }
 }
 
