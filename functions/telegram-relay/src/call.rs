@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use axum::body::to_bytes;
+use axum::extract::Request;
+use axum::http;
 use nbhd::domain::ids::ChatId;
 use nbhd::providers::telegram::Upload;
 use serde_json::{Map, Value};
 
+use crate::MAX_BYTES;
 use crate::answer::Refusal;
 use crate::parameters::{File, Parameters};
 use crate::rules::{Method, Parameter, Rule};
@@ -24,6 +28,25 @@ pub struct Call {
     pub parameters: Map<String, Value>,
     /// The files that those parameters refer to.
     pub uploads: Vec<Upload>,
+}
+
+/// Reads a request for the method `name` of the tenant of `chat`, and holds it to the method's rules.
+///
+/// # Errors
+/// A [`Refusal`] in Telegram's words: no such method, no call, too big, or as of [`Call::check`].
+pub(crate) async fn check_request(
+    chat: ChatId,
+    name: &str,
+    request: Request,
+) -> Result<(&'static Method, Call), Refusal> {
+    let method = Method::find(name).ok_or_else(|| Refusal::unknown_method(name))?;
+    let (head, body) = request.into_parts();
+    if !matches!(head.method, http::Method::GET | http::Method::POST) {
+        return Err(Refusal::NOT_FOUND);
+    }
+    let body = to_bytes(body, MAX_BYTES).await.map_err(|_| Refusal::TOO_BIG)?;
+    let given = Parameters::from_request(head.uri.query(), &head.headers, body).await?;
+    Ok((method, Call::check(method, chat, given)?))
 }
 
 impl Call {

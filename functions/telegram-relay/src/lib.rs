@@ -15,10 +15,9 @@ pub mod stubs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use axum::http::Method;
 use axum::response::{IntoResponse, Response};
 use axum::{Router, routing::any};
 use nbhd::clock::Clock;
@@ -97,17 +96,15 @@ impl App {
 
     async fn call_method(&self, tenant: &Tenant, name: &str, request: Request) -> Result<Response, Refusal> {
         if let Some(result) = stubs::stub_result(name, &self.identity) {
+            self.charge_rate_limit(tenant, rules::Pace::Call, 1).await?;
             return Ok(answer::success_response(result));
         }
-        let method = rules::Method::find(name).ok_or_else(|| Refusal::unknown_method(name))?;
-        let (head, body) = request.into_parts();
-        if !matches!(head.method, Method::GET | Method::POST) {
-            return Err(Refusal::NOT_FOUND);
-        }
-        let body = to_bytes(body, MAX_BYTES).await.map_err(|_| Refusal::TOO_BIG)?;
-        let given = Parameters::from_request(head.uri.query(), &head.headers, body).await?;
-        let call = Call::check(method, tenant.chat_id, given)?;
-        self.charge_rate_limit(tenant, method.pace, call.messages()).await?;
+        let checked = call::check_request(tenant.chat_id, name, request).await;
+        // A call that is refused costs us too.
+        let (pace, count) =
+            checked.as_ref().map_or((rules::Pace::Call, 1), |(method, call)| (method.pace, call.messages()));
+        self.charge_rate_limit(tenant, pace, count).await?;
+        let (method, call) = checked?;
         tracing::info!(method = method.name, files = call.uploads.len(), "the runtime's call goes on to Telegram");
         if method.name == "getFile" {
             return self.call_get_file(tenant, &call).await;
@@ -134,9 +131,9 @@ impl App {
     }
 
     async fn download_file(&self, tenant: &Tenant, signed: &str) -> Result<Response, Refusal> {
+        self.charge_rate_limit(tenant, rules::Pace::Call, 1).await?;
         let path = file::verify_path(&self.platform_key, tenant.tenant_id, signed, self.clock.now());
         let path = path.ok_or(Refusal::NOT_FOUND)?;
-        self.charge_rate_limit(tenant, rules::Pace::Call, 1).await?;
         match self.bot.download(&path, MAX_BYTES).await {
             Ok(Some(file)) => Ok(file::file_response(file)),
             Ok(None) => Err(Refusal::TOO_BIG),

@@ -24,7 +24,30 @@ async fn a_call_reads_one_item_and_writes_one() {
     world.post(&ana, "getMe", &json!({})).await.result();
     world.post(&ana, "getUpdates", &json!({})).await;
     world.post(&ana, "sendMessage", &json!({"chat_id": BEN, "text": "hi"})).await;
-    assert_eq!(operations(), ["GetItem"; 3]);
+    assert_eq!(operations(), ["GetItem", "UpdateItem"].repeat(3), "what is answered here is charged too");
+}
+
+#[tokio::test]
+async fn calls_that_are_answered_here_have_a_limit_of_their_own() {
+    let world = World::start().await;
+    let (ana, ben) = (world.tenant(ANA).await, world.tenant(BEN).await);
+    let call = async |runtime, method: &str| {
+        let at = world.clock.now();
+        let answer = world.post(runtime, method, &json!({})).await;
+        world.clock.set(at);
+        answer.status
+    };
+    for method in ["getMe", "getUpdates", "noSuchMethod", "setWebhook", "sendMessage"] {
+        world.clock.advance(Duration::from_secs(60));
+        let mut passed = 0;
+        while call(&ana, method).await != StatusCode::TOO_MANY_REQUESTS {
+            passed += 1;
+            assert!(passed <= 20, "{method} is free");
+        }
+        assert_eq!(passed, 20, "{method}");
+        assert_eq!(call(&ben, "getMe").await, StatusCode::OK, "another tenant is served as ever");
+    }
+    assert!(world.telegram.sent_to(ANA).is_empty());
 }
 
 #[tokio::test]
