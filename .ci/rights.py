@@ -31,7 +31,7 @@ RESOURCES = {
 # may delete, and only one function has it.
 IDENTITIES = {
     "AzureClientId": {"Get", "Set", "Update", "Recover"},
-    "AzureRemoverClientId": {"Get", "Set", "Update", "Recover", "List", "Delete", "Purge"},
+    "AzureRemoverClientId": {"Get", "Set", "Update", "List", "Delete", "Purge"},
     "AzureReconcilerClientId": {"Get", "Set", "Update", "Recover", "List", "Delete", "Purge"},
 }
 REMOVER = ("AzureRemoverClientId", "scheduled-refresh")

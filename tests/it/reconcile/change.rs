@@ -28,20 +28,24 @@ async fn an_event_that_was_lost_for_good_is_made_good_within_a_day() {
 
 #[tokio::test]
 async fn a_customer_who_was_deleted_is_suspended_within_a_day_and_removed_a_week_later() {
-    let world = World::start().await;
+    let mut world = World::start().await;
+    // The log is that of every test: none of the others makes so many customers as to have this one's id.
+    for _ in 0..100 {
+        world.customer = world.stripe.has_customer(&[]);
+    }
     world.stripe.subscribes(&world.customer, BASIC, SubscriptionStart::Paid, &[]);
     world.change(|tenant| tenant.lifecycle = Lifecycle::Pending).await;
     world.nudge().await;
     world.run_until_idle().await;
     world.assert_active().await;
-    nbhd::telemetry::capture();
     world.stripe.deletes_customer(&world.customer);
     world.lives_on(DAY).await;
     assert_eq!(world.row().await.lifecycle, Lifecycle::Suspended, "{:#?}", world.steps().await);
     world.clock.advance(DAY);
     world.lives_on(10 * MINUTE).await;
-    let told = nbhd::telemetry::capture().matches("\"StripeCustomersDeleted\":1").count();
-    assert_eq!(told, 1, "an operator hears of it once");
+    let log = nbhd::telemetry::capture();
+    let told = log.lines().filter(|line| line.contains("stripe_customer_deleted") && line.contains(&world.customer));
+    assert_eq!(told.count(), 1, "an operator hears of it once");
     world.clock.advance(RETENTION);
     world.lives_on(60 * MINUTE).await;
     let record = world.store.tenant_record(world.tenant).await.expect("a table");

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use nbhd::domain::ids::ChatId;
+use nbhd::domain::plan::Part;
 use nbhd::domain::route::RouteStatus;
 use nbhd::domain::subscription::{GRACE, RETENTION, Status, Tier};
 use nbhd::domain::tenant::Lifecycle;
@@ -133,6 +134,23 @@ async fn a_tombstone_comes_to_life_again() {
     world.clock.advance(RETENTION);
     world.lives_on(10 * MINUTE).await;
     world.assert_gone().await;
+    world.pays(Status::Active).await;
+    world.run_until_idle().await;
+    world.assert_active().await;
+}
+
+#[tokio::test]
+async fn a_vault_that_keeps_what_was_deleted_gives_its_name_to_the_next_life() {
+    let world = World::active().await;
+    world.azure.vault.protects_from_purge();
+    world.pays(Status::Canceled).await;
+    world.run_until_idle().await;
+    world.clock.advance(RETENTION);
+    world.lives_on(10 * MINUTE).await;
+    let receipt = world.tombstone().await.receipt;
+    let secret = receipt.iter().find(|line| line.part == Part::Secret).expect("in the receipt");
+    assert!(secret.purged_by > Some(world.clock.now()), "the receipt says when the last copy goes: {secret:?}");
+
     world.pays(Status::Active).await;
     world.run_until_idle().await;
     world.assert_active().await;
