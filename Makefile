@@ -32,8 +32,9 @@ test: ## Every test, then the rights they used; NBHD_REQUIRE_SHARED=1 makes abse
 
 # What the functions may do at AWS is exactly what they did while every test ran.
 rights:
-	@test -x $(TOOLS)/python || { echo "there is no $(TOOLS)/python: run \`make tools\`" >&2; exit 1; }
-	$(TOOLS)/python -B .ci/rights.py template.yaml $(BUILT)/rights
+	@if test -x $(TOOLS)/python; then $(TOOLS)/python -B .ci/rights.py template.yaml $(BUILT)/rights; \
+	elif test "$$NBHD_REQUIRE_SHARED" = 1; then echo "there is no $(TOOLS)/python: run \`make tools\`" >&2; exit 1; \
+	else echo "passed over: the rights are not compared, since \`make tools\` has not been run" >&2; fi
 
 soak: ## Random histories, as many as asked, from a seed, on every core; ARGS="20000 7"
 	NBHD_MODEL="$(ARGS)" $(CARGO) test --locked --profile harness --package nbhd-tests --test it model::histories
