@@ -353,6 +353,20 @@ async fn every_failure_has_a_page_and_makes_nothing() {
 }
 
 #[tokio::test]
+async fn a_failure_that_stripe_keeps_under_a_key_holds_nobody_up() {
+    let world = World::start().await;
+    let browser = Browser::of(&world);
+    let link = browser.link(Destination::Checkout, CHAT, None);
+    for endpoint in [Endpoint::CreateCustomer, Endpoint::CreateCheckout] {
+        world.stripe.faults.fail_next(endpoint, Failure::Stored);
+        let seen = browser.press("/billing/checkout", &link, "basic").await;
+        assert_eq!(seen.status, StatusCode::BAD_GATEWAY, "{endpoint:?}");
+    }
+    browser.chooses(&link, Tier::Basic).await;
+    assert_eq!((world.stripe.customers().len(), world.stripe.sessions().len()), (1, 1));
+}
+
+#[tokio::test]
 async fn a_person_who_turns_back_is_told_that_nothing_was_charged() {
     let world = World::start().await;
     let browser = Browser::of(&world);

@@ -1,13 +1,14 @@
 //! The API: keys, idempotency, errors, and the calls by their paths. <https://docs.stripe.com/api>
 
-use axum::Json;
 use axum::extract::State as Extracted;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use super::faults::StoredFailure;
 use super::idempotency::Known;
 use super::{World, calls, form, objects, state::State};
 
@@ -54,18 +55,22 @@ impl Refused {
     pub(super) fn down(status: StatusCode) -> Self {
         Self::new(status, "api_error", "An unknown error occurred")
     }
-}
 
-impl IntoResponse for Refused {
-    fn into_response(self) -> Response {
+    fn to_json(&self) -> Value {
         let mut error = json!({ "type": self.kind, "message": self.message });
         if let Some(code) = self.code {
             error["code"] = code.into();
         }
-        if let Some(param) = self.param {
-            error["param"] = param.into();
+        if let Some(param) = &self.param {
+            error["param"] = param.as_str().into();
         }
-        (self.status, Json(json!({ "error": error }))).into_response()
+        json!({ "error": error })
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        (self.status, Json(self.to_json())).into_response()
     }
 }
 
@@ -74,6 +79,7 @@ pub(super) async fn call(
     method: Method,
     uri: Uri,
     headers: HeaderMap,
+    stored_failure: Option<Extension<StoredFailure>>,
     body: String,
 ) -> Response {
     let now = world.clock.now();
@@ -89,8 +95,8 @@ pub(super) async fn call(
         Some(_) if key.is_some_and(|key| key.len() > LONGEST_KEY) => {
             return Refused::invalid("Idempotency keys have at most 255 characters", None).into_response();
         }
-        Some(Known::Answer(answer)) => {
-            let mut response = Json(answer).into_response();
+        Some(Known::Answer(status, answer)) => {
+            let mut response = (status, Json(answer)).into_response();
             response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
             return response;
         }
@@ -101,10 +107,17 @@ pub(super) async fn call(
         }
         Some(Known::No) | None => {}
     }
+    if let Some(StoredFailure) = stored_failure.map(|Extension(failure)| failure) {
+        let refused = Refused::down(StatusCode::INTERNAL_SERVER_ERROR);
+        if let Some(key) = key {
+            state.answers.store(key, request, (refused.status, &refused.to_json()), now);
+        }
+        return refused.into_response();
+    }
     match perform(&mut state, &method, uri.path(), text, now) {
         Ok(answer) => {
             if let Some(key) = key {
-                state.answers.store(key, request, &answer, now);
+                state.answers.store(key, request, (StatusCode::OK, &answer), now);
             }
             Json(answer).into_response()
         }

@@ -30,6 +30,9 @@ pub enum Endpoint {
 pub enum Failure {
     /// A server error of this status, without an effect.
     Status(u16),
+    /// 500, without an effect, which Stripe keeps under the call's key and repeats for a day.
+    /// <https://docs.stripe.com/api/idempotent_requests>
+    Stored,
     /// 429, without an effect.
     Throttled,
     /// No answer, until the caller goes away, and no effect.
@@ -56,14 +59,22 @@ impl Endpoint {
     }
 }
 
+/// On a request that fails at Stripe itself, after its key was taken.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StoredFailure;
+
 /// Fails a call, as [`World::faults`] asks for.
-pub(super) async fn inject_failure(Extracted(world): Extracted<World>, request: Request, next: Next) -> Response {
+pub(super) async fn inject_failure(Extracted(world): Extracted<World>, mut request: Request, next: Next) -> Response {
     let Some(endpoint) = Endpoint::from_request(request.method(), request.uri().path()) else {
         return next.run(request).await;
     };
     match world.faults.take(endpoint) {
         None => next.run(request).await,
         Some(Failure::Status(status)) => down(status),
+        Some(Failure::Stored) => {
+            request.extensions_mut().insert(StoredFailure);
+            next.run(request).await
+        }
         Some(Failure::Throttled) => Refused::rate_limited().into_response(),
         Some(Failure::Hang) => std::future::pending().await,
         Some(Failure::HangAfterEffect) => {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use nbhd::clock::Timestamp;
 use serde_json::Value;
 
@@ -16,6 +17,7 @@ pub(super) struct Answers(HashMap<String, Kept>);
 #[derive(Debug)]
 struct Kept {
     request: String,
+    status: StatusCode,
     answer: Value,
     until: Timestamp,
 }
@@ -24,8 +26,8 @@ struct Kept {
 pub(super) enum Known {
     /// The key was not used yet.
     No,
-    /// This answer.
-    Answer(Value),
+    /// This answer, which may be a failure.
+    Answer(StatusCode, Value),
     /// Another request.
     Mismatch,
 }
@@ -34,12 +36,13 @@ impl Answers {
     pub(super) fn find(&self, key: &str, request: &str, now: Timestamp) -> Known {
         match self.0.get(key).filter(|kept| now < kept.until) {
             None => Known::No,
-            Some(kept) if kept.request == request => Known::Answer(kept.answer.clone()),
+            Some(kept) if kept.request == request => Known::Answer(kept.status, kept.answer.clone()),
             Some(_) => Known::Mismatch,
         }
     }
 
-    pub(super) fn store(&mut self, key: &str, request: String, answer: &Value, now: Timestamp) {
-        self.0.insert(key.to_owned(), Kept { request, answer: answer.clone(), until: now + KEPT });
+    /// Keeps the first answer to a key, whatever it was.
+    pub(super) fn store(&mut self, key: &str, request: String, (status, answer): (StatusCode, &Value), now: Timestamp) {
+        self.0.insert(key.to_owned(), Kept { request, status, answer: answer.clone(), until: now + KEPT });
     }
 }

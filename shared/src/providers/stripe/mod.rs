@@ -31,6 +31,10 @@ pub use subscription::CustomerSnapshot;
 const API_VERSION: &str = "2026-10-28.endive";
 const VERSION: HeaderName = HeaderName::from_static("stripe-version");
 const IDEMPOTENCY: HeaderName = HeaderName::from_static("idempotency-key");
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+/// The most failures of Stripe's own, stored under a key, that are stepped over in one call.
+const MAX_STORED_FAILURES: u32 = 4;
 
 const TIMEOUT: Duration = Duration::from_secs(8);
 
@@ -94,14 +98,28 @@ impl Client {
     /// Creates an object: `path` is below `/v1`, `form` has its parameters as Stripe encodes them. Within a day, the
     /// same key with the same parameters creates one object.
     ///
+    /// Stripe keeps the first answer to a key for a day, a failure of its own included, and refuses the key with other
+    /// parameters. So what is sent as key names the parameters too, and a failure that is only repeated is stepped
+    /// over: whoever calls at the same time takes the same steps. <https://docs.stripe.com/api/idempotent_requests>
+    ///
     /// # Errors
     /// After a retryable one it is unknown whether the object was created: repeat the call with the same key.
     pub async fn create(&self, path: &str, form: String, idempotency_key: &str) -> Result<CreatedObject, Error> {
-        let request = self.http.post(self.url(path)).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
-        let answer = self.send(request.header(IDEMPOTENCY, idempotency_key).body(form)).await?;
-        let text = |name: &str| answer[name].as_str().map(str::to_owned);
-        let id = text("id").ok_or_else(|| Error::malformed("an object without an id"))?;
-        Ok(CreatedObject { id, url: text("url") })
+        let digest = short_digest(&form);
+        for step in 0..=MAX_STORED_FAILURES {
+            let request = self.http.post(self.url(path)).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+            let request = request.header(IDEMPOTENCY, format!("{idempotency_key}-{digest}-{step}")).body(form.clone());
+            let response = self.prepare(request).send().await?;
+            if response.status().is_server_error() && response.headers().get(REPLAYED).is_some_and(|it| it == "true") {
+                continue;
+            }
+            let answer = http::read_answer(response, MAX_ANSWER_BYTES).await?;
+            let answer = parse(&answer.into_success(parse_code)?)?;
+            let text = |name: &str| answer[name].as_str().map(str::to_owned);
+            let id = text("id").ok_or_else(|| Error::malformed("an object without an id"))?;
+            return Ok(CreatedObject { id, url: text("url") });
+        }
+        Err(Error::Failed { status: 500 })
     }
 
     /// Whether `customer` was deleted, or is not known to the account that sells our prices.
@@ -155,9 +173,18 @@ impl Client {
     }
 
     async fn receive(&self, request: RequestBuilder) -> Result<Answer, Error> {
-        let request = request.bearer_auth(self.key.expose_secret()).header(VERSION, API_VERSION).timeout(TIMEOUT);
-        http::receive(request, MAX_ANSWER_BYTES).await
+        http::receive(self.prepare(request), MAX_ANSWER_BYTES).await
     }
+
+    fn prepare(&self, request: RequestBuilder) -> RequestBuilder {
+        request.bearer_auth(self.key.expose_secret()).header(VERSION, API_VERSION).timeout(TIMEOUT)
+    }
+}
+
+/// The first 64 bits of a text's SHA-256, in hexadecimal digits.
+fn short_digest(text: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn parse(answer: &Answer) -> Result<Value, Error> {
