@@ -87,7 +87,10 @@ async fn a_removed_tenant_shows_its_receipt() {
     store.save_tombstone(&left, tenant.version).await.expect("buried");
     let shown = office.json(&["tenant", &office.ann()]).await;
     assert_eq!(shown["receipt"][0]["removed"], "container app");
-    assert!(office.nbhd(&["suspend", &office.ann()]).await.is_err());
+    for (word, held) in [("suspend", true), ("resume", false)] {
+        office.nbhd(&[word, &office.ann()]).await.expect("done");
+        assert_eq!(office.json(&["tenant", &office.ann()]).await["held_by_an_operator"], held);
+    }
 }
 
 #[tokio::test]

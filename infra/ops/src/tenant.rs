@@ -117,6 +117,7 @@ fn show_tombstone(tombstone: &Tombstone) -> Output {
         ("state", Output::from_text(format!("deleted at {}", tombstone.deleted_at))),
         ("recheck", Output::from_text(recheck)),
         ("customer", Output::Value(json!(tombstone.customer))),
+        ("held_by_an_operator", Output::Value(json!(tombstone.held))),
         ("receipt", Output::Rows { head: vec!["removed", "at", "destroyed_by", "found"], rows }),
     ])
 }
@@ -128,6 +129,11 @@ pub(crate) async fn request_reconcile(operator: &Operator, id: TenantId) -> anyh
 }
 
 pub(crate) async fn set_hold(operator: &Operator, id: TenantId, held: bool) -> anyhow::Result<Output> {
+    if let Some(TenantRecord::Deleted(tombstone)) = operator.store.tenant_record(id).await? {
+        operator.store.save_tombstone(&Tombstone { held, ..(*tombstone).clone() }, tombstone.version).await?;
+        let what = if held { "stays without an assistant, whoever pays" } else { "gets an assistant with a payment" };
+        return Ok(Output::from_text(format!("`{id}` is removed; it {what}")));
+    }
     update_tenant(operator, id, |tenant| Tenant { held, ..tenant }).await?;
     let what = if held { "is suspended until `nbhd resume`" } else { "follows its subscription at Stripe again" };
     Ok(Output::from_text(format!("`{id}` {what}")))

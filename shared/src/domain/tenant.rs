@@ -155,6 +155,7 @@ impl Tenant {
             tenant_id: self.tenant_id,
             customer: self.customer.clone(),
             generation: self.newest_generation(),
+            held: self.held,
             deleted_at: now,
             receipt: self.reconcile.receipt.clone(),
             person_notified: self.reconcile.last_notice == Some(Notice::Removed),
@@ -183,6 +184,9 @@ pub struct Tombstone {
     /// The last generation of its keys: none of them ever opens anything again.
     #[serde(default)]
     pub generation: u32,
+    /// Whether an operator holds it: a payment does not give it an assistant.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
     /// When the removal ended.
     pub deleted_at: Timestamp,
     /// What was removed, in the order of removal.
@@ -203,7 +207,8 @@ pub struct Tombstone {
 }
 
 impl Tombstone {
-    /// The tenant whose person pays again: a new life in `chat_id`, in which no key of the former one is valid.
+    /// The tenant whose person pays again: a new life in `chat_id`, in which no key of the former one is valid, and an
+    /// operator's hold still is.
     pub fn reactivate(&self, chat_id: ChatId, subscription: Option<Subscription>, now: Timestamp) -> Tenant {
         let shard_and_until = self.recheck.shard.clone().zip(self.recheck.blocks_until(now));
         let leftovers =
@@ -213,6 +218,7 @@ impl Tombstone {
             customer: self.customer.clone(),
             subscription,
             generation: self.generation + 1,
+            held: self.held,
             reconcile: ReconcileStatus { leftovers, last_notice, ..ReconcileStatus::new() },
             ..Tenant::new(self.tenant_id, chat_id)
         }

@@ -161,7 +161,7 @@ async fn a_model_key_that_is_made_after_its_worker_died_is_deleted_though_the_te
 
 /// Ana's tenant was active, and has just been removed.
 async fn removed() -> World {
-    let world = World::active().await;
+    let world = Box::pin(World::active()).await;
     world.pays(Status::Canceled).await;
     world.run_until_idle().await;
     world.clock.advance(RETENTION);

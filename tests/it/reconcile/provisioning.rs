@@ -140,6 +140,26 @@ async fn a_tombstone_comes_to_life_again() {
 }
 
 #[tokio::test]
+async fn an_operators_hold_outlives_the_removal() {
+    let world = World::active().await;
+    world.change(|tenant| tenant.held = true).await;
+    world.pays(Status::Canceled).await;
+    world.run_until_idle().await;
+    world.clock.advance(RETENTION);
+    world.lives_on(10 * MINUTE).await;
+    assert!(world.tombstone().await.held);
+
+    world.pays(Status::Active).await;
+    world.lives_on(60 * MINUTE).await;
+    assert!(world.row().await.held && world.azure.arm.apps().is_empty(), "{:#?}", world.steps().await);
+
+    world.change(|tenant| tenant.held = false).await;
+    world.nudge().await;
+    world.lives_on(10 * MINUTE).await;
+    world.assert_active().await;
+}
+
+#[tokio::test]
 async fn a_vault_that_keeps_what_was_deleted_gives_its_name_to_the_next_life() {
     let world = World::active().await;
     world.azure.vault.protects_from_purge();

@@ -130,9 +130,7 @@ impl World {
             let new = || Tenant::new(self.tenant, ChatId(ANA));
             let mut tenant = match record {
                 Some(TenantRecord::Live(tenant)) => *tenant,
-                Some(TenantRecord::Deleted(left)) => {
-                    Tenant { customer: left.customer, generation: left.generation + 1, ..new() }
-                }
+                Some(TenantRecord::Deleted(left)) => left.reactivate(ChatId(ANA), None, self.clock.now()),
                 None => Tenant { customer: Some(self.customer.clone()), ..new() },
             };
             change(&mut tenant);
