@@ -8,9 +8,9 @@ use serde_json::Value;
 
 fuzz_target!(|body: &[u8]| {
     let update = Update::parse(body);
-    let json = serde_json::from_slice::<Value>(body);
-    assert_eq!(json.is_err(), update == Update::Unusable("not_json"));
-    let Ok(json) = json else { return };
+    // More than this is read: half of a surrogate pair, for one.
+    let Some(json) = serde_json::from_slice::<Value>(body).ok().filter(Value::is_object) else { return };
+    assert_ne!(update, Update::Unusable("not_json"));
     let written = serde_json::to_vec(&json).expect("JSON");
     assert_eq!(Update::parse(&written), update, "the same update in other bytes");
     match update {
