@@ -111,9 +111,9 @@ impl Checker {
             Rule::Object(fields) | Rule::Labelled(fields) => return self.check_object(name, fields, value),
             Rule::List(of) => return self.check_list(name, of, value).map(Some),
             Rule::Media => return self.check_media(name, value).map(Some),
-            Rule::Integer => to_integer(&value),
+            Rule::Integer => json::to_integer(&value),
             Rule::Float => to_float(&value),
-            Rule::Boolean => to_boolean(&value),
+            Rule::Boolean => json::to_boolean(&value),
             Rule::Text => value.is_string().then_some(value),
             Rule::Url => value.as_str().is_some_and(is_web_address).then_some(value),
         };
@@ -196,29 +196,9 @@ fn is_absent(rule: &Rule, value: &Value) -> bool {
     value.is_null() || matches!(rule, Rule::Object(_) | Rule::List(_)) && value.as_str() == Some("")
 }
 
-/// A whole number, as JSON or as its text.
-pub(crate) fn to_integer(value: &Value) -> Option<Value> {
-    let number = value.as_i64().or_else(|| value.as_str()?.trim().parse().ok())?;
-    Some(Value::from(number))
-}
-
 fn to_float(value: &Value) -> Option<Value> {
     let number: f64 = value.as_f64().or_else(|| value.as_str()?.parse().ok())?;
     number.is_finite().then(|| Value::from(number))
-}
-
-/// A boolean, as JSON, as 0 or 1, or as one of the texts that Telegram reads as one.
-pub(crate) fn to_boolean(value: &Value) -> Option<Value> {
-    let text = match value {
-        Value::String(text) => text.trim().to_ascii_lowercase(),
-        Value::Bool(_) | Value::Number(_) => value.to_string(),
-        Value::Null | Value::Array(_) | Value::Object(_) => return None,
-    };
-    match text.as_str() {
-        "true" | "yes" | "1" => Some(Value::from(true)),
-        "false" | "no" | "0" => Some(Value::from(false)),
-        _ => None,
-    }
 }
 
 /// Whether Telegram may fetch this address. A scheme other than http(s) could name a file of a self-hosted Bot API

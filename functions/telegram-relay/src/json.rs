@@ -74,6 +74,26 @@ impl<'de> Visitor<'de> for Reader {
     }
 }
 
+/// A whole number, as JSON or as its text.
+pub(crate) fn to_integer(value: &Value) -> Option<Value> {
+    let number = value.as_i64().or_else(|| value.as_str()?.trim().parse().ok())?;
+    Some(Value::from(number))
+}
+
+/// A boolean, as JSON, as 0 or 1, or as one of the texts that Telegram reads as one.
+pub(crate) fn to_boolean(value: &Value) -> Option<Value> {
+    let text = match value {
+        Value::String(text) => text.trim().to_ascii_lowercase(),
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
+        Value::Null | Value::Array(_) | Value::Object(_) => return None,
+    };
+    match text.as_str() {
+        "true" | "yes" | "1" => Some(Value::from(true)),
+        "false" | "no" | "0" => Some(Value::from(false)),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::call::{to_boolean, to_integer};
+use crate::json::{to_boolean, to_integer};
 use crate::parameters::Parameters;
 use crate::rules::Method;
 
