@@ -23,6 +23,7 @@ use nbhd::domain::ids::TenantId;
 use nbhd::domain::secrets::MasterKey;
 use nbhd::domain::subscription::Tier;
 use nbhd::flows::billing_link::{BillingLink, Destination, Links};
+use nbhd::flows::public_base::bot_address;
 use nbhd::providers::stripe::Client;
 use nbhd::store::Store;
 use nbhd::tokens::Claims;
@@ -41,7 +42,8 @@ pub struct App {
     store: Store,
     links: Links,
     platform_key: MasterKey,
-    bot_username: String,
+    /// Where the bot is opened in Telegram.
+    bot_address: String,
     /// The origin of a simulator's pages in place of Stripe's.
     simulated_origin: Option<String>,
     clock: Clock,
@@ -56,7 +58,7 @@ impl App {
             store: Store::from_env(env)?,
             links: Links::from_env(env)?,
             platform_key: env.master_key("PLATFORM_KEY")?,
-            bot_username: env.required("TELEGRAM_BOT_USERNAME", "the bot's user name, without @")?.to_owned(),
+            bot_address: bot_address(env)?,
             simulated_origin: env.optional("STRIPE_API_URL").map(str::to_owned),
             clock,
         })

@@ -5,7 +5,6 @@ use nbhd::domain::subscription::Tier;
 use nbhd::flows::billing_link::{BillingLink, Destination};
 use nbhd::tokens::Claims;
 use nbhd::web::{ButtonStyle, Page};
-use qrcode::{Color, QrCode};
 
 use crate::App;
 
@@ -65,14 +64,9 @@ pub(crate) fn return_page(app: &App, from: &str) -> Page {
             "What you changed at Stripe reaches your assistant within a minute. You can go back to Telegram.",
         ),
     };
-    let address = format!("https://t.me/{}", app.bot_username);
-    let page = Page::new(StatusCode::OK, title).text(text).link(&address, "Open the bot in Telegram");
-    match QrCode::new(&address) {
-        Ok(code) => {
-            let dark: Vec<bool> = code.to_colors().into_iter().map(|color| color == Color::Dark).collect();
-            page.text("Are you on another device? Point your phone’s camera here:").qr_code(code.width(), &dark)
-        }
-        // No bot has an address too long for a QR code.
-        Err(_) => page,
-    }
+    Page::new(StatusCode::OK, title)
+        .text(text)
+        .link(&app.bot_address, "Open the bot in Telegram")
+        .text("Are you on another device? Point your phone’s camera here:")
+        .qr_code(&app.bot_address)
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use nbhd::clock::Timestamp;
 use nbhd::config::{ConfigError, Env};
 use nbhd::domain::scope;
-use nbhd::flows::connect_link::{ConnectLink, Links, Services};
+use nbhd::flows::connect_link::{BrowserSecret, ConnectLink, Links, Services};
 use nbhd::tokens::Claims;
 use oauth2::basic::BasicClient;
 use oauth2::{
@@ -19,11 +19,9 @@ pub(crate) struct ConsentClient {
 }
 
 impl ConsentClient {
-    /// `None` when `GOOGLE_CLIENT_ID` or `GOOGLE_CLIENT_SECRET` is not set: a consent could not be completed.
+    /// `None` when `GOOGLE_CLIENT_ID` is not set.
     pub(crate) fn from_env(env: &Env) -> Result<Option<Self>, ConfigError> {
-        let (Some(id), Some(_)) = (env.optional("GOOGLE_CLIENT_ID"), env.optional("GOOGLE_CLIENT_SECRET")) else {
-            return Ok(None);
-        };
+        let Some(id) = env.optional("GOOGLE_CLIENT_ID") else { return Ok(None) };
         let (name, hint) = ("GOOGLE_AUTH_URL", "the address of Google's consent page");
         let url = env.url(name, "https://accounts.google.com/o/oauth2/v2/auth")?;
         let url = AuthUrl::new(url).map_err(|_| ConfigError::invalid(name, hint))?;
@@ -35,7 +33,7 @@ impl ConsentClient {
         self.client.auth_uri().url().origin().ascii_serialization()
     }
 
-    /// The address of the consent page for the holder of `link`.
+    /// The address of the consent page for the holder of `link` in the browser that has the secret.
     ///
     /// `offline` and `consent` together make Google hand out a refresh token every time; `include_granted_scopes` lets
     /// a second service join the grant of the first.
@@ -45,14 +43,15 @@ impl ConsentClient {
         links: &Links,
         link: &Claims<ConnectLink>,
         services: Services,
+        browser: &BrowserSecret,
         now: Timestamp,
     ) -> Result<String, ParseError> {
         let redirect = RedirectUrl::new(links.redirect_url(services))?;
-        let verifier = PkceCodeVerifier::new(links.pkce_verifier(&link.jti).expose_secret().to_owned());
+        let verifier = PkceCodeVerifier::new(links.pkce_verifier(&link.jti, browser).expose_secret().to_owned());
         let scopes = scope::IDENTITY.into_iter().chain(services.providers().iter().map(|provider| provider.scope()));
         let (url, _) = self
             .client
-            .authorize_url(|| CsrfToken::new(links.sign_state(link, services, now)))
+            .authorize_url(|| CsrfToken::new(links.sign_state(link, services, browser, now)))
             .set_redirect_uri(Cow::Owned(redirect))
             .set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&verifier))
             .add_scopes(scopes.map(|scope| Scope::new(scope.to_owned())))

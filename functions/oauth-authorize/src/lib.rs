@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use nbhd::clock::{Clock, Timestamp};
 use nbhd::config::{ConfigError, Env};
-use nbhd::flows::connect_link::{ConnectLink, Links, Services};
+use nbhd::flows::connect_link::{BrowserSecret, ConnectLink, Links, Services};
 use nbhd::tokens::Claims;
 use nbhd::web::{self, ButtonStyle, ErrorPage, Page};
 use serde::Deserialize;
@@ -72,11 +72,16 @@ async fn show_confirmation(
     } else {
         let names: Vec<&str> = services.providers().iter().map(|provider| provider.display_name()).collect();
         Page::new(StatusCode::OK, "Is this your assistant?")
-            .definition_list(&[("Assistant of", &link.content.name), ("Will be able to read", &names.join(" and "))])
+            .definition_list(&[
+                ("Assistant of", &link.content.person.name),
+                ("In Telegram", &link.content.person.account()),
+                ("Will be able to read", &names.join(" and ")),
+            ])
             .text(
                 "If you go on, this person’s assistant can read what is in the Google account you choose next. \
-                 Continue only if this is you, and you asked for this link in Telegram.",
+                 Anybody can give themselves any name: send /status to the bot to see which account is yours.",
             )
+            .text("Continue only if this is you, and you asked for this link in Telegram.")
             .form(&app.links.form_url(services), &[("link", &token)], ButtonStyle::Primary, "Yes, continue to Google")
             .allow_redirect_to(consent.origin())
             .text("Not you? Close this page: nothing has been connected.")
@@ -97,10 +102,12 @@ async fn redirect_to_google(
     let now = app.clock.now();
     let token = parameters.map(|Form(parameters)| parameters.link).unwrap_or_default();
     let (services, consent, link) = verify_link(&app, &services, &token, now)?;
-    let address = consent.consent_url(&app.links, &link, services, now).map_err(|_| Refusal::NotConfigured)?;
+    let browser = BrowserSecret::new().map_err(|_| Refusal::NotConfigured)?;
+    let address = consent.consent_url(&app.links, &link, services, &browser, now);
+    let address = address.map_err(|_| Refusal::NotConfigured)?;
     tracing::info!(code = "consent_requested", services = services.as_str(), "link accepted; redirecting to Google");
     let headers = [
-        (header::SET_COOKIE, app.links.set_cookie_header(&link.jti)),
+        (header::SET_COOKIE, app.links.set_cookie_header(&link.jti, &browser)),
         (header::LOCATION, address),
         (header::CACHE_CONTROL, "no-store".to_owned()),
         (header::REFERRER_POLICY, "no-referrer".to_owned()),

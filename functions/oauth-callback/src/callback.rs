@@ -1,10 +1,10 @@
 //! Google's redirect back to us, and everything that is checked before anything is touched.
 
 use axum::http::{HeaderMap, header};
-use nbhd::clock::Timestamp;
-use nbhd::flows::connect_link::{self, Services};
+use nbhd::domain::sign_in::SignInId;
+use nbhd::flows::connect_link::{self, BrowserSecret, Services};
 use nbhd::providers::google::oauth;
-use nbhd::tokens::{self, Claims};
+use nbhd::tokens::Claims;
 use nbhd::web;
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -27,6 +27,11 @@ pub(crate) struct VerifiedCallback {
     pub(crate) services: Services,
     pub(crate) state: Claims<connect_link::OauthState>,
     pub(crate) code: SecretString,
+    pub(crate) browser: BrowserSecret,
+    /// What the person sends from Telegram to confirm that the assistant is theirs.
+    pub(crate) start_token: SecretString,
+    /// The sign-in that the token is of.
+    pub(crate) sign_in: SignInId,
 }
 
 pub(crate) fn verify(
@@ -34,26 +39,24 @@ pub(crate) fn verify(
     services: &str,
     headers: &HeaderMap,
     query: CallbackQuery,
-    now: Timestamp,
 ) -> Result<VerifiedCallback, Failure> {
     let services: Services = services.parse().map_err(|_| Failure::UnknownProvider)?;
     let google = app.google.clone().ok_or(Failure::NotConfigured)?;
     let state = query.state.filter(|state| !state.is_empty()).ok_or(Failure::MissingParams)?;
-    let state = app.links.read_state(&state, now).map_err(|error| match error {
-        tokens::Error::Invalid => Failure::InvalidState,
-        tokens::Error::Expired => Failure::ExpiredState,
-    })?;
+    let state = app.links.read_state(&state).map_err(|_| Failure::InvalidState)?;
     if state.content.services != services {
         return Err(Failure::InvalidState);
     }
     web::record_tenant(state.content.connect.tenant_id);
-    if !app.links.is_same_browser(&state.jti, &join_cookies(headers)) {
-        return Err(Failure::WrongBrowser);
-    }
+    let browser = app.links.find_browser(&state, &join_cookies(headers)).ok_or(Failure::WrongBrowser)?;
     match (query.error.as_deref(), query.code) {
         (Some("access_denied"), _) => Err(Failure::AccessDenied),
         (Some(_), _) => Err(Failure::ExchangeFailed),
-        (None, Some(code)) if !code.is_empty() => Ok(VerifiedCallback { google, services, state, code: code.into() }),
+        (None, Some(code)) if !code.is_empty() => {
+            let start_token = app.links.start_token(&state.jti, &browser);
+            let sign_in = SignInId::of_token(&start_token);
+            Ok(VerifiedCallback { google, services, state, code: code.into(), browser, start_token, sign_in })
+        }
         (None, _) => Err(Failure::MissingParams),
     }
 }

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use nbhd::domain::integration::{Integration, Status};
+use nbhd::domain::ids::TenantId;
+use nbhd::domain::integration::{Integration, Provider};
 use nbhd::flows::stored_token::StoredFields;
+use nbhd::queue::RefreshJob;
 
 use crate::App;
 use crate::consent::{Consent, SecretVersion};
@@ -21,8 +23,8 @@ pub(crate) async fn clean_up_superseded(
     orphans: &[SecretVersion],
 ) {
     let all = async {
-        for row in consent.select(former).filter(|row| is_abandoned(consent, former, row)) {
-            revoke_grant(app, consent, row).await;
+        for row in consent.select(former) {
+            leave_account(app, consent, row).await;
         }
         for row in consent.select(former) {
             for version in row.superseded.iter().chain([&row.secret_version]) {
@@ -41,12 +43,45 @@ pub(crate) async fn clean_up_superseded(
     }
 }
 
-/// Whether a former integration's account is surely another than the new one's, and no other integration uses it.
-fn is_abandoned(consent: &Consent<'_>, rows: &[Integration], former: &Integration) -> bool {
-    let now = Integration { account: consent.token.account.clone(), ..former.clone() };
-    let mut others = rows.iter().filter(|row| !consent.providers.contains(&row.provider));
-    !former.may_share_account(&now)
-        && !others.any(|other| other.status == Status::Active && other.may_share_account(former))
+/// Revokes the grant of a former connection's account, if that is surely another one than the new connection's and no
+/// connection of any tenant uses it any more.
+async fn leave_account(app: &App, consent: &Consent<'_>, former: &Integration) {
+    let (Some(account), Some(new)) = (&former.subject, &consent.token.subject) else { return };
+    if account == new {
+        return;
+    }
+    match app.store.is_account_in_use(account).await {
+        Ok(false) => revoke_grant(app, consent, former).await,
+        Ok(true) => {}
+        Err(error) => {
+            tracing::warn!(
+                code = "grant_not_revoked",
+                error = %error,
+                "who else uses a former account is not known; its grant stays until its person or Google ends it"
+            );
+            return;
+        }
+    }
+    // An item too many costs a read later.
+    if let Err(error) = app.store.forget_account_connection(account, former.tenant_id, former.provider).await {
+        tracing::info!(error = %error, "the item of a former account's connection was not deleted");
+    }
+}
+
+/// Queues the removal of tokens that may be in the vault without a row, after connecting failed: the person was told
+/// that nothing is connected.
+pub(crate) async fn queue_removal(app: &App, tenant_id: TenantId, providers: &[Provider]) {
+    for provider in providers {
+        let job = RefreshJob::Disconnect { tenant_id, provider: *provider };
+        if let Err(error) = app.disconnects.send(&job).await {
+            tracing::error!(
+                code = "tokens_not_removed",
+                error = %error,
+                provider = %provider,
+                "removal was not queued; tokens of a failed sign-in may remain in the vault"
+            );
+        }
+    }
 }
 
 /// Revokes a former account's grant at Google. A failure is only logged: the new integration works without it.

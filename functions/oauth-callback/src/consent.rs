@@ -4,6 +4,7 @@ use nbhd::clock::Timestamp;
 use nbhd::domain::ids::TenantId;
 use nbhd::domain::integration::{Integration, Provider};
 use nbhd::domain::refresh;
+use nbhd::domain::sign_in::SignInId;
 use nbhd::domain::tenant::{Tenant, TimeZone};
 use nbhd::flows::stored_token::StoredToken;
 use nbhd::providers::google::oauth;
@@ -11,12 +12,13 @@ use nbhd::store::{ConsentResult, TenantView};
 
 use crate::App;
 use crate::failure::Failure;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, RecordedOutcome};
 
 /// A person's consent, after its code was exchanged for tokens.
 pub(crate) struct Consent<'a> {
     pub(crate) google: &'a oauth::Client,
     pub(crate) jti: &'a str,
+    pub(crate) sign_in: &'a SignInId,
     /// The services that the granted scopes let us read.
     pub(crate) providers: Vec<Provider>,
     pub(crate) token: StoredToken,
@@ -52,7 +54,7 @@ impl Consent<'_> {
         rows: &[Integration],
         written: &[SecretVersion],
         orphans: &[SecretVersion],
-    ) -> ConsentResult<'a, Outcome> {
+    ) -> ConsentResult<'a, RecordedOutcome> {
         let integrations = written.iter().map(|secret| {
             let former = rows.iter().find(|row| row.provider == secret.provider);
             // They are disabled once the row is written; should that fail, the next refresh does it.
@@ -70,7 +72,10 @@ impl Consent<'_> {
             changed_tenant: time_zone.map(|zone| Tenant { time_zone: Some(zone), ..tenant.clone() }),
             integrations: integrations.collect(),
             jti: self.jti,
-            outcome: Outcome::Connected { providers: self.providers.clone(), at: self.at },
+            outcome: RecordedOutcome {
+                sign_in: self.sign_in.clone(),
+                outcome: Outcome::Connected { providers: self.providers.clone(), at: self.at },
+            },
         }
     }
 
@@ -78,6 +83,7 @@ impl Consent<'_> {
         let row = Integration {
             granted: self.token.granted.clone(),
             account: self.token.account.clone(),
+            subject: self.token.subject.clone(),
             expires_at: Some(self.token.expires_at),
             vault: secret.vault.clone(),
             secret_name: secret.name.clone(),

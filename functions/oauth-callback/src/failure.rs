@@ -18,6 +18,10 @@ pub(crate) enum Failure {
     ExpiredState,
     /// The `state` was used before, and no outcome was recorded.
     ReplayedState,
+    /// Nobody confirmed it in Telegram in time.
+    NotConfirmed,
+    /// Another chat than the link's sent the start token.
+    OtherChat,
     /// The person started in another browser.
     WrongBrowser,
     /// The path names nothing that can be connected.
@@ -36,7 +40,16 @@ pub(crate) enum Failure {
     StoreUnavailable,
 }
 
+/// Where a person sees which apps may read their Google account, and removes them.
+/// <https://support.google.com/accounts/answer/13533235>
+const GOOGLE_CONNECTIONS: &str = "https://myaccount.google.com/connections";
+
 impl Failure {
+    /// Whether tokens may be in the vault that no row names.
+    pub(crate) const fn may_leave_tokens(self) -> bool {
+        matches!(self, Self::StoreUnavailable | Self::InvalidState)
+    }
+
     /// Records in the log why the table could not serve.
     pub(crate) fn from_store(error: store::Error) -> Self {
         tracing::error!(
@@ -81,6 +94,21 @@ impl Failure {
                 title: "This sign-in was already used",
                 text: "Each sign-in works once. If you were not told in Telegram that the account is connected, \
                  send /connect again.",
+            },
+            Self::NotConfirmed => ErrorPage {
+                status: StatusCode::GONE,
+                code: "not_confirmed",
+                title: "Nothing was connected",
+                text: "Nobody confirmed it in Telegram within five minutes, so the link no longer works. Send \
+                       /connect to the bot in Telegram for a new one.",
+            },
+            Self::OtherChat => ErrorPage {
+                status: StatusCode::FORBIDDEN,
+                code: "other_chat",
+                title: "This was somebody else’s link",
+                text: "The code came from another Telegram account than the link, so nothing was connected, and the \
+                       link no longer works. Google may still list NBHD United among the apps with access to your \
+                       account: remove it there.",
             },
             Self::WrongBrowser => ErrorPage {
                 status: StatusCode::FORBIDDEN,
@@ -142,7 +170,11 @@ impl Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let page = self.error_page().into_page();
-        let page = if self == Self::StoreUnavailable { page.retry_after(30) } else { page };
+        let page = match self {
+            Self::StoreUnavailable => page.retry_after(30),
+            Self::OtherChat => page.link(GOOGLE_CONNECTIONS, "Apps with access to your Google account"),
+            _ => page,
+        };
         page.into_response()
     }
 }

@@ -1,10 +1,12 @@
 //! The function `oauth-callback`: from Google's answer to a connection, and back again by the undo button.
 //!
-//! The order makes it safe to stop anywhere: first the redirect is checked, then the nonce is spent, the code
-//! exchanged, the vault written, then rows and outcome in one transaction; the person is told last.
+//! The order makes it safe to stop anywhere: first the redirect is checked, then the confirmation in Telegram; then the
+//! nonce is spent, the code exchanged, the vault written, then rows and outcome in one transaction; the person is told
+//! last.
 
 mod callback;
 mod cleanup;
+mod confirmation;
 mod connect;
 mod consent;
 mod failure;
@@ -25,6 +27,7 @@ use axum::routing::{get, post};
 use nbhd::clock::{Clock, Waiter};
 use nbhd::config::{ConfigError, Env};
 use nbhd::flows::connect_link::Links;
+use nbhd::flows::public_base::bot_address;
 use nbhd::providers::azure::vaults::Vaults;
 use nbhd::providers::google::{calendar, oauth};
 use nbhd::providers::telegram::Bot;
@@ -33,7 +36,8 @@ use nbhd::store::Store;
 use nbhd::web;
 
 use callback::CallbackQuery;
-use connect::{SignIn, connect};
+use confirmation::Confirmation;
+use connect::{Connection, connect};
 use failure::Failure;
 
 /// The limit of connecting. API Gateway ends a request after 30 s; recording a failure, or the message in the chat,
@@ -49,6 +53,8 @@ pub struct App {
     calendar: calendar::Client,
     vaults: Vaults,
     bot: Bot,
+    /// Where the bot is opened in Telegram: `https://t.me/<bot>`.
+    bot_address: String,
     clock: Clock,
     waiter: Waiter,
     timeout: Duration,
@@ -68,6 +74,7 @@ impl App {
             calendar: calendar::Client::new(env, http.clone())?,
             vaults: Vaults::new(env, &http, &clock)?,
             bot: Bot::new(env, http)?,
+            bot_address: bot_address(env)?,
             clock,
             waiter: Waiter::default(),
             timeout: REQUEST_TIMEOUT,
@@ -111,10 +118,15 @@ async fn handle_callback(
     }
     let now = app.clock.now();
     let Query(query) = query.map_err(|_| Failure::MissingParams)?;
-    let callback = callback::verify(&app, &services, &headers, query, now)?;
-    Ok(match connect(&app, &callback, now).await? {
-        SignIn::Connected(result) => result.to_page(&app, &callback, now),
-        SignIn::InProgress => result::in_progress_page(),
+    let callback = callback::verify(&app, &services, &headers, query)?;
+    let is_over = match confirmation::check(&app, &callback, now).await? {
+        Confirmation::Awaited => return Ok(confirmation::waiting_page(&app, &callback).into_response()),
+        Confirmation::Given => false,
+        Confirmation::Over => true,
+    };
+    Ok(match connect(&app, &callback, is_over, now).await? {
+        Connection::Made(result) => result.to_page(&app, &callback),
+        Connection::InProgress => result::in_progress_page(),
     }
     .into_response())
 }

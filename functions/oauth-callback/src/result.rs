@@ -30,7 +30,7 @@ impl ConnectResult {
 
     /// The page names both the assistant's person and the account, so that a consent given for someone else is noticed
     /// and undone.
-    pub(crate) fn to_page(&self, app: &App, callback: &VerifiedCallback, now: Timestamp) -> Page {
+    pub(crate) fn to_page(&self, app: &App, callback: &VerifiedCallback) -> Page {
         let connect = &callback.state.content.connect;
         tracing::info!(
             code = "connected",
@@ -44,7 +44,8 @@ impl ConnectResult {
         };
         let account = self.account.as_deref().unwrap_or("the account you chose");
         let mut page = Page::new(StatusCode::OK, "Connected").definition_list(&[
-            ("Assistant of", &connect.name),
+            ("Assistant of", &connect.person.name),
+            ("In Telegram", &connect.person.account()),
             ("Google account", account),
             ("Can now read", &join_names(&self.providers)),
         ]);
@@ -53,7 +54,7 @@ impl ConnectResult {
         }
         page.text("You can close this page and go back to Telegram.").text("Not you, or the wrong account?").form(
             &app.links.undo_url(callback.services),
-            &[("undo", &app.links.sign_undo(&undo, now))],
+            &[("undo", &app.links.sign_undo(&undo))],
             ButtonStyle::Secondary,
             "Undo",
         )

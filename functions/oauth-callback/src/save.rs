@@ -7,7 +7,6 @@ use nbhd::domain::ids::TenantId;
 use nbhd::domain::integration::{Integration, Provider, Status};
 use nbhd::flows::lease;
 use nbhd::providers;
-use nbhd::queue::RefreshJob;
 use nbhd::store::{self, TenantView};
 
 use crate::App;
@@ -45,17 +44,20 @@ pub(crate) async fn save_consent(app: &App, consent: &Consent<'_>, view: TenantV
     let tenant_id = view.tenant.tenant_id;
     let mut progress = Progress::default();
     let saved = try_save(app, consent, view, &mut progress).await;
-    if let Err(failure) = saved {
+    if saved.is_err() {
         release_leases(app, tenant_id, &progress).await;
-        if failure == Failure::InvalidState {
-            queue_removal(app, tenant_id, &progress).await;
-        }
     }
     saved
 }
 
 async fn try_save(app: &App, consent: &Consent<'_>, view: TenantView, progress: &mut Progress) -> Result<(), Failure> {
     let tenant_id = view.tenant.tenant_id;
+    if let Some(account) = &consent.token.subject {
+        for provider in &consent.providers {
+            let noted = app.store.note_account_connection(account, tenant_id, *provider).await;
+            noted.map_err(Failure::from_store)?;
+        }
+    }
     let mut read = Ok(view);
     for _ in 0..MAX_ATTEMPTS {
         let TenantView { tenant, integrations, .. } = wait_for_leases(app, consent, read, progress).await?;
@@ -181,19 +183,4 @@ async fn write_secrets(
         }
     }
     Err(Failure::StoreUnavailable)
-}
-
-/// Queues the removal of the orphaned tokens of a tenant that was removed meanwhile.
-async fn queue_removal(app: &App, tenant_id: TenantId, progress: &Progress) {
-    for SecretVersion { provider, name, .. } in &progress.orphans {
-        let job = RefreshJob::Disconnect { tenant_id, provider: *provider };
-        if let Err(error) = app.disconnects.send(&job).await {
-            tracing::error!(
-                code = "tokens_not_removed",
-                error = %error,
-                name,
-                "removal was not queued; tokens of a removed tenant remain in the vault"
-            );
-        }
-    }
 }

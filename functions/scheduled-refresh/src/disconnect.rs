@@ -1,8 +1,10 @@
 //! Removes the tokens of a Revoked integration: from the vault and, if no other integration needs the grant, at Google.
 
+use std::time::Duration;
+
 use nbhd::clock::Timestamp;
 use nbhd::domain::ids::TenantId;
-use nbhd::domain::integration::{Integration, Provider, Status};
+use nbhd::domain::integration::{Integration, Provider, Status, SubjectHash};
 use nbhd::domain::plan::Part;
 use nbhd::domain::tenant::{TenantRecord, Tombstone};
 use nbhd::flows::lease;
@@ -23,7 +25,7 @@ pub(crate) enum Outcome {
     Disconnected,
     /// There is no such integration, or the person connected it again.
     Unchanged,
-    /// Another worker holds the lease and may be writing to the vault.
+    /// Another worker holds the lease and may be writing to the vault, or a connect has just written to it.
     Leased,
 }
 
@@ -36,6 +38,9 @@ impl Outcome {
         }
     }
 }
+
+/// After this time no request that wrote tokens goes on: API Gateway has ended it, and so has Lambda.
+const LONGEST_REQUEST: Duration = Duration::from_secs(30);
 
 /// Why a job failed. It is safe to run it again.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +65,12 @@ pub(crate) async fn remove_tokens(app: &App, tenant: TenantId, provider: Provide
         None => match app.store.tenant_record(tenant).await? {
             Some(TenantRecord::Live(live)) if !live.may_connect() => create_row(app, tenant, provider).await?,
             Some(TenantRecord::Deleted(tombstone)) => return remove_late_tokens(app, *tombstone, provider).await,
-            Some(TenantRecord::Live(_)) | None => return Ok(Outcome::Unchanged),
+            Some(TenantRecord::Live(_)) => match find_tokens(app, tenant, provider).await? {
+                Found::Nothing => return Ok(Outcome::Unchanged),
+                Found::JustWritten => return Ok(Outcome::Leased),
+                Found::Tokens => create_row(app, tenant, provider).await?,
+            },
+            None => return Ok(Outcome::Unchanged),
         },
     };
     if row.status != Status::Revoked {
@@ -89,9 +99,31 @@ pub(crate) async fn remove_tokens(app: &App, tenant: TenantId, provider: Provide
     Ok(Outcome::Disconnected)
 }
 
-/// Creates the row for tokens that may be in the vault without one, because a first connect was killed between vault
-/// and row. While the tenant lives, its next connect finds them; for a tenant that is being removed, this job takes the
-/// lease on the new row and finds the secret by its name.
+/// What the vault holds of a connection that has no row.
+enum Found {
+    /// No tokens.
+    Nothing,
+    /// Tokens of a connect that may still be on its way to the row.
+    JustWritten,
+    /// Tokens of a connect that failed between vault and row.
+    Tokens,
+}
+
+async fn find_tokens(app: &App, tenant: TenantId, provider: Provider) -> Result<Found, Error> {
+    let row = default_row(app, tenant, provider);
+    match find_vault(app, &row)?.get_latest(&row.secret_name).await {
+        Ok(secret) if secret.created_at.is_some_and(|at| app.clock.now().since(at) < LONGEST_REQUEST) => {
+            Ok(Found::JustWritten)
+        }
+        Ok(_) => Ok(Found::Tokens),
+        Err(providers::Error::NotFound) => Ok(Found::Nothing),
+        Err(error) if key_vault::is_unreadable(&error) => Ok(Found::Tokens),
+        Err(error) => Err(Error::Vault(error)),
+    }
+}
+
+/// Creates the row for tokens that may be in the vault without one. This job takes the lease on it, so that a connect
+/// at the same time waits, and finds the secret by its name.
 async fn create_row(app: &App, tenant: TenantId, provider: Provider) -> Result<Integration, Error> {
     Ok(app.store.save_integration(&default_row(app, tenant, provider), None).await?)
 }
@@ -99,12 +131,10 @@ async fn create_row(app: &App, tenant: TenantId, provider: Provider) -> Result<I
 /// Removes tokens that a connect wrote after its tenant was removed. No lease is needed, because nobody can connect a
 /// removed tenant. The receipt is amended before the tokens are deleted.
 async fn remove_late_tokens(app: &App, tombstone: Tombstone, provider: Provider) -> Result<Outcome, Error> {
-    let row = default_row(app, tombstone.tenant_id, provider);
-    match find_vault(app, &row)?.get_latest(&row.secret_name).await {
-        Err(providers::Error::NotFound) => return Ok(Outcome::Unchanged),
-        Err(error) if !key_vault::is_unreadable(&error) => return Err(Error::Vault(error)),
-        Ok(_) | Err(_) => {}
+    if matches!(find_tokens(app, tombstone.tenant_id, provider).await?, Found::Nothing) {
+        return Ok(Outcome::Unchanged);
     }
+    let row = default_row(app, tombstone.tenant_id, provider);
     metric("LateEffectsRemoved", 1);
     tracing::warn!(
         code = "late_effect", tenant_id = %row.tenant_id, provider = %row.provider,
@@ -127,15 +157,20 @@ fn default_row(app: &App, tenant: TenantId, provider: Provider) -> Integration {
     }
 }
 
-/// Deletes the tokens, first at Google: without the secret nothing could revoke the grant. Returns when the vault will
-/// purge the secret, if it does not let us purge it.
+/// Deletes the tokens, first at Google: without the secret nothing could revoke the grant. Each version is disabled
+/// before, because a vault that keeps what is deleted would give all of them back with a later secret of the same name.
+/// Returns when the vault will purge the secret, if it does not let us purge it.
 async fn delete_tokens(app: &App, row: &Integration) -> Result<Option<Timestamp>, Error> {
-    if let Some(token) = read_grant_token(app, row).await?
-        && !is_grant_shared(app, row).await?
-    {
-        revoke_grant(app, &token).await?;
+    let tokens = read_tokens(app, row).await?;
+    let account = tokens.as_ref().and_then(|tokens| tokens.subject.clone()).or_else(|| row.subject.clone());
+    if let Some(token) = tokens.and_then(|tokens| tokens.refresh_token.or(tokens.access_token)) {
+        leave_account(app, account.as_ref(), &token).await?;
+    }
+    if let Some(account) = &account {
+        app.store.forget_account_connection(account, row.tenant_id, row.provider).await?;
     }
     let vault = find_vault(app, row)?;
+    vault.disable_all(&row.secret_name).await.map_err(Error::Vault)?;
     vault.delete(&row.secret_name).await.map_err(Error::Vault)?;
     match vault.purge(&row.secret_name).await {
         Ok(_) => Ok(None),
@@ -153,8 +188,8 @@ fn find_vault<'a>(app: &'a App, row: &Integration) -> Result<&'a Vault, Error> {
     app.refresher.vaults().find(row.vault.as_deref()).ok_or(Error::VaultUnknown)
 }
 
-/// Reads a token that revokes the grant; `None` when an earlier run deleted the secret, after it revoked the grant.
-async fn read_grant_token(app: &App, row: &Integration) -> Result<Option<SecretString>, Error> {
+/// Reads the tokens; `None` when an earlier run disabled or deleted them, after it revoked the grant.
+async fn read_tokens(app: &App, row: &Integration) -> Result<Option<StoredFields>, Error> {
     let vault = find_vault(app, row)?;
     let read = match vault.get_latest(&row.secret_name).await {
         // Its writer disabled it because its lease had ended: the version that the row names is valid.
@@ -162,25 +197,27 @@ async fn read_grant_token(app: &App, row: &Integration) -> Result<Option<SecretS
         read => read,
     };
     match read {
-        Ok(secret) => {
-            let tokens = StoredFields::parse(&secret.value);
-            Ok(tokens.refresh_token.or(tokens.access_token))
-        }
+        Ok(secret) => Ok(Some(StoredFields::parse(&secret.value))),
         Err(error) if key_vault::is_unreadable(&error) => Ok(None),
         Err(error) => Err(Error::Vault(error)),
     }
 }
 
-/// Whether another Active integration of the tenant may use the same Google account: revoking the grant would end it
-/// too. An unknown account counts as the same.
-async fn is_grant_shared(app: &App, row: &Integration) -> Result<bool, Error> {
-    for provider in Provider::ALL.into_iter().filter(|provider| *provider != row.provider) {
-        let other = app.store.load_integration(row.tenant_id, provider).await?;
-        if other.is_some_and(|other| other.status == Status::Active && other.may_share_account(row)) {
-            return Ok(true);
+/// Revokes the grant of an account that no connection of any tenant uses any more. Of an account that Google did not
+/// name nobody knows who else uses it, so its grant stays.
+async fn leave_account(app: &App, account: Option<&SubjectHash>, token: &SecretString) -> Result<(), Error> {
+    match account {
+        None => {
+            tracing::warn!(
+                code = "grant_not_revoked",
+                "Google never named the account of a connection; its tokens are deleted, and its grant stays until its \
+                 person ends it"
+            );
+            Ok(())
         }
+        Some(account) if app.store.is_account_in_use(account).await? => Ok(()),
+        Some(_) => revoke_grant(app, token).await,
     }
-    Ok(false)
 }
 
 /// Revokes the grant at Google. A refusal means that there is nothing to revoke; any other error is retried.

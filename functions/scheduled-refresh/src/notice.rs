@@ -8,10 +8,10 @@
 use nbhd::clock::Timestamp;
 use nbhd::domain::ids::TenantId;
 use nbhd::domain::integration::{Integration, Provider, Status};
+use nbhd::domain::person::Person;
 use nbhd::domain::refresh;
 use nbhd::domain::refresh_failure::Class;
 use nbhd::domain::tenant::Tenant;
-use nbhd::domain::update::display_name;
 use nbhd::flows::connect_link::Services;
 use nbhd::flows::refresh::{RefreshOutcome, Trigger};
 use nbhd::providers;
@@ -91,9 +91,9 @@ fn pending_notice(rows: &[Integration], now: Timestamp) -> Vec<&Integration> {
 
 /// Sends the notice, or postpones it.
 async fn send_notice(app: &App, tenant: &Tenant, pending: Vec<Integration>) -> Result<Report, store::Error> {
-    // The link's page shows whose assistant it is. The name is asked for, because no row keeps one.
+    // The link's page shows whose assistant it is. That is asked for, because no row keeps it.
     let person = match app.bot.call::<Value>("getChat", &json!({ "chat_id": tenant.chat_id })).await {
-        Ok(chat) => display_name(&chat),
+        Ok(chat) => Person::from_json(&chat),
         Err(error) => return postpone_notice(app, &pending, &error, false).await,
     };
     let Some(ended) = clear_due(app, &pending).await? else { return Ok(Report::default()) };

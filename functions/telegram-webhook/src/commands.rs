@@ -27,13 +27,13 @@ impl App {
     ) -> Result<Reply, Error> {
         let chat = update.chat;
         match command {
-            Command::Start | Command::Connect if route.status == RouteStatus::Suspended => {
+            Command::Start(_) | Command::Connect if route.status == RouteStatus::Suspended => {
                 Ok(replies::suspended(chat, self.portal_button(route, update, now)))
             }
-            Command::Start => Ok(replies::start(chat, route.status == RouteStatus::Active)),
+            Command::Start(_) => Ok(replies::start(chat, route.status == RouteStatus::Active)),
             Command::Connect => Ok(self.offer_connect(route.tenant_id, update, now)),
             Command::Disconnect(services) => self.disconnect_services(chat, route.tenant_id, services, now).await,
-            Command::Status => self.show_status(chat, route.tenant_id).await,
+            Command::Status => self.show_status(update, route.tenant_id).await,
             Command::Billing => Ok(replies::billing(chat, self.portal_button(route, update, now))),
             Command::TimeZone(None) => self.show_time_zone(chat, route.tenant_id).await,
             Command::TimeZone(Some(name)) => self.set_time_zone(chat, route.tenant_id, &name).await,
@@ -43,18 +43,20 @@ impl App {
 
     /// A signed link to the checkout, for a person without an assistant.
     pub(crate) fn checkout_button(&self, update: &PrivateUpdate, now: Timestamp) -> Button {
-        let url = self.billing.link_url(Destination::Checkout, update.chat, None, &update.name, now);
+        let url = self.billing.link_url(Destination::Checkout, update.chat, None, &update.person.name, now);
         Button { text: "Subscribe", url }
     }
 
     /// A signed link to Stripe's portal, for a person with a subscription or one that has ended.
     pub(crate) fn portal_button(&self, route: &Route, update: &PrivateUpdate, now: Timestamp) -> Button {
-        let url = self.billing.link_url(Destination::Portal, update.chat, Some(route.tenant_id), &update.name, now);
+        let url =
+            self.billing.link_url(Destination::Portal, update.chat, Some(route.tenant_id), &update.person.name, now);
         Button { text: "Manage your subscription", url }
     }
 
     fn offer_connect(&self, tenant: TenantId, update: &PrivateUpdate, now: Timestamp) -> Reply {
-        let button = |text, services| Button { text, url: self.links.connect_url(services, tenant, &update.name, now) };
+        let button =
+            |text, services| Button { text, url: self.links.connect_url(services, tenant, &update.person, now) };
         let buttons = [
             button("Gmail and Google Calendar", connect_link::Services::Google),
             button("Gmail", connect_link::Services::Gmail),
@@ -88,9 +90,9 @@ impl App {
         })
     }
 
-    async fn show_status(&self, chat: ChatId, tenant: TenantId) -> Result<Reply, Error> {
+    async fn show_status(&self, update: &PrivateUpdate, tenant: TenantId) -> Result<Reply, Error> {
         let view = self.store.tenant_view(tenant).await?.ok_or_else(missing_tenant)?;
-        Ok(replies::status(chat, &view.tenant, &view.integrations))
+        Ok(replies::status(update.chat, &update.person, &view.tenant, &view.integrations))
     }
 
     async fn show_time_zone(&self, chat: ChatId, tenant: TenantId) -> Result<Reply, Error> {

@@ -29,8 +29,10 @@ use nbhd::web::{json_error, log_requests, record_tenant};
 use secrecy::SecretString;
 
 mod commands;
+mod confirm;
 mod replies;
 
+use confirm::StartAnswer;
 use replies::Reply;
 
 const SECRET_HEADER: &str = "x-telegram-bot-api-secret-token";
@@ -182,15 +184,29 @@ impl App {
         let now = self.clock.now();
         // An album comes as one update for each item, and counts as one message.
         let limit = if update.is_album_item { self.limit.for_part_of(LARGEST_ALBUM) } else { self.limit };
-        match self.store.admit_update(update.chat, update.update_id, limit, now).await? {
+        let admission = self.store.admit_update(update.chat, update.update_id, limit, now).await?;
+        let command = Command::parse(&update.text, &self.bot);
+        if let Some(Command::Start(Some(sign_in))) = &command
+            && update.is_new_message
+        {
+            let route = match &admission {
+                Admission::Admitted(route) | Admission::Limited { route, .. } => Some(route),
+                Admission::Unknown => None,
+            };
+            match self.answer_start_token(sign_in, route, update, now).await? {
+                StartAnswer::Answered(reply) => return Ok(reply),
+                StartAnswer::NoSignIn => {}
+            }
+        }
+        match admission {
             Admission::Unknown => Ok(Some(replies::welcome(update.chat, self.checkout_button(update, now)))),
-            Admission::Limited { notify } => {
+            Admission::Limited { notify, .. } => {
                 metric("UpdatesLimited", 1);
                 Ok(notify.then(|| replies::slow_down(update.chat)))
             }
             Admission::Admitted(route) => {
                 record_tenant(route.tenant_id);
-                match Command::parse(&update.text, &self.bot) {
+                match command {
                     Some(command) => self.run_command(command, &route, update, now).await.map(Some),
                     None if route.status == RouteStatus::Suspended => {
                         Ok(Some(replies::suspended(update.chat, self.portal_button(&route, update, now))))

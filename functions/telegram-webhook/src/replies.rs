@@ -6,6 +6,7 @@
 
 use nbhd::domain::ids::ChatId;
 use nbhd::domain::integration::{Integration, Status};
+use nbhd::domain::person::Person;
 use nbhd::domain::tenant::{Lifecycle, Tenant};
 use serde::Serialize;
 
@@ -105,9 +106,52 @@ pub(crate) fn start(chat: ChatId, is_ready: bool) -> Reply {
 
 pub(crate) fn connect(chat: ChatId, buttons: impl IntoIterator<Item = Button>) -> Reply {
     let text = "What may your assistant read? It can only read, never send or change anything.\n\n\
-                The buttons work for 10 minutes and connect to your assistant, whoever presses them: \
-                do not pass them on.";
+                The buttons work for 10 minutes. They lead to Google, and then you confirm here that it was you.";
     with_buttons(chat, text, buttons)
+}
+
+/// To the link's own chat, which has confirmed.
+pub(crate) fn confirmed(chat: ChatId) -> Reply {
+    text_reply(
+        chat,
+        "Thank you. Go back to the page in your browser: it goes on by itself, and nothing is connected before that.",
+    )
+}
+
+/// To the link's own chat, after the five minutes.
+pub(crate) fn confirmed_too_late(chat: ChatId) -> Reply {
+    text_reply(
+        chat,
+        "That took longer than five minutes, so nothing was connected, and the link no longer works. Send /connect for \
+         a new one.",
+    )
+}
+
+/// To the link's own chat, after another chat had the same code.
+pub(crate) fn confirmed_elsewhere(chat: ChatId) -> Reply {
+    text_reply(
+        chat,
+        "This code also came from another Telegram account, so nothing was connected, and the link no longer works. \
+         Send /connect for a new one, and show neither link nor code to anybody.",
+    )
+}
+
+/// To any other chat.
+pub(crate) fn someone_elses_link(chat: ChatId, was_completed: bool) -> Reply {
+    let outcome = if was_completed {
+        "It was completed before you wrote, so what you chose at Google may have been connected to it."
+    } else {
+        "Nothing was connected, and that link no longer works."
+    };
+    text_reply(
+        chat,
+        format!(
+            "⚠️ The link that you opened was for somebody else’s assistant, which asked to read your Google account. \
+             {outcome}\n\nGoogle may still list NBHD United among the apps with access: remove it at \
+             https://myaccount.google.com/connections\n\nOnly open links to connect an account that I sent to you \
+             here."
+        ),
+    )
 }
 
 fn with_buttons(chat: ChatId, text: &str, buttons: impl IntoIterator<Item = Button>) -> Reply {
@@ -134,7 +178,7 @@ pub(crate) fn billing(chat: ChatId, manage: Button) -> Reply {
     with_buttons(chat, text, [manage])
 }
 
-pub(crate) fn status(chat: ChatId, tenant: &Tenant, integrations: &[Integration]) -> Reply {
+pub(crate) fn status(chat: ChatId, person: &Person, tenant: &Tenant, integrations: &[Integration]) -> Reply {
     let assistant = match tenant.lifecycle {
         Lifecycle::Pending | Lifecycle::Provisioning => "being made ready",
         Lifecycle::Active => "running",
@@ -142,7 +186,7 @@ pub(crate) fn status(chat: ChatId, tenant: &Tenant, integrations: &[Integration]
         Lifecycle::Deprovisioning => "being removed",
     };
     let zone = tenant.time_zone.as_ref().map_or("not known; set it with /timezone", |zone| &zone.name);
-    let mut lines = vec![format!("Assistant: {assistant}")];
+    let mut lines = vec![format!("Assistant: {assistant}"), format!("Your account: {}", person.account())];
     for provider in nbhd::domain::integration::Provider::ALL {
         let row = integrations.iter().find(|row| row.provider == provider);
         lines.push(format!("{}: {}", provider.display_name(), describe_integration(row)));

@@ -229,8 +229,9 @@ async fn connect_google(world: &World) -> anyhow::Result<()> {
     let consent = browser.submit(&link, &page.form_fields()).await?.location.context("no way on to Google")?;
     let back = world.google.consents(&consent, ACCOUNT, &Scopes::All);
     let back = back.map_err(|refusal| anyhow::anyhow!("Google refused the consent: {refusal:?}"))?;
+    world.confirms(&browser.open(&back).await?).await?;
     let result = browser.open(&back).await?;
-    ensure!(result.status == 200, "the way back from Google answered {}", result.status);
+    ensure!(result.status == 200, "the page after the confirmation answered {}", result.status);
     Ok(())
 }
 

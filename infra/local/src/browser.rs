@@ -33,6 +33,12 @@ impl LoadedPage {
         Ok(url::Url::parse(url)?.join(&action.replace("&amp;", "&"))?)
     }
 
+    /// The first link of the page whose address has `part` in it.
+    pub fn link_with(&self, part: &str) -> Option<&str> {
+        let links = self.html.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next());
+        links.into_iter().find(|address| address.contains(part))
+    }
+
     /// The names and values of the hidden fields of the page's first form.
     pub fn form_fields(&self) -> Vec<(&str, &str)> {
         let form = between(&self.html, "<form", "</form>").unwrap_or_default();

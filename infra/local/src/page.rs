@@ -1,6 +1,6 @@
 //! Serves the page of the local world: one person's chat with the bot, and what the functions did.
 
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::Html;
 use axum::routing::{get, post};
@@ -18,6 +18,7 @@ pub(crate) fn router(chat: Chat, trace: Trace) -> Router {
         .route("/", get(async || Html(PAGE)))
         .route("/local/state", get(read_state))
         .route("/local/say", post(write_message))
+        .route("/local/telegram/{bot}", get(open_bot))
         .with_state((chat, trace))
 }
 
@@ -35,6 +36,21 @@ async fn read_state(State((chat, trace)): State<(Chat, Trace)>) -> Json<PageStat
 #[derive(Deserialize)]
 struct NewMessage {
     text: String,
+}
+
+/// A deep link's parameter. <https://core.telegram.org/bots/features#deep-linking>
+#[derive(Deserialize)]
+struct DeepLink {
+    start: Option<String>,
+}
+
+/// Stands in for `t.me`: the person's Telegram opens the chat with the bot, and they press Start.
+async fn open_bot(State((chat, _)): State<(Chat, Trace)>, Query(link): Query<DeepLink>) -> Html<&'static str> {
+    match link.start {
+        Some(parameter) => chat.says(&format!("/start {parameter}")),
+        None => chat.says("/start"),
+    }
+    Html("<!doctype html><title>Telegram</title><p>You pressed Start. The bot answers in the chat of the local world.")
 }
 
 /// Takes JSON only, which no other site's page can send without asking first.

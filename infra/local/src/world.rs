@@ -26,6 +26,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use crate::browser::{Browser, LoadedPage};
 use crate::chat::Chat;
 use crate::containers::Containers;
 use crate::page;
@@ -116,6 +117,7 @@ impl World {
         let (platform, trace) = (Platform::random(BOT_USERNAME), Trace::default());
         let mut testbed = Testbed::start_for(&platform, clock.clone(), table.as_deref()).await?;
         testbed.set("PUBLIC_BASE_URL", &base_url);
+        testbed.set("TELEGRAM_LINK_URL", &format!("{base_url}/local/telegram"));
         let google = testbed.start_google().await?;
         let azure = testbed.start_azure().await?;
         let stripe = testbed.start_stripe().await?;
@@ -162,6 +164,17 @@ impl World {
             base_url,
             serving,
         })
+    }
+
+    /// The person opens the bot by the button of a page that waits for them, and presses Start there.
+    ///
+    /// # Errors
+    /// When the page has no such button.
+    pub async fn confirms(&self, waiting: &LoadedPage) -> anyhow::Result<()> {
+        let deep_link = waiting.link_with("?start=").context("the page does not lead to the bot")?;
+        Browser::new()?.open(deep_link).await?;
+        self.run_until_idle().await;
+        Ok(())
     }
 
     /// Where the API is reached: the functions' `PUBLIC_BASE_URL`.

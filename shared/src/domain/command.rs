@@ -3,12 +3,13 @@
 //! A command is the first word of a message, `/name` or `/name@bot`. <https://core.telegram.org/bots/features#commands>
 
 use super::integration::Provider;
+use super::sign_in::SignInId;
 
 /// A command with its argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// `/start`, with or without a deep link's payload.
-    Start,
+    /// `/start`; with the sign-in whose start token a deep link passed on.
+    Start(Option<SignInId>),
     /// `/connect`.
     Connect,
     /// `/disconnect`, for all services or for the one named.
@@ -47,7 +48,7 @@ impl Command {
         };
         let argument = argument.trim();
         match name.to_ascii_lowercase().as_str() {
-            "start" => Some(Self::Start),
+            "start" => Some(Self::Start(SignInId::from_parameter(argument))),
             "connect" => Some(Self::Connect),
             "disconnect" => Some(Self::Disconnect(ServiceSelection::from_argument(argument))),
             "status" => Some(Self::Status),
@@ -86,11 +87,13 @@ mod tests {
     #[test]
     fn a_command_is_the_first_word_with_or_without_our_name() {
         let calendar = Command::Disconnect(ServiceSelection::One(Provider::GoogleCalendar));
+        let token = "t".repeat(43);
         let zone = |name: &str| Command::TimeZone(Some(name.to_owned()));
         for (text, expected) in [
-            ("/start", Some(Command::Start)),
-            ("/start abc-123", Some(Command::Start)),
-            ("/START@NBHD_bot", Some(Command::Start)),
+            ("/start", Some(Command::Start(None))),
+            ("/start abc-123", Some(Command::Start(None))),
+            (&format!("/start {token}"), Some(Command::Start(SignInId::from_parameter(&token)))),
+            ("/START@NBHD_bot", Some(Command::Start(None))),
             ("/connect", Some(Command::Connect)),
             ("/disconnect", Some(Command::Disconnect(ServiceSelection::All))),
             ("/disconnect Gmail", Some(Command::Disconnect(ServiceSelection::One(Provider::Gmail)))),

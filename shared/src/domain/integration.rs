@@ -3,6 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::digest;
 use serde::{Deserialize, Serialize};
 
 use super::due::Due;
@@ -95,6 +98,29 @@ pub enum Status {
     Revoked,
 }
 
+/// The SHA-256 of Google's id of an account, which never changes; the id itself is not kept.
+/// <https://developers.google.com/identity/openid-connect/openid-connect#an-id-tokens-payload>
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SubjectHash(String);
+
+impl SubjectHash {
+    /// Hashes an account's id, which Google calls `sub`.
+    pub fn from_subject(subject: &str) -> Self {
+        Self(URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, subject.as_bytes())))
+    }
+
+    /// A hash that was kept.
+    pub fn from_kept(hash: &str) -> Self {
+        Self(hash.to_owned())
+    }
+
+    /// The hash as text: 43 characters of `A-Za-z0-9_-`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// A tenant's integration with one service: everything except the tokens, which only the vault holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Integration {
@@ -109,6 +135,9 @@ pub struct Integration {
     /// The Google account's address; `None` when Google did not tell it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
+    /// Which Google account it is, whatever its address is now; `None` when Google did not tell it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<SubjectHash>,
     /// When the access token in the vault expires; `None` when unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
@@ -156,6 +185,7 @@ impl Integration {
             status: Status::Active,
             granted: GrantedScopes::default(),
             account: None,
+            subject: None,
             expires_at: None,
             vault: None,
             secret_name: Self::secret_name(tenant_id, provider),
@@ -189,8 +219,8 @@ impl Integration {
 
     /// Whether both may belong to the same Google account: an unknown account may be any.
     pub fn may_share_account(&self, other: &Self) -> bool {
-        match (&self.account, &other.account) {
-            (Some(one), Some(other)) => one.eq_ignore_ascii_case(other),
+        match (&self.subject, &other.subject) {
+            (Some(one), Some(other)) => one == other,
             (None, _) | (_, None) => true,
         }
     }

@@ -4,13 +4,9 @@
 //! that a field that Telegram adds or changes never causes a genuine message to be refused.
 //! <https://core.telegram.org/bots/api#update>
 
-use serde_json::Value;
-
 use super::ids::ChatId;
 use super::lenient_json::{Fields, replace_lone_surrogates};
-
-/// The most characters of a display name; a longer one is cut.
-const LONGEST_NAME: usize = 64;
+use super::person::Person;
 
 /// The topic that every forum has; nothing is sent to it by its number.
 const GENERAL_TOPIC: i64 = 1;
@@ -46,8 +42,10 @@ pub struct PrivateUpdate {
     pub topic: Option<i64>,
     /// Whether the message is one item of an album; an album has at most ten, and each comes as an update.
     pub is_album_item: bool,
-    /// The person's display name; empty when Telegram gives none.
-    pub name: String,
+    /// Whether it is a new message, written by the chat's own person: what may confirm something.
+    pub is_new_message: bool,
+    /// The person, as far as Telegram describes them.
+    pub person: Person,
     /// The message's text; empty when it has none, or is a pressed button.
     pub text: String,
 }
@@ -72,6 +70,7 @@ impl Update {
 
         let topic = message.integer("message_thread_id").filter(|_| message.is_true("is_topic_message"));
         let text = content.text("text");
+        let from = content.object("from");
         match chat.text("type").as_str() {
             "private" => Self::Private(PrivateUpdate {
                 update_id,
@@ -79,7 +78,8 @@ impl Update {
                 message_id: message.integer("message_id"),
                 topic,
                 is_album_item: !content.text("media_group_id").is_empty(),
-                name: content.object("from").map(|user| name_of(&user)).unwrap_or_default(),
+                is_new_message: kind == "message" && is_written_by(from.as_ref(), id),
+                person: from.map(|user| Person::from_fields(&user)).unwrap_or_default(),
                 text,
             }),
             "group" | "supergroup" | "channel" => {
@@ -119,37 +119,15 @@ impl Update {
     }
 }
 
-/// Reads `First Last` of a user, cut to 64 characters, without control characters and without those that change the
-/// direction of the text around them.
-pub fn display_name(user: &Value) -> String {
-    let part = |name: &str| user[name].as_str().unwrap_or_default();
-    clean_name(part("first_name"), part("last_name"))
-}
-
-fn name_of(user: &Fields<'_>) -> String {
-    clean_name(&user.text("first_name"), &user.text("last_name"))
-}
-
-fn clean_name(first: &str, last: &str) -> String {
-    let whole = format!("{first} {last}");
-    whole
-        .trim()
-        .chars()
-        .filter(|character| !character.is_control() && !is_bidi_control(*character))
-        .take(LONGEST_NAME)
-        .collect()
-}
-
-/// Whether a character is a bidirectional control.
-/// <https://www.unicode.org/reports/tr9/#Directional_Formatting_Characters>
-fn is_bidi_control(character: char) -> bool {
-    matches!(character, '\u{200e}' | '\u{200f}' | '\u{61c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+/// Whether a person, and no bot, wrote it in their own private chat, whose id is theirs.
+fn is_written_by(from: Option<&Fields<'_>>, chat: i64) -> bool {
+    from.is_some_and(|user| user.integer("id") == Some(chat) && !user.is_true("is_bot"))
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -165,10 +143,33 @@ mod tests {
             message_id: Some(1),
             topic: None,
             is_album_item: false,
-            name: "Ana Lima".to_owned(),
+            is_new_message: true,
+            person: Person { name: "Ana Lima".to_owned(), username: None, id_ending: "1001".to_owned() },
             text: "/start".to_owned(),
         };
         assert_eq!(parse(&update), Update::Private(expected));
+    }
+
+    #[test]
+    fn a_new_message_is_one_that_the_chats_own_person_wrote() {
+        let message = |from: Value| json!({"chat": {"id": 5, "type": "private"}, "from": from, "text": "hi"});
+        let own = json!({"id": 5, "is_bot": false});
+        for (kind, message, expected) in [
+            ("message", message(own.clone()), true),
+            ("edited_message", message(own.clone()), false),
+            (
+                "callback_query",
+                json!({"id": "1", "from": own, "message": message(json!({"id": 1, "is_bot": true}))}),
+                false,
+            ),
+            ("message", message(json!({"id": 6, "is_bot": false})), false),
+            ("message", message(json!({"id": 5, "is_bot": true})), false),
+            ("message", message(json!(null)), false),
+        ] {
+            let update = json!({"update_id": 7, kind: message});
+            let Update::Private(private) = parse(&update) else { panic!("{update}") };
+            assert_eq!(private.is_new_message, expected, "{update}");
+        }
     }
 
     #[test]
@@ -212,7 +213,7 @@ mod tests {
                 "\u{feff}{{\"update_id\":7,\"message\":{{{extra},{from},{chat},\"text\":\"/start \\ud83d\"}}}}"
             );
             let Update::Private(private) = Update::parse(body.as_bytes()) else { panic!("a private message") };
-            assert_eq!((private.chat, private.name.as_str()), (ChatId(1001), "A\u{fffd} B"));
+            assert_eq!((private.chat, private.person.name.as_str()), (ChatId(1001), "A\u{fffd} B"));
             assert_eq!(private.text, "/start \u{fffd}");
         }
         let body = b"{\"update_id\":7,\"message\":{\"chat\":{\"id\":1001,\"type\":\"private\"},\"text\":\"\xff\"}}";
@@ -225,7 +226,7 @@ mod tests {
             "message_id": "x", "text": {"rich": []}, "chat": {"id": 1001, "type": "private", "title": 5}, "from": "Ana",
         }});
         let Update::Private(private) = parse(&update) else { panic!("still a private message") };
-        assert_eq!((private.name.as_str(), private.text.as_str()), ("", ""));
+        assert_eq!((private.person.name.as_str(), private.text.as_str()), ("", ""));
     }
 
     #[test]
@@ -279,12 +280,6 @@ mod tests {
             let mut update = json!({"update_id": update_id});
             update[kind.as_str()] = json!({"chat": chat, "message": content, "from": content, "text": content});
             parse(&update);
-        }
-
-        #[test]
-        fn a_name_is_short_and_printable(first in ".{0,200}", last in ".{0,200}") {
-            let name = display_name(&json!({"first_name": first, "last_name": last}));
-            prop_assert!(name.chars().count() <= LONGEST_NAME && !name.chars().any(char::is_control));
         }
     }
 

@@ -1,21 +1,24 @@
 //! The signed values that lead a person from a link in a chat to Google's consent and back, without a store.
 //!
 //! A link is a bearer token, so it only opens a page and changes nothing. The `state` that goes to Google inherits the
-//! link's `jti`. A cookie and the PKCE verifier are derived from it, which binds Google's answer to one browser.
+//! link's `jti`, and names by its hash the secret of the browser in which the page's button was pressed. PKCE verifier
+//! and start token are derived from `jti` and secret, which binds Google's answer and its confirmation to that browser.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
-use url::{Host, Url};
 
+pub use super::browser_secret::BrowserSecret;
+pub use super::public_base::PublicBase;
 use crate::clock::Timestamp;
 use crate::config::{ConfigError, Env};
 use crate::domain::ids::{InvalidId, TenantId};
 use crate::domain::integration::Provider;
-use crate::domain::secrets::{KeyTooShort, MasterKey, is_same_secret};
+use crate::domain::person::Person;
+use crate::domain::secrets::{KeyTooShort, MasterKey};
 use crate::tokens::{self, Claims, Purpose, Signer};
 
 /// How long a link is valid, and then the `state` that leads through Google's consent.
@@ -84,8 +87,9 @@ impl FromStr for Services {
 pub struct ConnectLink {
     /// The tenant it connects.
     pub tenant_id: TenantId,
-    /// The person's name in Telegram, by which the reader of the page recognises whose assistant it is.
-    pub name: String,
+    /// Whose assistant it is, for the pages.
+    #[serde(flatten)]
+    pub person: Person,
 }
 
 /// The content of the OAuth `state`, which Google returns with its answer.
@@ -96,6 +100,8 @@ pub struct OauthState {
     pub connect: ConnectLink,
     /// The services that were asked for.
     pub services: Services,
+    /// The hash of the browser's secret.
+    pub browser: String,
 }
 
 /// The content of the undo button on a result page.
@@ -139,19 +145,26 @@ impl Links {
     }
 
     /// A link for the chat of `tenant_id` with a fresh `jti`, valid for ten minutes.
-    pub fn connect_url(&self, services: Services, tenant_id: TenantId, name: &str, now: Timestamp) -> String {
-        self.link(services, tenant_id, name, now, LIFETIME)
+    pub fn connect_url(&self, services: Services, tenant_id: TenantId, person: &Person, now: Timestamp) -> String {
+        self.link(services, tenant_id, person, now, LIFETIME)
     }
 
     /// A link for an unrequested message, valid for a week.
-    pub fn reconnect_url(&self, services: Services, tenant_id: TenantId, name: &str, now: Timestamp) -> String {
-        self.link(services, tenant_id, name, now, RECONNECT_LIFETIME)
+    pub fn reconnect_url(&self, services: Services, tenant_id: TenantId, person: &Person, now: Timestamp) -> String {
+        self.link(services, tenant_id, person, now, RECONNECT_LIFETIME)
     }
 
-    fn link(&self, services: Services, tenant_id: TenantId, name: &str, now: Timestamp, lifetime: Duration) -> String {
-        let name = name.chars().take(MAX_NAME_CHARACTERS).collect();
-        let link =
-            self.signer.sign(Purpose::Connect, &Signer::new_jti(), &ConnectLink { tenant_id, name }, now, lifetime);
+    fn link(
+        &self,
+        services: Services,
+        tenant_id: TenantId,
+        person: &Person,
+        now: Timestamp,
+        lifetime: Duration,
+    ) -> String {
+        let name = person.name.chars().take(MAX_NAME_CHARACTERS).collect();
+        let content = ConnectLink { tenant_id, person: Person { name, ..person.clone() } };
+        let link = self.signer.sign(Purpose::Connect, &Signer::new_jti(), &content, now, lifetime);
         self.authorize_url(services, &link)
     }
 
@@ -180,20 +193,28 @@ impl Links {
         self.signer.verify(Purpose::Connect, link, now)
     }
 
-    /// Signs the OAuth `state` of a link; it inherits the link's `jti`.
-    pub fn sign_state(&self, link: &Claims<ConnectLink>, services: Services, now: Timestamp) -> String {
-        let state = OauthState { connect: link.content.clone(), services };
+    /// Signs the OAuth `state` of a link for one browser; it inherits the link's `jti`.
+    pub fn sign_state(
+        &self,
+        link: &Claims<ConnectLink>,
+        services: Services,
+        browser: &BrowserSecret,
+        now: Timestamp,
+    ) -> String {
+        let state = OauthState { connect: link.content.clone(), services, browser: browser.hash() };
         self.signer.sign(Purpose::OauthState, &link.jti, &state, now, LIFETIME)
     }
 
-    /// Verifies an OAuth `state` and returns its content.
-    pub fn read_state(&self, state: &str, now: Timestamp) -> Result<Claims<OauthState>, tokens::Error> {
-        self.signer.verify(Purpose::OauthState, state, now)
+    /// Verifies an OAuth `state` and returns its content; the caller judges its end, which counts for the first arrival
+    /// alone.
+    pub fn read_state(&self, state: &str) -> Result<Claims<OauthState>, tokens::Error> {
+        self.signer.verify_signature(Purpose::OauthState, state)
     }
 
-    /// Signs the value that the undo button submits.
-    pub fn sign_undo(&self, undo: &UndoRequest, now: Timestamp) -> String {
-        self.signer.sign(Purpose::Undo, &Signer::new_jti(), undo, now, UNDO_LIFETIME)
+    /// Signs the value that the undo button submits. Its hour begins with the connection, however late its page is
+    /// shown.
+    pub fn sign_undo(&self, undo: &UndoRequest) -> String {
+        self.signer.sign(Purpose::Undo, &Signer::new_jti(), undo, undo.connected_at, UNDO_LIFETIME)
     }
 
     /// Verifies the value that an undo button submitted and returns its content.
@@ -201,31 +222,35 @@ impl Links {
         self.signer.verify(Purpose::Undo, undo, now)
     }
 
-    /// The PKCE verifier of RFC 7636. It is derived from `jti`, so that nothing has to be stored.
-    pub fn pkce_verifier(&self, jti: &str) -> SecretString {
-        self.derivation.derive("pkce", &[jti.as_bytes()])
+    /// The PKCE verifier of RFC 7636. It is derived, so that nothing has to be stored.
+    pub fn pkce_verifier(&self, jti: &str, browser: &BrowserSecret) -> SecretString {
+        self.derivation.derive("pkce", &[jti.as_bytes(), browser.expose().as_bytes()])
     }
 
-    /// The `Set-Cookie` value that marks the browser in which the person agreed to go on.
-    pub fn set_cookie_header(&self, jti: &str) -> String {
-        let (name, value) = (self.cookie_name(jti), self.browser_mark(jti));
+    /// The start token of a browser's sign-in: 43 characters of `A-Za-z0-9_-`, which only this browser is shown. It is
+    /// derived, so that a reload of the page shows the same one although only its hash is kept.
+    pub fn start_token(&self, jti: &str, browser: &BrowserSecret) -> SecretString {
+        self.derivation.derive("start", &[jti.as_bytes(), browser.expose().as_bytes()])
+    }
+
+    /// The `Set-Cookie` value that gives the browser its secret.
+    pub fn set_cookie_header(&self, jti: &str, browser: &BrowserSecret) -> String {
+        let (name, value) = (self.cookie_name(jti), browser.expose());
         let secure = if self.base.is_loopback() { "" } else { "; Secure" };
         // The way back may begin when the state is about to expire, and the result page may be reloaded after that.
         let seconds = 2 * LIFETIME.as_secs();
-        format!("{name}={}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}", value.expose_secret())
+        format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}")
     }
 
-    /// Whether a `Cookie` header comes from the browser that [`Self::set_cookie_header`] marked.
-    pub fn is_same_browser(&self, jti: &str, cookies: &str) -> bool {
-        let (name, value) = (self.cookie_name(jti), self.browser_mark(jti));
+    /// The secret in a `Cookie` header, if it is the one that `state` names.
+    pub fn find_browser(&self, state: &Claims<OauthState>, cookies: &str) -> Option<BrowserSecret> {
+        let name = self.cookie_name(&state.jti);
         cookies
             .split(';')
             .filter_map(|cookie| cookie.trim().split_once('='))
-            .any(|(found, text)| found == name && is_same_secret(&value, text))
-    }
-
-    fn browser_mark(&self, jti: &str) -> SecretString {
-        self.derivation.derive("browser", &[jti.as_bytes()])
+            .filter(|(found, _)| *found == name)
+            .map(|(_, text)| BrowserSecret::from_cookie(text))
+            .find(|secret| secret.has_hash(&state.content.browser))
     }
 
     fn cookie_name(&self, jti: &str) -> String {
@@ -235,50 +260,12 @@ impl Links {
     }
 }
 
-/// The setting `PUBLIC_BASE_URL`: the address at which people, Google and runtimes reach this system.
-#[derive(Clone, Debug)]
-pub struct PublicBase {
-    text: String,
-    url: Url,
-}
-
-impl PublicBase {
-    /// # Errors
-    /// When the setting is absent, or is plain HTTP to anything but this machine.
-    pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
-        let (name, hint) = ("PUBLIC_BASE_URL", "the https address this system is reached at");
-        let invalid = || ConfigError::invalid(name, hint);
-        let text = env.required(name, hint)?.trim_end_matches('/').to_owned();
-        let url = Url::parse(&text).map_err(|_| invalid())?;
-        let base = Self { text, url };
-        if base.url.scheme() == "https" || base.is_loopback() { Ok(base) } else { Err(invalid()) }
-    }
-
-    /// The address without a trailing slash.
-    pub fn as_str(&self) -> &str {
-        &self.text
-    }
-
-    /// The value of `Origin` in requests from our own pages.
-    pub fn origin(&self) -> String {
-        self.url.origin().ascii_serialization()
-    }
-
-    /// Whether this is plain HTTP on this machine, where `Secure` cookies do not work.
-    pub fn is_loopback(&self) -> bool {
-        let loopback = match self.url.host() {
-            Some(Host::Domain(name)) => name == "localhost",
-            Some(Host::Ipv4(address)) => address.is_loopback(),
-            Some(Host::Ipv6(address)) => address.is_loopback(),
-            None => false,
-        };
-        loopback && self.url.scheme() == "http"
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret as _;
+
     use super::*;
+    use crate::domain::sign_in::{CONFIRMATION_LIFETIME, NONCE_RETENTION, SignInId};
 
     const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 
@@ -287,8 +274,21 @@ mod tests {
         Links::from_env(&env).expect("complete settings")
     }
 
+    fn person(name: &str) -> Person {
+        Person { name: name.to_owned(), username: Some("ada_l".to_owned()), id_ending: "1001".to_owned() }
+    }
+
+    fn browser() -> BrowserSecret {
+        BrowserSecret::new().expect("randomness")
+    }
+
+    /// The state of a link in a browser.
+    fn state(links: &Links, link: &Claims<ConnectLink>, browser: &BrowserSecret) -> Claims<OauthState> {
+        links.read_state(&links.sign_state(link, Services::Gmail, browser, NOW)).expect("our own")
+    }
+
     fn link(links: &Links) -> Claims<ConnectLink> {
-        let url = links.connect_url(Services::Google, TenantId::random(), "Ada", NOW);
+        let url = links.connect_url(Services::Google, TenantId::random(), &person("Ada"), NOW);
         let (_, link) = url.split_once("link=").expect("a link in it");
         links.read_link(link, NOW).expect("fresh")
     }
@@ -305,52 +305,70 @@ mod tests {
     fn a_link_becomes_a_state_of_the_same_identity() {
         let links = links("https://nbhd.example");
         let link = link(&links);
-        let state = links.sign_state(&link, Services::Gmail, NOW);
-        let read = links.read_state(&state, NOW).expect("fresh");
+        let secret = browser();
+        let state = links.sign_state(&link, Services::Gmail, &secret, NOW);
+        let read = links.read_state(&state).expect("our own");
         assert_eq!(read.jti, link.jti);
-        assert_eq!(read.content, OauthState { connect: link.content, services: Services::Gmail });
+        let (connect, services) = (link.content, Services::Gmail);
+        assert_eq!(read.content, OauthState { connect, services, browser: secret.hash() });
         assert_eq!(links.read_link(&state, NOW), Err(tokens::Error::Invalid));
-        assert_eq!(links.read_state(&state, NOW + LIFETIME), Err(tokens::Error::Expired));
+        assert!(!read.is_expired(NOW) && read.is_expired(NOW + LIFETIME));
     }
 
     #[test]
     fn a_long_name_is_cut_on_a_character() {
         let links = links("https://nbhd.example");
-        let url = links.connect_url(Services::Gmail, TenantId::random(), &"é".repeat(1000), NOW);
+        let url = links.connect_url(Services::Gmail, TenantId::random(), &person(&"é".repeat(1000)), NOW);
         let (_, link) = url.split_once("link=").expect("a link in it");
-        assert_eq!(links.read_link(link, NOW).expect("fresh").content.name, "é".repeat(MAX_NAME_CHARACTERS));
+        assert_eq!(links.read_link(link, NOW).expect("fresh").content.person.name, "é".repeat(MAX_NAME_CHARACTERS));
     }
 
     #[test]
-    fn a_cookie_marks_one_browser_for_one_link() {
+    fn a_cookie_marks_one_browser_for_one_press_of_the_button() {
         let links = links("https://nbhd.example");
-        let (jti, other) = (link(&links).jti, link(&links).jti);
-        let set = links.set_cookie_header(&jti);
-        assert!(set.starts_with(&format!("__Host-nbhd-{jti}=")) && set.ends_with("; HttpOnly; SameSite=Lax; Secure"));
+        let (link, secret, again) = (link(&links), browser(), browser());
+        let (first, second) = (state(&links, &link, &secret), state(&links, &link, &again));
+        let set = links.set_cookie_header(&link.jti, &secret);
+        assert!(set.starts_with(&format!("__Host-nbhd-{}=", link.jti)));
+        assert!(set.ends_with("; HttpOnly; SameSite=Lax; Secure"));
         let (cookie, _) = set.split_once(';').expect("attributes");
-        assert!(links.is_same_browser(&jti, &format!("a=b; {cookie}; c=d")));
-        assert!(!links.is_same_browser(&other, cookie));
-        assert!(!links.is_same_browser(&jti, &cookie[..cookie.len() - 1]));
-        assert!(!links.is_same_browser(&jti, ""));
+        let found = links.find_browser(&first, &format!("a=b; {cookie}; c=d")).expect("the same browser");
+        assert_eq!(found.hash(), secret.hash());
+        for cookies in [&cookie[..cookie.len() - 1], "", &format!("{cookie}x"), &cookie.replace("nbhd-", "nbhd")] {
+            assert!(links.find_browser(&first, cookies).is_none(), "{cookies}");
+        }
+        assert!(links.find_browser(&second, cookie).is_none(), "another press has another secret");
     }
 
     #[test]
     fn only_plain_http_on_this_machine_goes_without_secure() {
         for base in ["http://127.0.0.1:8080", "http://localhost:1", "http://[::1]:8080"] {
             let links = links(base);
-            let set = links.set_cookie_header(&link(&links).jti);
+            let set = links.set_cookie_header(&link(&links).jti, &browser());
             assert!(set.starts_with("nbhd-") && !set.contains("Secure"), "{base}: {set}");
         }
-        assert!(links("https://localhost").set_cookie_header("1").contains("Secure"));
+        assert!(links("https://localhost").set_cookie_header("1", &browser()).contains("Secure"));
         let refused = Env::from_pairs([("PUBLIC_BASE_URL", "http://nbhd.example")]);
         assert!(PublicBase::from_env(&refused).is_err());
     }
 
     #[test]
-    fn a_verifier_has_the_form_of_rfc_7636() {
+    fn verifier_and_start_token_follow_from_link_and_browser_and_have_their_forms() {
         let links = links("https://nbhd.example");
-        let verifier = links.pkce_verifier(&link(&links).jti);
-        assert_eq!(verifier.expose_secret().len(), 43);
-        assert_ne!(verifier.expose_secret(), links.pkce_verifier(&link(&links).jti).expose_secret());
+        let (one, two, secret) = (link(&links).jti, link(&links).jti, browser());
+        let derived = |jti: &str, secret: &BrowserSecret| {
+            [links.pkce_verifier(jti, secret), links.start_token(jti, secret)]
+                .map(|text| text.expose_secret().to_owned())
+        };
+        let all = [derived(&one, &secret), derived(&two, &secret), derived(&one, &browser())].concat();
+        let distinct: std::collections::BTreeSet<_> = all.iter().collect();
+        assert!(distinct.len() == 6 && all.iter().all(|text| text.len() == 43));
+        assert_eq!(derived(&one, &secret), derived(&one, &secret));
+        assert!(SignInId::from_parameter(&all[1]).is_some(), "a parameter that Telegram takes");
+    }
+
+    #[test]
+    fn a_nonce_is_kept_longer_than_any_token_that_carries_it() {
+        assert!(NONCE_RETENTION > RECONNECT_LIFETIME + LIFETIME + CONFIRMATION_LIFETIME);
     }
 }

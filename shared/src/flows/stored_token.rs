@@ -6,6 +6,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
+use crate::domain::integration::SubjectHash;
 use crate::domain::scope::GrantedScopes;
 
 /// A token is not handed out in this last part of its life, because a call made with it may take longer.
@@ -24,6 +25,8 @@ pub struct StoredToken {
     pub granted: GrantedScopes,
     /// The Google account's email address, if Google gave it.
     pub account: Option<String>,
+    /// Which Google account it is, if Google told it.
+    pub subject: Option<SubjectHash>,
 }
 
 /// The fields of a stored secret that could be read. The others count as absent; Google gives most of them again.
@@ -37,6 +40,8 @@ pub struct StoredFields {
     pub refresh_token: Option<SecretString>,
     /// The Google account's email address.
     pub account: Option<String>,
+    /// Which Google account it is.
+    pub subject: Option<SubjectHash>,
 }
 
 impl StoredToken {
@@ -48,6 +53,7 @@ impl StoredToken {
             "refresh_token": self.refresh_token.expose_secret(),
             "scope": self.granted.to_string(),
             "account": self.account,
+            "subject": self.subject,
         });
         value.to_string().into()
     }
@@ -63,6 +69,7 @@ impl StoredFields {
             expires_at: value["expires_at"].as_i64().map(Timestamp::from_millis),
             refresh_token: token("refresh_token"),
             account: value["account"].as_str().map(str::to_owned),
+            subject: value["subject"].as_str().map(SubjectHash::from_kept),
         }
     }
 
@@ -97,9 +104,11 @@ mod tests {
             refresh_token: "1//refresh".into(),
             granted: GrantedScopes::parse("openid email"),
             account: Some("ada@example.com".to_owned()),
+            subject: Some(SubjectHash::from_subject("1098")),
         };
         let read = StoredFields::parse(&token.to_secret());
         assert_eq!((read.expires_at, read.account.clone()), (Some(NOW), token.account.clone()));
+        assert_eq!(read.subject, token.subject);
         for shown in [format!("{token:?}"), format!("{read:?}")] {
             assert!(!shown.contains("1//") && !shown.contains("ya29"));
         }

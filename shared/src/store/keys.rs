@@ -7,7 +7,8 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use super::Item;
 use crate::clock::Timestamp;
 use crate::domain::ids::{ChatId, TenantId};
-use crate::domain::integration::Provider;
+use crate::domain::integration::{Provider, SubjectHash};
+use crate::domain::sign_in::SignInId;
 
 pub(super) const PARTITION: &str = "pk";
 pub(super) const SORT: &str = "sk";
@@ -103,6 +104,28 @@ pub(super) fn stripe_event(id: &str) -> Key {
 
 pub(super) fn nonce(jti: &str) -> Key {
     Key::new(format!("NONCE#{jti}"), "USED")
+}
+
+/// A sign-in that waits for its confirmation.
+pub(super) fn sign_in(id: &SignInId) -> Key {
+    Key::new(format!("START#{}", id.as_str()), "TOKEN")
+}
+
+/// The partition of a Google account.
+pub(super) fn google_account(account: &SubjectHash) -> String {
+    format!("GRANT#{}", account.as_str())
+}
+
+/// A connection of a Google account.
+pub(super) fn account_connection(account: &SubjectHash, tenant: TenantId, provider: Provider) -> Key {
+    Key::new(google_account(account), format!("{INTEGRATION}{tenant}#{provider}"))
+}
+
+/// Parses the key of such an item.
+pub(super) fn parse_account_connection(item: &Item) -> Option<(TenantId, Provider)> {
+    let connection = item.get(SORT)?.as_s().ok()?.strip_prefix(INTEGRATION)?;
+    let (tenant, provider) = connection.split_once('#')?;
+    Some((tenant.parse().ok()?, provider.parse().ok()?))
 }
 
 #[cfg(test)]

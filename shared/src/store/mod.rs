@@ -5,6 +5,7 @@
 
 mod billing;
 mod due;
+mod google_accounts;
 mod integrations;
 mod keys;
 mod listing;
@@ -13,6 +14,7 @@ mod progress;
 mod rollout;
 mod routes;
 mod runtime_limits;
+mod sign_ins;
 mod tenants;
 mod transaction;
 
@@ -23,12 +25,14 @@ pub use nonces::NonceState;
 pub use progress::{Progress, RouteChange, SaveOutcome, ShardSlot, StepRecord};
 pub use routes::Admission;
 pub use runtime_limits::{ArrivalTimes, RateLane};
+pub use sign_ins::SignInStart;
 pub use tenants::TenantView;
 
 use std::collections::HashMap;
 use std::fmt::Debug;
 
 use aws_sdk_dynamodb::error::{BuildError, ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::delete_item::{DeleteItem, DeleteItemError, DeleteItemInput, DeleteItemOutput};
 use aws_sdk_dynamodb::operation::get_item::{GetItem, GetItemError, GetItemInput, GetItemOutput};
 use aws_sdk_dynamodb::operation::put_item::{PutItem, PutItemError, PutItemInput, PutItemOutput};
 use aws_sdk_dynamodb::operation::query::{Query, QueryError, QueryInput, QueryOutput};
@@ -47,6 +51,7 @@ use crate::config::{ConfigError, Env};
 use keys::Key;
 
 crate::aws::impl_requests! {
+    DeleteItemInput: DeleteItem => DeleteItemOutput, DeleteItemError;
     GetItemInput: GetItem => GetItemOutput, GetItemError;
     PutItemInput: PutItem => PutItemOutput, PutItemError;
     QueryInput: Query => QueryOutput, QueryError;

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use aws_sdk_dynamodb::operation::put_item::{PutItemError, PutItemInput};
-use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemInput};
+use aws_sdk_dynamodb::operation::update_item::UpdateItemInput;
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemInputBuilder;
 use aws_sdk_dynamodb::types::{ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Error, Store, decode, encode, keys, unavailable};
+use super::{Error, Store, UpdateOutcome, decode, keys, number, text};
 use crate::clock::Timestamp;
 
 /// Whether a nonce was spent before.
@@ -26,15 +26,25 @@ pub enum NonceState<T> {
     },
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Row<T> {
-    /// The request that spent it: a request that is repeated because its response was lost recognises itself.
-    spent_by: Uuid,
+    /// The request that spent it: a request that is repeated because its response was lost recognises itself. Absent
+    /// while a sign-in waits for its confirmation.
+    #[serde(default)]
+    spent_by: Option<Uuid>,
     #[serde(default)]
     spent_at: Timestamp,
-    #[serde(default = "Option::default", skip_serializing_if = "Option::is_none")]
+    #[serde(default = "Option::default")]
     outcome: Option<T>,
-    ttl: i64,
+}
+
+impl<T> Row<T> {
+    fn into_state(self) -> NonceState<T> {
+        match self.spent_by {
+            Some(_) => NonceState::Spent { at: self.spent_at, outcome: self.outcome },
+            None => NonceState::Fresh,
+        }
+    }
 }
 
 impl Store {
@@ -44,39 +54,34 @@ impl Store {
     /// [`Error::Unavailable`]; whether it was spent is then unknown.
     pub async fn spend_nonce<T>(&self, jti: &str, now: Timestamp, retention: Duration) -> Result<NonceState<T>, Error>
     where
-        T: Serialize + DeserializeOwned,
+        T: DeserializeOwned,
     {
-        let (key, spent_by) = (keys::nonce(jti), Uuid::new_v4());
-        let ttl = (now + retention).seconds();
-        let mut item = encode("nonce", &Row::<T> { spent_by, spent_at: now, outcome: None, ttl })?;
-        item.extend(key.attributes());
-        let request = PutItemInput::builder().table_name(&self.table).set_item(Some(item));
-        let request = request
-            .condition_expression("attribute_not_exists(pk)")
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .return_consumed_capacity(ReturnConsumedCapacity::Total);
-        let error = match self.write(request.build()).await {
-            Ok(_) => return Ok(NonceState::Fresh),
-            Err(error) => error,
-        };
-        let Some(PutItemError::ConditionalCheckFailedException(failed)) = error.as_service_error() else {
-            return Err(unavailable(&error));
-        };
-        let row = failed.item.clone().map(|item| decode::<Row<T>>("nonce", item)).transpose()?;
-        Ok(match row {
-            Some(row) if row.spent_by == spent_by => NonceState::Fresh,
-            Some(Row { spent_at, outcome, .. }) => NonceState::Spent { at: spent_at, outcome },
-            None => NonceState::Spent { at: Timestamp::default(), outcome: None },
-        })
+        let spent_by = Uuid::new_v4();
+        let request = self
+            .nonce_request(jti)
+            .update_expression("SET spent_by = :by, spent_at = :now, #ttl = :ttl")
+            .condition_expression("attribute_not_exists(spent_by)")
+            .expression_attribute_names("#ttl", "ttl")
+            .expression_attribute_values(":by", text(spent_by))
+            .expression_attribute_values(":now", number(now.millis()))
+            .expression_attribute_values(":ttl", number((now + retention).seconds()));
+        match self.try_update(request).await? {
+            UpdateOutcome::Applied(_) => Ok(NonceState::Fresh),
+            UpdateOutcome::ConditionFailed(Some(item)) => {
+                let row: Row<T> = decode("nonce", item)?;
+                Ok(if row.spent_by == Some(spent_by) { NonceState::Fresh } else { row.into_state() })
+            }
+            UpdateOutcome::ConditionFailed(None) => Ok(NonceState::Spent { at: Timestamp::default(), outcome: None }),
+        }
     }
 
-    /// Reads the outcome of a nonce, once one is recorded.
+    /// Reads whether a nonce was spent, and how that ended; one read.
     ///
     /// # Errors
     /// [`Error::Unavailable`] or [`Error::Corrupt`].
-    pub async fn nonce_outcome<T: DeserializeOwned>(&self, jti: &str) -> Result<Option<T>, Error> {
+    pub async fn nonce_state<T: DeserializeOwned>(&self, jti: &str) -> Result<NonceState<T>, Error> {
         let row: Option<Row<T>> = self.read("nonce", &keys::nonce(jti)).await?;
-        Ok(row.and_then(|row| row.outcome))
+        Ok(row.map_or(NonceState::Fresh, Row::into_state))
     }
 
     /// Records the outcome of a spent nonce. An outcome that was recorded before stays, and is returned.
@@ -89,21 +94,26 @@ impl Store {
     {
         let outcome = serde_dynamo::to_attribute_value(outcome)
             .map_err(|error| Error::Corrupt { what: "nonce", reason: error.to_string() })?;
-        let request = UpdateItemInput::builder().table_name(&self.table).set_key(Some(keys::nonce(jti).attributes()));
-        let request = request
+        let request = self
+            .nonce_request(jti)
             .update_expression("SET outcome = :outcome")
-            .condition_expression("attribute_exists(pk) AND attribute_not_exists(outcome)")
-            .expression_attribute_values(":outcome", outcome)
+            .condition_expression("attribute_exists(spent_by) AND attribute_not_exists(outcome)")
+            .expression_attribute_values(":outcome", outcome);
+        match self.try_update(request).await? {
+            UpdateOutcome::Applied(_) => Ok(None),
+            UpdateOutcome::ConditionFailed(Some(item)) => {
+                let known = decode::<Row<T>>("nonce", item)?.outcome;
+                known.map(Some).ok_or(Error::Conflict)
+            }
+            UpdateOutcome::ConditionFailed(None) => Err(Error::Conflict),
+        }
+    }
+
+    fn nonce_request(&self, jti: &str) -> UpdateItemInputBuilder {
+        UpdateItemInput::builder()
+            .table_name(&self.table)
+            .set_key(Some(keys::nonce(jti).attributes()))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .return_consumed_capacity(ReturnConsumedCapacity::Total);
-        let error = match self.write(request.build()).await {
-            Ok(_) => return Ok(None),
-            Err(error) => error,
-        };
-        let Some(UpdateItemError::ConditionalCheckFailedException(failed)) = error.as_service_error() else {
-            return Err(unavailable(&error));
-        };
-        let item = failed.item.clone().ok_or(Error::Conflict)?;
-        Ok(decode::<Row<T>>("nonce", item)?.outcome)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
     }
 }

@@ -26,6 +26,8 @@ pub enum Admission {
     Unknown,
     /// The update is over the limit.
     Limited {
+        /// The chat's route.
+        route: Route,
         /// Whether the person is to be notified: once in a window, and again for a retry of the same update.
         notify: bool,
     },
@@ -84,7 +86,8 @@ impl Store {
                 return Ok(Admission::Admitted(route));
             }
             if let Verdict::Refuse(_) = limit.check(route.arrival, now) {
-                return Ok(Admission::Limited { notify: self.record_throttle_notice(&route, update_id, now).await? });
+                let notify = self.record_throttle_notice(&route, update_id, now).await?;
+                return Ok(Admission::Limited { route, notify });
             }
             let within_burst = self
                 .route_update(chat)

@@ -81,7 +81,7 @@ impl Store {
             .table_name(&self.table)
             .set_key(Some(keys::nonce(jti).attributes()))
             .update_expression("SET outcome = :outcome")
-            .condition_expression("attribute_exists(pk)")
+            .condition_expression("attribute_exists(spent_by)")
             .expression_attribute_values(":outcome", outcome);
         Ok(TransactWriteItem::builder().update(update.build().map_err(map_build_error)?).build())
     }

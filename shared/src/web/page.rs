@@ -87,14 +87,27 @@ impl Page {
         self.html(format_args!("<p><a href=\"{}\">{}</a></p>", escape(url), escape(label)))
     }
 
-    /// Adds a QR code: its modules row by row, `width` in each, `true` for a dark one; the margin that cameras need is
-    /// added.
+    /// Adds a link that looks like a button and opens in a tab of its own, so that this page stays.
     #[must_use]
-    pub fn qr_code(self, width: usize, dark: &[bool]) -> Self {
+    pub fn button_link(self, url: &str, label: &str) -> Self {
+        let (url, label) = (escape(url), escape(label));
+        self.html(format_args!(
+            "<p><a class=\"button\" href=\"{url}\" target=\"_blank\" rel=\"noopener noreferrer\">{label}</a></p>"
+        ))
+    }
+
+    /// Adds `address` as a QR code, with the margin that cameras need; nothing when it is too long for one.
+    #[cfg(feature = "qr-code")]
+    #[must_use]
+    pub fn qr_code(self, address: &str) -> Self {
         const MARGIN: usize = 4;
+        let Ok(code) = qrcode::QrCode::new(address) else { return self };
+        let width = code.width();
         let mut path = String::new();
-        for (index, _) in dark.iter().enumerate().filter(|(_, dark)| **dark) {
-            let _ = write!(path, "M{} {}h1v1h-1z", index % width + MARGIN, index / width + MARGIN);
+        for (index, color) in code.to_colors().into_iter().enumerate() {
+            if color == qrcode::Color::Dark {
+                let _ = write!(path, "M{} {}h1v1h-1z", index % width + MARGIN, index / width + MARGIN);
+            }
         }
         let side = width + 2 * MARGIN;
         self.html(format_args!(

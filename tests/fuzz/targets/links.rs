@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use nbhd::domain::ids::{ChatId, TenantId};
+use nbhd::domain::person::Person;
 use nbhd::flows::billing_link::{self, Destination};
 use nbhd::flows::connect_link::{self, Services};
 use nbhd_fuzz::{NOW, settings};
@@ -21,11 +22,12 @@ fuzz_target!(|text: &str| {
 
     let name: String = text.chars().take(64).collect();
     let tenant = TenantId::random();
-    let connect = CONNECT.connect_url(Services::Google, tenant, text, NOW);
+    let person = Person { name: text.to_owned(), ..Person::default() };
+    let connect = CONNECT.connect_url(Services::Google, tenant, &person, NOW);
     let billing = BILLING.link_url(Destination::Portal, ChatId(7), Some(tenant), text, NOW);
     let (connect, billing) = (token(&connect), token(&billing));
     let content = CONNECT.read_link(connect, NOW).expect("our own").content;
-    assert_eq!((content.name.as_str(), content.tenant_id), (name.as_str(), tenant));
+    assert_eq!((content.person.name.as_str(), content.tenant_id), (name.as_str(), tenant));
     assert_eq!(BILLING.read(billing, NOW).expect("our own").content.name, name);
     assert!(CONNECT.read_link(billing, NOW).is_err() && BILLING.read(connect, NOW).is_err(), "another purpose");
     assert!(CONNECT.read_state(connect, NOW).is_err() && CONNECT.read_undo(connect, NOW).is_err());

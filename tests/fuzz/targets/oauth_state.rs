@@ -6,7 +6,8 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use nbhd::domain::ids::TenantId;
-use nbhd::flows::connect_link::{Links, Services};
+use nbhd::domain::person::Person;
+use nbhd::flows::connect_link::{BrowserSecret, Links, Services};
 use nbhd_fuzz::{NOW, settings, split_line};
 
 static LINKS: LazyLock<Links> = LazyLock::new(|| Links::from_env(&settings()).expect("settings"));
@@ -14,16 +15,18 @@ static LINKS: LazyLock<Links> = LazyLock::new(|| Links::from_env(&settings()).ex
 fuzz_target!(|input: &[u8]| {
     let Some((cookies, state)) = split_line(input) else { return };
     let Ok(state) = std::str::from_utf8(state) else { return };
-    assert!(LINKS.read_state(state, NOW).is_err(), "forged");
+    assert!(LINKS.read_state(state).is_err(), "forged");
 
-    let url = LINKS.connect_url(Services::Gmail, TenantId::random(), state, NOW);
+    let person = Person { name: state.to_owned(), ..Person::default() };
+    let url = LINKS.connect_url(Services::Gmail, TenantId::random(), &person, NOW);
     let link = LINKS.read_link(url.split_once("?link=").expect("a link").1, NOW).expect("our own");
-    let signed = LINKS.sign_state(&link, Services::Gmail, NOW);
-    let read = LINKS.read_state(&signed, NOW).expect("our own");
+    let browser = BrowserSecret::new().expect("randomness");
+    let signed = LINKS.sign_state(&link, Services::Gmail, &browser, NOW);
+    let read = LINKS.read_state(&signed).expect("our own");
     assert_eq!((&read.jti, &read.content.connect), (&link.jti, &link.content));
 
-    assert!(!LINKS.is_same_browser(&link.jti, cookies), "a cookie that was not set");
-    let set = LINKS.set_cookie_header(&link.jti);
+    assert!(LINKS.find_browser(&read, cookies).is_none(), "a cookie that was not set");
+    let set = LINKS.set_cookie_header(&link.jti, &browser);
     let own = set.split(';').next().expect("a cookie");
-    assert!(LINKS.is_same_browser(&link.jti, own));
+    assert!(LINKS.find_browser(&read, own).is_some());
 });

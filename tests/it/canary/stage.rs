@@ -269,6 +269,10 @@ fn made_up(journal: &Journal) -> Vec<Marker> {
                 markers.extend(secret.map(|(_, secret)| Marker::new("a cookie", secret, &[Sink::Browser])));
             }
         }
+        let page = String::from_utf8_lossy(&entry.answer);
+        for token in page.split("?start=").skip(1).filter_map(|rest| rest.get(..43)) {
+            markers.push(Marker::new("a start token", token, &[Sink::Browser]));
+        }
         // A token of ours ends in its signature: nobody can use it without.
         let text =
             [entry.path.as_bytes(), &entry.answer[..], format!("{:?}", entry.answer_headers).as_bytes()].concat();

@@ -249,6 +249,12 @@ pub(super) async fn google_is_disconnected(stage: &mut Stage) {
 /// Walks from `/connect` to the result page.
 async fn connect(stage: &mut Stage, scopes: &Scopes) -> LoadedPage {
     let (mut browser, back) = consent(stage, scopes).await;
+    let waiting = browser.open(&back).await.expect("a page");
+    if let Some(deep_link) = waiting.link_with("?start=") {
+        let (_, token) = deep_link.split_once("?start=").expect("a token");
+        stage.world.telegram.says(CHAT, &format!("/start {token}"));
+        stage.world.telegram.deliver().await;
+    }
     let seen = browser.open(&back).await.expect("a page");
     stage.look_at_the_table();
     browser.open(&back).await.expect("the same page again");

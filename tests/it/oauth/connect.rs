@@ -5,13 +5,13 @@ use std::time::Duration;
 use axum::http::{Method, StatusCode};
 use nbhd::domain::integration::{Provider, Status};
 use nbhd::domain::tenant::TimeZone;
-use nbhd::flows::connect_link::{LIFETIME, Services};
+use nbhd::flows::connect_link::{BrowserSecret, LIFETIME, Services};
 use nbhd_sim::google::{Endpoint, Failure, Scopes};
 use nbhd_sim::telegram;
 use secrecy::ExposeSecret as _;
 use url::Url;
 
-use crate::oauth::world::{ADA, ADA_CHAT, BASE, World};
+use crate::oauth::world::{ADA, ADA_CHAT, BASE, World, person};
 
 // The page before the consent.
 
@@ -54,7 +54,7 @@ async fn the_button_asks_google_for_lasting_read_access_and_no_more() {
     assert_eq!((asked("include_granted_scopes"), asked("response_type")), ("true".to_owned(), "code".to_owned()));
     assert_eq!((asked("code_challenge_method"), asked("code_challenge").len()), ("S256".to_owned(), 43));
     assert_eq!(asked("redirect_uri"), format!("{BASE}/oauth/google/callback"));
-    assert!(world.links.read_state(&asked("state"), world.clock.now()).is_ok());
+    assert!(world.links.read_state(&asked("state")).is_ok());
     assert!(browser.cookies.keys().all(|name| name.starts_with("__Host-nbhd-")) && browser.cookies.len() == 1);
     assert!(world.has_no_calls());
 }
@@ -76,7 +76,12 @@ async fn without_a_valid_link_there_is_nothing_to_press() {
         let read = world.links.read_link(token, world.clock.now()).expect("fresh");
         format!(
             "{BASE}/oauth/gmail/authorize?link={}",
-            world.links.sign_state(&read, Services::Gmail, world.clock.now())
+            world.links.sign_state(
+                &read,
+                Services::Gmail,
+                &BrowserSecret::new().expect("randomness"),
+                world.clock.now()
+            )
         )
     };
     let mut refused =
@@ -138,7 +143,7 @@ async fn a_browser_that_google_refuses_gets_the_link_to_copy() {
 async fn a_name_stays_text() {
     let world = World::start().await;
     let name = "<script>alert(1)</script>\"'>";
-    let link = world.links.connect_url(Services::Gmail, world.ada, name, world.clock.now());
+    let link = world.links.connect_url(Services::Gmail, world.ada, &person(name, ADA_CHAT), world.clock.now());
     let page = world.browser().get(&link).await;
     assert!(!page.body.contains("<script") && page.body.contains("&lt;script&gt;"), "{}", page.body);
 }
@@ -264,7 +269,7 @@ async fn address_and_zone_and_message_are_not_worth_failing_for() {
 async fn a_reload_shows_the_outcome_and_does_nothing_twice() {
     let world = World::start().await;
     let mut browser = world.browser();
-    let back = world.consent_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
+    let back = world.confirmed_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
     let first = browser.get(&back).await;
     let row = world.row(world.ada, Provider::Gmail).await;
     world.advance(Duration::from_secs(30));

@@ -44,7 +44,7 @@ async fn invalid_state_when_the_tenant_is_gone() {
     for tombstone in [false, true] {
         let world = World::start().await;
         let mut browser = world.browser();
-        let back = world.consent_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
+        let back = world.confirmed_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
         let tenant = world.tenant().await;
         if tombstone {
             let left = tenant.to_tombstone(world.clock.now());
@@ -67,7 +67,7 @@ async fn expired_state_after_ten_minutes() {
     world.advance(LIFETIME);
     let page = browser.get(&back).await;
     assert_eq!((page.status, page.code()), (StatusCode::GONE, "expired_state"));
-    assert!(world.has_no_calls());
+    assert_eq!((world.table.calls().len(), world.google.calls(Endpoint::Token)), (1, 0), "one read, no exchange");
 }
 
 #[tokio::test]
@@ -82,7 +82,7 @@ async fn replayed_state_when_it_is_spent_and_its_end_unknown() {
         .expect("a state")
         .1
         .into_owned();
-    let jti = world.links.read_state(&state, world.clock.now()).expect("fresh").jti;
+    let jti = world.links.read_state(&state).expect("our own").jti;
     world.store.spend_nonce::<String>(&jti, world.clock.now(), LIFETIME).await.expect("the table is up");
     // Whoever spent it has ended by now.
     world.advance(LONGEST_REQUEST);
@@ -137,13 +137,15 @@ async fn missing_params_without_state_or_code() {
 
 #[tokio::test]
 async fn not_configured_without_id_or_secret() {
-    for setting in ["GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET"] {
+    let back = format!("{BASE}/oauth/gmail/callback?code=a&state=b");
+    // The page before the consent needs no secret, and has none.
+    for (setting, stops_at_once) in [("GOOGLE_CLIENT_ID", true), ("GOOGLE_CLIENT_SECRET", false)] {
         let world = World::start_with(|env| env.without(setting)).await;
         let mut browser = world.browser();
-        for address in [&world.link(Services::Gmail), &format!("{BASE}/oauth/gmail/callback?code=a&state=b")] {
-            let page = browser.get(address).await;
-            assert_eq!((page.status, page.code()), (StatusCode::SERVICE_UNAVAILABLE, "not_configured"), "{setting}");
-        }
+        let first = browser.get(&world.link(Services::Gmail)).await;
+        assert_eq!(first.code() == "not_configured", stops_at_once, "{setting}");
+        let page = browser.get(&back).await;
+        assert_eq!((page.status, page.code()), (StatusCode::SERVICE_UNAVAILABLE, "not_configured"), "{setting}");
     }
 }
 
@@ -160,7 +162,7 @@ async fn exchange_failed_whatever_google_says() {
     ] {
         let world = World::start().await;
         let mut browser = world.browser();
-        let back = world.consent_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
+        let back = world.confirmed_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
         world.google.faults.fail_next(Endpoint::Token, failure.clone());
         for _ in ["at first", "on a reload"] {
             let page = browser.get(&back).await;
@@ -188,7 +190,9 @@ async fn no_refresh_token_when_google_gives_none() {
     let consent = world.consent_page(&mut browser, &world.link(Services::GoogleCalendar)).await;
     // Google gives one anew only when it is asked to ask.
     let back = world.google.consents(&consent.replace("prompt=consent", "prompt=none"), ADA, &Scopes::All);
-    let page = browser.get(&back.expect("sent back")).await;
+    let back = back.expect("sent back");
+    world.confirm(&mut browser, &back, ADA_CHAT).await;
+    let page = browser.get(&back).await;
     assert_eq!((page.status, page.code()), (StatusCode::BAD_GATEWAY, "no_refresh_token"));
     assert!(world.row(world.ada, Provider::GoogleCalendar).await.is_none());
 }
@@ -200,6 +204,7 @@ async fn scope_missing_when_nothing_readable_is_granted() {
     let consent = world.consent_page(&mut browser, &world.link(Services::Gmail)).await;
     let consent = consent.replace("gmail.readonly", "gmail.metadata");
     let back = world.google.consents(&consent, ADA, &Scopes::All).expect("sent back");
+    world.confirm(&mut browser, &back, ADA_CHAT).await;
     for _ in ["at first", "on a reload"] {
         let page = browser.get(&back).await;
         assert_eq!((page.status, page.code()), (StatusCode::FORBIDDEN, "scope_missing"));
@@ -211,7 +216,7 @@ async fn scope_missing_when_nothing_readable_is_granted() {
 async fn store_unavailable_while_the_table_is_down_and_a_reload_afterwards_works() {
     let world = World::start().await;
     let mut browser = world.browser();
-    let back = world.consent_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
+    let back = world.confirmed_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
     world.table.faults.set_down(true);
     let page = browser.get(&back).await;
     assert_eq!((page.status, page.code()), (StatusCode::SERVICE_UNAVAILABLE, "store_unavailable"));
@@ -236,9 +241,9 @@ async fn store_unavailable_while_the_vault_is_down() {
 async fn connected_when_only_the_answer_to_the_last_write_was_lost() {
     let world = World::start().await;
     let mut browser = world.browser();
-    let back = world.consent_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
-    // What is read, the nonce, and then the transaction.
-    world.table.faults.fail_any_after(2, nbhd_sim::table::Failure::AnswerLost);
+    let back = world.confirmed_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
+    // The sign-in, the tenant, the nonce, the account's item, and then the transaction.
+    world.table.faults.fail_any_after(4, nbhd_sim::table::Failure::AnswerLost);
     for _ in ["at first", "on a reload"] {
         let page = browser.get(&back).await;
         assert_eq!((page.status, page.body.contains(ADA)), (StatusCode::OK, true));

@@ -23,7 +23,7 @@ async fn a_callback_stopped_anywhere_is_told_the_truth_by_its_re_run() {
     for requests in 1..MANY {
         let world = World::start().await;
         let mut browser = world.browser();
-        let back = world.consent_redirect(&mut browser, Services::Google, &Scopes::All).await;
+        let back = world.confirmed_redirect(&mut browser, Services::Google, &Scopes::All).await;
         let stopped = world.journal.interruption().stop_after(requests, browser.get(&back)).await.is_none();
         let exchanged = world.google.calls(Endpoint::Token);
 
@@ -148,7 +148,7 @@ async fn a_disconnect_job_at_work_is_waited_for() {
 /// Comes back from Google and changes Ada's row between the exchange and the end; the page's status and code.
 async fn connect_while(world: &World, change: impl FnOnce(Tenant) -> Tenant) -> (StatusCode, String) {
     let mut browser = world.browser();
-    let back = world.consent_redirect(&mut browser, Services::Google, &Scopes::All).await;
+    let back = world.confirmed_redirect(&mut browser, Services::Google, &Scopes::All).await;
     world.google.faults.delay(Endpoint::UserInfo, Duration::from_millis(300));
     let changing = async {
         while world.google.calls(Endpoint::UserInfo) == 0 {

@@ -28,7 +28,7 @@ async fn a_refresh_held_anywhere_while_the_person_connects_again_loses_no_token(
         for requests in 1..MANY {
             let world = due(is_in_doubt).await;
             let mut browser = patient(&world);
-            let back = world.consent_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
+            let back = world.confirmed_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
             let reconnect = async { assert_eq!(browser.get(&back).await.status, StatusCode::OK) };
             let stops = world.journal.interruption().clone();
             let (_, met) = stops.hold_after(requests, refreshes(&world), reconnect).await;
@@ -47,7 +47,7 @@ async fn a_reconnect_held_anywhere_while_the_clock_refreshes_loses_no_token() {
         for requests in 1..MANY {
             let world = due(is_in_doubt).await;
             let mut browser = patient(&world);
-            let back = world.consent_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
+            let back = world.confirmed_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
             let stops = world.journal.interruption().clone();
             let (page, met) = stops.hold_after(requests, browser.get(&back), refreshes(&world)).await;
             assert_eq!(page.status, StatusCode::OK, "held after {requests}: {}", page.body);
@@ -65,7 +65,7 @@ async fn a_reconnect_killed_anywhere_leaves_a_connection_that_works() {
     for requests in 1..MANY {
         let world = due(false).await;
         let mut browser = patient(&world);
-        let back = world.consent_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
+        let back = world.confirmed_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
         let stopped = world.journal.interruption().stop_after(requests, browser.get(&back)).await.is_none();
         assert_works(&world, &format!("killed after {requests}")).await;
         if !stopped {
@@ -136,7 +136,7 @@ async fn a_superseded_version_that_stays_readable_is_remembered_and_disabled_by_
 async fn a_vault_that_fails_a_reconnect_gives_the_lease_back() {
     let world = connected(Services::Gmail).await;
     let mut browser = patient(&world);
-    let back = world.consent_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
+    let back = world.confirmed_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
     world.azure.vault.faults.fail_next(Operation::Set, key_vault::Failure::AnswerLost);
     assert_eq!(browser.get(&back).await.code(), "store_unavailable");
     let row = row(&world).await;
@@ -166,6 +166,7 @@ async fn reconnects(world: &World, services: Services, account: &str) {
     let mut browser = patient(world);
     let consent = world.consent_page(&mut browser, &world.link(services)).await;
     let back = world.google.consents(&consent, account, &Scopes::All).expect("known to Google");
+    world.confirm(&mut browser, &back, ADA_CHAT).await;
     assert_eq!(browser.get(&back).await.status, StatusCode::OK);
 }
 

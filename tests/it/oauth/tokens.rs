@@ -5,7 +5,8 @@ use std::time::Duration;
 use nbhd::clock::Timestamp;
 use nbhd::config::Env;
 use nbhd::domain::ids::TenantId;
-use nbhd::flows::connect_link::{Links, Services};
+use nbhd::domain::person::Person;
+use nbhd::flows::connect_link::{BrowserSecret, Links, Services};
 use nbhd::tokens::{Purpose, Signer};
 use proptest::prelude::*;
 use secrecy::SecretString;
@@ -26,8 +27,12 @@ fn links(key: &str) -> Links {
     Links::from_env(&env).expect("complete settings")
 }
 
+fn person(name: &str) -> Person {
+    Person { name: name.to_owned(), ..Person::default() }
+}
+
 fn link(links: &Links) -> String {
-    let url = links.connect_url(Services::Google, TenantId::random(), "Ada", NOW);
+    let url = links.connect_url(Services::Google, TenantId::random(), &person("Ada"), NOW);
     url.split_once("link=").expect("a link").1.to_owned()
 }
 
@@ -85,17 +90,21 @@ proptest! {
     #[test]
     fn whatever_a_person_is_called_the_link_names_them(name in ".{0,64}", age in 0_u64..1200) {
         let links = links("k");
-        let url = links.connect_url(Services::Gmail, TenantId::random(), &name, NOW);
+        let url = links.connect_url(Services::Gmail, TenantId::random(), &person(&name), NOW);
         let token = url.split_once("link=").expect("a link").1;
         prop_assert!(token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)));
         match links.read_link(token, NOW + Duration::from_secs(age)) {
-            Ok(read) => prop_assert!(age < 600 && read.content.name == name),
+            Ok(read) => prop_assert!(age < 600 && read.content.person.name == name),
             Err(_) => prop_assert!(age >= 600),
         }
     }
 
     #[test]
     fn no_cookie_header_panics_or_passes(cookies in any::<String>()) {
-        prop_assert!(!links("k").is_same_browser("0123456789abcdef", &cookies));
+        let links = links("k");
+        let link = links.read_link(&link(&links), NOW).expect("our own");
+        let browser = BrowserSecret::new().expect("randomness");
+        let state = links.read_state(&links.sign_state(&link, Services::Gmail, &browser, NOW)).expect("our own");
+        prop_assert!(links.find_browser(&state, &cookies).is_none());
     }
 }

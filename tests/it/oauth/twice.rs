@@ -16,7 +16,7 @@ use crate::oauth::world::{ADA, ADA_CHAT, Answer, Browser, LONGEST_REQUEST, World
 async fn two_callbacks_at_once_exchange_the_code_once_and_show_the_same_result() {
     let world = World::start().await;
     let mut browser = world.browser();
-    let back = world.consent_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
+    let back = world.confirmed_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
     let (mut one, mut two) = (world.in_new_sandbox(&browser), world.in_new_sandbox(&browser));
     let (one, two) = tokio::join!(one.get(&back), two.get(&back));
     for page in [&one, &two] {
@@ -30,7 +30,7 @@ async fn two_callbacks_at_once_exchange_the_code_once_and_show_the_same_result()
 async fn two_callbacks_at_once_show_the_same_failure() {
     let world = World::start().await;
     let mut browser = world.browser();
-    let back = world.consent_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
+    let back = world.confirmed_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
     world.google.faults.fail_next(Endpoint::Token, Failure::OAuth("invalid_grant"));
     let (mut one, mut two) = (world.in_new_sandbox(&browser), world.in_new_sandbox(&browser));
     let (one, two) = tokio::join!(one.get(&back), two.get(&back));
@@ -47,6 +47,7 @@ async fn a_prefetch_has_no_effect_before_the_real_request_and_after_it() {
         let early = prefetch(&mut browser, &back, name, value).await;
         assert_eq!((early.status, early.header("cache-control")), (StatusCode::SERVICE_UNAVAILABLE, "no-store"));
         assert!(world.has_no_calls(), "{name}: {value}");
+        world.confirm(&mut browser, &back, ADA_CHAT).await;
         let page = browser.get(&back).await;
         assert!(page.status == StatusCode::OK && page.body.contains(ADA), "{page:?}");
         let late = prefetch(&mut browser, &back, name, value).await;
@@ -61,7 +62,7 @@ async fn a_prefetch_at_the_same_time_leaves_the_real_request_alone_in_both_order
     for is_prefetch_first in [true, false] {
         let world = World::start().await;
         let mut browser = world.browser();
-        let back = world.consent_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
+        let back = world.confirmed_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
         let (mut real, mut ahead) = (world.in_new_sandbox(&browser), world.in_new_sandbox(&browser));
         let (real, ahead) = (real.get(&back), prefetch(&mut ahead, &back, "sec-purpose", "prefetch"));
         // The one that is named first is begun first.
@@ -89,7 +90,7 @@ async fn a_prefetch_of_the_page_before_the_consent_has_no_effect() {
 async fn while_the_first_request_is_at_work_the_second_waits_and_then_reloads_itself() {
     let world = World::start().await;
     let mut browser = world.browser();
-    let back = world.consent_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
+    let back = world.confirmed_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
     let waits = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&waits);
     let waiter = Waiter::hook(move |_| {
@@ -120,9 +121,9 @@ async fn while_the_first_request_is_at_work_the_second_waits_and_then_reloads_it
 async fn a_first_request_that_died_is_waited_for_no_longer_than_it_could_live() {
     let world = World::start().await;
     let mut browser = world.browser();
-    let back = world.consent_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
-    // The tenant is read, the nonce is spent, and nothing comes after it.
-    assert!(world.journal.interruption().stop_after(2, browser.get(&back)).await.is_none());
+    let back = world.confirmed_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
+    // Sign-in and tenant are read, the nonce is spent, and nothing comes after it.
+    assert!(world.journal.interruption().stop_after(3, browser.get(&back)).await.is_none());
     let instant = Waiter::hook(|_| std::future::ready(()));
     let mut again = world.browser_with_waiter(instant);
     again.cookies.clone_from(&browser.cookies);

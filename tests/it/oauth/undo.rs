@@ -8,7 +8,7 @@ use nbhd::flows::connect_link::Services;
 use nbhd_sim::google::Scopes;
 use url::Url;
 
-use crate::oauth::world::{ADA_CHAT, World};
+use crate::oauth::world::{ADA_CHAT, BEA_CHAT, World, person};
 
 #[tokio::test]
 async fn undo_ends_the_connection_and_queues_the_rest() {
@@ -76,9 +76,10 @@ async fn undo_with_table_or_queue_down_says_so_and_works_later() {
 async fn another_tenants_link_and_state_connect_that_tenant_alone() {
     let world = World::start().await;
     let mut bea = world.browser();
-    let link = world.links.connect_url(Services::Gmail, world.bea, "Bea", world.clock.now());
+    let link = world.links.connect_url(Services::Gmail, world.bea, &person("Bea", BEA_CHAT), world.clock.now());
     let consent = world.consent_page(&mut bea, &link).await;
     let back = world.google.consents(&consent, "bea@gmail.com", &Scopes::All).expect("sent back");
+    world.confirm(&mut bea, &back, BEA_CHAT).await;
     assert_eq!(bea.get(&back).await.status, StatusCode::OK);
     assert!(world.row(world.ada, Provider::Gmail).await.is_none() && world.secret(Provider::Gmail).is_none());
     assert!(world.row(world.bea, Provider::Gmail).await.is_some());
@@ -90,7 +91,7 @@ async fn a_code_of_one_tenant_cannot_be_brought_to_another() {
     let world = World::start().await;
     let (mut ada, mut bea) = (world.browser(), world.browser());
     let adas = Url::parse(&world.consent_redirect(&mut ada, Services::Gmail, &Scopes::All).await).expect("a URL");
-    let link = world.links.connect_url(Services::Gmail, world.bea, "Bea", world.clock.now());
+    let link = world.links.connect_url(Services::Gmail, world.bea, &person("Bea", BEA_CHAT), world.clock.now());
     let consent = world.consent_page(&mut bea, &link).await;
     let beas =
         Url::parse(&world.google.consents(&consent, "bea@gmail.com", &Scopes::All).expect("sent back")).expect("a URL");
@@ -105,6 +106,7 @@ async fn a_code_of_one_tenant_cannot_be_brought_to_another() {
         .clear()
         .append_pair("state", &part(&beas, "state"))
         .append_pair("code", &part(&adas, "code"));
+    world.confirm(&mut bea, mixed.as_str(), BEA_CHAT).await;
     assert_eq!(bea.get(mixed.as_str()).await.code(), "exchange_failed");
     assert!(
         world.row(world.bea, Provider::Gmail).await.is_none() && world.row(world.ada, Provider::Gmail).await.is_none()
@@ -116,9 +118,10 @@ async fn another_tenants_undo_ends_nothing_of_the_first() {
     let world = World::start().await;
     let (mut ada, mut bea) = (world.browser(), world.browser());
     world.connect(&mut ada, Services::Gmail, &Scopes::All).await;
-    let link = world.links.connect_url(Services::Gmail, world.bea, "Bea", world.clock.now());
+    let link = world.links.connect_url(Services::Gmail, world.bea, &person("Bea", BEA_CHAT), world.clock.now());
     let consent = world.consent_page(&mut bea, &link).await;
     let back = world.google.consents(&consent, "bea@gmail.com", &Scopes::All).expect("sent back");
+    world.confirm(&mut bea, &back, BEA_CHAT).await;
     let result = bea.get(&back).await;
     bea.submit(&result).await;
     assert_eq!(world.row(world.bea, Provider::Gmail).await.expect("a row").status, Status::Revoked);

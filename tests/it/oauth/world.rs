@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -11,6 +12,8 @@ use nbhd::clock::{Clock, Timestamp, Waiter};
 use nbhd::config::Env;
 use nbhd::domain::ids::{ChatId, TenantId};
 use nbhd::domain::integration::{Integration, Provider};
+use nbhd::domain::person::Person;
+use nbhd::domain::route::Route;
 use nbhd::domain::tenant::{Lifecycle, Tenant};
 use nbhd::flows::connect_link::{Links, Services};
 use nbhd::flows::stored_token::StoredFields;
@@ -19,12 +22,16 @@ use nbhd_sim::azure::Azure;
 use nbhd_sim::gateway;
 use nbhd_sim::google::{Google, Scopes};
 use nbhd_sim::rights::env_of;
-use nbhd_sim::testbed::{PUBLIC_BASE_URL, Testbed};
+use nbhd_sim::testbed::{PUBLIC_BASE_URL, Testbed, WEBHOOK_SECRET};
+use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 pub(crate) const BASE: &str = PUBLIC_BASE_URL;
 pub(crate) const ADA: &str = "ada@gmail.com";
 pub(crate) const ADA_CHAT: i64 = 1001;
+pub(crate) const BEA_CHAT: i64 = 1002;
+/// Somebody without an assistant.
+pub(crate) const STRANGER: i64 = 1009;
 /// After this time no request for a sign-in is at work any more.
 pub(crate) const LONGEST_REQUEST: Duration = Duration::from_secs(30);
 const CHROME: &str = "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 \
@@ -40,6 +47,7 @@ pub(crate) struct World {
     pub(crate) ada: TenantId,
     pub(crate) bea: TenantId,
     functions: Router,
+    next_update: AtomicI64,
 }
 
 /// A browser with its own cookies.
@@ -78,7 +86,7 @@ impl World {
         let google = testbed.start_google().await.expect("Google");
         let azure = testbed.start_azure().await.expect("a vault");
         testbed.telegram.knows(ADA_CHAT, "Ada");
-        testbed.telegram.knows(ADA_CHAT + 1, "Bea");
+        testbed.telegram.knows(BEA_CHAT, "Bea");
         google.has_account(ADA, "Ada", "Europe/Berlin");
         google.has_account("bea@gmail.com", "Bea", "America/Lima");
         for services in Services::ALL {
@@ -90,6 +98,7 @@ impl World {
             store: Store::from_env(&env).expect("complete settings"),
             links: Links::from_env(&env).expect("complete settings"),
             functions: functions(&env, &clock),
+            next_update: AtomicI64::new(1),
             testbed,
             google,
             azure,
@@ -98,7 +107,10 @@ impl World {
             bea,
         };
         world.store.save_tenant(&tenant(ada, ADA_CHAT), None).await.expect("a new tenant");
-        world.store.save_tenant(&tenant(bea, ADA_CHAT + 1), None).await.expect("a new tenant");
+        world.store.save_tenant(&tenant(bea, BEA_CHAT), None).await.expect("a new tenant");
+        for (tenant_id, chat) in [(ada, ADA_CHAT), (bea, BEA_CHAT)] {
+            world.store.put_route(&Route::new(ChatId(chat), tenant_id)).await.expect("a new route");
+        }
         world.table.clear_calls();
         world
     }
@@ -125,7 +137,7 @@ impl World {
 
     /// The link that the bot sends to Ada.
     pub(crate) fn link(&self, services: Services) -> String {
-        self.links.connect_url(services, self.ada, "Ada Lovelace", self.clock.now())
+        self.links.connect_url(services, self.ada, &person("Ada Lovelace", ADA_CHAT), self.clock.now())
     }
 
     /// Opens a link, presses the button, and returns the address of Google's consent page.
@@ -143,9 +155,48 @@ impl World {
         self.google.consents(&consent, ADA, scopes).expect("Google knows client, redirect and scopes")
     }
 
+    /// The same, and the confirmation from her chat; the address leads on from there.
+    pub(crate) async fn confirmed_redirect(
+        &self,
+        browser: &mut Browser,
+        services: Services,
+        scopes: &Scopes,
+    ) -> String {
+        let back = self.consent_redirect(browser, services, scopes).await;
+        self.confirm(browser, &back, ADA_CHAT).await;
+        back
+    }
+
+    /// Comes back from Google, and confirms from a chat.
+    pub(crate) async fn confirm(&self, browser: &mut Browser, back: &str, chat: i64) {
+        let page = browser.get(back).await;
+        let answer = self.sends_start(chat, &page).await.expect("an answer");
+        assert!(answer.contains("Go back to the page"), "{answer}");
+    }
+
+    /// A chat opens the bot by the button of a waiting page; what the bot answers.
+    pub(crate) async fn sends_start(&self, chat: i64, page: &Answer) -> Option<String> {
+        self.writes(chat, &format!("/start {}", page.start_token())).await
+    }
+
+    /// A chat writes to the bot; what the bot answers.
+    pub(crate) async fn writes(&self, chat: i64, text: &str) -> Option<String> {
+        let id = self.next_update.fetch_add(1, Ordering::Relaxed);
+        self.posts(&message(id, chat, text)).await
+    }
+
+    /// Telegram posts an update; what the bot answers.
+    pub(crate) async fn posts(&self, update: &Value) -> Option<String> {
+        let secret = [("x-telegram-bot-api-secret-token", WEBHOOK_SECRET)];
+        let answer = self.browser().post("/telegram/webhook", &secret, update.to_string()).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+        let reply: Value = serde_json::from_str(&answer.body).ok()?;
+        reply["text"].as_str().map(str::to_owned)
+    }
+
     /// The whole way; returns the result page.
     pub(crate) async fn connect(&self, browser: &mut Browser, services: Services, scopes: &Scopes) -> Answer {
-        let back = self.consent_redirect(browser, services, scopes).await;
+        let back = self.confirmed_redirect(browser, services, scopes).await;
         browser.get(&back).await
     }
 
@@ -228,6 +279,11 @@ impl Answer {
         between(&self.body, "<code>", "</code>").unwrap_or_default()
     }
 
+    /// The start token that the page's button passes on.
+    pub(crate) fn start_token(&self) -> &str {
+        between(&self.body, "?start=", "\"").unwrap_or_else(|| panic!("no button to the bot: {}", self.body))
+    }
+
     /// The page's form: where it leads, and what it submits.
     pub(crate) fn form(&self) -> (String, String) {
         let action = between(&self.body, "action=\"", "\"").expect("a form").to_owned();
@@ -250,10 +306,25 @@ fn functions_with(change: impl FnOnce(oauth_callback::App) -> oauth_callback::Ap
         oauth_authorize::App::new(&env_of("oauth-authorize", env), clock.clone()).expect("complete settings");
     let callback =
         change(oauth_callback::App::new(&env_of("oauth-callback", env), clock.clone()).expect("complete settings"));
+    let webhook =
+        telegram_webhook::App::new(&env_of("telegram-webhook", env), clock.clone()).expect("complete settings");
     let routes = oauth_authorize::router(authorize).merge(oauth_callback::router(callback));
+    let routes = routes.merge(telegram_webhook::router(webhook));
     gateway::wrap(routes, clock)
 }
 
 pub(crate) fn tenant(tenant_id: TenantId, chat: i64) -> Tenant {
     Tenant { lifecycle: Lifecycle::Active, ..Tenant::new(tenant_id, ChatId(chat)) }
+}
+
+pub(crate) fn person(name: &str, chat: i64) -> Person {
+    Person::from_json(&json!({ "id": chat, "first_name": name }))
+}
+
+/// A message that a person writes in their own chat.
+pub(crate) fn message(update_id: i64, chat: i64, text: &str) -> Value {
+    json!({"update_id": update_id, "message": {
+        "message_id": update_id, "date": 1_795_000_000, "text": text, "chat": {"id": chat, "type": "private"},
+        "from": {"id": chat, "is_bot": false, "first_name": "Somebody"},
+    }})
 }

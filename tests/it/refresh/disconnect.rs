@@ -12,6 +12,7 @@ use nbhd_sim::key_vault::{self, Operation};
 use nbhd_sim::rights::env_of;
 use nbhd_sim::sqs::REFRESH;
 use scheduled_refresh::{App, Report, process_batch};
+use serde_json::Value;
 
 use crate::refresh::world::{ADA, WORK, World};
 
@@ -103,8 +104,9 @@ async fn a_job_stopped_after_any_effect_starts_over() {
         }
         requests += 1;
     }
-    // Row, lease, challenge, AWS's word, sign-in, secret, the other row, revocation, deletion, purge, row.
-    assert_eq!(requests, 12);
+    // Row, lease, challenge, AWS's word, sign-in, secret, the account's connections and the own row, revocation, the
+    // account's item, versions, disabled, deletion, purge, row.
+    assert_eq!(requests, 16);
 }
 
 #[tokio::test]
@@ -133,7 +135,11 @@ async fn another_active_connection_to_the_account_keeps_the_grant() {
 async fn a_connection_to_an_account_we_do_not_know_keeps_the_grant() {
     let world = World::connected().await;
     world.connects(Provider::GoogleCalendar, WORK).await;
-    world.change(|row| row.account = None).await;
+    world.change(|row| row.subject = None).await;
+    let secret = world.azure.vault.value(&world.secret_name()).expect("tokens");
+    let mut unknown: Value = serde_json::from_str(&secret).expect("JSON");
+    unknown["subject"] = Value::Null;
+    world.azure.vault.put(&world.secret_name(), &unknown.to_string());
     request(&world).await;
     assert_eq!(job(&world).await, DONE);
     assert_eq!(world.google.calls(Endpoint::Revoke), 0);
@@ -231,13 +237,13 @@ async fn a_vault_that_protects_from_purging_is_taken_at_its_word() {
 }
 
 #[tokio::test]
-async fn tokens_that_no_row_speaks_of_are_removed_with_their_tenant_alone() {
+async fn fresh_tokens_that_no_row_speaks_of_are_left_alone_until_their_tenant_is_removed() {
     let world = World::connected().await;
     let secret = world.azure.vault.value(&world.secret_name()).expect("a secret");
     let other = World::start().await;
     other.google.has_consented(ADA, &[Provider::Gmail.scope()]);
     other.azure.vault.put(&other.secret_name(), &secret);
-    assert_eq!(job(&other).await, UNCHANGED, "a connect may be at it");
+    assert_eq!(job(&other).await, LEASED, "a connect may be at it");
     assert!(other.azure.vault.value(&other.secret_name()).is_some());
 
     let tenant = other.store.tenant(other.tenant).await.expect("a table").expect("a tenant");

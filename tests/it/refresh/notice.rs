@@ -27,7 +27,7 @@ async fn the_link_opens_for_a_week_and_names_whose_assistant_it_is() {
     let links = Links::from_env(&world.env).expect("complete settings");
     world.advance(7 * DAY - MINUTE);
     let read = links.read_link(link, world.clock.now()).expect("still open");
-    assert_eq!((read.content.tenant_id, read.content.name.as_str()), (world.tenant, "Ada"));
+    assert_eq!((read.content.tenant_id, read.content.person.name.as_str()), (world.tenant, "Ada"));
     world.advance(MINUTE);
     assert!(links.read_link(link, world.clock.now()).is_err());
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use nbhd::clock::{Clock, Timestamp, Waiter};
 use nbhd::config::Env;
 use nbhd::domain::ids::{ChatId, TenantId};
-use nbhd::domain::integration::{Integration, Provider};
+use nbhd::domain::integration::{Integration, Provider, SubjectHash};
 use nbhd::domain::refresh;
 use nbhd::domain::scope::GrantedScopes;
 use nbhd::domain::tenant::{Lifecycle, Tenant};
@@ -83,13 +83,17 @@ impl World {
             refresh_token: refresh.into(),
             granted: GrantedScopes::parse(provider.scope()),
             account: Some(account.to_owned()),
+            subject: Some(SubjectHash::from_subject(account)),
         };
+        let subject = token.subject.clone().expect("just set");
+        self.store.note_account_connection(&subject, self.tenant, provider).await.expect("a table");
         let name = Integration::secret_name(self.tenant, provider);
         let secret_version = self.azure.vault.put(&name, token.to_secret().expose_secret());
         let read = self.store.load_integration(self.tenant, provider).await.expect("a table");
         let row = Integration {
             granted: token.granted,
             account: token.account,
+            subject: token.subject.clone(),
             expires_at: Some(token.expires_at),
             secret_version,
             ..Integration::new(self.tenant, provider, now)

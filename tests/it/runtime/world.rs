@@ -133,6 +133,7 @@ impl World {
             refresh_token: refresh.into(),
             granted: granted.clone(),
             account: account.clone(),
+            subject: None,
         };
         let secret_name = Integration::secret_name(runtime.tenant, provider);
         let secret_version = self.azure.vault.put(&secret_name, token.to_secret().expose_secret());

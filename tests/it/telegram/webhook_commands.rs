@@ -73,7 +73,7 @@ async fn connect_offers_a_link_for_each_service_and_for_both() {
     for (url, service) in urls.iter().zip(["google", "gmail", "google-calendar"]) {
         let link = url.strip_prefix(&format!("https://nbhd.example/oauth/{service}/authorize?link="));
         let claims = links.read_link(link.expect("an address of ours"), world.clock.now()).expect("fresh");
-        assert_eq!((claims.content.tenant_id, claims.content.name.as_str()), (world.tenant, "Ana"));
+        assert_eq!((claims.content.tenant_id, claims.content.person.name.as_str()), (world.tenant, "Ana"));
         identities.push(claims.jti);
     }
     identities.dedup();

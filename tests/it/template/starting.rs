@@ -9,7 +9,7 @@ use super::reading::variables;
 
 /// What Lambda sets itself, what has the vendor's or our own default, and what only tests set.
 pub(super) fn has_a_default(variable: &str) -> bool {
-    const DEFAULTS: [&str; 19] = [
+    const DEFAULTS: [&str; 20] = [
         "AZURE_RESOURCE_MANAGER_URL",
         "AZURE_SUBSCRIPTION_TENANTS",
         "MODEL_GATEWAY_URL",
@@ -29,6 +29,7 @@ pub(super) fn has_a_default(variable: &str) -> bool {
         "RATE_LIMIT_PER_MINUTE",
         "STRIPE_API_URL",
         "TELEGRAM_API_URL",
+        "TELEGRAM_LINK_URL",
     ];
     variable.starts_with("AWS_") || DEFAULTS.contains(&variable)
 }

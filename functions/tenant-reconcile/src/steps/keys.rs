@@ -48,7 +48,7 @@ async fn read_from_vault(
     context: &StepContext<'_>,
     generation: u32,
 ) -> Result<Option<(Bundle, String, u32, bool)>, Failure> {
-    let Secret { value, version } = match context.vault()?.get_latest(&context.names.secret).await {
+    let Secret { value, version, .. } = match context.vault()?.get_latest(&context.names.secret).await {
         Ok(secret) => secret,
         Err(error) if is_unreadable(&error) => return Ok(None),
         Err(error) => return Err(error.into()),

@@ -6,7 +6,7 @@ use anyhow::{Context as _, ensure};
 use nbhd_sim::google::Scopes;
 
 use super::{ACCOUNT, answer_from_mail, answers_after, ask, button, buttons};
-use crate::browser::Browser;
+use crate::browser::{Browser, LoadedPage};
 use crate::show::Show;
 use crate::world::World;
 
@@ -21,10 +21,20 @@ pub(super) async fn connect(world: &World, show: &mut Show<'_>) -> anyhow::Resul
     consent(world, &link, show).await
 }
 
+/// Opens the bot from the page's button, and presses Start there.
+async fn confirm(world: &World, waiting: &LoadedPage, show: &mut Show<'_>) -> anyhow::Result<()> {
+    let before = world.chat.answers().len();
+    world.confirms(waiting).await?;
+    show.print_invocations();
+    let answer = answers_after(&world.chat, before);
+    ensure!(!answer.is_empty(), "the bot did not answer the confirmation");
+    show.says("bot", &answer);
+    Ok(())
+}
+
 /// Opens a link and goes through the pages of the consent.
 async fn consent(world: &World, link: &str, show: &mut Show<'_>) -> anyhow::Result<()> {
     let chat = &world.chat;
-    let before = chat.answers().len();
     let mut browser = Browser::new()?;
     let page = browser.open(link).await?;
     ensure!(page.status == 200, "the link answered {}", page.status);
@@ -35,8 +45,13 @@ async fn consent(world: &World, link: &str, show: &mut Show<'_>) -> anyhow::Resu
         .google
         .consents(&consent, ACCOUNT, &Scopes::All)
         .map_err(|refusal| anyhow::anyhow!("Google refused the consent: {refusal:?}"))?;
+    let waiting = browser.open(&back).await?;
+    ensure!(waiting.status == 200, "the way back from Google answered {}", waiting.status);
+    show.says("page", waiting.heading());
+    confirm(world, &waiting, show).await?;
+    let before = chat.answers().len();
     let result = browser.open(&back).await?;
-    ensure!(result.status == 200, "the way back from Google answered {}", result.status);
+    ensure!(result.status == 200, "the page after the confirmation answered {}", result.status);
     show.says("page", result.heading());
     world.run_until_idle().await;
     show.print_invocations();

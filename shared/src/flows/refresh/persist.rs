@@ -56,12 +56,14 @@ impl Refresher {
         let expires_at = now + response.tokens.lifetime;
         let granted = response.tokens.granted.clone().unwrap_or_else(|| leased.granted.clone());
         let account = snapshot.stored.account.or_else(|| leased.account.clone());
+        let subject = snapshot.stored.subject.or_else(|| leased.subject.clone());
         let fresh = StoredToken {
             access_token: response.tokens.access_token.clone(),
             expires_at,
             refresh_token: response.refresh_token.clone(),
             granted: granted.clone(),
             account: account.clone(),
+            subject: subject.clone(),
         };
         let used_at = if trigger == Trigger::Runtime { Some(now) } else { leased.used_at };
         let secret_version = match self.write_secret(vault, leased, &fresh.to_secret()).await {
@@ -84,8 +86,15 @@ impl Refresher {
         stale.push(leased.secret_version.clone());
         let superseded = self.disable_versions(vault, leased, stale).await;
         let written = secret_version.clone();
-        let row =
-            Integration { secret_version, expires_at: Some(expires_at), granted, account, used_at, ..cleared(leased) };
+        let row = Integration {
+            secret_version,
+            expires_at: Some(expires_at),
+            granted,
+            account,
+            subject,
+            used_at,
+            ..cleared(leased)
+        };
         let saved = self
             .save_row(leased, refresh::with_next_renewal(row.with_superseded(superseded), now), response, now)
             .await?;

@@ -15,6 +15,7 @@ use azure_security_keyvault_secrets::models::{
     UpdateSecretPropertiesParameters,
 };
 use azure_security_keyvault_secrets::{ResourceExt as _, SecretClient, SecretClientOptions, models};
+use futures::TryStreamExt as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::{Host, Url};
 
@@ -72,6 +73,8 @@ pub struct Secret {
     pub value: SecretString,
     /// The vault's id of the version.
     pub version: String,
+    /// When the version was written; `None` when the vault does not say.
+    pub created_at: Option<Timestamp>,
 }
 
 impl Vault {
@@ -171,6 +174,39 @@ impl Vault {
         match changed.and_then(|attributes| attributes.enabled) {
             Some(false) => Ok(()),
             Some(true) | None => Err(Error::malformed("not a disabled secret")),
+        }
+    }
+
+    /// Disables every version of a secret that can be read; nothing to do when there is no such secret.
+    ///
+    /// # Errors
+    /// The vault cannot serve now; some versions may be disabled.
+    pub async fn disable_all(&self, name: &str) -> Result<(), Error> {
+        for version in self.list_enabled(name).await? {
+            match self.disable(name, &version).await {
+                Ok(()) | Err(Error::NotFound) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// The versions of a secret that can be read, page by page.
+    async fn list_enabled(&self, name: &str) -> Result<Vec<String>, Error> {
+        let pager = self.secrets.list_secret_properties_versions(name, None);
+        let mut pages = pager.map_err(|error| super::map_sdk_error(&error))?.into_pages();
+        let mut versions = Vec::new();
+        loop {
+            let page = match self.call(async { pages.try_next().await }).await {
+                Ok(Some(page)) => page.into_model().map_err(|_| Error::malformed("not a list of versions"))?,
+                Ok(None) | Err(Error::NotFound) => return Ok(versions),
+                Err(error) => return Err(error),
+            };
+            for secret in page.value {
+                let is_enabled = secret.attributes.as_ref().and_then(|attributes| attributes.enabled) == Some(true);
+                let version = secret.resource_id().ok().and_then(|id| id.version);
+                versions.extend(version.filter(|_| is_enabled));
+            }
         }
     }
 
@@ -284,8 +320,10 @@ fn parse_secret(answer: Response<models::Secret>) -> Result<Secret, Error> {
     // The parser's own message would quote the value.
     let secret = answer.into_model().map_err(|_| malformed())?;
     let version = secret.resource_id().ok().and_then(|id| id.version).ok_or_else(malformed)?;
+    let created = secret.attributes.as_ref().and_then(|attributes| attributes.created);
+    let created_at = created.map(|date| Timestamp::from_seconds(date.unix_timestamp()));
     let value = secret.value.map(SecretString::from).ok_or_else(malformed)?;
-    Ok(Secret { value, version })
+    Ok(Secret { value, version, created_at })
 }
 
 fn is_loopback(url: &Url) -> bool {

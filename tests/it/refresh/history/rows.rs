@@ -2,7 +2,7 @@
 
 use nbhd::clock::Timestamp;
 use nbhd::domain::ids::TenantId;
-use nbhd::domain::integration::{Integration, Provider};
+use nbhd::domain::integration::{Integration, Provider, SubjectHash};
 use nbhd::domain::refresh;
 use nbhd::domain::scope::GrantedScopes;
 use nbhd::flows::stored_token::StoredToken;
@@ -23,12 +23,14 @@ pub(super) fn connected(world: &World, person: &Person) -> Integration {
         refresh_token: refresh_token.into(),
         granted: GrantedScopes::parse(Provider::Gmail.scope()),
         account: Some(person.account.clone()),
+        subject: Some(SubjectHash::from_subject(&person.account)),
     };
     let name = Integration::secret_name(person.tenant, Provider::Gmail);
     let row = Integration {
         secret_version: world.azure.vault.put(&name, token.to_secret().expose_secret()),
         granted: token.granted,
         account: token.account,
+        subject: token.subject,
         expires_at: Some(token.expires_at),
         ..Integration::new(person.tenant, Provider::Gmail, now)
     };
