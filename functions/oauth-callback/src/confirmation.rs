@@ -84,6 +84,9 @@ pub(crate) fn waiting_page(app: &App, callback: &VerifiedCallback) -> Page {
             "Never show or send this code to anybody, whoever asks for it: with it they could read your mail. It works \
              for five minutes.",
         )
-        .text("Did somebody send you the link that led here? Then close this page: nothing is connected.")
+        .text(
+            "Did somebody else send you the link that led here? Then nothing is connected. Close this page, or open the \
+             bot in your own Telegram all the same: that ends the link.",
+        )
         .reload_after(RELOAD_AFTER_SECONDS)
 }

@@ -170,10 +170,11 @@ impl Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let page = self.error_page().into_page();
-        let page = match self {
-            Self::StoreUnavailable => page.retry_after(30),
-            Self::OtherChat => page.link(GOOGLE_CONNECTIONS, "Apps with access to your Google account"),
-            _ => page,
+        let page = if self == Self::StoreUnavailable { page.retry_after(30) } else { page };
+        let page = if self == Self::OtherChat {
+            page.link(GOOGLE_CONNECTIONS, "Apps with access to your Google account")
+        } else {
+            page
         };
         page.into_response()
     }

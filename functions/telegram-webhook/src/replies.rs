@@ -186,7 +186,7 @@ pub(crate) fn status(chat: ChatId, person: &Person, tenant: &Tenant, integration
         Lifecycle::Deprovisioning => "being removed",
     };
     let zone = tenant.time_zone.as_ref().map_or("not known; set it with /timezone", |zone| &zone.name);
-    let mut lines = vec![format!("Assistant: {assistant}"), format!("Your account: {}", person.account())];
+    let mut lines = vec![format!("Assistant: {assistant}"), format!("You in Telegram: {}", person.account())];
     for provider in nbhd::domain::integration::Provider::ALL {
         let row = integrations.iter().find(|row| row.provider == provider);
         lines.push(format!("{}: {}", provider.display_name(), describe_integration(row)));

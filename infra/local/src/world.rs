@@ -117,7 +117,7 @@ impl World {
         let (platform, trace) = (Platform::random(BOT_USERNAME), Trace::default());
         let mut testbed = Testbed::start_for(&platform, clock.clone(), table.as_deref()).await?;
         testbed.set("PUBLIC_BASE_URL", &base_url);
-        testbed.set("TELEGRAM_LINK_URL", &format!("{base_url}/local/telegram"));
+        testbed.set("TELEGRAM_LINK_URL", format!("{base_url}/local/telegram"));
         let google = testbed.start_google().await?;
         let azure = testbed.start_azure().await?;
         let stripe = testbed.start_stripe().await?;

@@ -12,8 +12,10 @@ const LONGEST_NAME: usize = 64;
 /// How many digits of a Telegram id are shown: enough to tell two people apart, too few to find one.
 const SHOWN_DIGITS: usize = 4;
 
-/// What the pages show of the person whose assistant is connected. A person chooses their display name freely, so it
-/// proves nothing; their user name is theirs alone, and the digits of their id cannot be chosen.
+/// What the pages show of the person whose assistant is connected.
+///
+/// A person chooses their display name freely, so it proves nothing; their user name is theirs alone, and the digits of
+/// their id cannot be chosen.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Person {
     /// The display name: `First Last`, at most 64 characters, without what is invisible; empty when Telegram gives
@@ -51,7 +53,7 @@ impl Person {
     /// What tells this person from everybody who gave themselves the same name.
     pub fn account(&self) -> String {
         let username = self.username.as_ref().map_or_else(|| "no username".to_owned(), |name| format!("@{name}"));
-        format!("{username} · Telegram id ending in {}", self.id_ending)
+        format!("{username} · id ending in {}", self.id_ending)
     }
 }
 
@@ -67,8 +69,8 @@ mod tests {
         let ada = Person::from_json(&json!({"id": 4_711_001, "first_name": "Ada", "username": "ada_l"}));
         let other = Person::from_json(&json!({"id": 4_711_002, "first_name": "A\u{200b}da\u{2060}"}));
         assert_eq!(ada.name, other.name);
-        assert_eq!(ada.account(), "@ada_l · Telegram id ending in 1001");
-        assert_eq!(other.account(), "no username · Telegram id ending in 1002");
+        assert_eq!(ada.account(), "@ada_l · id ending in 1001");
+        assert_eq!(other.account(), "no username · id ending in 1002");
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub struct Page {
     status: StatusCode,
     title: String,
     body: String,
+    code: String,
     form_targets: Vec<String>,
     retry_after: Option<u32>,
     reload_after: Option<u32>,
@@ -33,8 +34,8 @@ pub struct Page {
 impl Page {
     /// A page that holds only its heading, which is also its title.
     pub fn new(status: StatusCode, title: &str) -> Self {
-        let (body, form_targets) = (String::new(), Vec::new());
-        Self { status, title: escape(title), body, form_targets, retry_after: None, reload_after: None }
+        let (body, code, form_targets) = (String::new(), String::new(), Vec::new());
+        Self { status, title: escape(title), body, code, form_targets, retry_after: None, reload_after: None }
     }
 
     /// Adds a paragraph.
@@ -122,10 +123,10 @@ impl Page {
         self.html(format_args!("<p class=\"copy\">{}</p>", escape(text)))
     }
 
-    /// Adds a stable code in small print, for a person to name when they ask for help.
+    /// Ends the page with a stable code in small print, for a person to name when they ask for help.
     #[must_use]
     pub fn code(self, code: &str) -> Self {
-        self.html(format_args!("<p class=\"code\">Code: <code>{}</code></p>", escape(code)))
+        Self { code: format!("<p class=\"code\">Code: <code>{}</code></p>", escape(code)), ..self }
     }
 
     /// Asks programs to come back after so many seconds.
@@ -159,12 +160,12 @@ impl Page {
 impl IntoResponse for Page {
     fn into_response(self) -> Response {
         let policy = self.security_policy();
-        let Self { status, title, body, retry_after, reload_after, .. } = self;
+        let Self { status, title, body, code, retry_after, reload_after, .. } = self;
         let html = format!(
             "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
              <meta name=\"robots\" content=\"noindex\"><title>{title}</title><style>{STYLE}</style></head>\
-             <body><main><p class=\"brand\">NBHD United</p><h1>{title}</h1>{body}</main></body></html>"
+             <body><main><p class=\"brand\">NBHD United</p><h1>{title}</h1>{body}{code}</main></body></html>"
         );
         let mut response = (status, Html(html)).into_response();
         let mut set = |name: HeaderName, value: &str| {

@@ -25,7 +25,7 @@ async fn the_page_after_the_consent_asks_for_a_confirmation_and_exchanges_nothin
     let back = world.consent_redirect(&mut browser, Services::Google, &Scopes::All).await;
     let page = browser.get(&back).await;
     assert_eq!((page.status, page.header("refresh")), (StatusCode::OK, "4"));
-    for shown in ["Ada Lovelace", "no username · Telegram id ending in 1001", "Nothing is connected yet", "<svg"] {
+    for shown in ["Ada Lovelace", "no username · id ending in 1001", "Nothing is connected yet", "<svg"] {
         assert!(page.body.contains(shown), "{shown}: {}", page.body);
     }
     assert!(page.body.contains("https://t.me/nbhd_bot?start=") && page.body.contains("Never show or send this code"));
