@@ -85,8 +85,8 @@ pub(crate) fn waiting_page(app: &App, callback: &VerifiedCallback) -> Page {
              for five minutes.",
         )
         .text(
-            "Did somebody else send you the link that led here? Then nothing is connected. Close this page, or open the \
-             bot in your own Telegram all the same: that ends the link.",
+            "Did somebody else send you the link that led here? Then nothing is connected. Close this page, or open \
+             the bot in your own Telegram all the same: that ends the link.",
         )
         .reload_after(RELOAD_AFTER_SECONDS)
 }

@@ -10,5 +10,6 @@ mod gmail_cost;
 mod gmail_text;
 mod limits;
 mod mail_corpus;
+mod neighbours;
 mod refusals;
 pub(crate) mod world;

@@ -1,8 +1,8 @@
 //! `template.yaml` held to the code: what one has, the other has.
 
-mod capacity;
+pub(crate) mod capacity;
 mod operations;
-mod reading;
+pub(crate) mod reading;
 mod starting;
 mod watching;
 

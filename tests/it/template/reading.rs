@@ -10,10 +10,10 @@ use serde_norway::Value as Yaml;
 use crate::tidy::root;
 
 /// The template, with `!Ref x` read as `{"Ref": x}` and `!Name x` as `{"Fn::Name": x}`.
-pub(super) struct Template(pub(super) Value);
+pub(crate) struct Template(pub(crate) Value);
 
 impl Template {
-    pub(super) fn read() -> Self {
+    pub(crate) fn read() -> Self {
         Self::parse(&text())
     }
 
@@ -28,7 +28,7 @@ impl Template {
         Self(plain(serde_norway::from_str(text).expect("valid YAML")))
     }
 
-    pub(super) fn resource(&self, id: &str) -> &Value {
+    pub(crate) fn resource(&self, id: &str) -> &Value {
         let resource = &self.0["Resources"][id];
         assert!(resource.is_object(), "no resource `{id}`");
         resource
