@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use secrecy::SecretString;
 use url::Url;
 
-use crate::domain::secrets::MasterKey;
+use crate::domain::key_list::SecretKeys;
+use crate::domain::secrets::{IdentityKey, WebhookSecrets};
 
 /// Why the settings cannot be used. The message names the variable and what it should hold.
 #[derive(Debug, thiserror::Error)]
@@ -141,14 +142,33 @@ impl Env {
         self.optional(name).map(SecretString::from)
     }
 
-    /// A key of at least 32 bytes that other secrets are derived from.
+    /// A key of at least 32 bytes that ids and names are derived from.
     ///
     /// # Errors
     /// [`ConfigError`] when it is not set, or shorter.
-    pub fn master_key(&self, name: &str) -> Result<MasterKey, ConfigError> {
+    pub fn identity_key(&self, name: &str) -> Result<IdentityKey, ConfigError> {
         const HINT: &str = "at least 32 bytes of a key made from random bits";
         let key = self.secret(name, HINT)?;
-        MasterKey::new(&key).map_err(|_| ConfigError::invalid(name, HINT))
+        IdentityKey::new(&key).map_err(|_| ConfigError::invalid(name, HINT))
+    }
+
+    /// A list of keys with their ids, the newest first.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when it is not set, or says what is wrong with it.
+    pub fn secret_keys(&self, name: &str) -> Result<SecretKeys, ConfigError> {
+        let list =
+            self.secret(name, "`id:key,id:key`, the newest first, each key of at least 32 random bytes as text")?;
+        SecretKeys::parse(&list).map_err(|error| ConfigError::invalid(name, error.hint()))
+    }
+
+    /// The secrets with which Telegram may call the webhook; `None` when there are none yet.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`] when one of them is no such secret.
+    pub fn webhook_secrets(&self, name: &str) -> Result<Option<WebhookSecrets>, ConfigError> {
+        let read = |list| WebhookSecrets::parse(&list).ok_or_else(|| ConfigError::invalid(name, WebhookSecrets::HINT));
+        self.optional_secret(name).map(read).transpose()
     }
 
     /// The address of a service without a trailing slash: the setting, or else `default`.
@@ -210,6 +230,25 @@ mod tests {
         let env = Env::from_pairs([("D", "https://a.example/, https://b.example"), ("E", "https://a.example,")]);
         assert_eq!(env.urls("D", "").expect("valid"), ["https://a.example", "https://b.example"]);
         assert!(env.urls("E", "").is_err() && env.urls("Z", "").is_err());
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_list_of_keys_is_said_without_any_of_it() {
+        let key = "secret-".repeat(5);
+        let wrong = [format!("k1:{key},k1:{key}"), key.clone(), "k1:secret-".to_owned(), vec![key; 6].join(",")];
+        for list in wrong {
+            let error = Env::from_pairs([("KEYS", &list)]).secret_keys("KEYS").expect_err("refused").to_string();
+            assert!(error.starts_with("`KEYS` cannot be used: ") && !error.contains("secret-"), "{error}");
+        }
+        let unset = Env::from_pairs([("KEYS", " ")]);
+        assert!(
+            unset.secret_keys("KEYS").err().is_some_and(|error| error.to_string().starts_with("`KEYS` is not set"))
+        );
+        let env = Env::from_pairs([("SECRETS", "new,old"), ("WRONG", "secret-,two words")]);
+        assert!(env.webhook_secrets("SECRETS").expect("a list").is_some_and(|secrets| secrets.accept("old")));
+        assert!(env.webhook_secrets("UNSET").expect("none yet").is_none());
+        let error = env.webhook_secrets("WRONG").expect_err("refused").to_string();
+        assert!(error.starts_with("`WRONG` cannot be used: ") && !error.contains("secret-"), "{error}");
     }
 
     #[test]

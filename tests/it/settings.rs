@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 const KNOWN: &str = "/nbhd/known-";
-const VALUE: &str = "123456:a-value-of-at-least-32-bytes";
+const VALUE: &str = "123456:a-value-of-at-least-32-bytes-for-keys";
 
 #[tokio::test]
 async fn a_setting_whose_parameter_does_not_exist_is_not_set() {
@@ -39,19 +39,19 @@ async fn a_function_that_can_do_without_a_parameter_starts_without_it_and_says_5
         plain("REFRESH_QUEUE_URL", "http://127.0.0.1:9/refresh"),
         plain("TELEGRAM_BOT_USERNAME", "nbhd_bot"),
         plain("PUBLIC_BASE_URL", "https://control.example"),
-        secret("LINK_SIGNING_KEY", "/nbhd/known-link-key"),
-        secret("PLATFORM_KEY", "/nbhd/known-platform-key"),
-        secret("TELEGRAM_WEBHOOK_SECRET", "/nbhd/nobody-made-this"),
+        secret("LINK_SIGNING_KEYS", "/nbhd/known-link-keys"),
+        secret("TELEGRAM_WEBHOOK_SECRETS", "/nbhd/nobody-made-this"),
     ];
     let env = resolved(pairs.clone()).await.expect("resolved");
     let router = telegram_webhook::router(telegram_webhook::App::new(&env, Clock::System).expect("it starts"));
     let update = Request::post("/telegram/webhook").body(Body::from("{}")).expect("a request");
     assert_eq!(router.oneshot(update).await.expect("infallible").status(), StatusCode::SERVICE_UNAVAILABLE);
 
-    let unsigned = pairs.into_iter().filter(|(name, _)| name != "LINK_SIGNING_KEY");
-    let env = resolved(unsigned.chain([secret("LINK_SIGNING_KEY", "/nbhd/nobody-made-this")])).await.expect("resolved");
+    let unsigned = pairs.into_iter().filter(|(name, _)| name != "LINK_SIGNING_KEYS");
+    let env =
+        resolved(unsigned.chain([secret("LINK_SIGNING_KEYS", "/nbhd/nobody-made-this")])).await.expect("resolved");
     let error = telegram_webhook::App::new(&env, Clock::System).err().expect("it cannot sign links");
-    assert!(error.to_string().starts_with("`LINK_SIGNING_KEY` is not set"), "{error}");
+    assert!(error.to_string().starts_with("`LINK_SIGNING_KEYS` is not set"), "{error}");
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ use axum::routing::get;
 use nbhd::clock::Clock;
 use nbhd::config::{ConfigError, Env};
 use nbhd::domain::ids::TenantId;
-use nbhd::domain::secrets::MasterKey;
+use nbhd::domain::secrets::IdentityKey;
 use nbhd::domain::subscription::Tier;
 use nbhd::flows::billing_link::{BillingLink, Destination, Links};
 use nbhd::flows::public_base::bot_address;
@@ -41,7 +41,7 @@ pub struct App {
     stripe: Option<Client>,
     store: Store,
     links: Links,
-    platform_key: MasterKey,
+    identity_key: IdentityKey,
     /// Where the bot is opened in Telegram.
     bot_address: String,
     /// The origin of a simulator's pages in place of Stripe's.
@@ -57,7 +57,7 @@ impl App {
             stripe: Client::from_env(env, nbhd::http::client(env)?)?,
             store: Store::from_env(env)?,
             links: Links::from_env(env)?,
-            platform_key: env.master_key("PLATFORM_KEY")?,
+            identity_key: env.identity_key("TENANT_ID_KEY")?,
             bot_address: bot_address(env)?,
             simulated_origin: env.optional("STRIPE_API_URL").map(str::to_owned),
             clock,
@@ -75,7 +75,7 @@ impl App {
 
     /// The tenant of a link: the one that its chat has, or the one that it will have.
     fn resolve_tenant(&self, link: &BillingLink) -> TenantId {
-        link.tenant_id.unwrap_or_else(|| self.platform_key.tenant_id(link.chat_id))
+        link.tenant_id.unwrap_or_else(|| self.identity_key.tenant_id(link.chat_id))
     }
 }
 

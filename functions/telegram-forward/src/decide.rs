@@ -52,6 +52,8 @@ pub(crate) enum Wait {
     Setup,
     /// The assistant is waking up.
     Waking,
+    /// The assistant gets new keys: those that it has are not valid any more.
+    NewKeys,
 }
 
 /// Why a message is dead-lettered.
@@ -108,6 +110,7 @@ impl Decision {
             Self::DeadLetter(reason) => reason.code(),
             Self::Retry { wait: Wait::Setup, .. } => "setup",
             Self::Retry { wait: Wait::Waking, .. } => "waking",
+            Self::Retry { wait: Wait::NewKeys, .. } => "new_keys",
         }
     }
 
@@ -150,7 +153,8 @@ pub(crate) fn evaluate_delivery(delivery: Delivery, attempt: Attempt, route: &Ro
     }
 }
 
-/// Retries a message unless it has waited too long. Its time runs from activation, so set-up has no limit.
+/// Retries a message unless it has waited too long. Its time runs from activation, so set-up has no limit; and neither
+/// have new keys, since they come with the reconciler's next look, an hour later at most.
 pub(crate) fn retry_or_expire(
     wait: Wait,
     retry_after: Option<Duration>,
@@ -189,7 +193,7 @@ mod tests {
             tenant_id: TenantId::random(),
             status: RouteStatus::Active,
             runtime_url: Some("https://runtime".to_owned()),
-            generation: 1,
+            generation: nbhd::domain::generation::Generation::unkeyed(1),
             other_generation: None,
             activated_at: None,
             arrival: None,

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use nbhd::clock::Clock;
 use nbhd::config::{ConfigError, Env};
+use nbhd::domain::key_list::SecretKeys;
 use nbhd::domain::route::Route;
-use nbhd::domain::secrets::MasterKey;
 use nbhd::providers::runtime::Delivery;
 use nbhd::providers::{self, runtime, telegram};
 use nbhd::queue::{self, Queues, Updates};
@@ -25,7 +25,7 @@ use nbhd::telemetry::metric;
 use tracing::Instrument as _;
 use tracing::field::{Empty, display};
 
-use decide::{Decision, Reason, RouteTarget};
+use decide::{Decision, Reason, RouteTarget, Wait};
 use message::QueuedUpdate;
 
 /// The function's clients, built once and reused by every invocation.
@@ -36,7 +36,7 @@ pub struct App {
     dead_letters: Updates,
     runtime: runtime::Client,
     bot: telegram::Bot,
-    key: MasterKey,
+    keys: SecretKeys,
     clock: Clock,
 }
 
@@ -55,7 +55,7 @@ impl App {
             dead_letters: queues.updates(env.required("INBOUND_DLQ_URL", QUEUE)?),
             runtime: runtime::Client::new(http.clone()),
             bot: telegram::Bot::new(env, http)?,
-            key: env.master_key("PLATFORM_KEY")?,
+            keys: env.secret_keys("RUNTIME_KEYS")?,
             clock,
         })
     }
@@ -176,7 +176,9 @@ async fn decide_next(app: &App, queued: &QueuedUpdate, route: Option<&Route>) ->
             decide::retry_or_expire(wait, None, queued.attempt, route, app.clock.now())
         }
         RouteTarget::Runtime(route, url) => {
-            let delivery = deliver_update(app, queued, route, url).await;
+            let Some(delivery) = deliver_update(app, queued, route, url).await else {
+                return decide::retry_or_expire(Wait::NewKeys, None, queued.attempt, route, app.clock.now());
+            };
             tracing::info!(
                 code = delivery.code(),
                 detail = delivery.cause().map(display),
@@ -187,17 +189,28 @@ async fn decide_next(app: &App, queued: &QueuedUpdate, route: Option<&Route>) ->
     }
 }
 
-/// Posts the update with each valid generation of the tenant's secret until the runtime accepts one of them.
-async fn deliver_update(app: &App, queued: &QueuedUpdate, route: &Route, url: &str) -> Delivery {
-    for generation in route.generations() {
-        let secret = app.key.webhook_secret(route.tenant_id, generation);
+/// Posts the update with each valid generation of the tenant's secret until the runtime accepts one of them; `None`
+/// when the key of none is listed any more, so that nothing can be delivered before the reconciler has rotated them.
+async fn deliver_update(app: &App, queued: &QueuedUpdate, route: &Route, url: &str) -> Option<Delivery> {
+    let mut refused = None;
+    for secret in route.generations().filter_map(|generation| app.keys.webhook_secret(route.tenant_id, generation)) {
         let delivery = app.runtime.deliver(url, &secret, queued.update.clone()).await;
         if delivery != Delivery::SecretRefused {
-            return delivery;
+            return Some(delivery);
         }
+        refused = Some(delivery);
     }
-    metric("RuntimeSecretRefused", 1);
-    Delivery::SecretRefused
+    if refused.is_some() {
+        metric("RuntimeSecretRefused", 1);
+    } else {
+        metric("RuntimeKeysUnlisted", 1);
+        tracing::error!(
+            code = "runtime_key_not_listed",
+            generation = %route.generation,
+            "`RUNTIME_KEYS` lists no key of the tenant's; its messages wait until the reconciler has made new ones"
+        );
+    }
+    refused
 }
 
 /// Sets the time until the message is redelivered. If that fails, the queue's own visibility timeout counts.

@@ -40,6 +40,9 @@ async fn send_waiting_notice(app: &App, chat: ChatId, topic: Option<i64>, wait: 
         Wait::Setup => {
             "Your assistant is still being set up. Your message is safe: it will be delivered as soon as it is ready."
         }
+        Wait::NewKeys => {
+            "Your assistant is being updated. Your message is safe: it will be delivered as soon as that is done."
+        }
         Wait::Waking => "Your assistant is waking up. Your message is safe: it will be delivered in a moment.",
     };
     let options = MessageOptions { topic, silent: true, ..MessageOptions::default() };

@@ -1,7 +1,8 @@
 //! Signs and verifies file paths. Telegram's paths are easily guessed and the bot is shared, so each path is signed for
 //! one tenant.
 //!
-//! The form is `<until, ms>-<signature>/<Telegram's path>`; the name at its end stays, by which clients tell the type.
+//! The form is `<key id>-<until, ms>-<signature>/<Telegram's path>`; the name at its end stays, by which clients tell
+//! the type.
 
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use nbhd::clock::Timestamp;
 use nbhd::domain::ids::TenantId;
-use nbhd::domain::secrets::{MasterKey, is_same_secret};
+use nbhd::domain::key_list::SecretKeys;
+use nbhd::domain::secrets::is_same_secret;
 use nbhd::providers::telegram::{Download, FilePath};
 use secrecy::ExposeSecret as _;
 
@@ -22,16 +24,19 @@ const VALID_FOR: Duration = Duration::from_secs(3600);
 const OPAQUE: &str = "application/octet-stream";
 
 /// Signs a path under which `tenant` alone may download `path` for an hour.
-pub(crate) fn sign_path(key: &MasterKey, tenant: TenantId, path: &FilePath, now: Timestamp) -> String {
-    let until = now + VALID_FOR;
+pub(crate) fn sign_path(keys: &SecretKeys, tenant: TenantId, path: &FilePath, now: Timestamp) -> String {
+    let (key, until) = (keys.newest(), now + VALID_FOR);
     let signature = key.file_signature(tenant, path.as_str(), until);
-    format!("{}-{}/{path}", until.millis(), signature.expose_secret())
+    format!("{}-{}-{}/{path}", key.id(), until.millis(), signature.expose_secret())
 }
 
-/// Returns Telegram's path of a signed one; `None` when it was not signed for this tenant within the last hour.
-pub(crate) fn verify_path(key: &MasterKey, tenant: TenantId, signed: &str, now: Timestamp) -> Option<FilePath> {
+/// Returns Telegram's path of a signed one; `None` when it was not signed for this tenant within the last hour, with a
+/// key that is listed.
+pub(crate) fn verify_path(keys: &SecretKeys, tenant: TenantId, signed: &str, now: Timestamp) -> Option<FilePath> {
     let (seal, path) = signed.split_once('/')?;
+    let (id, seal) = seal.split_once('-')?;
     let (until, signature) = seal.split_once('-')?;
+    let key = keys.find(id.parse().ok()?)?;
     let until = Timestamp::from_millis(until.parse().ok()?);
     let path = FilePath::parse(path)?;
     let is_valid = is_same_secret(&key.file_signature(tenant, path.as_str(), until), signature);
@@ -76,8 +81,15 @@ mod tests {
     use proptest::prelude::*;
     use secrecy::SecretString;
 
-    fn signed() -> (MasterKey, TenantId, Timestamp, String) {
-        let key = MasterKey::new(&SecretString::from("k".repeat(32))).expect("long enough");
+    /// `k1:kkk…`, and so on.
+    fn keys(letters: &str) -> SecretKeys {
+        let entry = |letter: char| format!("{letter}1:{}", String::from(letter).repeat(32));
+        let list = letters.chars().map(entry).collect::<Vec<_>>().join(",");
+        SecretKeys::parse(&SecretString::from(list)).expect("a list")
+    }
+
+    fn signed() -> (SecretKeys, TenantId, Timestamp, String) {
+        let key = keys("k");
         let (tenant, now) = (TenantId::random(), Timestamp::from_seconds(1_000));
         let path = FilePath::parse("photos/file_7.jpg").expect("plain");
         let signed = sign_path(&key, tenant, &path, now);
@@ -102,9 +114,20 @@ mod tests {
         for other in [later, signed.replace("file_7", "file_8"), signed.replace("photos/", "photos/../photos/")] {
             assert_eq!(verify_path(&key, tenant, &other, now), None, "{other}");
         }
-        for nonsense in ["", "/", "-/", "photos/file_7.jpg", "9999999999999-/photos/file_7.jpg", "x-y/z"] {
+        let nonsense =
+            ["", "/", "-/", "--/", "photos/file_7.jpg", "k1-9999999999999-/photos/file_7.jpg", "x-y/z", "k1-y/z"];
+        for nonsense in nonsense {
             assert_eq!(verify_path(&key, tenant, nonsense, now), None, "{nonsense}");
         }
+    }
+
+    #[test]
+    fn a_signed_path_opens_while_its_key_is_listed() {
+        let (_, tenant, now, signed) = signed();
+        assert!(verify_path(&keys("nk"), tenant, &signed, now).is_some());
+        assert!(verify_path(&keys("n"), tenant, &signed, now).is_none());
+        let other = signed.replacen("k1-", "n1-", 1);
+        assert!(verify_path(&keys("nk"), tenant, &other, now).is_none(), "by another key than it was signed with");
     }
 
     #[test]
@@ -139,7 +162,8 @@ mod tests {
             let mut changed = signed.clone();
             let at = at.index(changed.len());
             changed.replace_range(at..=at, &letter);
-            for text in [&anything, &changed, &format!("{until}-{anything}/{path}"), &format!("{until}-/{path}")] {
+            let sealed = [format!("k1-{until}-{anything}/{path}"), format!("k1-{until}-/{path}")];
+            for text in [&anything, &changed, &sealed[0], &sealed[1]] {
                 prop_assert_eq!(verify_path(&key, tenant, text, now).is_some(), *text == signed, "{}", text);
                 prop_assert_eq!(verify_path(&key, TenantId::random(), text, now), None, "{}", text);
             }

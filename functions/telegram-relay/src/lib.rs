@@ -22,8 +22,9 @@ use axum::response::{IntoResponse, Response};
 use axum::{Router, routing::any};
 use nbhd::clock::Clock;
 use nbhd::config::{ConfigError, Env};
+use nbhd::domain::key_list::SecretKeys;
 use nbhd::domain::rate::{Gcra, Verdict};
-use nbhd::domain::secrets::{MasterKey, is_same_secret};
+use nbhd::domain::secrets::is_same_secret;
 use nbhd::domain::tenant::Tenant;
 use nbhd::providers::telegram::{Bot, FilePath};
 use nbhd::store::{RateLane, Store};
@@ -49,7 +50,7 @@ pub struct App {
     store: Store,
     bot: Bot,
     identity: stubs::BotIdentity,
-    platform_key: MasterKey,
+    keys: SecretKeys,
     clock: Clock,
 }
 
@@ -65,7 +66,7 @@ impl App {
             store: Store::from_env(env)?,
             identity: stubs::BotIdentity { id: bot.id().parse().unwrap_or_default(), username: username.to_owned() },
             bot,
-            platform_key: env.master_key("PLATFORM_KEY")?,
+            keys: env.secret_keys("RUNTIME_KEYS")?,
             clock,
         })
     }
@@ -83,13 +84,14 @@ impl App {
         }
     }
 
-    /// Loads the tenant if the capability is one of its own.
+    /// Loads the tenant if the capability is one of its own. One whose key is not listed any more is none.
     async fn authorize(&self, tenant: &str, token: &str) -> Result<Tenant, Refusal> {
         let id = tenant.parse().map_err(|_| Refusal::UNAUTHORIZED)?;
         let (bot, capability) = token.split_once(':').ok_or(Refusal::UNAUTHORIZED)?;
         let tenant = self.store.tenant(id).await?.ok_or(Refusal::UNAUTHORIZED)?;
         let valid = tenant.generations().fold(false, |valid, generation| {
-            valid | is_same_secret(&self.platform_key.relay_capability(id, generation), capability)
+            let ours = self.keys.relay_capability(id, generation);
+            valid | ours.is_some_and(|ours| is_same_secret(&ours, capability))
         });
         if valid && bot == self.bot.id() { Ok(tenant) } else { Err(Refusal::UNAUTHORIZED) }
     }
@@ -122,7 +124,7 @@ impl App {
             return Err(Refusal::TOO_BIG);
         }
         let path = file.file_path.as_deref().and_then(FilePath::parse).ok_or(Refusal::BAD_GATEWAY)?;
-        let signed = file::sign_path(&self.platform_key, tenant.tenant_id, &path, self.clock.now());
+        let signed = file::sign_path(&self.keys, tenant.tenant_id, &path, self.clock.now());
         let mut result = json!({"file_id": file.file_id, "file_unique_id": file.file_unique_id, "file_path": signed});
         if let Some(size) = file.file_size {
             result["file_size"] = Value::from(size);
@@ -132,7 +134,7 @@ impl App {
 
     async fn download_file(&self, tenant: &Tenant, signed: &str) -> Result<Response, Refusal> {
         self.charge_rate_limit(tenant, rules::Pace::Call, 1).await?;
-        let path = file::verify_path(&self.platform_key, tenant.tenant_id, signed, self.clock.now());
+        let path = file::verify_path(&self.keys, tenant.tenant_id, signed, self.clock.now());
         let path = path.ok_or(Refusal::NOT_FOUND)?;
         match self.bot.download(&path, MAX_BYTES).await {
             Ok(Some(file)) => Ok(file::file_response(file)),

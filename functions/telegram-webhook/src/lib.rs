@@ -18,7 +18,7 @@ use nbhd::config::{ConfigError, Env};
 use nbhd::domain::command::Command;
 use nbhd::domain::rate::Gcra;
 use nbhd::domain::route::RouteStatus;
-use nbhd::domain::secrets::is_same_secret;
+use nbhd::domain::secrets::WebhookSecrets;
 use nbhd::domain::update::{PrivateUpdate, Update};
 use nbhd::flows::connect_link::Links;
 use nbhd::flows::{billing_link, disconnect};
@@ -26,7 +26,6 @@ use nbhd::queue::{self, LARGEST_UPDATE, Queues};
 use nbhd::store::{self, Admission, Store};
 use nbhd::telemetry::metric;
 use nbhd::web::{json_error, log_requests, record_tenant};
-use secrecy::SecretString;
 
 mod commands;
 mod confirm;
@@ -44,7 +43,7 @@ const LARGEST_ALBUM: u32 = 10;
 /// The function's clients and settings.
 #[derive(Clone)]
 pub struct App {
-    secret: Option<SecretString>,
+    secrets: Option<WebhookSecrets>,
     bot: String,
     limit: Gcra,
     links: Links,
@@ -77,14 +76,14 @@ impl App {
     /// Reads the settings that `template.yaml` gives this function.
     ///
     /// # Errors
-    /// [`ConfigError`] names the setting that is missing or invalid. Without `TELEGRAM_WEBHOOK_SECRET` the function
+    /// [`ConfigError`] names the setting that is missing or invalid. Without `TELEGRAM_WEBHOOK_SECRETS` the function
     /// starts, and answers 503.
     pub fn new(env: &Env, clock: Clock) -> Result<Self, ConfigError> {
         let queues = Queues::new(env)?;
         let per_minute = env.number("RATE_LIMIT_PER_MINUTE", 30, 1..=6000)?;
         let burst = env.number("RATE_LIMIT_BURST", 30, 1..=1000)?;
         Ok(Self {
-            secret: env.optional_secret("TELEGRAM_WEBHOOK_SECRET"),
+            secrets: env.webhook_secrets("TELEGRAM_WEBHOOK_SECRETS")?,
             bot: env.required("TELEGRAM_BOT_USERNAME", "the bot's user name, without @")?.to_owned(),
             limit: Gcra::new(per_minute, Duration::from_secs(60), burst),
             links: Links::from_env(env)?,
@@ -107,15 +106,15 @@ pub fn router(app: App) -> Router {
 }
 
 async fn receive_update(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Response {
-    let Some(secret) = &app.secret else {
+    let Some(secrets) = &app.secrets else {
         tracing::error!(
             code = "webhook_secret_missing",
-            "`TELEGRAM_WEBHOOK_SECRET` is not set; no update can be verified, and each is answered with 503"
+            "`TELEGRAM_WEBHOOK_SECRETS` is not set; no update can be verified, and each is answered with 503"
         );
         return json_error(StatusCode::SERVICE_UNAVAILABLE, "not_configured", "The webhook is not configured yet.");
     };
     let given = headers.get(SECRET_HEADER).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let is_from_telegram = is_same_secret(secret, given);
+    let is_from_telegram = secrets.accept(given);
     match to_bytes(body, LARGEST_BODY).await {
         Ok(body) if is_from_telegram => app.respond(&body).await,
         Ok(_) => json_error(StatusCode::FORBIDDEN, "forbidden", "Only Telegram may call this address."),

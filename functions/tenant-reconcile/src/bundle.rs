@@ -2,8 +2,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use nbhd::domain::generation::Generation;
 use nbhd::domain::ids::TenantId;
-use nbhd::domain::secrets::{KeyHash, MasterKey, is_same_secret};
+use nbhd::domain::key_list::SecretKeys;
+use nbhd::domain::secrets::{KeyHash, is_same_secret};
 use nbhd::domain::step_error::StepError;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -13,7 +15,7 @@ use crate::failure::Failure;
 
 /// What a runtime holds of one generation.
 pub(crate) struct Bundle {
-    pub(crate) generation: u32,
+    pub(crate) generation: Generation,
     internal_key: SecretString,
     webhook_secret: SecretString,
     relay_token: SecretString,
@@ -32,17 +34,21 @@ pub(crate) struct ModelKey {
 impl Bundle {
     /// New keys of 256 random bits, and what is derived.
     pub(crate) fn new(
-        platform: &MasterKey,
+        runtime_keys: &SecretKeys,
         bot_id: &str,
         tenant: TenantId,
-        generation: u32,
+        generation: Generation,
         model: ModelKey,
     ) -> Result<Self, Failure> {
+        let derived = Derived::new(runtime_keys, bot_id, tenant, generation);
+        // The plan writes no keys of one that is not listed.
+        let Derived { webhook_secret, relay_token } =
+            derived.ok_or_else(|| StepError::precondition("runtime_key_not_listed"))?;
         Ok(Self {
             generation,
             internal_key: random()?,
-            webhook_secret: platform.webhook_secret(tenant, generation),
-            relay_token: relay_token(platform, bot_id, tenant, generation),
+            webhook_secret,
+            relay_token,
             gateway_token: random()?,
             model_key: model.key,
             model_key_hash: model.hash,
@@ -52,16 +58,16 @@ impl Bundle {
     /// Reads a secret's value; `None` when it is not what [`Self::new`] makes for this tenant and generation.
     pub(crate) fn read(
         value: &SecretString,
-        platform: &MasterKey,
+        runtime_keys: &SecretKeys,
         bot_id: &str,
         tenant: TenantId,
-        generation: u32,
+        generation: Generation,
     ) -> Option<Self> {
         let value: Value = serde_json::from_str(value.expose_secret()).ok()?;
         let text = |field: &str| value[field].as_str().filter(|text| !text.is_empty());
         let secret = |field: &str| text(field).map(SecretString::from);
         let read = Self {
-            generation: value["generation"].as_u64()?.try_into().ok()?,
+            generation: text("generation")?.parse().ok()?,
             internal_key: secret("internal_key")?,
             webhook_secret: secret("webhook_secret")?,
             relay_token: secret("relay_token")?,
@@ -69,9 +75,10 @@ impl Bundle {
             model_key: secret("model_key")?,
             model_key_hash: text("model_key_hash")?.to_owned(),
         };
-        let derived = is_same_secret(&read.webhook_secret, platform.webhook_secret(tenant, generation).expose_secret())
-            && is_same_secret(&read.relay_token, relay_token(platform, bot_id, tenant, generation).expose_secret());
-        (read.generation == generation && derived).then_some(read)
+        let derived = Derived::new(runtime_keys, bot_id, tenant, generation)?;
+        let is_derived = is_same_secret(&read.webhook_secret, derived.webhook_secret.expose_secret())
+            && is_same_secret(&read.relay_token, derived.relay_token.expose_secret());
+        (read.generation == generation && is_derived).then_some(read)
     }
 
     pub(crate) fn to_secret(&self) -> SecretString {
@@ -93,8 +100,21 @@ impl Bundle {
     }
 }
 
-fn relay_token(platform: &MasterKey, bot_id: &str, tenant: TenantId, generation: u32) -> SecretString {
-    format!("{bot_id}:{}", platform.relay_capability(tenant, generation).expose_secret()).into()
+/// What a bundle holds that others derive as well.
+struct Derived {
+    webhook_secret: SecretString,
+    relay_token: SecretString,
+}
+
+impl Derived {
+    /// `None` when the generation's key is not listed.
+    fn new(keys: &SecretKeys, bot_id: &str, tenant: TenantId, generation: Generation) -> Option<Self> {
+        let capability = keys.relay_capability(tenant, generation)?;
+        Some(Self {
+            webhook_secret: keys.webhook_secret(tenant, generation)?,
+            relay_token: format!("{bot_id}:{}", capability.expose_secret()).into(),
+        })
+    }
 }
 
 fn random() -> Result<SecretString, Failure> {

@@ -19,8 +19,9 @@ use std::sync::OnceLock;
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use nbhd::clock::Clock;
 use nbhd::config::{ConfigError, Env};
+use nbhd::domain::key_list::SecretKeys;
 use nbhd::domain::release::Release;
-use nbhd::domain::secrets::MasterKey;
+use nbhd::domain::secrets::IdentityKey;
 use nbhd::providers::azure::{credential, resource_manager, vaults::Vaults};
 use nbhd::providers::{model_gateway, runtime, stripe, telegram};
 use nbhd::queue::{Jobs, LifecycleJob, Queues, RefreshJob};
@@ -44,7 +45,8 @@ pub struct App {
     stripe: Option<stripe::Client>,
     runtime: runtime::Client,
     bot: telegram::Bot,
-    key: MasterKey,
+    identity_key: IdentityKey,
+    runtime_keys: SecretKeys,
     settings: Settings,
     /// The newest release and its id, made when first needed: a start needs neither.
     newest: OnceLock<(Release, String)>,
@@ -88,7 +90,8 @@ impl App {
             stripe: stripe::Client::from_env(env, http.clone())?,
             runtime: runtime::Client::new(http.clone()),
             bot: telegram::Bot::new(env, http)?,
-            key: env.master_key("PLATFORM_KEY")?,
+            identity_key: env.identity_key("TENANT_ID_KEY")?,
+            runtime_keys: env.secret_keys("RUNTIME_KEYS")?,
             settings: Settings::new(env)?,
             newest: OnceLock::new(),
             clock,

@@ -144,6 +144,8 @@ impl Worker<'_> {
             release: self.app.release_id().to_owned(),
             fingerprint: TenantParameters::of(tenant).map(|parameters| parameters.fingerprint()).unwrap_or_default(),
             limit_cents: settings.limit_cents(tier(tenant)),
+            newest_key: self.app.runtime_keys.newest().id(),
+            older_keys: self.app.runtime_keys.ids().skip(1).collect(),
         };
         plan(tenant, &spec, now)
     }

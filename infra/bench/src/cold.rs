@@ -22,20 +22,29 @@ const START_TIMEOUT: Duration = Duration::from_secs(5);
 const FIRST_POLL: &[u8] = b"GET /2018-06-01/runtime/invocation/next ";
 
 /// The secrets among the settings, which are SSM parameters where the functions are deployed.
-const SECRETS: [&str; 8] = [
+const SECRETS: [&str; 9] = [
     "MODEL_GATEWAY_MANAGEMENT_KEY",
-    "TELEGRAM_WEBHOOK_SECRET",
+    "TELEGRAM_WEBHOOK_SECRETS",
     "TELEGRAM_BOT_TOKEN",
-    "PLATFORM_KEY",
-    "LINK_SIGNING_KEY",
+    "TENANT_ID_KEY",
+    "RUNTIME_KEYS",
+    "LINK_SIGNING_KEYS",
     "GOOGLE_CLIENT_SECRET",
     "STRIPE_SECRET_KEY",
     "STRIPE_WEBHOOK_SECRET",
 ];
 
+/// The value of a secret: it can be a bot's token, or a key with its id.
+pub(crate) fn secret(name: &str) -> &'static str {
+    match name {
+        "TELEGRAM_WEBHOOK_SECRETS" => "a-secret-without-an-id",
+        _ => "123456:a-secret-of-more-than-32-bytes-for-the-bench",
+    }
+}
+
 /// Settings with which every function starts, secrets in plain text.
 pub(crate) fn plain_settings() -> Vec<Setting> {
-    let secrets = SECRETS.map(|name| (name, "123456:a-secret-of-more-than-32-bytes-for-the-bench".to_owned()));
+    let secrets = SECRETS.map(|name| (name, secret(name).to_owned()));
     let mut settings: Vec<Setting> = [
         ("TABLE_NAME", "nbhd"),
         ("INBOUND_QUEUE_URL", "https://sqs.eu-central-1.amazonaws.com/1/inbound.fifo"),

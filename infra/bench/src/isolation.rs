@@ -13,7 +13,7 @@ use nbhd_sim::pump::{Limits, Pump};
 use nbhd_sim::rights::env_of;
 use nbhd_sim::runtime::{Failure, Runtime};
 use nbhd_sim::sqs::INBOUND;
-use nbhd_sim::testbed::Testbed;
+use nbhd_sim::testbed::{self, Testbed};
 use serde_json::json;
 use telegram_forward::App;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -144,7 +144,7 @@ impl World {
 
 /// A chat with a runtime of its own.
 async fn start_chat(testbed: &Testbed, store: &Store, chat: i64) -> anyhow::Result<Runtime> {
-    let (tenant_id, generation) = (TenantId::random(), 1);
+    let (tenant_id, generation) = (TenantId::random(), testbed::generation(1));
     let runtime = testbed.start_runtime(tenant_id, generation).await?;
     let route = Route { runtime_url: Some(runtime.base_url()), generation, ..Route::new(ChatId(chat), tenant_id) };
     store.put_route(&route).await?;

@@ -5,7 +5,9 @@ use axum::{Json, Router};
 use nbhd_sim::server::Server;
 use serde_json::{Value, json};
 
-/// Answers every parameter with the same secret; it stops when dropped.
+use crate::cold::secret;
+
+/// Answers a parameter `/nbhd/<setting>` with the secret of that setting; it stops when dropped.
 pub(crate) struct ParameterStore {
     server: Server,
 }
@@ -25,6 +27,9 @@ impl ParameterStore {
 async fn get_parameters(body: String) -> Json<Value> {
     let request: Value = serde_json::from_str(&body).unwrap_or_default();
     let names = request["Names"].as_array().cloned().unwrap_or_default();
-    let parameter = |name| json!({ "Name": name, "Value": "123456:a-secret-of-more-than-32-bytes-for-the-bench" });
+    let parameter = |name: Value| {
+        let setting = name.as_str().and_then(|name| name.strip_prefix("/nbhd/")).unwrap_or_default();
+        json!({ "Name": name, "Value": secret(setting) })
+    };
     Json(json!({ "Parameters": names.into_iter().map(parameter).collect::<Vec<_>>(), "InvalidParameters": [] }))
 }

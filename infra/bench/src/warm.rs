@@ -58,7 +58,7 @@ pub(crate) async fn measure_updates(
         subscribe(&world, ChatId(chat_id(chat)), &runtime.base_url()).await?;
     }
     let settings = settings(&world);
-    let secret = setting(&settings, "TELEGRAM_WEBHOOK_SECRET");
+    let secret = setting(&settings, "TELEGRAM_WEBHOOK_SECRETS");
     let written = || (0..CHATS + UPDATES).map(|number| webhook_event(chat_id(number % CHATS), number, secret));
     let taken = || (0..UPDATES).map(|number| inbound_event(chat_id(number % CHATS)));
 

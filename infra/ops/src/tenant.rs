@@ -55,7 +55,7 @@ async fn show_live(operator: &Operator, tenant: &Tenant) -> anyhow::Result<Outpu
         ("waits_for", value(json!(describe_waits(status)))),
         ("last_error", value(json!(error))),
         ("last_steps", steps),
-        ("secret_generations", value(tenant.generations().collect())),
+        ("secret_generations", value(tenant.generations().map(|generation| generation.to_string()).collect())),
         ("next_reconcile", value(json!(tenant.due.as_ref().map(|due| due.at.rfc3339())))),
         ("connections", integrations::to_output(&connections)),
     ]))

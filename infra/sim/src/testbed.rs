@@ -8,8 +8,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use nbhd::clock::Clock;
 use nbhd::config::Env;
+use nbhd::domain::generation::Generation;
 use nbhd::domain::ids::TenantId;
 use nbhd::providers::azure::resource_manager::Group;
 use secrecy::ExposeSecret as _;
@@ -35,10 +37,17 @@ pub const BOT_SECRET: &str = "the-real-token-of-the-shared-bot";
 pub const BOT_USERNAME: &str = "nbhd_bot";
 /// The secret of Telegram's webhook of [`Platform::fixed`].
 pub const WEBHOOK_SECRET: &str = "webhook-secret";
-/// The key of [`Platform::fixed`] that the tenants' secrets are derived from.
-pub const PLATFORM_KEY: &str = "platform-key-of-the-test-bed-0123456789abcdef";
+/// The key of [`Platform::fixed`] that tenants' ids and the names of their resources are derived from.
+pub const TENANT_ID_KEY: &str = "tenant-id-key-of-the-test-bed-0123456789abcdef";
+/// The one key of [`Platform::fixed`] that tenants' secrets are derived from.
+pub const RUNTIME_KEYS: &str = "k1:runtime-key-of-the-test-bed-0123456789abcdef";
 /// Where the API is reached, unless `PUBLIC_BASE_URL` is set to something else.
 pub const PUBLIC_BASE_URL: &str = "https://nbhd.example";
+
+/// A generation of the key `k1`, the one of every [`Platform`].
+pub fn generation(number: u32) -> Generation {
+    Generation { number, key: "k1".parse().ok() }
+}
 
 /// The platform's bot and its secrets. They open nothing but the simulators that were started with them.
 #[derive(Clone, Debug)]
@@ -47,12 +56,14 @@ pub struct Platform {
     pub bot_username: String,
     /// `TELEGRAM_BOT_TOKEN`.
     pub bot_token: String,
-    /// `TELEGRAM_WEBHOOK_SECRET`.
+    /// The one secret of `TELEGRAM_WEBHOOK_SECRETS`.
     pub webhook_secret: String,
-    /// `PLATFORM_KEY`.
-    pub platform_key: String,
-    /// `LINK_SIGNING_KEY`.
-    pub link_signing_key: String,
+    /// `TENANT_ID_KEY`.
+    pub tenant_id_key: String,
+    /// `RUNTIME_KEYS`: one key, `k1`.
+    pub runtime_keys: String,
+    /// `LINK_SIGNING_KEYS`: one key, `k1`.
+    pub link_signing_keys: String,
 }
 
 impl Platform {
@@ -62,8 +73,9 @@ impl Platform {
             bot_username: BOT_USERNAME.to_owned(),
             bot_token: format!("{BOT_ID}:{BOT_SECRET}"),
             webhook_secret: WEBHOOK_SECRET.to_owned(),
-            platform_key: PLATFORM_KEY.to_owned(),
-            link_signing_key: "link-signing-key-of-the-test-bed-0123456789".to_owned(),
+            tenant_id_key: TENANT_ID_KEY.to_owned(),
+            runtime_keys: RUNTIME_KEYS.to_owned(),
+            link_signing_keys: "k1:link-signing-key-of-the-test-bed-0123456789".to_owned(),
         }
     }
 
@@ -74,8 +86,9 @@ impl Platform {
             bot_username: bot_username.to_owned(),
             bot_token: format!("7000000001:{}", random()),
             webhook_secret: random(),
-            platform_key: random(),
-            link_signing_key: random(),
+            tenant_id_key: random(),
+            runtime_keys: format!("k1:{}", random()),
+            link_signing_keys: format!("k1:{}", random()),
         }
     }
 }
@@ -113,7 +126,8 @@ impl Testbed {
         let table = Table::start(path).await?;
         table.set_interruption(journal.interruption());
         let sqs = Sqs::start(&clock, &journal).await?;
-        let Platform { bot_username, bot_token, webhook_secret, platform_key, link_signing_key } = platform.clone();
+        let Platform { bot_username, bot_token, webhook_secret, tenant_id_key, runtime_keys, link_signing_keys } =
+            platform.clone();
         let telegram = Telegram::start(&bot_token, &bot_username, clock.clone(), journal.clone()).await?;
         let settings = BTreeMap::from([
             ("AWS_REGION", "us-east-1".to_owned()),
@@ -131,9 +145,10 @@ impl Testbed {
             ("TELEGRAM_API_URL", telegram.base_url()),
             ("TELEGRAM_BOT_USERNAME", bot_username),
             ("TELEGRAM_BOT_TOKEN", bot_token),
-            ("TELEGRAM_WEBHOOK_SECRET", webhook_secret),
-            ("PLATFORM_KEY", platform_key),
-            ("LINK_SIGNING_KEY", link_signing_key),
+            ("TELEGRAM_WEBHOOK_SECRETS", webhook_secret),
+            ("TENANT_ID_KEY", tenant_id_key),
+            ("RUNTIME_KEYS", runtime_keys),
+            ("LINK_SIGNING_KEYS", link_signing_keys),
             ("PUBLIC_BASE_URL", PUBLIC_BASE_URL.to_owned()),
         ]);
         Ok(Self { clock, journal, table: Arc::new(table), sqs, telegram, settings })
@@ -198,13 +213,13 @@ impl Testbed {
     /// sends its answers.
     ///
     /// # Errors
-    /// When no loopback port can be bound.
-    pub async fn start_runtime(&self, tenant_id: TenantId, generation: u32) -> anyhow::Result<Runtime> {
-        let key = self.env().master_key("PLATFORM_KEY")?;
+    /// When the generation's key is not listed, or no loopback port can be bound.
+    pub async fn start_runtime(&self, tenant_id: TenantId, generation: Generation) -> anyhow::Result<Runtime> {
+        let secret = self.env().secret_keys("RUNTIME_KEYS")?.webhook_secret(tenant_id, generation);
         let nowhere = "http://127.0.0.1:9".to_owned();
         let settings = Settings {
             tenant_id: tenant_id.to_string(),
-            webhook_secret: key.webhook_secret(tenant_id, generation).expose_secret().to_owned(),
+            webhook_secret: secret.context("its key is not listed")?.expose_secret().to_owned(),
             api_root: nowhere.clone(),
             bot_token: "123456:capability".to_owned(),
             api_base_url: nowhere,

@@ -29,8 +29,10 @@ macro_rules! named_enum {
 pub mod backoff;
 pub mod command;
 pub mod due;
+pub mod generation;
 pub mod ids;
 pub mod integration;
+pub mod key_list;
 pub mod late_effects;
 pub mod lenient_json;
 pub mod names;

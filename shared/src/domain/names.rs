@@ -1,12 +1,13 @@
 //! The names of a tenant's resources.
 //!
-//! They are derived from the tenant's id, so that a retry finds what an earlier attempt made; and from the platform
+//! They are derived from the tenant's id, so that a retry finds what an earlier attempt made; and from the identity
 //! key, so that nobody guesses the one that becomes a public address.
 
 use uuid::Uuid;
 
+use super::generation::Generation;
 use super::ids::TenantId;
-use super::secrets::MasterKey;
+use super::secrets::IdentityKey;
 
 /// The alphabet of the encoding: 32 lower-case letters and digits, 5 bits each.
 const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
@@ -24,16 +25,17 @@ pub struct Names {
 }
 
 impl Names {
-    /// Derives the names of `tenant`'s resources from the platform key.
-    pub fn derive(key: &MasterKey, tenant: TenantId) -> Self {
+    /// Derives the names of `tenant`'s resources from the identity key.
+    pub fn derive(key: &IdentityKey, tenant: TenantId) -> Self {
         let label = encode_letters(&key.bytes("azure-name", &[tenant.as_bytes()]));
         let role = uuid::Builder::from_custom_bytes(key.bytes("azure-role", &[tenant.as_bytes()])).into_uuid();
         Self { resource: format!("t{label}"), secret: format!("runtime-{label}"), role }
     }
 
-    /// The gateway's name of the model key of one generation.
-    pub fn model_key(&self, generation: u32) -> String {
-        format!("{}-g{generation}", self.resource)
+    /// The gateway's name of the model key of one generation; it has the number alone, so that a generation which is
+    /// made anew with another runtime key finds what was made for it before.
+    pub fn model_key(&self, generation: Generation) -> String {
+        format!("{}-g{}", self.resource, generation.number)
     }
 
     /// Whether a key of this `name` at the gateway is this tenant's, of any generation.
@@ -61,7 +63,7 @@ mod tests {
     use super::*;
 
     fn names(key: &str, tenant: TenantId) -> Names {
-        Names::derive(&MasterKey::new(&SecretString::from(key.repeat(32))).expect("long enough"), tenant)
+        Names::derive(&IdentityKey::new(&SecretString::from(key.repeat(32))).expect("long enough"), tenant)
     }
 
     #[test]
@@ -70,12 +72,13 @@ mod tests {
         let ours = names("k", tenant);
         assert_eq!(ours, names("k", tenant));
         assert_ne!(ours.resource, names("l", tenant).resource);
+        let (first, second) = (Generation::unkeyed(1), Generation::unkeyed(17));
         // Container apps: at most 32, lower-case, no double hyphen; shares: 3 to 63.
         assert_eq!(ours.resource.len(), 27);
         assert!(ours.resource.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()));
         assert!(!ours.resource.contains(&tenant.to_string()[..8]));
-        assert_ne!(ours.model_key(1), ours.model_key(2));
-        assert!(ours.is_model_key(&ours.model_key(17)) && !ours.is_model_key(&names("l", tenant).model_key(1)));
+        assert_ne!(ours.model_key(first), ours.model_key(second));
+        assert!(ours.is_model_key(&ours.model_key(second)) && !ours.is_model_key(&names("l", tenant).model_key(first)));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::generation::Generation;
 use super::secrets::KeyHash;
 use super::step_name::StepName;
 use crate::clock::Timestamp;
@@ -47,8 +48,8 @@ pub struct Identity {
 /// What a runtime holds of one generation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keys {
-    /// The generation, from 1.
-    pub generation: u32,
+    /// The generation.
+    pub generation: Generation,
     /// The version of the vault's secret that holds them.
     pub secret_version: String,
     /// The hash of the internal key.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::generation::Generation;
 use super::ids::{ChatId, TenantId};
 use crate::clock::Timestamp;
 
@@ -41,10 +42,10 @@ pub struct Route {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime_url: Option<String>,
     /// The generation of the runtime's derived secrets.
-    pub generation: u32,
+    pub generation: Generation,
     /// The second generation that is valid during a rotation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub other_generation: Option<u32>,
+    pub other_generation: Option<Generation>,
     /// The time at which the route last became active: a message's 45 minutes begin no earlier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activated_at: Option<Timestamp>,
@@ -79,7 +80,7 @@ impl Route {
             tenant_id,
             status: RouteStatus::Active,
             runtime_url: None,
-            generation: 1,
+            generation: Generation::unkeyed(1),
             other_generation: None,
             activated_at: None,
             arrival: None,
@@ -90,7 +91,7 @@ impl Route {
     }
 
     /// The generations whose secrets are valid, the current one first.
-    pub fn generations(&self) -> impl Iterator<Item = u32> {
+    pub fn generations(&self) -> impl Iterator<Item = Generation> {
         std::iter::once(self.generation).chain(self.other_generation)
     }
 }

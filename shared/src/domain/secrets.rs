@@ -1,7 +1,4 @@
-//! Deriving secrets instead of storing them, and comparing secrets.
-//!
-//! A runtime's webhook secret and its relay capability are `HMAC-SHA256(platform key, purpose ‖ tenant ‖ generation)`:
-//! forward and relay need no vault for them, and a rotation is a new generation.
+//! The key that names things, comparing secrets, and the hash of one.
 
 use std::fmt;
 
@@ -13,46 +10,31 @@ use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 
 use super::ids::{ChatId, TenantId};
-use crate::clock::Timestamp;
 
 /// The shortest key that is accepted, in bytes: the output of SHA-256.
 pub const MIN_KEY_BYTES: usize = 32;
+/// The most secrets of a list: the newest, and those that are on their way out.
+pub(super) const MOST_IN_LIST: usize = 5;
+/// The longest secret of Telegram's webhook, in characters. <https://core.telegram.org/bots/api#setwebhook>
+const LONGEST_WEBHOOK_SECRET: usize = 256;
 
-/// The key that all other keys and secrets are derived from.
+/// The key that tenants' ids and the names of their resources are derived from. It opens nothing, and never changes:
+/// with another one, every tenant would be somebody else.
 #[derive(Clone)]
-pub struct MasterKey(hmac::Key);
+pub struct IdentityKey(hmac::Key);
 
 /// The key is shorter than [`MIN_KEY_BYTES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the key is shorter than 32 bytes")]
 pub struct KeyTooShort;
 
-impl MasterKey {
+impl IdentityKey {
     /// Uses the bytes of the key's text, which has to be generated from at least 256 random bits.
     ///
     /// # Errors
     /// [`KeyTooShort`] when the text has fewer than [`MIN_KEY_BYTES`].
     pub fn new(key: &SecretString) -> Result<Self, KeyTooShort> {
-        let bytes = key.expose_secret().as_bytes();
-        if bytes.len() < MIN_KEY_BYTES {
-            return Err(KeyTooShort);
-        }
-        Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, bytes)))
-    }
-
-    /// The secret that a tenant's runtime expects in `X-Telegram-Bot-Api-Secret-Token`: 43 characters of `A-Za-z0-9_-`.
-    pub fn webhook_secret(&self, tenant: TenantId, generation: u32) -> SecretString {
-        self.derive("runtime-webhook", &[tenant.as_bytes(), &generation.to_be_bytes()])
-    }
-
-    /// The credential of a tenant's runtime at the relay: the part after `:` of its "bot token".
-    pub fn relay_capability(&self, tenant: TenantId, generation: u32) -> SecretString {
-        self.derive("relay", &[tenant.as_bytes(), &generation.to_be_bytes()])
-    }
-
-    /// The signature of a file path that `tenant` alone may download, until `until`.
-    pub fn file_signature(&self, tenant: TenantId, path: &str, until: Timestamp) -> SecretString {
-        self.derive("relay-file", &[tenant.as_bytes(), &until.millis().to_be_bytes(), path.as_bytes()])
+        hmac_key(key).map(Self)
     }
 
     /// The tenant of a chat. Concurrent checkouts of a chat get the same tenant, and its id cannot be guessed without
@@ -62,34 +44,67 @@ impl MasterKey {
         TenantId::from(uuid::Builder::from_custom_bytes(bytes).into_uuid())
     }
 
-    /// The first 128 bits of the tag that [`Self::derive`] encodes.
+    /// The first 128 bits of the tag over `purpose` and `parts`.
     pub(super) fn bytes(&self, purpose: &str, parts: &[&[u8]]) -> [u8; 16] {
         let mut bytes = [0; 16];
-        for (byte, derived) in bytes.iter_mut().zip(self.tag(purpose, parts).as_ref()) {
+        for (byte, derived) in bytes.iter_mut().zip(tag(&self.0, purpose, parts).as_ref()) {
             *byte = *derived;
         }
         bytes
     }
+}
 
-    /// `HMAC-SHA256(key, purpose ‖ parts)` as unpadded base64url; every part is preceded by its length, so that no two
-    /// lists of parts derive the same secret by chance of concatenation.
-    pub fn derive(&self, purpose: &str, parts: &[&[u8]]) -> SecretString {
-        SecretString::from(URL_SAFE_NO_PAD.encode(self.tag(purpose, parts)))
-    }
-
-    fn tag(&self, purpose: &str, parts: &[&[u8]]) -> hmac::Tag {
-        let mut context = hmac::Context::with_key(&self.0);
-        for part in std::iter::once(purpose.as_bytes()).chain(parts.iter().copied()) {
-            context.update(&(part.len() as u64).to_be_bytes());
-            context.update(part);
-        }
-        context.sign()
+impl fmt::Debug for IdentityKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("IdentityKey(…)")
     }
 }
 
-impl fmt::Debug for MasterKey {
+pub(super) fn hmac_key(text: &SecretString) -> Result<hmac::Key, KeyTooShort> {
+    let bytes = text.expose_secret().as_bytes();
+    if bytes.len() < MIN_KEY_BYTES {
+        return Err(KeyTooShort);
+    }
+    Ok(hmac::Key::new(hmac::HMAC_SHA256, bytes))
+}
+
+pub(super) fn tag(key: &hmac::Key, purpose: &str, parts: &[&[u8]]) -> hmac::Tag {
+    let mut context = hmac::Context::with_key(key);
+    for part in std::iter::once(purpose.as_bytes()).chain(parts.iter().copied()) {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part);
+    }
+    context.sign()
+}
+
+/// The secrets with which Telegram may call the webhook, the newest first. Telegram does not say which of them it uses,
+/// so each is compared.
+#[derive(Clone)]
+pub struct WebhookSecrets(Vec<SecretString>);
+
+impl WebhookSecrets {
+    /// What a list of them ought to be.
+    pub const HINT: &str = "1 to 5 secrets, the newest first, with commas between: 1 to 256 of `A-Za-z0-9_-` each";
+
+    /// Reads a list, separated by commas; `None` when it is not as [`Self::HINT`] says.
+    pub fn parse(list: &SecretString) -> Option<Self> {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+        let secrets: Vec<&str> = list.expose_secret().split(',').map(str::trim).collect();
+        let is_valid =
+            |secret: &&str| (1..=LONGEST_WEBHOOK_SECRET).contains(&secret.len()) && secret.bytes().all(is_plain);
+        let is_usable = secrets.len() <= MOST_IN_LIST && secrets.iter().all(is_valid);
+        is_usable.then(|| Self(secrets.into_iter().map(SecretString::from).collect()))
+    }
+
+    /// Whether it is one of them; all are compared, each in constant time.
+    pub fn accept(&self, given: &str) -> bool {
+        self.0.iter().fold(false, |accepted, secret| accepted | is_same_secret(secret, given))
+    }
+}
+
+impl fmt::Debug for WebhookSecrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("MasterKey(…)")
+        f.write_str("WebhookSecrets(…)")
     }
 }
 
@@ -125,41 +140,35 @@ impl fmt::Debug for KeyHash {
 mod tests {
     use super::*;
 
-    fn key() -> MasterKey {
-        MasterKey::new(&SecretString::from("k".repeat(MIN_KEY_BYTES))).expect("long enough")
+    fn identity(letter: &str) -> IdentityKey {
+        IdentityKey::new(&SecretString::from(letter.repeat(MIN_KEY_BYTES))).expect("long enough")
     }
 
     #[test]
     fn a_short_key_is_refused() {
-        assert_eq!(MasterKey::new(&SecretString::from("short")).err(), Some(KeyTooShort));
-    }
-
-    #[test]
-    fn purpose_tenant_and_generation_each_change_the_secret() {
-        let (tenant, other) = (TenantId::random(), TenantId::random());
-        let secrets = [
-            key().webhook_secret(tenant, 1),
-            key().webhook_secret(tenant, 2),
-            key().webhook_secret(other, 1),
-            key().relay_capability(tenant, 1),
-        ];
-        let distinct: std::collections::BTreeSet<_> = secrets.iter().map(|s| s.expose_secret()).collect();
-        assert_eq!(distinct.len(), secrets.len());
-        assert!(secrets.iter().all(|s| s.expose_secret().len() == 43));
-        assert!(is_same_secret(&secrets[0], key().webhook_secret(tenant, 1).expose_secret()));
+        assert_eq!(IdentityKey::new(&SecretString::from("short")).err(), Some(KeyTooShort));
     }
 
     #[test]
     fn a_chat_has_one_tenant_whose_id_parses() {
-        let id = key().tenant_id(ChatId(1001));
-        assert_eq!(id, key().tenant_id(ChatId(1001)));
-        assert_ne!(id, key().tenant_id(ChatId(1002)));
+        let id = identity("k").tenant_id(ChatId(1001));
+        assert_eq!(id, identity("k").tenant_id(ChatId(1001)));
+        assert_ne!(id, identity("k").tenant_id(ChatId(1002)));
         assert_eq!(id.to_string().parse(), Ok(id));
     }
 
     #[test]
-    fn lists_of_parts_that_concatenate_alike_derive_different_secrets() {
-        let ab = key().derive("p", &[b"ab", b"c"]);
-        assert!(!is_same_secret(&ab, key().derive("p", &[b"a", b"bc"]).expose_secret()));
+    fn telegram_may_use_any_listed_secret_and_no_other() {
+        let parse = |list: &str| WebhookSecrets::parse(&SecretString::from(list));
+        let secrets = parse("new_1, old-1").expect("a list");
+        assert!(secrets.accept("new_1") && secrets.accept("old-1"));
+        for given in ["", "new", "new_1,old-1", "new_1, old-1", "old-1 ", ","] {
+            assert!(!secrets.accept(given), "{given}");
+        }
+        let long = "x".repeat(LONGEST_WEBHOOK_SECRET);
+        assert!(parse(&long).is_some() && parse("a,b,c,d,e").is_some());
+        for list in ["", ",", "a,", "a b", "a:b", "ssm:/nbhd/name", "é", &*format!("{long}x"), "a,b,c,d,e,f"] {
+            assert!(parse(list).is_none(), "{list}");
+        }
     }
 }

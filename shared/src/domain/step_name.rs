@@ -96,6 +96,7 @@ named_enum! {
         ChooseShard = "choose_shard",
         MakeIdentity = "make_identity",
         BeginRotation = "begin_rotation",
+        ChooseKey = "choose_key",
         WriteKeys = "write_keys",
         DisableModelKey = "disable_model_key",
         SetModelKey = "set_model_key",

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::due::{Due, Kind};
+use super::generation::{Generation, KeyId};
 use super::ids::{ChatId, TenantId};
 use super::late_effects::{Leftovers, Recheck};
 use super::reconcile_status::{Notice, ReconcileStatus, RemovedPart};
@@ -76,11 +77,11 @@ pub struct Tenant {
     pub rotation_requested: bool,
     /// The SHA-256 of each internal key that is valid now: none before there is one, two during a rotation.
     pub key_hashes: Vec<KeyHash>,
-    /// The generation of the runtime's derived secrets.
-    pub generation: u32,
+    /// The generation of the runtime's derived secrets. Its key is chosen when its resources begin to be made.
+    pub generation: Generation,
     /// A second generation that is valid too, while a rotation is under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub other_generation: Option<u32>,
+    pub other_generation: Option<Generation>,
     /// The person's time zone, once known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<TimeZone>,
@@ -106,7 +107,7 @@ impl Tenant {
             held: false,
             rotation_requested: false,
             key_hashes: Vec::new(),
-            generation: 1,
+            generation: Generation::unkeyed(1),
             other_generation: None,
             time_zone: None,
             reconcile: ReconcileStatus::new(),
@@ -144,8 +145,13 @@ impl Tenant {
     }
 
     /// The last generation of keys that was made, or is being made.
-    pub fn newest_generation(&self) -> u32 {
+    pub fn newest_generation(&self) -> Generation {
         self.other_generation.unwrap_or(self.generation)
+    }
+
+    /// Has the newest generation, of which nothing was made that is known of, made with another key.
+    pub(super) fn set_key(&mut self, key: KeyId) {
+        self.other_generation.as_mut().unwrap_or(&mut self.generation).key = Some(key);
     }
 
     /// What is left of it once everything was removed.
@@ -154,7 +160,7 @@ impl Tenant {
         Tombstone {
             tenant_id: self.tenant_id,
             customer: self.customer.clone(),
-            generation: self.newest_generation(),
+            generation: self.newest_generation().number,
             held: self.held,
             deleted_at: now,
             receipt: self.reconcile.receipt.clone(),
@@ -168,7 +174,7 @@ impl Tenant {
     }
 
     /// The generations whose secrets are valid, the current one first.
-    pub fn generations(&self) -> impl Iterator<Item = u32> {
+    pub fn generations(&self) -> impl Iterator<Item = Generation> {
         std::iter::once(self.generation).chain(self.other_generation)
     }
 }
@@ -181,7 +187,7 @@ pub struct Tombstone {
     /// Its customer at Stripe, whose books we do not keep.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customer: Option<String>,
-    /// The last generation of its keys: none of them ever opens anything again.
+    /// The number of the last generation of its keys: none of them ever opens anything again.
     #[serde(default)]
     pub generation: u32,
     /// Whether an operator holds it: a payment does not give it an assistant.
@@ -217,7 +223,7 @@ impl Tombstone {
         Tenant {
             customer: self.customer.clone(),
             subscription,
-            generation: self.generation + 1,
+            generation: Generation::unkeyed(self.generation.saturating_add(1)),
             held: self.held,
             reconcile: ReconcileStatus { leftovers, last_notice, ..ReconcileStatus::new() },
             ..Tenant::new(self.tenant_id, chat_id)

@@ -8,7 +8,6 @@ use super::connect_link::{LIFETIME, MAX_NAME_CHARACTERS, PublicBase};
 use crate::clock::Timestamp;
 use crate::config::{ConfigError, Env};
 use crate::domain::ids::{ChatId, TenantId};
-use crate::domain::secrets::KeyTooShort;
 use crate::tokens::{self, Claims, Purpose, Signer};
 
 /// The page of Stripe's that a link leads to.
@@ -49,15 +48,12 @@ impl Destination {
 }
 
 impl Links {
-    /// Reads the settings `LINK_SIGNING_KEY` and `PUBLIC_BASE_URL`.
+    /// Reads the settings `LINK_SIGNING_KEYS` and `PUBLIC_BASE_URL`.
     ///
     /// # Errors
     /// [`ConfigError`] when either is missing or unusable.
     pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
-        let (name, hint) = ("LINK_SIGNING_KEY", "at least 32 random bytes, as text");
-        let too_short = |KeyTooShort| ConfigError::invalid(name, hint);
-        let signer = Signer::new(&env.secret(name, hint)?).map_err(too_short)?;
-        Ok(Self { signer, base: PublicBase::from_env(env)? })
+        Ok(Self { signer: Signer::new(env.secret_keys("LINK_SIGNING_KEYS")?), base: PublicBase::from_env(env)? })
     }
 
     /// The address of this system.
@@ -76,7 +72,7 @@ impl Links {
     ) -> String {
         let name = name.chars().take(MAX_NAME_CHARACTERS).collect();
         let content = BillingLink { chat_id, tenant_id, name };
-        let link = self.signer.sign(Purpose::Billing, &Signer::new_jti(), &content, now, LIFETIME);
+        let link = self.signer.sign(Purpose::Billing, &self.signer.new_jti(), &content, now, LIFETIME);
         format!("{}?link={link}", self.form_url(destination))
     }
 
@@ -104,7 +100,7 @@ mod tests {
     #[test]
     fn a_link_says_whose_assistant_is_paid_for_and_opens_no_other_door() {
         let base = "https://nbhd.example".to_owned();
-        let env = Env::from_pairs([("LINK_SIGNING_KEY", "k".repeat(32)), ("PUBLIC_BASE_URL", base)]);
+        let env = Env::from_pairs([("LINK_SIGNING_KEYS", format!("k1:{}", "k".repeat(32))), ("PUBLIC_BASE_URL", base)]);
         let links = Links::from_env(&env).expect("complete settings");
         let tenant = TenantId::random();
         let url = links.link_url(Destination::Portal, ChatId(7), Some(tenant), &"é".repeat(1000), NOW);

@@ -18,7 +18,6 @@ use crate::config::{ConfigError, Env};
 use crate::domain::ids::{InvalidId, TenantId};
 use crate::domain::integration::Provider;
 use crate::domain::person::Person;
-use crate::domain::secrets::{KeyTooShort, MasterKey};
 use crate::tokens::{self, Claims, Purpose, Signer};
 
 /// How long a link is valid, and then the `state` that leads through Google's consent.
@@ -119,24 +118,16 @@ pub struct UndoRequest {
 #[derive(Clone)]
 pub struct Links {
     signer: Signer,
-    derivation: MasterKey,
     base: PublicBase,
 }
 
 impl Links {
-    /// Reads the settings `LINK_SIGNING_KEY` and `PUBLIC_BASE_URL`.
+    /// Reads the settings `LINK_SIGNING_KEYS` and `PUBLIC_BASE_URL`.
     ///
     /// # Errors
     /// [`ConfigError`] when either is missing or unusable.
     pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
-        let (name, hint) = ("LINK_SIGNING_KEY", "at least 32 random bytes, as text");
-        let key = env.secret(name, hint)?;
-        let too_short = |KeyTooShort| ConfigError::invalid(name, hint);
-        Ok(Self {
-            signer: Signer::new(&key).map_err(too_short)?,
-            derivation: MasterKey::new(&key).map_err(too_short)?,
-            base: PublicBase::from_env(env)?,
-        })
+        Ok(Self { signer: Signer::new(env.secret_keys("LINK_SIGNING_KEYS")?), base: PublicBase::from_env(env)? })
     }
 
     /// The address of this system.
@@ -164,7 +155,7 @@ impl Links {
     ) -> String {
         let name = person.name.chars().take(MAX_NAME_CHARACTERS).collect();
         let content = ConnectLink { tenant_id, person: Person { name, ..person.clone() } };
-        let link = self.signer.sign(Purpose::Connect, &Signer::new_jti(), &content, now, lifetime);
+        let link = self.signer.sign(Purpose::Connect, &self.signer.new_jti(), &content, now, lifetime);
         self.authorize_url(services, &link)
     }
 
@@ -214,7 +205,7 @@ impl Links {
     /// Signs the value that the undo button submits. Its hour begins with the connection, however late its page is
     /// shown.
     pub fn sign_undo(&self, undo: &UndoRequest) -> String {
-        self.signer.sign(Purpose::Undo, &Signer::new_jti(), undo, undo.connected_at, UNDO_LIFETIME)
+        self.signer.sign(Purpose::Undo, &self.signer.new_jti(), undo, undo.connected_at, UNDO_LIFETIME)
     }
 
     /// Verifies the value that an undo button submitted and returns its content.
@@ -224,13 +215,13 @@ impl Links {
 
     /// The PKCE verifier of RFC 7636. It is derived, so that nothing has to be stored.
     pub fn pkce_verifier(&self, jti: &str, browser: &BrowserSecret) -> SecretString {
-        self.derivation.derive("pkce", &[jti.as_bytes(), browser.expose().as_bytes()])
+        self.signer.derive("pkce", jti, &[browser.expose().as_bytes()])
     }
 
     /// The start token of a browser's sign-in: 43 characters of `A-Za-z0-9_-`, which only this browser is shown. It is
     /// derived, so that a reload of the page shows the same one although only its hash is kept.
     pub fn start_token(&self, jti: &str, browser: &BrowserSecret) -> SecretString {
-        self.derivation.derive("start", &[jti.as_bytes(), browser.expose().as_bytes()])
+        self.signer.derive("start", jti, &[browser.expose().as_bytes()])
     }
 
     /// The `Set-Cookie` value that gives the browser its secret.
@@ -270,7 +261,10 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 
     fn links(base: &str) -> Links {
-        let env = Env::from_pairs([("LINK_SIGNING_KEY", "k".repeat(32)), ("PUBLIC_BASE_URL", base.to_owned())]);
+        let env = Env::from_pairs([
+            ("LINK_SIGNING_KEYS", format!("k1:{}", "k".repeat(32))),
+            ("PUBLIC_BASE_URL", base.to_owned()),
+        ]);
         Links::from_env(&env).expect("complete settings")
     }
 

@@ -248,7 +248,7 @@ impl Store {
             .expression_attribute_values(":chat", number(tenant.chat_id))
             .expression_attribute_values(":tenant", text(tenant.tenant_id.to_string()))
             .expression_attribute_values(":status", text(status.as_str()))
-            .expression_attribute_values(":generation", number(tenant.generation));
+            .expression_attribute_values(":generation", text(tenant.generation.to_string()));
         if let Some(url) = runtime_url {
             set.push_str(", runtime_url = :url");
             update = update.expression_attribute_values(":url", text(url));
@@ -260,7 +260,7 @@ impl Store {
         match tenant.other_generation {
             Some(other) => {
                 set.push_str(", other_generation = :other");
-                update = update.expression_attribute_values(":other", number(other));
+                update = update.expression_attribute_values(":other", text(other.to_string()));
             }
             None => set.push_str(" REMOVE other_generation"),
         }

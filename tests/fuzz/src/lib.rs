@@ -14,7 +14,7 @@ pub const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 /// Settings whose keys open nothing.
 pub fn settings() -> Env {
     Env::from_pairs([
-        ("LINK_SIGNING_KEY", "a key that opens nothing, of 32 bytes or more"),
+        ("LINK_SIGNING_KEYS", "k1:a key of 32 bytes or more that opens nothing"),
         ("PUBLIC_BASE_URL", "https://nbhd.example"),
         ("STRIPE_WEBHOOK_SECRET", "whsec_first,whsec_second"),
     ])

@@ -75,7 +75,7 @@ impl<'w> Browser<'w> {
 
 /// The tenant that a chat without one will have.
 fn derived(world: &World, chat: ChatId) -> TenantId {
-    world.env.master_key("PLATFORM_KEY").expect("set").tenant_id(chat)
+    world.env.identity_key("TENANT_ID_KEY").expect("set").tenant_id(chat)
 }
 
 #[tokio::test]

@@ -150,9 +150,10 @@ impl Stage {
         let texts = &self.texts;
         self.markers.extend([
             Marker::new("the bot's token", part(&self.setting("TELEGRAM_BOT_TOKEN")), &[TelegramAddress]),
-            Marker::new("the webhook's secret", self.setting("TELEGRAM_WEBHOOK_SECRET"), &[]),
-            Marker::new("the platform key", self.setting("PLATFORM_KEY"), &[]),
-            Marker::new("the key of links", self.setting("LINK_SIGNING_KEY"), &[]),
+            Marker::new("the webhook's secret", self.setting("TELEGRAM_WEBHOOK_SECRETS"), &[]),
+            Marker::new("the key of ids and names", self.setting("TENANT_ID_KEY"), &[]),
+            Marker::new("the runtime key", part(&self.setting("RUNTIME_KEYS")), &[]),
+            Marker::new("the key of links", part(&self.setting("LINK_SIGNING_KEYS")), &[]),
             Marker::new("our secret at Google", self.setting("GOOGLE_CLIENT_SECRET"), &[Google]),
             Marker::new("our key at Stripe", self.setting("STRIPE_SECRET_KEY"), &[Stripe]),
             Marker::new("the secret of Stripe's events", self.setting("STRIPE_WEBHOOK_SECRET"), &[]),

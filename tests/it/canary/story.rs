@@ -40,7 +40,7 @@ pub(super) async fn people_write(stage: &mut Stage) {
     stage.world.telegram.says(STRANGER, &stranger);
     stage.run_until_idle().await;
 
-    let secret = stage.setting("TELEGRAM_WEBHOOK_SECRET");
+    let secret = stage.setting("TELEGRAM_WEBHOOK_SECRETS");
     let unsigned = stage.add_marker("an unsigned update", NOWHERE);
     let wrong = stage.add_marker("a wrong webhook secret", NOWHERE);
     assert_eq!(stage.webhook(&wrong, update(&unsigned)).await, StatusCode::FORBIDDEN);
@@ -219,7 +219,7 @@ pub(super) async fn deliveries_fail(stage: &mut Stage) {
 }
 
 pub(super) async fn stores_fail(stage: &mut Stage) {
-    let secret = stage.setting("TELEGRAM_WEBHOOK_SECRET");
+    let secret = stage.setting("TELEGRAM_WEBHOOK_SECRETS");
     let send = |text: &str| json!({ "chat_id": CHAT, "text": text }).to_string();
     stage.world.table.faults.set_down(true);
     let unrouted = stage.add_marker("a message without a table", NOWHERE);

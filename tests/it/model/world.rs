@@ -11,7 +11,7 @@ use axum::http::Request;
 use nbhd::clock::{Clock, Timestamp};
 use nbhd::domain::ids::{ChatId, TenantId};
 use nbhd::domain::names::Names;
-use nbhd::domain::secrets::MasterKey;
+use nbhd::domain::secrets::IdentityKey;
 use nbhd::queue::{Jobs, LifecycleJob, Queues};
 use nbhd::store::Store;
 use nbhd_sim::azure::Azure;
@@ -38,7 +38,7 @@ pub(super) const MINUTE: Duration = Duration::from_secs(60);
 pub(super) const HOUR: Duration = Duration::from_secs(3_600);
 pub(super) const DAY: Duration = Duration::from_secs(86_400);
 
-const PLATFORM_KEY: &str = "platform-key-of-the-model-test-0123456789abcdef";
+const TENANT_ID_KEY: &str = "platform-key-of-the-model-test-0123456789abcdef";
 pub(super) const START: Timestamp = Timestamp::from_seconds(1_795_262_400);
 
 /// Vendors, functions and people.
@@ -112,7 +112,7 @@ impl World {
         let chance = Chance(RefCell::new(fastrand::Rng::with_seed(seed)));
         let mut testbed = Testbed::start(Clock::manual(START)).await.expect("a test bed");
         // The tenants' ids follow from it, and with them what a seed leads to.
-        testbed.set("PLATFORM_KEY", PLATFORM_KEY);
+        testbed.set("TENANT_ID_KEY", TENANT_ID_KEY);
         let stripe = testbed.start_stripe().await.expect("Stripe");
         let drawn = || chance.choice(&[Dunning::Unpaid, Dunning::Canceled, Dunning::PastDue]);
         let dunning = dunning.unwrap_or_else(drawn);
@@ -169,7 +169,7 @@ impl World {
     }
 
     fn add_person(&self, number: usize) {
-        let key = MasterKey::new(&SecretString::from(PLATFORM_KEY)).expect("long enough");
+        let key = IdentityKey::new(&SecretString::from(TENANT_ID_KEY)).expect("long enough");
         let chat = ChatId(1_001 + i64::try_from(number).expect("few"));
         let tenant = key.tenant_id(chat);
         self.telegram.knows(chat, "A person");

@@ -5,6 +5,7 @@ use std::time::Duration;
 use nbhd::clock::Timestamp;
 use nbhd::config::Env;
 use nbhd::domain::ids::TenantId;
+use nbhd::domain::key_list::SecretKeys;
 use nbhd::domain::person::Person;
 use nbhd::flows::connect_link::{BrowserSecret, Links, Services};
 use nbhd::tokens::{Purpose, Signer};
@@ -18,12 +19,13 @@ const PURPOSES: [Purpose; 4] = [Purpose::Connect, Purpose::OauthState, Purpose::
 const LIFETIME: Duration = Duration::from_secs(600);
 
 fn signer() -> Signer {
-    Signer::new(&SecretString::from("k".repeat(32))).expect("long enough")
+    let keys = SecretString::from(format!("k1:{}", "k".repeat(32)));
+    Signer::new(SecretKeys::parse(&keys).expect("a list"))
 }
 
 fn links(key: &str) -> Links {
-    let env =
-        Env::from_pairs([("LINK_SIGNING_KEY", key.repeat(32)), ("PUBLIC_BASE_URL", "https://nbhd.example".into())]);
+    let keys = format!("k1:{}", key.repeat(32));
+    let env = Env::from_pairs([("LINK_SIGNING_KEYS", keys), ("PUBLIC_BASE_URL", "https://nbhd.example".into())]);
     Links::from_env(&env).expect("complete settings")
 }
 

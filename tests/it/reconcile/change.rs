@@ -8,6 +8,7 @@ use nbhd::domain::tenant::{Lifecycle, TenantRecord, Tombstone};
 use nbhd_sim::arm::{ContainerEvent, Failure, Operation};
 use nbhd_sim::rights::env_of;
 use nbhd_sim::stripe::{BASIC, SubscriptionStart};
+use nbhd_sim::testbed::generation;
 use tenant_reconcile::{App, Outcome};
 
 use crate::reconcile::world::{ANA, DAY, MINUTE, World, image};
@@ -76,14 +77,14 @@ async fn a_rotation_leaves_one_generation_and_one_key() {
     world.run_until_idle().await;
     world.assert_active().await;
     let after = world.row().await;
-    assert_eq!((after.generation, after.other_generation, after.rotation_requested), (2, None, false));
+    assert_eq!((after.generation, after.other_generation, after.rotation_requested), (generation(2), None, false));
     assert_eq!(after.key_hashes.len(), 1);
     assert_ne!(after.key_hashes, before.key_hashes);
     let versions = world.azure.vault.versions(&world.names().secret);
     let enabled: Vec<_> = versions.iter().map(|(_, enabled)| *enabled).collect();
     assert_eq!(enabled, [false, true]);
     let route = world.store.load_route(ChatId(ANA)).await.expect("a table");
-    assert_eq!(route.map(|route| (route.generation, route.other_generation)), Some((2, None)));
+    assert_eq!(route.map(|route| (route.generation, route.other_generation)), Some((generation(2), None)));
     let kept = |steps: Vec<String>| steps.into_iter().map(|step| step.split(':').next().unwrap_or_default().to_owned());
     let steps: Vec<_> = kept(world.steps().await).collect();
     let place = |name: &str| steps.iter().position(|step| step == name).expect("it was done");
@@ -226,5 +227,5 @@ async fn a_removed_tenant_that_pays_and_of_whom_nothing_arrives_comes_back_with_
     world.stripe.subscribes(&world.customer, BASIC, SubscriptionStart::Paid, &ours);
     world.lives_on(DAY + 20 * MINUTE).await;
     world.assert_active().await;
-    assert_eq!(world.row().await.generation, 2, "no key of the former life is valid");
+    assert_eq!(world.row().await.generation, generation(2), "no key of the former life is valid");
 }

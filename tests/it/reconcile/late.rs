@@ -174,7 +174,7 @@ async fn removed() -> World {
 /// One of everything is there again.
 fn comes_late(world: &World) {
     let (group, names) = (world.azure.arm.group(), world.names());
-    world.gateway.has_key(&names.model_key(1));
+    world.gateway.has_key(&names.model_key(nbhd_sim::testbed::generation(1)));
     let app = json!({ "location": nbhd_sim::arm::LOCATION, "properties": { "template": {} } });
     world.azure.arm.creates(group.app(&names.resource).as_str(), app);
     world.azure.arm.creates(group.share(ACCOUNT, &names.resource).as_str(), json!({ "properties": {} }));

@@ -9,7 +9,7 @@ use nbhd::clock::{Clock, Timestamp};
 use nbhd::config::Env;
 use nbhd::domain::ids::{ChatId, TenantId};
 use nbhd::domain::names::Names;
-use nbhd::domain::secrets::MasterKey;
+use nbhd::domain::secrets::IdentityKey;
 use nbhd::domain::subscription::{Status, Subscription, Tier};
 use nbhd::domain::tenant::{Tenant, TenantRecord, Tombstone};
 use nbhd::queue::{Jobs, LifecycleJob, Queues};
@@ -22,7 +22,7 @@ use nbhd_sim::pump::{Limits, Pump};
 use nbhd_sim::rights::env_of;
 use nbhd_sim::sqs::{LIFECYCLE, LIFECYCLE_DLQ, REFRESH};
 use nbhd_sim::stripe::{BASIC, Stripe, SubscriptionStart};
-use nbhd_sim::testbed::{PLATFORM_KEY, Testbed};
+use nbhd_sim::testbed::{TENANT_ID_KEY, Testbed};
 use secrecy::SecretString;
 use tenant_reconcile::{App, Outcome};
 
@@ -277,8 +277,8 @@ impl World {
     }
 }
 
-fn key() -> MasterKey {
-    MasterKey::new(&SecretString::from(PLATFORM_KEY)).expect("long enough")
+fn key() -> IdentityKey {
+    IdentityKey::new(&SecretString::from(TENANT_ID_KEY)).expect("long enough")
 }
 
 pub(crate) fn image(digit: char) -> String {

@@ -8,6 +8,7 @@ use nbhd_sim::runtime::Failure;
 use nbhd_sim::sqs::queue::Outgoing;
 use nbhd_sim::sqs::{INBOUND, Unavailable};
 use nbhd_sim::telegram;
+use nbhd_sim::testbed::generation;
 
 use crate::telegram::forward_world::{ANA, BEN, World, update};
 
@@ -251,10 +252,14 @@ async fn before_the_queue_would_drop_it_silently_it_is_dead_lettered_with_a_noti
 
 #[tokio::test]
 async fn during_a_rotation_either_generation_of_the_secret_opens() {
-    for (current, other, tries) in [(1, Some(2), 1), (2, Some(1), 2)] {
+    for (current, other, tries) in [(1, 2, 1), (2, 1, 2)] {
         let world = World::start().await;
         let runtime = world.add_chat(ANA).await;
-        world.set_route(ANA, |route| (route.generation, route.other_generation) = (current, other)).await;
+        world
+            .set_route(ANA, |route| {
+                (route.generation, route.other_generation) = (generation(current), Some(generation(other)));
+            })
+            .await;
         world.says(ANA, 1).await;
         assert_eq!(world.drain().await.done, 1);
         assert_eq!((runtime.update_ids(), runtime.attempts()), (vec![1], tries));
@@ -265,13 +270,17 @@ async fn during_a_rotation_either_generation_of_the_secret_opens() {
 async fn a_secret_the_runtime_does_not_know_raises_an_alarm_and_waits() {
     let world = World::start().await;
     let runtime = world.add_chat(ANA).await;
-    world.set_route(ANA, |route| (route.generation, route.other_generation) = (7, Some(8))).await;
+    world
+        .set_route(ANA, |route| {
+            (route.generation, route.other_generation) = (generation(7), Some(generation(8)));
+        })
+        .await;
     world.says(ANA, 1).await;
     assert_eq!(world.attempt().await, Some(Duration::from_secs(2)));
     assert_eq!((runtime.attempts(), runtime.update_ids().len()), (2, 0));
     assert!(nbhd::telemetry::capture().contains("\"RuntimeSecretRefused\":1"));
 
-    world.set_route(ANA, |route| (route.generation, route.other_generation) = (1, None)).await;
+    world.set_route(ANA, |route| (route.generation, route.other_generation) = (generation(1), None)).await;
     world.run_until_idle().await;
     assert_eq!(runtime.update_ids(), [1]);
 }

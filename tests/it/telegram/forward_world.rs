@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use nbhd::clock::{Clock, Timestamp};
+use nbhd::domain::generation::Generation;
 use nbhd::domain::ids::{ChatId, TenantId};
 use nbhd::domain::route::Route;
 use nbhd::queue::{Queues, Updates};
@@ -15,7 +16,7 @@ use nbhd_sim::rights::env_of;
 use nbhd_sim::runtime::Runtime;
 use nbhd_sim::sqs::queue::Message;
 use nbhd_sim::sqs::{INBOUND, INBOUND_DLQ};
-use nbhd_sim::testbed::Testbed;
+use nbhd_sim::testbed::{Testbed, generation};
 use serde_json::json;
 use telegram_forward::App;
 
@@ -63,7 +64,7 @@ impl World {
     pub(crate) async fn add_chat(&self, chat: i64) -> Runtime {
         self.telegram.knows(chat, "Someone");
         let tenant_id = TenantId::random();
-        let runtime = self.runtime(tenant_id, 1).await;
+        let runtime = self.runtime(tenant_id, generation(1)).await;
         self.set_route(chat, |route| {
             route.tenant_id = tenant_id;
             route.runtime_url = Some(runtime.base_url());
@@ -73,13 +74,13 @@ impl World {
     }
 
     /// A runtime that knows the webhook secret of one generation.
-    pub(crate) async fn runtime(&self, tenant_id: TenantId, generation: u32) -> Runtime {
+    pub(crate) async fn runtime(&self, tenant_id: TenantId, generation: Generation) -> Runtime {
         self.start_runtime(tenant_id, generation).await.expect("a free port")
     }
 
     /// Changes a chat's route; one that was not there is active, without a runtime.
     pub(crate) async fn set_route(&self, chat: i64, change: impl FnOnce(&mut Route)) {
-        let new = || Route::new(ChatId(chat), TenantId::random());
+        let new = || Route { generation: generation(1), ..Route::new(ChatId(chat), TenantId::random()) };
         let mut route = self.store.load_route(ChatId(chat)).await.expect("readable").unwrap_or_else(new);
         change(&mut route);
         self.store.put_route(&route).await.expect("written");

@@ -8,7 +8,7 @@ use crate::telegram::webhook_world::{ANA, SECRET, World, private};
 
 #[tokio::test]
 async fn without_a_configured_secret_nothing_is_verified_and_nothing_passes() {
-    let world = World::start_with(|env| env.without("TELEGRAM_WEBHOOK_SECRET")).await;
+    let world = World::start_with(|env| env.without("TELEGRAM_WEBHOOK_SECRETS")).await;
     for secret in [None, Some(""), Some(SECRET)] {
         assert_eq!(world.post(secret, private(1, "hi").to_string()).await.0, 503);
     }

@@ -127,7 +127,8 @@ fn a_secret_is_a_parameter_that_its_function_alone_may_read(template: &Template)
             .collect();
         assert_eq!(granted, used, "{name}: left: what its policy lets it read, right: what its variables name");
         for (variable, value) in variables(&function) {
-            let secret = ["SECRET", "TOKEN", "KEY"].iter().any(|word| variable.ends_with(word));
+            let kinds = ["SECRET", "SECRETS", "TOKEN", "KEY", "KEYS"];
+            let secret = kinds.iter().any(|word| variable.ends_with(word));
             let parameter = value["Fn::Sub"].as_str().is_some_and(|value| value.starts_with("ssm:"));
             assert_eq!(secret, parameter, "{name}: `{variable}`: secrets, and only they, are parameters");
         }

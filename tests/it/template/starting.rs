@@ -59,6 +59,7 @@ pub(super) fn settings(function: &Value) -> Env {
         "PULL_IDENTITY" => "/subscriptions/a-subscription/an-identity".to_owned(),
         "OPENCLAW_IMAGE" => "registry.example/openclaw@sha256:0".to_owned(),
         name if name.ends_with("_URL") || name.ends_with("_URLS") => "http://127.0.0.1:9".to_owned(),
+        name if name.ends_with("_KEYS") => "k1:a-key-with-32-or-more-characters-in-it".to_owned(),
         name => format!("{name}-with-32-or-more-characters-in-it"),
     };
     let given = variables(function).into_iter().map(|(name, _)| (name.clone(), value(&name)));

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use nbhd::clock::Timestamp;
+use nbhd::domain::generation::Generation;
 use nbhd::domain::plan::Learned;
 use nbhd::domain::resources::Keys;
 use nbhd::providers::azure::key_vault::{Secret, is_unreadable};
@@ -19,7 +20,7 @@ const SKEW: Duration = Duration::from_secs(60 * 60);
 /// say so. Otherwise a model key whose answer was lost is deleted, since nobody can know it any more.
 pub(crate) async fn write_keys<'a>(
     context: &StepContext<'a>,
-    generation: u32,
+    generation: Generation,
     limit_cents: u32,
 ) -> Result<StepResult<'a>, Failure> {
     let (name, tenant) = (context.names.model_key(generation), context.tenant);
@@ -34,7 +35,8 @@ pub(crate) async fn write_keys<'a>(
             }
             let made = context.app.gateway.create_key(&name, limit_cents).await?;
             let model = ModelKey { key: made.key, hash: made.hash };
-            let bundle = Bundle::new(&context.app.key, context.app.bot.id(), tenant.tenant_id, generation, model)?;
+            let bundle =
+                Bundle::new(&context.app.runtime_keys, context.app.bot.id(), tenant.tenant_id, generation, model)?;
             let version = context.vault()?.set(&context.names.secret, tenant.tenant_id, &bundle.to_secret()).await?;
             (keys(&bundle, version, limit_cents, false), "made")
         }
@@ -46,14 +48,15 @@ pub(crate) async fn write_keys<'a>(
 /// the model key's limit and state.
 async fn read_from_vault(
     context: &StepContext<'_>,
-    generation: u32,
+    generation: Generation,
 ) -> Result<Option<(Bundle, String, u32, bool)>, Failure> {
     let Secret { value, version, .. } = match context.vault()?.get_latest(&context.names.secret).await {
         Ok(secret) => secret,
         Err(error) if is_unreadable(&error) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    let bundle = Bundle::read(&value, &context.app.key, context.app.bot.id(), context.tenant.tenant_id, generation);
+    let bundle =
+        Bundle::read(&value, &context.app.runtime_keys, context.app.bot.id(), context.tenant.tenant_id, generation);
     let Some(bundle) = bundle else { return Ok(None) };
     match context.app.gateway.get_key(&bundle.model_key_hash).await {
         Ok(key) if key.name == context.names.model_key(generation) => {

@@ -1,5 +1,6 @@
 //! What changes in the table alone, and the messages to the person about it.
 
+use nbhd::domain::generation::KeyId;
 use nbhd::domain::plan::Learned;
 use nbhd::domain::reconcile_status::Notice;
 use nbhd::domain::route::RouteStatus;
@@ -31,7 +32,7 @@ pub(crate) async fn sync<'a>(context: &StepContext<'a>) -> Result<StepResult<'a>
 }
 
 /// The lifecycle and the route change in one write: there is never a route to a tenant that is not entitled to one.
-pub(crate) fn change_lifecycle<'a>(to: Lifecycle) -> StepResult<'a> {
+pub(crate) fn change_lifecycle<'a>(context: &StepContext<'a>, to: Lifecycle) -> StepResult<'a> {
     const fn set(status: RouteStatus) -> Option<RouteChange> {
         Some(RouteChange::Set { status, runtime_url: None, activated_at: None })
     }
@@ -41,7 +42,8 @@ pub(crate) fn change_lifecycle<'a>(to: Lifecycle) -> StepResult<'a> {
         Lifecycle::Deprovisioning => Some(RouteChange::Remove),
         Lifecycle::Pending | Lifecycle::Active => None,
     };
-    StepResult { route, ..StepResult::new(Learned::LifecycleChanged(to)) }
+    let newest_key = context.app.runtime_keys.newest().id();
+    StepResult { route, ..StepResult::new(Learned::LifecycleChanged { lifecycle: to, newest_key }) }
 }
 
 /// The first of the shards with room, beginning at another one for each tenant.
@@ -71,6 +73,13 @@ pub(crate) fn activate<'a>(context: &StepContext<'a>) -> Result<StepResult<'a>, 
         activated_at: Some(context.app.clock.now()),
     };
     Ok(StepResult { route: Some(route), ..StepResult::new(Learned::Activated) })
+}
+
+/// The record says who wanted the rotation, if not an operator.
+pub(crate) fn begin_rotation<'a>(context: &StepContext<'a>, key: KeyId) -> StepResult<'a> {
+    let result = change_generations(context, Learned::RotationStarted(key));
+    let present = context.tenant.generation.key.and_then(|key| context.app.runtime_keys.find(key));
+    if present.is_some() { result } else { result.with_detail("its runtime key is not listed any more") }
 }
 
 /// The route carries the generations: it changes with them and keeps its status.

@@ -67,17 +67,18 @@ pub(crate) struct Site<'a> {
 
 impl<'a> StepContext<'a> {
     pub(crate) fn new(app: &'a App, tenant: &'a Tenant) -> Self {
-        Self { app, tenant, names: Names::derive(&app.key, tenant.tenant_id) }
+        Self { app, tenant, names: Names::derive(&app.identity_key, tenant.tenant_id) }
     }
 
     /// Does one step.
     pub(crate) async fn run(&self, step: Step) -> Result<StepResult<'a>, Failure> {
         match step {
             Step::Sync => lifecycle::sync(self).await,
-            Step::ChangeLifecycle(to) => Ok(lifecycle::change_lifecycle(to)),
+            Step::ChangeLifecycle(to) => Ok(lifecycle::change_lifecycle(self, to)),
             Step::RemoveLeftovers => leftovers::remove_leftovers(self).await,
             Step::ChooseShard => lifecycle::choose_shard(self).await,
-            Step::BeginRotation => Ok(lifecycle::change_generations(self, Learned::RotationStarted)),
+            Step::BeginRotation(key) => Ok(lifecycle::begin_rotation(self, key)),
+            Step::ChooseKey(key) => Ok(lifecycle::change_generations(self, Learned::KeyChosen(key))),
             Step::EndRotation => Ok(lifecycle::change_generations(self, Learned::RotationEnded)),
             Step::Activate => lifecycle::activate(self),
             Step::Notify(notice) => lifecycle::notify(self, notice).await,

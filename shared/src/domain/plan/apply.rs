@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Learned, OBSERVED_EVERY, Outcome, Part, Step, StepName, StepScope};
 use crate::clock::Timestamp;
 use crate::domain::backoff::{self, jitter};
+use crate::domain::generation::KeyId;
 use crate::domain::ids::TenantId;
 use crate::domain::reconcile_status::{BackoffReason, LastError, RemovedPart, StepBackoff, StripeBackoff};
 use crate::domain::resources::{AppChange, ContainerApp, Resources};
@@ -56,17 +57,18 @@ pub fn apply(tenant: &mut Tenant, learned: &Learned, now: Timestamp) {
             }
             status.synced_at = Some(now);
         }
-        Learned::LifecycleChanged(lifecycle) => change_lifecycle(tenant, *lifecycle, now),
+        Learned::LifecycleChanged { lifecycle, newest_key } => change_lifecycle(tenant, *lifecycle, *newest_key, now),
         Learned::ShardChosen(shard) => status.shard = Some(shard.clone()),
         Learned::Activated => {
             tenant.lifecycle = Lifecycle::Active;
             status.observed_at = Some(now + jitter(tenant.tenant_id, OBSERVED_EVERY));
         }
-        Learned::RotationStarted => {
+        Learned::RotationStarted(key) => {
             tenant.rotation_requested = false;
-            tenant.other_generation = Some(tenant.generation + 1);
+            tenant.other_generation = Some(tenant.generation.next(*key));
             status.generation_since = Some(now);
         }
+        Learned::KeyChosen(key) => tenant.set_key(*key),
         Learned::RotationEnded => {
             tenant.generation = tenant.other_generation.take().unwrap_or(tenant.generation);
             tenant.key_hashes = resources.keys.iter().map(|keys| keys.internal.clone()).collect();
@@ -140,8 +142,11 @@ pub fn apply(tenant: &mut Tenant, learned: &Learned, now: Timestamp) {
     }
 }
 
-fn change_lifecycle(tenant: &mut Tenant, lifecycle: Lifecycle, now: Timestamp) {
+fn change_lifecycle(tenant: &mut Tenant, lifecycle: Lifecycle, newest_key: KeyId, now: Timestamp) {
     tenant.lifecycle = lifecycle;
+    if lifecycle == Lifecycle::Provisioning && tenant.newest_generation().key.is_none() {
+        tenant.set_key(newest_key);
+    }
     let status = &mut tenant.reconcile;
     match lifecycle {
         Lifecycle::Provisioning => status.generation_since = status.generation_since.or(Some(now)),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Finding, Part, Step};
 use crate::clock::Timestamp;
+use crate::domain::generation::{Generation, KeyId};
 use crate::domain::reconcile_status::{BackoffReason, Notice};
 use crate::domain::resources::{AppChange, Identity, Keys, Operation};
 use crate::domain::shard::Shard;
@@ -17,13 +18,20 @@ pub enum Learned {
     /// What Stripe says now; `None` where it names no subscription that we understand, so that the known one stays.
     SubscriptionFetched(Option<Subscription>),
     /// The tenant is in this lifecycle.
-    LifecycleChanged(Lifecycle),
+    LifecycleChanged {
+        /// The lifecycle.
+        lifecycle: Lifecycle,
+        /// The newest runtime key, of which the first keys are to be made.
+        newest_key: KeyId,
+    },
     /// Its resources are to lie there.
     ShardChosen(Shard),
     /// The container is up and the route open.
     Activated,
-    /// A second generation of keys is valid.
-    RotationStarted,
+    /// A second generation of keys is valid, of this runtime key.
+    RotationStarted(KeyId),
+    /// The newest generation is to be made with this runtime key.
+    KeyChosen(KeyId),
     /// The newest generation alone is valid.
     RotationEnded,
     /// The person got a message, or cannot get one.
@@ -50,8 +58,8 @@ pub enum Learned {
     },
     /// Somebody deleted the model key of this generation: its keys are of no use any more.
     ModelKeyMissing {
-        /// The generation, from 1.
-        generation: u32,
+        /// The generation.
+        generation: Generation,
     },
     /// The keys of the generation before are gone.
     FormerKeysDropped {

@@ -29,6 +29,8 @@ enum Event {
     Held(bool),
     /// An operator asks for new keys.
     Rotation,
+    /// So many newer runtime keys are listed, each in place of an older one.
+    Roll(u8),
     /// There is a newer release.
     Release(u8),
     /// Time passes.
@@ -53,6 +55,7 @@ fn event() -> impl Strategy<Value = Event> {
         3 => prop::sample::select(Status::ALL.to_vec()).prop_map(Event::Status),
         1 => any::<bool>().prop_map(Event::Held),
         1 => Just(Event::Rotation),
+        1 => (1..3_u8).prop_map(Event::Roll),
         1 => (0..4_u8).prop_map(Event::Release),
         4 => (0..400_u32).prop_map(Event::Hours),
     ]
@@ -72,13 +75,22 @@ struct World {
     now: Timestamp,
     subscription: Subscription,
     release: u8,
+    rolls: u8,
     /// How the next steps end; all later ones end as they should.
     answers: std::vec::IntoIter<Answer>,
 }
 
 impl World {
     fn spec(&self) -> Spec {
-        Spec { release: format!("r{}", self.release), fingerprint: "parameters".to_owned(), limit_cents: 500 }
+        // Two runtime keys are listed: the newest, and the one before.
+        let key = |age: u8| format!("k{}", self.rolls.saturating_sub(age)).parse().expect("an id");
+        Spec {
+            release: format!("r{}", self.release),
+            fingerprint: "parameters".to_owned(),
+            limit_cents: 500,
+            newest_key: key(0),
+            older_keys: vec![key(1)],
+        }
     }
 
     /// Does what is planned until nothing is left to do now, and follows every wait; the time passes meanwhile.
@@ -135,7 +147,9 @@ impl World {
         };
         match step {
             Step::Sync => Learned::SubscriptionFetched(Some(self.subscription.clone())),
-            Step::ChangeLifecycle(to) => Learned::LifecycleChanged(to),
+            Step::ChangeLifecycle(lifecycle) => {
+                Learned::LifecycleChanged { lifecycle, newest_key: self.spec().newest_key }
+            }
             Step::Observe => Learned::Observed(finding(tenant, self.now)),
             Step::RemoveLeftovers => Learned::LeftoversRemoved,
             Step::ChooseShard => {
@@ -143,7 +157,8 @@ impl World {
                 Learned::ShardChosen(Shard { azure_subscription, account, vault, vault_url })
             }
             Step::MakeIdentity => Learned::IdentityMade(Identity { principal_id: "p".to_owned() }),
-            Step::BeginRotation => Learned::RotationStarted,
+            Step::BeginRotation(key) => Learned::RotationStarted(key),
+            Step::ChooseKey(key) => Learned::KeyChosen(key),
             Step::WriteKeys { generation, limit_cents } => Learned::KeysWritten(Keys {
                 generation,
                 secret_version: generation.to_string(),
@@ -248,6 +263,7 @@ proptest! {
             now: BEGINNING,
             subscription: subscription(Status::Active, BEGINNING),
             release: 0,
+            rolls: 0,
             answers: answers.into_iter(),
         };
         let mut tenant = Tenant::new(TenantId::random(), ChatId(1));
@@ -261,6 +277,7 @@ proptest! {
                 }
                 Event::Held(held) => tenant.held = held,
                 Event::Rotation => tenant.rotation_requested = true,
+                Event::Roll(newer) => world.rolls += newer,
                 Event::Release(release) => world.release = release,
                 Event::Hours(hours) => world.now = world.now + Duration::from_secs(3600) * hours,
             }
@@ -270,6 +287,8 @@ proptest! {
                     // On an old snapshot nobody is suspended or removed: Stripe is asked first.
                     let waits_for_stripe = tenant.reconcile.stripe_backoff.is_some();
                     prop_assert!(tenant.lifecycle == next || waits_for_stripe, "{:?}, not {next:?}", tenant.lifecycle);
+                    let is_usable = tenant.generations().all(|generation| world.spec().lists(generation.key));
+                    prop_assert!(tenant.lifecycle != Lifecycle::Active || is_usable, "{}", tenant.generation);
                     *tenant
                 }
                 TenantRecord::Deleted(tombstone) => {

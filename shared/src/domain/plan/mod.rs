@@ -5,6 +5,7 @@
 
 mod apply;
 mod finding;
+mod keys;
 mod learned;
 #[cfg(test)]
 mod life;
@@ -15,6 +16,7 @@ mod tests;
 use std::time::Duration;
 
 use super::backoff::jitter;
+use super::generation::KeyId;
 use super::reconcile_status::{LastError, Notice, ReconcileStatus};
 use super::resources::{ContainerApp, Resources};
 use super::subscription::Entitlement;
@@ -45,6 +47,16 @@ pub struct Spec {
     pub fingerprint: String,
     /// What the tier's models may cost a month, in USD cents.
     pub limit_cents: u32,
+    /// The runtime key of new generations.
+    pub newest_key: KeyId,
+    /// The others that are listed: what was made with any other opens nothing.
+    pub older_keys: Vec<KeyId>,
+}
+
+impl Spec {
+    fn lists(&self, key: Option<KeyId>) -> bool {
+        key.is_some_and(|key| key == self.newest_key || self.older_keys.contains(&key))
+    }
 }
 
 /// What is next.
@@ -132,8 +144,8 @@ fn plan_running(tenant: &Tenant, lifecycle: Lifecycle, spec: &Spec, now: Timesta
     if resources.identity.is_none() {
         steps.push(Step::MakeIdentity);
     }
-    if may_rotate(tenant) {
-        steps.push(Step::BeginRotation);
+    if keys::may_rotate(tenant, spec) {
+        steps.push(Step::BeginRotation(spec.newest_key));
     }
     // What the role needs before the role: a new principal is not known everywhere at once.
     if !resources.share {
@@ -142,7 +154,7 @@ fn plan_running(tenant: &Tenant, lifecycle: Lifecycle, spec: &Spec, now: Timesta
     if !resources.storage {
         steps.push(Step::MakeStorage);
     }
-    plan_keys(tenant, spec, steps);
+    keys::plan_keys(tenant, spec, steps);
     let principal = resources.identity.as_ref().map(|identity| &identity.principal_id);
     if resources.secret_reader.is_none() || resources.secret_reader.as_ref() != principal {
         steps.push(Step::GrantRole);
@@ -171,18 +183,6 @@ fn plan_running(tenant: &Tenant, lifecycle: Lifecycle, spec: &Spec, now: Timesta
     // A running container waits for its turn, and nothing else waits for that.
     if status.evaluated_release.as_ref() != Some(&spec.release) && is_running(resources) {
         steps.push(Step::ChooseRelease);
-    }
-}
-
-fn plan_keys(tenant: &Tenant, spec: &Spec, steps: &mut Vec<Step>) {
-    let generation = tenant.newest_generation();
-    match &tenant.reconcile.resources.keys {
-        Some(keys) if keys.generation == generation => {
-            if keys.disabled || keys.limit_cents != spec.limit_cents {
-                steps.push(Step::SetModelKey { disabled: false, limit_cents: spec.limit_cents });
-            }
-        }
-        Some(_) | None => steps.push(Step::WriteKeys { generation, limit_cents: spec.limit_cents }),
     }
 }
 
@@ -308,13 +308,6 @@ fn plan_leftovers(tenant: &Tenant, steps: &mut Vec<Step>) {
     if tenant.reconcile.leftovers.is_some() {
         steps.push(Step::RemoveLeftovers);
     }
-}
-
-/// Of a tenant that is active, once the present keys are whole and the rotation before has left nothing behind.
-fn may_rotate(tenant: &Tenant) -> bool {
-    let resources = &tenant.reconcile.resources;
-    let is_free = tenant.other_generation.is_none() && resources.former_keys.is_none() && resources.keys.is_some();
-    tenant.rotation_requested && is_free && tenant.lifecycle == Lifecycle::Active
 }
 
 fn is_running(resources: &Resources) -> bool {

@@ -1,5 +1,6 @@
 //! The steps there are.
 
+use crate::domain::generation::{Generation, KeyId};
 use crate::domain::reconcile_status::Notice;
 use crate::domain::step_name::{Part, StepName};
 use crate::domain::tenant::Lifecycle;
@@ -19,12 +20,14 @@ pub enum Step {
     ChooseShard,
     /// Create the container's identity.
     MakeIdentity,
-    /// Let a second generation of keys be valid.
-    BeginRotation,
+    /// Let a second generation of keys be valid, with secrets of this runtime key.
+    BeginRotation(KeyId),
+    /// Have the newest generation, whose keys are not made, made with this runtime key: its own is not listed.
+    ChooseKey(KeyId),
     /// Create a generation's keys and write them into the vault.
     WriteKeys {
-        /// The generation, from 1.
-        generation: u32,
+        /// The generation.
+        generation: Generation,
         /// What its model key may cost a month, in USD cents.
         limit_cents: u32,
     },
@@ -93,7 +96,8 @@ impl Step {
             Self::Sync
             | Self::ChangeLifecycle(_)
             | Self::ChooseShard
-            | Self::BeginRotation
+            | Self::BeginRotation(_)
+            | Self::ChooseKey(_)
             | Self::EndRotation
             | Self::Activate => StepScope::OurTable,
             Self::Observe
@@ -132,7 +136,8 @@ impl Step {
             Self::RemoveLeftovers => StepName::RemoveLeftovers,
             Self::ChooseShard => StepName::ChooseShard,
             Self::MakeIdentity => StepName::MakeIdentity,
-            Self::BeginRotation => StepName::BeginRotation,
+            Self::BeginRotation(_) => StepName::BeginRotation,
+            Self::ChooseKey(_) => StepName::ChooseKey,
             Self::WriteKeys { .. } => StepName::WriteKeys,
             Self::SetModelKey { disabled: true, .. } => StepName::DisableModelKey,
             Self::SetModelKey { disabled: false, .. } => StepName::SetModelKey,

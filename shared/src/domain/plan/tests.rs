@@ -1,6 +1,7 @@
 //! The plan at every turn of a life.
 
 use super::*;
+use crate::domain::generation::Generation;
 use crate::domain::ids::{ChatId, TenantId};
 use crate::domain::late_effects::Leftovers;
 use crate::domain::reconcile_status::{BackoffReason, LastError, Lease, StepBackoff, StripeBackoff};
@@ -14,11 +15,23 @@ use crate::domain::time_limits::LEASE;
 
 const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 
-fn spec() -> Spec {
-    Spec { release: "new".to_owned(), fingerprint: "body".to_owned(), limit_cents: 500 }
+/// Nothing but the key `k1` is listed.
+pub(super) fn spec() -> Spec {
+    let newest_key = key("k1");
+    Spec {
+        release: "new".to_owned(),
+        fingerprint: "body".to_owned(),
+        limit_cents: 500,
+        newest_key,
+        older_keys: Vec::new(),
+    }
 }
 
-fn subscribed(status: Status) -> Tenant {
+pub(super) fn key(id: &str) -> KeyId {
+    id.parse().expect("an id")
+}
+
+pub(super) fn subscribed(status: Status) -> Tenant {
     let subscription = Subscription {
         id: "sub_1".to_owned(),
         status,
@@ -37,8 +50,9 @@ fn subscribed(status: Status) -> Tenant {
 }
 
 /// A tenant as it is once everything was done.
-fn converged(status: Status) -> Tenant {
+pub(super) fn converged(status: Status) -> Tenant {
     let mut tenant = subscribed(status);
+    tenant.generation = Generation::new(key("k1"), 1);
     tenant.lifecycle = Lifecycle::Active;
     let status = &mut tenant.reconcile;
     status.shard = Some(shard());
@@ -48,7 +62,7 @@ fn converged(status: Status) -> Tenant {
     status.last_notice = Some(Notice::Ready);
     status.resources = Resources {
         identity: Some(Identity { principal_id: "p".to_owned() }),
-        keys: Some(keys(1)),
+        keys: Some(keys("k1.1")),
         former_keys: None,
         secret_reader: Some("p".to_owned()),
         share: true,
@@ -72,9 +86,9 @@ fn shard() -> Shard {
     Shard { azure_subscription, account, vault, vault_url }
 }
 
-fn keys(generation: u32) -> Keys {
+pub(super) fn keys(generation: &str) -> Keys {
     Keys {
-        generation,
+        generation: generation.parse().expect("a generation"),
         secret_version: "1".to_owned(),
         internal: KeyHash::from_key("key"),
         model_key: "hash".to_owned(),
@@ -337,27 +351,15 @@ fn what_fails_again_and_again_is_looked_at() {
 }
 
 #[test]
-fn a_rotation_keeps_both_generations_until_the_new_one_is_up() {
-    let mut tenant = Tenant { rotation_requested: true, ..converged(Status::Active) };
-    assert_eq!(steps(&tenant), ["begin_rotation"]);
-    (tenant.rotation_requested, tenant.other_generation) = (false, Some(2));
-    assert_eq!(steps(&tenant)[..2], ["write_keys", "end_rotation"]);
-    tenant.reconcile.resources.former_keys = tenant.reconcile.resources.keys.replace(keys(2));
-    assert_eq!(steps(&tenant), ["end_rotation"]);
-    (tenant.generation, tenant.other_generation) = (2, None);
-    assert_eq!(steps(&tenant), ["drop_former_keys"]);
-}
-
-#[test]
 fn a_suspended_rotation_leaves_no_key_switched_on() {
     let mut tenant = Tenant { held: true, ..converged(Status::Active) };
     tenant.lifecycle = Lifecycle::Suspended;
     tenant.reconcile.last_notice = Some(Notice::Suspended);
     let resources = &mut tenant.reconcile.resources;
     resources.app = None;
-    resources.former_keys = resources.keys.replace(Keys { disabled: true, ..keys(2) });
+    resources.former_keys = resources.keys.replace(Keys { disabled: true, ..keys("k1.2") });
     assert_eq!(steps(&tenant), ["disable_model_key"], "the former one is on");
-    tenant.reconcile.resources.former_keys = Some(Keys { disabled: true, ..keys(1) });
+    tenant.reconcile.resources.former_keys = Some(Keys { disabled: true, ..keys("k1.1") });
     assert_eq!(steps(&tenant), [""; 0]);
 }
 

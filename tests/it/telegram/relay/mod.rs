@@ -16,7 +16,7 @@ use axum::http::StatusCode;
 use nbhd::domain::tenant::{Lifecycle, Tenant};
 use nbhd_sim::telegram::Failure;
 use nbhd_sim::telegram::contract::Contract;
-use nbhd_sim::testbed::{BOT_ID, BOT_SECRET, BOT_USERNAME};
+use nbhd_sim::testbed::{BOT_ID, BOT_SECRET, BOT_USERNAME, generation};
 use serde_json::{Value, json};
 use world::{ANA, Multipart, World};
 
@@ -152,10 +152,12 @@ async fn the_shared_bot_is_not_a_runtimes_to_configure() {
 async fn both_generations_open_the_relay_during_a_rotation_and_no_other() {
     let world = World::start().await;
     let ana = world.tenant(ANA).await;
-    world.change(&ana, |tenant| Tenant { generation: 7, other_generation: Some(6), ..tenant }).await;
-    for (generation, status) in [(7, 200), (6, 200), (5, 401), (8, 401), (1, 401)] {
-        let answer = world.query(&ana.at_generation(generation), "getMe", &[]).await;
-        assert_eq!(answer.status.as_u16(), status, "generation {generation}");
+    world
+        .change(&ana, |tenant| Tenant { generation: generation(7), other_generation: Some(generation(6)), ..tenant })
+        .await;
+    for (number, status) in [(7, 200), (6, 200), (5, 401), (8, 401), (1, 401)] {
+        let answer = world.query(&ana.at_generation(generation(number)), "getMe", &[]).await;
+        assert_eq!(answer.status.as_u16(), status, "generation {number}");
     }
 }
 

@@ -9,15 +9,16 @@ use axum::http::{HeaderMap, Request, StatusCode, header};
 use bytes::Bytes;
 use nbhd::clock::{Clock, Timestamp};
 use nbhd::config::Env;
+use nbhd::domain::generation::Generation;
 use nbhd::domain::ids::{ChatId, TenantId};
-use nbhd::domain::secrets::MasterKey;
+use nbhd::domain::key_list::SecretKeys;
 use nbhd::domain::tenant::{Lifecycle, Tenant};
 use nbhd::providers::telegram::Bot;
 use nbhd::store::Store;
 use nbhd_sim::gateway;
 use nbhd_sim::rights::env_of;
 use nbhd_sim::telegram::BOT_API;
-use nbhd_sim::testbed::{BOT_ID, PLATFORM_KEY, Testbed};
+use nbhd_sim::testbed::{BOT_ID, RUNTIME_KEYS, Testbed, generation};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -68,9 +69,10 @@ impl World {
     /// An active tenant whose person has started the bot.
     pub(super) async fn tenant(&self, chat: i64) -> Runtime {
         self.telegram.knows(chat, "Person");
-        let tenant = Tenant { lifecycle: Lifecycle::Active, ..Tenant::new(TenantId::random(), ChatId(chat)) };
+        let new = Tenant::new(TenantId::random(), ChatId(chat));
+        let tenant = Tenant { lifecycle: Lifecycle::Active, generation: generation(1), ..new };
         self.store.save_tenant(&tenant, None).await.expect("saved");
-        Runtime { tenant: tenant.tenant_id, capability: capability(tenant.tenant_id, 1) }
+        Runtime { tenant: tenant.tenant_id, capability: capability(tenant.tenant_id, generation(1)) }
     }
 
     pub(super) async fn change(&self, runtime: &Runtime, change: impl FnOnce(Tenant) -> Tenant) {
@@ -140,7 +142,7 @@ impl World {
 
 impl Runtime {
     /// The same tenant's runtime with the capability of another generation.
-    pub(super) fn at_generation(&self, generation: u32) -> Self {
+    pub(super) fn at_generation(&self, generation: Generation) -> Self {
         Self { tenant: self.tenant, capability: capability(self.tenant, generation) }
     }
 
@@ -217,9 +219,9 @@ impl Multipart {
     }
 }
 
-fn capability(tenant: TenantId, generation: u32) -> String {
-    let key = MasterKey::new(&SecretString::from(PLATFORM_KEY)).expect("long enough");
-    key.relay_capability(tenant, generation).expose_secret().to_owned()
+fn capability(tenant: TenantId, generation: Generation) -> String {
+    let keys = SecretKeys::parse(&SecretString::from(RUNTIME_KEYS)).expect("a list");
+    keys.relay_capability(tenant, generation).expect("listed").expose_secret().to_owned()
 }
 
 fn encoded(pairs: &[(&str, &str)]) -> String {
