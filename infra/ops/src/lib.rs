@@ -5,6 +5,7 @@
 mod deadletters;
 mod integrations;
 mod output;
+mod rotation;
 mod tenant;
 mod tenants;
 
@@ -51,8 +52,18 @@ enum Command {
     Suspend { id: TenantId },
     /// End a suspension; the subscription at Stripe counts again
     Resume { id: TenantId },
-    /// Rotate the keys of a tenant's runtime; the old ones stay valid until it has the new ones
-    RotateKeys { id: TenantId },
+    /// Rotate the keys of a tenant's runtime, or of all; the old ones stay valid until it has the new ones
+    RotateKeys {
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        id: Option<TenantId>,
+        /// Every tenant whose secrets are not of the first of `RUNTIME_KEYS`; can be stopped and run again
+        #[arg(long)]
+        all: bool,
+        /// How many tenants a minute, since each container is stopped and started anew
+        #[arg(long, conflicts_with = "id", value_name = "TENANTS", default_value_t = 10,
+            value_parser = clap::value_parser!(u32).range(1..=6_000))]
+        per_minute: u32,
+    },
     /// List every connection to Google
     Integrations {
         /// Only those in this state: active, expired or revoked
@@ -91,7 +102,8 @@ pub async fn run(args: Args) -> anyhow::Result<String> {
         Command::Reconcile { id } => tenant::request_reconcile(&operator, id).await?,
         Command::Suspend { id } => tenant::set_hold(&operator, id, true).await?,
         Command::Resume { id } => tenant::set_hold(&operator, id, false).await?,
-        Command::RotateKeys { id } => tenant::request_rotation(&operator, id).await?,
+        Command::RotateKeys { id: Some(id), .. } => tenant::request_rotation(&operator, id).await?,
+        Command::RotateKeys { id: None, per_minute, .. } => rotation::rotate_all(&operator, per_minute).await?,
         Command::Integrations { state } => integrations::list(&operator, state).await?,
         Command::Deadletters { action } => deadletters::run(&operator, action).await?,
     };
