@@ -10,6 +10,7 @@ mod oauth;
 mod ops;
 mod reconcile;
 mod refresh;
+mod roll;
 mod runtime;
 mod settings;
 mod telegram;

@@ -4,6 +4,7 @@
 mod browser;
 mod chat;
 mod containers;
+mod functions;
 mod mail;
 mod page;
 mod show;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
+use axum::Router;
 use futures::future::BoxFuture;
 use nbhd::clock::Clock;
 use nbhd::config::Env;
@@ -18,7 +19,6 @@ use nbhd_sim::gateway;
 use nbhd_sim::google::Google;
 use nbhd_sim::model_gateway::ModelGateway;
 use nbhd_sim::pump::{Limits, Pump};
-use nbhd_sim::rights::env_of;
 use nbhd_sim::sqs;
 use nbhd_sim::stripe::Stripe;
 use nbhd_sim::testbed::{Platform, Testbed};
@@ -29,6 +29,7 @@ use uuid::Uuid;
 use crate::browser::{Browser, LoadedPage};
 use crate::chat::Chat;
 use crate::containers::Containers;
+use crate::functions::{Api, Functions};
 use crate::page;
 use crate::story;
 use crate::subscriber::Subscriber;
@@ -89,10 +90,9 @@ pub struct World {
     /// The settings that all functions share here; in Lambda each has only its own.
     pub env: Env,
     containers: Containers,
-    forward: telegram_forward::App,
-    sweep: reconcile_sweep::App,
-    refresh: scheduled_refresh::App,
-    reconcile: tenant_reconcile::App,
+    functions: Functions,
+    api: Api,
+    settings_file: Option<PathBuf>,
     base_url: String,
     serving: JoinHandle<()>,
 }
@@ -123,31 +123,25 @@ impl World {
         let stripe = testbed.start_stripe().await?;
         let gateway = testbed.start_model_gateway().await?;
 
-        if let Some(file) = settings_file {
-            let lines = testbed.settings().iter().map(|(name, value)| format!("{name}={value}\n"));
-            std::fs::write(&file, lines.collect::<String>()).with_context(|| format!("`{}`", file.display()))?;
-        }
         let env = testbed.env();
-        let api = testbed.journal.wrap(API, gateway::wrap(wiring::functions(&env, &clock, &trace)?, &clock));
+        let api = Api::new(Self::router(&testbed, &env, &trace)?);
         for services in ["gmail", "google-calendar", "google"] {
             google.allows_redirect_to(&format!("{base_url}/oauth/{services}/callback"));
         }
         testbed.telegram.deliver_to(&format!("{base_url}/telegram/webhook"), &platform.webhook_secret);
         stripe.deliver_to(&format!("{base_url}/stripe/webhook"));
 
-        let forward = telegram_forward::App::new(&env_of("telegram-forward", &env), clock.clone())?;
-        let refresh = scheduled_refresh::App::from_env(&env_of("scheduled-refresh", &env), clock.clone())?;
-        let sweep = reconcile_sweep::App::from_env(&env_of("reconcile-sweep", &env), clock.clone())?;
-        let reconcile = tenant_reconcile::App::new(&env_of("tenant-reconcile", &env), clock.clone())?;
+        let functions = Functions::start(&env, &clock)?;
         let containers = Containers::default();
         containers.attach(&azure.arm, &clock);
         let chat = Chat::open(&testbed.telegram, find_unused_chat(&Store::from_env(&env)?, chat).await?, name);
-        let all = page::router(chat.clone(), trace.clone()).fallback_service(api);
+        let served = api.clone();
+        let all = page::router(chat.clone(), trace.clone()).fallback(move |request| served.respond(request));
         let serving = tokio::spawn(async move {
             // `axum::serve` ends only with the task.
             let _ = axum::serve(listener, all).await;
         });
-        Ok(Self {
+        let world = Self {
             testbed,
             trace,
             google,
@@ -157,13 +151,39 @@ impl World {
             chat,
             env,
             containers,
-            forward,
-            refresh,
-            reconcile,
-            sweep,
+            functions,
+            api,
+            settings_file,
             base_url,
             serving,
-        })
+        };
+        world.write_settings()?;
+        Ok(world)
+    }
+
+    /// Starts every function anew with some settings changed, as a deployment does; containers and vendors stay.
+    ///
+    /// # Errors
+    /// When a setting cannot be used.
+    pub fn restart(&mut self, changes: &[(&'static str, &str)]) -> anyhow::Result<()> {
+        for (name, value) in changes {
+            self.testbed.set(name, *value);
+        }
+        self.env = self.testbed.env();
+        self.functions = Functions::start(&self.env, &self.testbed.clock)?;
+        self.api.replace(Self::router(&self.testbed, &self.env, &self.trace)?);
+        self.write_settings()
+    }
+
+    fn router(testbed: &Testbed, env: &Env, trace: &Trace) -> anyhow::Result<Router> {
+        let functions = wiring::functions(env, &testbed.clock, trace)?;
+        Ok(testbed.journal.wrap(API, gateway::wrap(functions, &testbed.clock)))
+    }
+
+    fn write_settings(&self) -> anyhow::Result<()> {
+        let Some(file) = &self.settings_file else { return Ok(()) };
+        let lines = self.testbed.settings().iter().map(|(name, value)| format!("{name}={value}\n"));
+        std::fs::write(file, lines.collect::<String>()).with_context(|| format!("`{}`", file.display()))
     }
 
     /// The person opens the bot by the button of a page that waits for them, and presses Start there.
@@ -291,7 +311,7 @@ impl World {
         self.azure.arm.settles().await;
         self.tick_refresh().await;
         let started = Instant::now();
-        let swept = reconcile_sweep::queue_due(&self.sweep, &Uuid::new_v4().to_string()).await;
+        let swept = reconcile_sweep::queue_due(&self.functions.sweep, &Uuid::new_v4().to_string()).await;
         if swept.due > 0 {
             let outcome = "queued what is due".to_owned();
             self.trace.record("reconcile-sweep", Trigger::Schedule("sweep"), outcome, started.elapsed());
@@ -301,7 +321,7 @@ impl World {
     /// Runs the scheduled tick, which queues what is due for a refresh; [`Self::run_until_idle`] works it off.
     pub async fn tick_refresh(&self) -> scheduled_refresh::Report {
         let started = Instant::now();
-        let report = scheduled_refresh::enqueue_due(&self.refresh, &Uuid::new_v4().to_string()).await;
+        let report = scheduled_refresh::enqueue_due(&self.functions.refresh, &Uuid::new_v4().to_string()).await;
         if report.due > 0 {
             let outcome = "queued what is due".to_owned();
             self.trace.record("scheduled-refresh", Trigger::Schedule("tick"), outcome, started.elapsed());
@@ -331,19 +351,19 @@ impl World {
 
     fn inbound<'w>(&'w self) -> Pump<impl Fn(SqsEvent) -> Invoked<'w>> {
         self.pump("telegram-forward", sqs::INBOUND, move |event, id| {
-            Box::pin(async move { telegram_forward::handle(&self.forward, event, &id).await })
+            Box::pin(async move { telegram_forward::handle(&self.functions.forward, event, &id).await })
         })
     }
 
     fn refreshes<'w>(&'w self) -> Pump<impl Fn(SqsEvent) -> Invoked<'w>> {
         self.pump("scheduled-refresh", sqs::REFRESH, move |event, id| {
-            Box::pin(async move { scheduled_refresh::process_batch(&self.refresh, event, &id).await.1 })
+            Box::pin(async move { scheduled_refresh::process_batch(&self.functions.refresh, event, &id).await.1 })
         })
     }
 
     fn lifecycles<'w>(&'w self) -> Pump<impl Fn(SqsEvent) -> Invoked<'w>> {
         self.pump("tenant-reconcile", sqs::LIFECYCLE, move |event, id| {
-            Box::pin(async move { tenant_reconcile::handle(&self.reconcile, event, &id).await.1 })
+            Box::pin(async move { tenant_reconcile::handle(&self.functions.reconcile, event, &id).await.1 })
         })
     }
 
