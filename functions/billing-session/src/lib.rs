@@ -2,7 +2,8 @@
 //! portal, and back to the bot.
 //!
 //! A link may be opened by anyone it was forwarded to, by previews and by scanners. So opening it only shows whose
-//! assistant would be paid for, and a button on that page creates the session.
+//! assistant would be paid for, and a button on that page creates the session. That works once: whoever finds a link
+//! later, in a history or a log, is not led to somebody's invoices.
 
 mod pages;
 mod refusal;
@@ -10,6 +11,7 @@ mod requests;
 mod session;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::rejection::{FormRejection, QueryRejection};
@@ -23,14 +25,18 @@ use nbhd::domain::ids::TenantId;
 use nbhd::domain::secrets::IdentityKey;
 use nbhd::domain::subscription::Tier;
 use nbhd::flows::billing_link::{BillingLink, Destination, Links};
+use nbhd::flows::connect_link::LIFETIME;
 use nbhd::flows::public_base::bot_address;
 use nbhd::providers::stripe::Client;
-use nbhd::store::Store;
+use nbhd::store::{NonceState, Store};
 use nbhd::tokens::Claims;
 use nbhd::web::{self, Page};
 use serde::Deserialize;
 
 use refusal::Refusal;
+
+/// How long a used link is remembered: longer than it is valid, whichever sandbox's clock is asked.
+const USED_LINK_RETENTION: Duration = LIFETIME.saturating_mul(2);
 
 /// The origins of Stripe's pages, to which our forms may redirect.
 const CHECKOUT_ORIGIN: &str = "https://checkout.stripe.com";
@@ -122,8 +128,9 @@ async fn start_checkout(
 ) -> Result<Response, Refusal> {
     let (stripe, link, form) = verify_form(&app, &headers, form)?;
     let tier: Tier = form.tier.parse().map_err(|_| Refusal::UnknownTier)?;
+    refuse_used_link(&app, &link).await?;
     Ok(match session::open_checkout(&app, stripe, &link, tier).await? {
-        Some(address) => redirect_to(address),
+        Some(address) => redirect_once(&app, &link, address).await?,
         None => pages::already_subscribed_page(&app, &form.link).into_response(),
     })
 }
@@ -134,8 +141,9 @@ async fn start_portal(
     form: Result<Form<LinkParameters>, FormRejection>,
 ) -> Result<Response, Refusal> {
     let (stripe, link, form) = verify_form(&app, &headers, form)?;
+    refuse_used_link(&app, &link).await?;
     Ok(match session::open_portal(&app, stripe, &link).await? {
-        Some(address) => redirect_to(address),
+        Some(address) => redirect_once(&app, &link, address).await?,
         None => pages::checkout_page(&app, &link, &form.link).into_response(),
     })
 }
@@ -174,11 +182,26 @@ fn verify_form<'a>(
     Ok((stripe, link, form))
 }
 
-fn redirect_to(address: String) -> Response {
+/// Refuses a link that has led to Stripe, before Stripe is asked for anything.
+async fn refuse_used_link(app: &App, link: &Claims<BillingLink>) -> Result<(), Refusal> {
+    match app.store.is_nonce_spent(&link.jti).await.map_err(Refusal::from_store)? {
+        true => Err(Refusal::UsedLink),
+        false => Ok(()),
+    }
+}
+
+/// Spends the link and leads to Stripe's page. The link is spent only now that there is a page: a press that failed can
+/// be repeated, and of several at once one is led on.
+async fn redirect_once(app: &App, link: &Claims<BillingLink>, address: String) -> Result<Response, Refusal> {
+    match app.store.spend_nonce::<()>(&link.jti, app.clock.now(), USED_LINK_RETENTION).await {
+        Ok(NonceState::Fresh) => {}
+        Ok(NonceState::Spent { .. }) => return Err(Refusal::UsedLink),
+        Err(error) => return Err(Refusal::from_store(error)),
+    }
     let headers = [
         (header::LOCATION, address),
         (header::CACHE_CONTROL, "no-store".to_owned()),
         (header::REFERRER_POLICY, "no-referrer".to_owned()),
     ];
-    (StatusCode::SEE_OTHER, headers).into_response()
+    Ok((StatusCode::SEE_OTHER, headers).into_response())
 }

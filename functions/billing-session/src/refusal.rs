@@ -2,6 +2,7 @@
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use nbhd::store;
 use nbhd::web::ErrorPage;
 
 /// Why a request is refused.
@@ -11,6 +12,8 @@ pub(crate) enum Refusal {
     NotConfigured,
     /// The link is not ours, or too old.
     InvalidLink,
+    /// The link has led to Stripe already.
+    UsedLink,
     /// The form was not submitted from our page.
     CrossSite,
     /// There is no such plan.
@@ -22,6 +25,16 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
+    /// Reports that the table failed.
+    pub(crate) fn from_store(error: store::Error) -> Self {
+        tracing::error!(
+            code = "table_unavailable",
+            %error,
+            "the table could not serve; the person is asked to try again"
+        );
+        Self::StoreUnavailable
+    }
+
     const fn error_page(self) -> ErrorPage {
         match self {
             Self::NotConfigured => ErrorPage {
@@ -35,6 +48,13 @@ impl Refusal {
                 code: "invalid_link",
                 title: "This link no longer works",
                 text: "Links are valid for ten minutes. Send /billing to the bot in Telegram to get a new one.",
+            },
+            Self::UsedLink => ErrorPage {
+                status: StatusCode::GONE,
+                code: "used_link",
+                title: "This link was used already",
+                text: "A link leads to Stripe once. If Stripe’s page is not open in another tab, send /billing to the \
+                       bot in Telegram to get a new link.",
             },
             Self::CrossSite => ErrorPage {
                 status: StatusCode::FORBIDDEN,

@@ -90,7 +90,7 @@ pub(crate) async fn open_portal(
     stripe: &Client,
     link: &Claims<BillingLink>,
 ) -> Result<Option<String>, Refusal> {
-    let record = app.store.tenant_record(app.resolve_tenant(&link.content)).await.map_err(map_store_error)?;
+    let record = app.store.tenant_record(app.resolve_tenant(&link.content)).await.map_err(Refusal::from_store)?;
     let Some(customer) = record.as_ref().and_then(TenantRecord::customer) else { return Ok(None) };
     if fetch_state(app, stripe, customer).await? != CustomerState::Subscribed {
         return Ok(None);
@@ -141,7 +141,7 @@ async fn find_or_create_customer(
     };
     for _ in 0..MAX_ATTEMPTS {
         let now = app.clock.now();
-        let record = app.store.tenant_record(tenant_id).await.map_err(map_store_error)?;
+        let record = app.store.tenant_record(tenant_id).await.map_err(Refusal::from_store)?;
         let known = record.as_ref().and_then(TenantRecord::customer).filter(|known| Some(*known) != deleted);
         if let Some(customer) = known {
             schedule_check(app, tenant_id, CHECKOUT_CHECK_DELAY).await?;
@@ -173,10 +173,10 @@ async fn find_or_create_customer(
                 return Ok(created.id);
             }
             Err(store::Error::Conflict) => {}
-            Err(error) => return Err(map_store_error(error)),
+            Err(error) => return Err(Refusal::from_store(error)),
         }
     }
-    Err(map_store_error(store::Error::Conflict))
+    Err(Refusal::from_store(store::Error::Conflict))
 }
 
 /// Schedules a check with Stripe about a removed tenant after `delay`, in case its events are lost. A tenant that
@@ -184,16 +184,16 @@ async fn find_or_create_customer(
 async fn schedule_check(app: &App, tenant_id: TenantId, delay: Duration) -> Result<(), Refusal> {
     let ask_stripe_at = Some(app.clock.now() + delay);
     for _ in 0..MAX_ATTEMPTS {
-        let record = app.store.tenant_record(tenant_id).await.map_err(map_store_error)?;
+        let record = app.store.tenant_record(tenant_id).await.map_err(Refusal::from_store)?;
         let Some(TenantRecord::Deleted(tombstone)) = record else { return Ok(()) };
         let version = tombstone.version;
         match app.store.save_tombstone(&Tombstone { ask_stripe_at, ..*tombstone }, version).await {
             Ok(_) => return Ok(()),
             Err(store::Error::Conflict) => {}
-            Err(error) => return Err(map_store_error(error)),
+            Err(error) => return Err(Refusal::from_store(error)),
         }
     }
-    Err(map_store_error(store::Error::Conflict))
+    Err(Refusal::from_store(store::Error::Conflict))
 }
 
 async fn send(stripe: &Client, request: StripeCall, key: &str) -> Result<CreatedObject, Refusal> {
@@ -208,9 +208,4 @@ fn map_stripe_error(error: providers::Error) -> Refusal {
         tracing::error!(code = "stripe_refused", %error, "Stripe refused our request; an operator has to look");
     }
     Refusal::StripeUnavailable
-}
-
-fn map_store_error(error: store::Error) -> Refusal {
-    tracing::error!(code = "table_unavailable", %error, "the table could not serve; the person is asked to try again");
-    Refusal::StoreUnavailable
 }

@@ -154,20 +154,37 @@ pub(crate) fn telegram_response(mut answer: Answer, chat: ChatId, bot: i64) -> R
     (status, Json(answer)).into_response()
 }
 
-/// Removes everything but the id from each user who is neither the tenant's person nor the bot.
+/// Removes everything but the id from each user who is neither the tenant's person nor the bot, and mentions of such a
+/// user as a whole.
 ///
 /// A mention by number (`tg://user?id=…`, in markup) makes Telegram answer with the name of anyone the shared bot
-/// knows, and so with those of other subscribers. <https://core.telegram.org/bots/api#formatting-options>
+/// knows, and so with those of other subscribers; already that there is a mention says that the bot knows them. A
+/// contact's `user_id` says so of a phone number. <https://core.telegram.org/bots/api#formatting-options>
 fn hide_strangers(value: &mut Value, chat: ChatId, bot: i64) {
     match value {
-        Value::Array(items) => items.iter_mut().for_each(|item| hide_strangers(item, chat, bot)),
+        Value::Array(items) => {
+            items.retain(|item| !is_mention_of_stranger(item, chat, bot));
+            items.iter_mut().for_each(|item| hide_strangers(item, chat, bot));
+        }
         Value::Object(object) if is_stranger(object, chat, bot) => {
             object.retain(|field, _| field == "id" || field == "is_bot");
             object.insert("first_name".to_owned(), Value::from("User"));
         }
-        Value::Object(object) => object.values_mut().for_each(|field| hide_strangers(field, chat, bot)),
+        Value::Object(object) => {
+            if object.contains_key("phone_number") && object.get("user_id").and_then(Value::as_i64) != Some(chat.0) {
+                object.remove("user_id");
+            }
+            object.values_mut().for_each(|field| hide_strangers(field, chat, bot));
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
+}
+
+/// Whether a value is a `text_mention` of anyone but the person and the bot.
+/// <https://core.telegram.org/bots/api#messageentity>
+fn is_mention_of_stranger(value: &Value, chat: ChatId, bot: i64) -> bool {
+    let id = value.get("user").and_then(|user| user.get("id")).and_then(Value::as_i64);
+    value.get("type").is_some_and(|kind| kind == "text_mention") && id != Some(chat.0) && id != Some(bot)
 }
 
 /// Whether an object is a user other than the person and the bot; only users have `is_bot`.
@@ -208,18 +225,21 @@ mod tests {
     #[test]
     fn other_peoples_names_are_not_returned() {
         let person = json!({"id": 7, "is_bot": false, "first_name": "Ana"});
+        let ben = json!({"id": 8, "is_bot": false, "first_name": "Ben", "last_name": "B", "username": "ben"});
+        let mention = |user: &Value| json!({"type": "text_mention", "offset": 0, "length": 3, "user": user});
         let mut message = json!([{
             "from": {"id": 42, "is_bot": true, "first_name": "Bot"},
             "chat": {"id": 7, "first_name": "Ana"},
-            "entities": [
-                {"user": person},
-                {"user": {"id": 8, "is_bot": false, "first_name": "Ben", "last_name": "B", "username": "ben"}},
-            ],
+            "entities": [mention(&ben), mention(&person), {"type": "bold", "offset": 0, "length": 1}, mention(&ben)],
+            "contact": {"phone_number": "1", "first_name": "B", "user_id": 8},
+            "sender": ben,
         }]);
         hide_strangers(&mut message, ChatId(7), 42);
         assert!(!message.to_string().contains("en\""), "{message}");
-        assert_eq!(message[0]["entities"][0]["user"], person);
-        assert_eq!(message[0]["entities"][1]["user"], json!({"id": 8, "is_bot": false, "first_name": "User"}));
+        let left = json!([mention(&person), {"type": "bold", "offset": 0, "length": 1}]);
+        assert_eq!(message[0]["entities"], left, "not even that somebody was mentioned");
+        assert_eq!(message[0]["sender"], json!({"id": 8, "is_bot": false, "first_name": "User"}));
+        assert_eq!(message[0]["contact"], json!({"phone_number": "1", "first_name": "B"}));
         assert_eq!(message[0]["from"]["first_name"], "Bot");
     }
 

@@ -13,7 +13,7 @@ use crate::MAX_BYTES;
 use crate::answer::Refusal;
 use crate::parameters::{File, Parameters};
 use crate::rules::{Method, Parameter, Rule};
-use crate::{json, older};
+use crate::{json, markup, older};
 
 /// The most characters of a file name that is sent on.
 const MAX_FILE_NAME: usize = 200;
@@ -61,6 +61,11 @@ impl Call {
         let mut checker = Checker { chat, files, uploads: Vec::new() };
         let mut parameters = Map::new();
         for (name, rule) in method.parameters() {
+            if matches!(rule, Rule::NoPreview) {
+                values.remove(*name);
+                parameters.insert((*name).to_owned(), serde_json::json!({ "is_disabled": true }));
+                continue;
+            }
             match values.remove(*name) {
                 Some(value) if is_absent(rule, &value) => {}
                 Some(value) => {
@@ -77,6 +82,7 @@ impl Call {
         if method.takes_chat_id() && !parameters.contains_key("chat_id") {
             return Err(Refusal::bad_request("chat_id is empty"));
         }
+        markup::clean_texts(&mut parameters)?;
         Ok(Self { parameters, uploads: checker.uploads })
     }
 
@@ -103,7 +109,7 @@ impl Checker {
                 let chat = own.then(|| Value::from(self.chat.0));
                 return chat.map(Some).ok_or_else(|| Refusal::bad_request("chat not found"));
             }
-            Rule::Dropped(_) => return Ok(None),
+            Rule::Dropped(_) | Rule::NoPreview => return Ok(None),
             Rule::Refused(reason) => {
                 return Err(Refusal::bad_request(format!("parameter \"{name}\" is not accepted: {reason}")));
             }
@@ -115,7 +121,9 @@ impl Checker {
             Rule::Float => to_float(&value),
             Rule::Boolean => json::to_boolean(&value),
             Rule::Text => value.is_string().then_some(value),
-            Rule::Url => value.as_str().is_some_and(is_web_address).then_some(value),
+            Rule::ParseMode => value.as_str().is_some_and(markup::is_mode).then_some(value),
+            Rule::Url if value.as_str().is_some_and(|text| !is_web_address(text)) => return Ok(None),
+            Rule::Url => value.is_string().then_some(value),
         };
         checked.map(Some).ok_or_else(|| malformed_parameter(name))
     }
@@ -138,6 +146,7 @@ impl Checker {
                 None => is_whole = false,
             }
         }
+        markup::clean_texts(&mut object)?;
         Ok(is_whole.then_some(Value::Object(object)))
     }
 
@@ -152,7 +161,7 @@ impl Checker {
         Ok(Value::Array(list))
     }
 
-    /// Returns a file id or address as it is; for `attach://`, takes the file and gives it a name of our own.
+    /// Returns a file id as it is; for `attach://`, takes the file and gives it a name of our own.
     fn check_media(&mut self, name: &str, value: Value) -> Result<Value, Refusal> {
         let Some(text) = value.as_str() else { return Err(malformed_parameter(name)) };
         if let Some(part) = text.strip_prefix("attach://") {
@@ -162,10 +171,11 @@ impl Checker {
             self.add_upload(field, file);
             return Ok(value);
         }
-        if is_web_address(text) || is_file_id(text) {
+        if is_file_id(text) {
             return Ok(value);
         }
-        Err(Refusal::bad_request("wrong file identifier/HTTP URL specified"))
+        let reason = "wrong file identifier/HTTP URL specified: a file is uploaded or named by its file_id";
+        Err(Refusal::bad_request(reason))
     }
 
     /// Takes the file that was sent under a media parameter's own name, if there is one.
@@ -201,10 +211,10 @@ fn to_float(value: &Value) -> Option<Value> {
     number.is_finite().then(|| Value::from(number))
 }
 
-/// Whether Telegram may fetch this address. A scheme other than http(s) could name a file of a self-hosted Bot API
-/// server.
+/// Whether an address leads to the web. One of another scheme may lead to a person, or make the client act.
 fn is_web_address(text: &str) -> bool {
-    text.starts_with("https://") || text.starts_with("http://")
+    let is_of = |scheme: &str| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
+    is_of("https://") || is_of("http://")
 }
 
 fn is_file_id(text: &str) -> bool {

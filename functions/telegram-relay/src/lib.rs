@@ -7,6 +7,7 @@ mod answer;
 mod call;
 mod file;
 mod json;
+mod markup;
 pub mod older;
 mod parameters;
 pub mod rules;

@@ -19,7 +19,7 @@ pub const RENAMED: [(&str, &str); 5] = [
     ("request_phone_number", "request_contact"),
 ];
 
-/// Older parameters, each with the present one whose value holds it now. They count as not given to a method that has
+/// Older parameters, each with the present one whose value holds it now; of previews there is nothing to choose. They count as not given to a method that has
 /// no such parameter, as every unknown parameter does at Telegram.
 pub const MOVED: [(&str, &str); 4] = [
     ("reply_to_message_id", "reply_parameters"),
@@ -40,7 +40,7 @@ pub(crate) fn translate(method: &Method, given: &mut Parameters) {
             given.files.insert(present.to_owned(), file);
         }
     }
-    let [reply, always, preview, correct] = MOVED.map(|(older, _)| given.values.remove(older).unwrap_or_default());
+    let [reply, always, _, correct] = MOVED.map(|(older, _)| given.values.remove(older).unwrap_or_default());
     let mut insert = |name: &str, value: Value| {
         // An empty text says nothing, except that a message is no reply.
         let is_empty = |value: &Value| value.is_null() || value == "" && name != "reply_parameters";
@@ -51,9 +51,6 @@ pub(crate) fn translate(method: &Method, given: &mut Parameters) {
     if let Some(message_id) = to_integer(&reply).filter(|id| id.as_i64() > Some(0)) {
         let always = to_boolean(&always).unwrap_or_else(|| Value::from(false));
         insert("reply_parameters", json!({"message_id": message_id, "allow_sending_without_reply": always}));
-    }
-    if to_boolean(&preview) == Some(Value::from(true)) {
-        insert("link_preview_options", json!({"is_disabled": true}));
     }
     if !correct.is_null() {
         insert("correct_option_ids", json!([correct]));

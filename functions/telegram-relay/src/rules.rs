@@ -4,10 +4,15 @@
 //! lists what is refused within an allowed method too, so that a new parameter of Telegram's cannot be overlooked: a
 //! test holds the table to Telegram's published contract.
 //!
+//! Nothing leaves the chat without the person's doing: Telegram fetches no address for a runtime, be it a link's preview
+//! or a file, and no button opens or copies anything. A link in a text stays, since nobody follows it but the person.
+//!
 //! File ids and callback query ids are not checked against the tenant: Telegram makes them unguessable, and a runtime
 //! learns only those that its own chat's updates carry.
 
-use Rule::{Boolean, Dropped, Float, Integer, Labelled, List, Media, Object, OwnChat, Refused, Text, Url};
+use Rule::{
+    Boolean, Dropped, Float, Integer, Labelled, List, Media, NoPreview, Object, OwnChat, ParseMode, Refused, Text, Url,
+};
 
 /// A method that the relay forwards.
 #[derive(Clone, Copy, Debug)]
@@ -45,10 +50,16 @@ pub enum Rule {
     Boolean,
     /// Any text.
     Text,
-    /// An http(s) address.
+    /// How another text is marked up; links into Telegram are taken out of that one.
+    ParseMode,
+    /// An http(s) address. The object that has another one, such as a link to a person, is left out as by
+    /// [`Rule::Dropped`].
     Url,
-    /// A file of the call, an `attach://` name of one, a file id, or an http(s) address that Telegram fetches.
+    /// A file of the call, an `attach://` name of one, or a file id; no address, which Telegram would fetch.
     Media,
+    /// Options of link previews. Whatever is given, or if nothing is, they are off: a preview is fetched as soon as the
+    /// text is sent, and its address can carry anything that the runtime knows.
+    NoPreview,
     /// An object of these fields and no others.
     Object(&'static [Parameter]),
     /// An object of these fields and no others, or its `text` alone.
@@ -179,6 +190,7 @@ const BUSINESS: Rule = Refused("it names a chat of someone else's business accou
 const PAYMENT: Rule = Refused("it spends or takes payments");
 const RICH: Rule = Refused(RICH_REFUSAL);
 const MINI_APP: Rule = Dropped("it hands the person's identity to a website");
+const ADDRESS: Rule = Dropped("its address is not seen before it is opened");
 const CHAT_PICKER: Rule = Dropped("it asks for other chats or people");
 
 /// The chat that a method addresses.
@@ -204,9 +216,9 @@ const DELIVERY: &[Parameter] = &[
 const MARKUP: &[Parameter] = &[("reply_markup", KEYBOARD)];
 
 const TEXT: &[Parameter] =
-    &[("text", Text), ("parse_mode", Text), ("entities", List(&ENTITY)), ("link_preview_options", LINK_PREVIEW)];
+    &[("text", Text), ("parse_mode", ParseMode), ("entities", List(&ENTITY)), ("link_preview_options", NoPreview)];
 
-const CAPTION: &[Parameter] = &[("caption", Text), ("parse_mode", Text), ("caption_entities", List(&ENTITY))];
+const CAPTION: &[Parameter] = &[("caption", Text), ("parse_mode", ParseMode), ("caption_entities", List(&ENTITY))];
 
 const ABOVE: &[Parameter] = &[("show_caption_above_media", Boolean)];
 
@@ -236,7 +248,7 @@ const VENUE: &[Parameter] = &[
 
 const POLL: &[Parameter] = &[
     ("question", Text),
-    ("question_parse_mode", Text),
+    ("question_parse_mode", ParseMode),
     ("question_entities", List(&ENTITY)),
     ("options", List(&POLL_OPTION)),
     ("is_anonymous", Boolean),
@@ -250,20 +262,24 @@ const POLL: &[Parameter] = &[
     ("country_codes", List(&Text)),
     ("correct_option_ids", List(&Integer)),
     ("explanation", Text),
-    ("explanation_parse_mode", Text),
+    ("explanation_parse_mode", ParseMode),
     ("explanation_entities", List(&ENTITY)),
     ("explanation_media", POLL_MEDIA),
     ("open_period", Integer),
     ("close_date", Integer),
     ("is_closed", Boolean),
     ("description", Text),
-    ("description_parse_mode", Text),
+    ("description_parse_mode", ParseMode),
     ("description_entities", List(&ENTITY)),
     ("media", POLL_MEDIA),
 ];
 
-const POLL_OPTION: Rule =
-    Labelled(&[("text", Text), ("text_parse_mode", Text), ("text_entities", List(&ENTITY)), ("media", POLL_MEDIA)]);
+const POLL_OPTION: Rule = Labelled(&[
+    ("text", Text),
+    ("text_parse_mode", ParseMode),
+    ("text_entities", List(&ENTITY)),
+    ("media", POLL_MEDIA),
+]);
 
 const POLL_MEDIA: Rule = Refused("a poll is sent as text");
 
@@ -282,7 +298,7 @@ const REPLY: Rule = Object(&[
     ("chat_id", OwnChat),
     ("allow_sending_without_reply", Boolean),
     ("quote", Text),
-    ("quote_parse_mode", Text),
+    ("quote_parse_mode", ParseMode),
     ("quote_entities", List(&ENTITY)),
     ("quote_position", Integer),
     ("checklist_task_id", Integer),
@@ -302,15 +318,6 @@ const ENTITY: Rule = Object(&[
     ("date_time_format", Text),
 ]);
 
-/// <https://core.telegram.org/bots/api#linkpreviewoptions>
-const LINK_PREVIEW: Rule = Object(&[
-    ("is_disabled", Boolean),
-    ("url", Url),
-    ("prefer_small_media", Boolean),
-    ("prefer_large_media", Boolean),
-    ("show_above_text", Boolean),
-]);
-
 /// <https://core.telegram.org/bots/api#reactiontype>
 const REACTION: Rule = Object(&[("type", Text), ("emoji", Text), ("custom_emoji_id", Text)]);
 
@@ -323,7 +330,7 @@ const INPUT_MEDIA: Rule = Object(&[
     ("cover", Media),
     ("photo", Media),
     ("caption", Text),
-    ("parse_mode", Text),
+    ("parse_mode", ParseMode),
     ("caption_entities", List(&ENTITY)),
     ("show_caption_above_media", Boolean),
     ("has_spoiler", Boolean),
@@ -361,14 +368,14 @@ const INLINE_BUTTON: Rule = Object(&[
     ("text", Text),
     ("icon_custom_emoji_id", Text),
     ("style", Text),
-    ("url", Url),
+    ("url", ADDRESS),
     ("callback_data", Text),
     ("web_app", MINI_APP),
     ("login_url", MINI_APP),
     ("switch_inline_query", CHAT_PICKER),
     ("switch_inline_query_current_chat", CHAT_PICKER),
     ("switch_inline_query_chosen_chat", CHAT_PICKER),
-    ("copy_text", Object(&[("text", Text)])),
+    ("copy_text", Dropped("it copies what the person does not see")),
     ("callback_game", Dropped("there are no games")),
     ("pay", Dropped("it takes payments")),
 ]);

@@ -16,6 +16,7 @@ use axum::{Json, Router};
 use nbhd::clock::Clock;
 use nbhd::config::{ConfigError, Env};
 use nbhd::domain::command::Command;
+use nbhd::domain::keyboards::cut_keyboards_with_links;
 use nbhd::domain::rate::Gcra;
 use nbhd::domain::route::RouteStatus;
 use nbhd::domain::secrets::WebhookSecrets;
@@ -211,7 +212,8 @@ impl App {
                         Ok(Some(replies::suspended(update.chat, self.portal_button(&route, update, now))))
                     }
                     None => {
-                        self.inbound.send(update.chat, update.update_id, body).await?;
+                        let body = cut_keyboards_with_links(body);
+                        self.inbound.send(update.chat, update.update_id, &body).await?;
                         Ok(None)
                     }
                 }

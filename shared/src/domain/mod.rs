@@ -33,6 +33,7 @@ pub mod generation;
 pub mod ids;
 pub mod integration;
 pub mod key_list;
+pub mod keyboards;
 pub mod late_effects;
 pub mod lenient_json;
 pub mod names;

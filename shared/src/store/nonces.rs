@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemInput;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemInputBuilder;
 use aws_sdk_dynamodb::types::{ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -82,6 +82,14 @@ impl Store {
     pub async fn nonce_state<T: DeserializeOwned>(&self, jti: &str) -> Result<NonceState<T>, Error> {
         let row: Option<Row<T>> = self.read("nonce", &keys::nonce(jti)).await?;
         Ok(row.map_or(NonceState::Fresh, Row::into_state))
+    }
+
+    /// Whether the nonce `jti` was spent; one read.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] or [`Error::Corrupt`].
+    pub async fn is_nonce_spent(&self, jti: &str) -> Result<bool, Error> {
+        Ok(matches!(self.nonce_state::<IgnoredAny>(jti).await?, NonceState::Spent { .. }))
     }
 
     /// Records the outcome of a spent nonce. An outcome that was recorded before stays, and is returned.

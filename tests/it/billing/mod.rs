@@ -1,5 +1,6 @@
 //! From a checkout to what Stripe's events make of a tenant.
 
+mod once;
 mod order;
 mod present;
 mod session;

@@ -9,4 +9,5 @@ mod relay;
 mod webhook;
 mod webhook_commands;
 mod webhook_input;
+mod webhook_keyboards;
 pub(crate) mod webhook_world;

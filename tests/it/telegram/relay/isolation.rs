@@ -123,7 +123,8 @@ async fn no_answer_holds_the_address_behind_a_button_of_ours() {
     let named = &sent.result()["reply_to_message"];
     assert_eq!((&named["message_id"], &named["chat"]["id"]), (&json!(ours), &json!(ANA)));
     let place = json!({"chat_id": ANA, "message_id": ours, "latitude": 1.0, "longitude": 1.0});
-    let photo = json!({"type": "photo", "media": "https://example.com/a.jpg"});
+    let file_id = world.telegram.uploads_file(ANA, "a.jpg", "image/jpeg", &b"a"[..]);
+    let photo = json!({"type": "photo", "media": file_id});
     let album = json!({"chat_id": ANA, "media": [photo, photo], "reply_parameters": reply});
     for (method, call) in [("editMessageLiveLocation", place), ("sendMediaGroup", album)] {
         let answer = world.post(&ana, method, &call).await;

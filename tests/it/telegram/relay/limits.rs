@@ -79,7 +79,8 @@ async fn five_sends_pass_at_once_and_then_one_a_second() {
 async fn an_album_counts_as_its_items_and_passes_whole() {
     let world = World::start().await;
     let ana = world.tenant(ANA).await;
-    let photo = json!({"type": "photo", "media": "https://example.com/a.jpg"});
+    let file_id = world.telegram.uploads_file(ANA, "a.jpg", "image/jpeg", &b"a"[..]);
+    let photo = json!({"type": "photo", "media": file_id});
     let album = json!({"chat_id": ANA, "media": vec![photo; 10]});
     let send = async |method: &str, body| {
         let at = world.clock.now();

@@ -9,7 +9,7 @@ use super::samples::Api;
 use super::world::{ANA, Multipart, World};
 
 #[tokio::test]
-async fn a_reply_and_a_preview_are_translated_from_every_encoding() {
+async fn a_reply_is_translated_from_every_encoding() {
     let world = World::start().await;
     let ana = world.tenant(ANA).await;
     let chat = ANA.to_string();
@@ -50,7 +50,10 @@ async fn of_two_spellings_the_present_one_counts() {
         body["chat_id"] = json!(ANA);
         world.post(&ana, method, &body).await;
         let (_, mut sent) = world.calls().pop().expect("it reached Telegram");
-        sent.as_object_mut().expect("an object").remove("chat_id");
+        let sent_fields = sent.as_object_mut().expect("an object");
+        sent_fields.remove("chat_id");
+        let preview = sent_fields.remove("link_preview_options");
+        assert_eq!(preview, (method == "sendMessage").then(|| json!({"is_disabled": true})));
         sent
     };
     for (method, given, expected) in [
@@ -64,16 +67,6 @@ async fn of_two_spellings_the_present_one_counts() {
             "sendMessage",
             json!({"text": "a", "reply_to_message_id": 4, "reply_parameters": null}),
             json!({"text": "a", "reply_parameters": {"message_id": 4, "allow_sending_without_reply": false}}),
-        ),
-        (
-            "sendMessage",
-            json!({"text": "a", "disable_web_page_preview": true, "link_preview_options": {"is_disabled": false}}),
-            json!({"text": "a", "link_preview_options": {"is_disabled": false}}),
-        ),
-        (
-            "sendMessage",
-            json!({"text": "a", "disable_web_page_preview": "yes", "link_preview_options": ""}),
-            json!({"text": "a", "link_preview_options": {"is_disabled": true}}),
         ),
         (
             "sendAudio",
@@ -95,7 +88,7 @@ async fn of_two_spellings_the_present_one_counts() {
 }
 
 #[tokio::test]
-async fn what_says_nothing_is_no_reply_and_no_preview_option() {
+async fn no_spelling_turns_previews_on_and_what_says_nothing_is_no_reply() {
     let world = World::start().await;
     let ana = world.tenant(ANA).await;
     for older in [
@@ -106,16 +99,24 @@ async fn what_says_nothing_is_no_reply_and_no_preview_option() {
         json!({"allow_sending_without_reply": true}),
         json!({"disable_web_page_preview": false}),
         json!({"disable_web_page_preview": "perhaps"}),
+        json!({"link_preview_options": {"is_disabled": false, "url": "https://a.example"}}),
+        json!({"link_preview_options": "{\"prefer_large_media\":true}", "disable_web_page_preview": false}),
+        json!({"link_preview_options": {"invented": 1}}),
+        json!({"link_preview_options": null}),
     ] {
         let mut body = older.clone();
         (body["chat_id"], body["text"]) = (json!(ANA), json!("hi"));
         world.post(&ana, "sendMessage", &body).await.result();
-        assert_eq!(world.calls().pop().expect("sent").1, json!({"chat_id": ANA, "text": "hi"}), "{older}");
+        let expected = json!({"chat_id": ANA, "text": "hi", "link_preview_options": {"is_disabled": true}});
+        assert_eq!(world.calls().pop().expect("sent").1, expected, "{older}");
     }
     // An edit is never a reply.
     let edit = json!({"chat_id": ANA, "message_id": 1, "text": "b", "reply_to_message_id": 5});
     world.post(&ana, "editMessageText", &edit).await;
-    assert_eq!(world.calls().pop().expect("sent").1, json!({"chat_id": ANA, "message_id": 1, "text": "b"}));
+    let expected = json!({
+        "chat_id": ANA, "message_id": 1, "text": "b", "link_preview_options": {"is_disabled": true},
+    });
+    assert_eq!(world.calls().pop().expect("sent").1, expected);
 }
 
 #[tokio::test]

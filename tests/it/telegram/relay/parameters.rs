@@ -62,7 +62,10 @@ proptest! {
         let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
         let read = block_on(Parameters::from_request(Some(&query), &HeaderMap::new(), Bytes::new()));
         let call = Call::check(&METHODS[0], ChatId(ANA), read.expect("a form")).expect("allowed");
-        let expected = json!({"chat_id": ANA, "text": text, "disable_notification": flag});
+        let no_preview = json!({"is_disabled": true});
+        let expected = json!({
+            "chat_id": ANA, "text": text, "disable_notification": flag, "link_preview_options": no_preview,
+        });
         prop_assert_eq!(Value::Object(call.parameters), expected);
     }
 }
@@ -116,7 +119,7 @@ fn nested(name: &'static str, rule: &'static Rule) -> Vec<&'static str> {
         }
         Rule::List(of) => nested(name, of),
         Rule::OwnChat | Rule::Integer | Rule::Float | Rule::Boolean | Rule::Text => vec![name],
-        Rule::Url | Rule::Media | Rule::Dropped(_) | Rule::Refused(_) => vec![name],
+        Rule::Url | Rule::Media | Rule::NoPreview | Rule::ParseMode | Rule::Dropped(_) | Rule::Refused(_) => vec![name],
     }
 }
 
@@ -161,11 +164,17 @@ fn conforms(rule: &Rule, value: &Value) -> bool {
         Rule::Float => value.is_f64(),
         Rule::Boolean => value.is_boolean(),
         Rule::Text => value.is_string(),
-        Rule::Url => value.as_str().is_some_and(|text| text.starts_with("http")),
+        Rule::ParseMode => {
+            value.as_str().is_some_and(|mode| ["", "none", "html"].contains(&mode) || mode.contains("ark"))
+        }
+        Rule::Url => {
+            value.as_str().is_some_and(|text| text.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http")))
+        }
         Rule::Media => value.as_str().is_some_and(|text| {
             let id = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
-            text.starts_with("http") || text.starts_with("attach://file") || text.bytes().all(id)
+            text.starts_with("attach://file") || text.bytes().all(id)
         }),
+        Rule::NoPreview => *value == json!({"is_disabled": true}),
         Rule::Dropped(_) | Rule::Refused(_) => false,
         Rule::List(of) => value.as_array().is_some_and(|items| items.iter().all(|item| conforms(of, item))),
         Rule::Object(fields) | Rule::Labelled(fields) => value.as_object().is_some_and(|object| {

@@ -175,6 +175,10 @@ async fn an_unwanted_button_or_mention_is_left_out_and_the_rest_arrives() {
     let site = json!({"url": "https://a.example"});
     let (yes, no) = (json!({"text": "Yes", "callback_data": "y"}), json!({"text": "No", "callback_data": "n"}));
     for (field, value) in [
+        ("url", &json!("https://a.example")),
+        ("url", &json!("tg://user?id=2002")),
+        ("url", &json!("javascript:alert(1)")),
+        ("copy_text", &json!({"text": "a"})),
         ("web_app", &site),
         ("login_url", &site),
         ("switch_inline_query", &json!("")),
@@ -202,11 +206,14 @@ async fn an_unwanted_button_or_mention_is_left_out_and_the_rest_arrives() {
     }
     let bold = json!({"type": "bold", "offset": 0, "length": 1});
     let mention = json!({"type": "text_mention", "offset": 0, "length": 1, "user": {"id": 2002, "first_name": "B"}});
-    let quote = json!({"message_id": 1, "quote": "a", "quote_entities": [mention, bold]});
-    let body = json!({"chat_id": ANA, "text": "a", "entities": [bold, mention], "reply_parameters": quote});
+    let link = |url: &str| json!({"type": "text_link", "offset": 0, "length": 1, "url": url});
+    let (web, person) = (link("HTTPS://a.example/?b=c"), link("tg://user?id=2002"));
+    let quote = json!({"message_id": 1, "quote": "a", "quote_entities": [mention, bold, person]});
+    let entities = [&bold, &mention, &person, &link("tg:user?id=2002"), &link(" tg://user?id=2002"), &web];
+    let body = json!({"chat_id": ANA, "text": "a", "entities": entities, "reply_parameters": quote});
     world.post(&ana, "sendMessage", &body).await;
     let sent = world.calls().pop().expect("sent").1;
-    assert_eq!((&sent["entities"], &sent["reply_parameters"]["quote_entities"]), (&json!([bold]), &json!([bold])));
+    assert_eq!((&sent["entities"], &sent["reply_parameters"]["quote_entities"]), (&json!([bold, web]), &json!([bold])));
 }
 
 /// A method, what is given beside the tenant's own chat, and what the refusal names.
@@ -226,15 +233,22 @@ fn hostile_calls() -> Vec<(&'static str, Value, &'static str)> {
         ("sendMessage", json!({"text": "a", "reply_parameters": "{\"chat_id\":2002}"}), "chat not found"),
         ("sendMessage", json!({"text": {"a": 1}}), "\"text\" is not of its form"),
         ("sendMessage", json!({"text": "a", "disable_notification": "maybe"}), "\"disable_notification\""),
-        ("sendMessage", json!({"text": "a", "link_preview_options": {"url": "file:///etc/passwd"}}), "\"url\""),
-        ("sendMessage", entity(json!({"type": "text_link", "url": "tg://user?id=2002"})), "\"url\""),
-        ("sendMessage", button(json!({"text": "a", "url": "tg://user?id=2002"})), "url"),
-        ("sendMessage", button(json!({"text": "a", "url": "javascript:alert(1)"})), "url"),
+        ("sendMessage", entity(json!({"type": "text_link", "url": ["a"]})), "\"url\" is not of its form"),
+        ("sendMessage", button(json!({"text": "a", "callback_data": 7})), "\"callback_data\""),
+        ("sendMessage", json!({"text": "<a href='tg://user?id=1>a</a>", "parse_mode": "HTML"}), "can't parse entities"),
+        ("sendMessage", json!({"text": "a", "parse_mode": "HTML5"}), "\"parse_mode\" is not of its form"),
+        ("sendPhoto", photo("https://a.example/?secret"), "wrong file identifier/HTTP URL specified"),
         ("sendPhoto", photo("file:///etc/passwd"), "wrong file identifier/HTTP URL specified"),
         ("sendPhoto", photo("/etc/passwd"), "wrong file identifier/HTTP URL specified"),
         ("sendPhoto", photo("attach://photo"), "attached file not found"),
         ("sendPhoto", json!({"photo": ["a"]}), "\"photo\" is not of its form"),
         ("sendMediaGroup", json!({"media": [{"type": "photo", "media": "file:///a"}]}), "wrong file identifier"),
+        ("sendMediaGroup", json!({"media": [{"type": "photo", "media": "http://a.example"}]}), "wrong file identifier"),
+        (
+            "editMessageMedia",
+            json!({"message_id": 1, "media": {"type": "video", "media": "a", "thumbnail": "https://a.example"}}),
+            "wrong file identifier",
+        ),
         ("sendMediaGroup", json!({"media": "[{\"type\":\"photo\",\"media\":\"a\",\"chat_id\":2002}]"}), "unknown"),
         ("sendMediaGroup", json!({"media": {"type": "photo"}}), "\"media\" is not of its form"),
         ("sendPoll", json!({"question": "a", "options": [{"text": "a", "media": {"type": "photo"}}]}), "media"),

@@ -197,6 +197,8 @@ fn gaps_of_rule(api: &Api, field: &Field, rule: &Rule, place: &str) -> Vec<Strin
         (["Integer"], Rule::Integer) | (["Float"], Rule::Float) | (["Boolean"], Rule::Boolean) => true,
         (["String"], rule) if field.name == "url" => matches!(rule, Rule::Url),
         (["String"], rule) if within_media(field) => matches!(rule, Rule::Media),
+        (["LinkPreviewOptions"], Rule::NoPreview) => true,
+        (["String"], rule) if field.name.ends_with("parse_mode") => matches!(rule, Rule::ParseMode),
         (["String"], Rule::Text) | (["InputFile", "String"], Rule::Media) => true,
         (types, Rule::List(of)) => {
             let items: Option<Vec<_>> = types.iter().map(|name| name.strip_prefix("Array of ")).collect();

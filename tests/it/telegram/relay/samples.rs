@@ -86,8 +86,10 @@ pub(super) fn samples(api: &Api, types: &[&str], rule: &Rule, chat: i64) -> Vec<
         Rule::Float => vec![json!(1.5)],
         Rule::Boolean => vec![json!(true), json!(false)],
         Rule::Text => vec![json!("x")],
+        Rule::ParseMode => ["HTML", "MarkdownV2", "Markdown"].map(Value::from).to_vec(),
         Rule::Url => vec![json!("https://example.com/a?b=c")],
-        Rule::Media => vec![json!("https://example.com/a.jpg"), json!("AgACAgIAAxk_-1")],
+        Rule::Media => vec![json!("AgACAgIAAxk_-1")],
+        Rule::NoPreview => vec![json!({"is_disabled": false, "url": "https://example.com"}), json!("not an object")],
         Rule::List(of) => {
             let items: Vec<&str> = types.iter().filter_map(|name| name.strip_prefix("Array of ")).collect();
             samples(api, &items, of, chat).into_iter().map(|item| json!([item])).collect()
