@@ -56,6 +56,11 @@ impl Timestamp {
             .and_then(|at| at.format(&Rfc3339).ok())
             .unwrap_or_else(|| self.0.to_string())
     }
+
+    /// The day in UTC, such as `2026-11-21`.
+    pub fn date(self) -> String {
+        self.rfc3339().split('T').next().unwrap_or_default().to_owned()
+    }
 }
 
 impl Add<Duration> for Timestamp {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use nbhd::clock::{Clock, Timestamp};
+use nbhd::domain::backups::Backups;
 use nbhd::domain::ids::ChatId;
 use nbhd::domain::integration::{Integration, Provider};
 use nbhd::domain::plan::Part;
@@ -87,6 +88,10 @@ async fn a_removed_tenant_shows_its_receipt() {
     store.save_tombstone(&left, tenant.version).await.expect("buried");
     let shown = office.json(&["tenant", &office.ann()]).await;
     assert_eq!(shown["receipt"][0]["removed"], "container app");
+    let kept = Backups::after(at);
+    let until = [kept.table_until, kept.dead_letters_until, kept.logs_until].map(Timestamp::date);
+    let shown: Vec<_> = shown["backups"].as_array().expect("rows").iter().map(|row| row["until"].clone()).collect();
+    assert_eq!(shown, until);
     for (word, held) in [("suspend", true), ("resume", false)] {
         office.nbhd(&[word, &office.ann()]).await.expect("done");
         assert_eq!(office.json(&["tenant", &office.ann()]).await["held_by_an_operator"], held);

@@ -188,19 +188,8 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
 
     fn route() -> Route {
-        Route {
-            chat_id: ChatId(1),
-            tenant_id: TenantId::random(),
-            status: RouteStatus::Active,
-            runtime_url: Some("https://runtime".to_owned()),
-            generation: nbhd::domain::generation::Generation::unkeyed(1),
-            other_generation: None,
-            activated_at: None,
-            arrival: None,
-            last_update: None,
-            throttle_notice: None,
-            waking_notice_at: None,
-        }
+        let runtime_url = Some("https://runtime".to_owned());
+        Route { runtime_url, ..Route::new(ChatId(1), TenantId::random()) }
     }
 
     fn not_accepted(receives: u32, route: &Route, age: Duration) -> Decision {

@@ -16,7 +16,7 @@ use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use nbhd::clock::Clock;
 use nbhd::config::{ConfigError, Env};
 use nbhd::domain::key_list::SecretKeys;
-use nbhd::domain::route::Route;
+use nbhd::domain::route::{Route, Trouble};
 use nbhd::providers::runtime::Delivery;
 use nbhd::providers::{self, runtime, telegram};
 use nbhd::queue::{self, Queues, Updates};
@@ -136,10 +136,14 @@ fn log_failure(error: &Error, receives: u32, duration_ms: u64) {
 
 /// Decides on an update and carries the decision out.
 async fn forward_update(app: &App, queued: &QueuedUpdate) -> Result<Decision, Error> {
-    let decision = match app.store.load_route(queued.chat).await {
-        Ok(route) => decide_next(app, queued, route.as_ref()).await,
-        Err(_) if queued.attempt.is_last() => Decision::DeadLetter(Reason::Expired),
+    let route = match app.store.load_route(queued.chat).await {
+        Ok(route) => Ok(route),
+        Err(_) if queued.attempt.is_last() => Err(Decision::DeadLetter(Reason::Expired)),
         Err(error) => return Err(error.into()),
+    };
+    let (decision, route) = match route {
+        Ok(route) => (decide_next(app, queued, route.as_ref()).await, route),
+        Err(decision) => (decision, None),
     };
     match decision {
         Decision::Delivered { was_notified } => {
@@ -155,6 +159,10 @@ async fn forward_update(app: &App, queued: &QueuedUpdate) -> Result<Decision, Er
         Decision::DeadLetter(reason) => {
             app.dead_letters.send(queued.chat, queued.update_id, &queued.update).await?;
             metric("UpdatesDeadLettered", 1);
+            // Without a route or in suspension, nothing is wrong with the tenant.
+            if let (Some(route), Reason::Rejected | Reason::Expired) = (&route, reason) {
+                count_trouble(app, route, Trouble::GivenUp).await;
+            }
             notice::notify_dead_lettered(app, queued, reason).await.map_err(Error::Telegram)?;
         }
         Decision::Retry { delay, wait, notify } => {
@@ -201,7 +209,7 @@ async fn deliver_update(app: &App, queued: &QueuedUpdate, route: &Route, url: &s
         refused = Some(delivery);
     }
     if refused.is_some() {
-        metric("RuntimeSecretRefused", 1);
+        count_trouble(app, route, Trouble::SecretRefused).await;
     } else {
         metric("RuntimeKeysUnlisted", 1);
         tracing::error!(
@@ -211,6 +219,17 @@ async fn deliver_update(app: &App, queued: &QueuedUpdate, route: &Route, url: &s
         );
     }
     refused
+}
+
+/// Counts the tenant, once an hour: a hostile runtime can fail as often as it is written to, and must not drown others.
+async fn count_trouble(app: &App, route: &Route, trouble: Trouble) {
+    // While the table is down, it is better to count a tenant twice than not at all.
+    if app.store.count_trouble(route, trouble, app.clock.now()).await.unwrap_or(true) {
+        match trouble {
+            Trouble::GivenUp => metric("TenantsLosingMessages", 1),
+            Trouble::SecretRefused => metric("TenantsRefusingSecret", 1),
+        }
+    }
 }
 
 /// Sets the time until the message is redelivered. If that fails, the queue's own visibility timeout counts.

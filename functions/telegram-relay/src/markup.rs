@@ -181,7 +181,8 @@ fn decode(value: &str) -> String {
     let mut rest = value;
     while let Some((text, from_entity)) = rest.find('&').and_then(|start| rest.split_at_checked(start)) {
         decoded.push_str(text);
-        let (character, after) = read_entity(from_entity).unwrap_or(('&', from_entity.get(1..).unwrap_or_default()));
+        let plain = || ('&', from_entity.strip_prefix('&').unwrap_or_default());
+        let (character, after) = read_entity(from_entity).unwrap_or_else(plain);
         decoded.push(character);
         rest = after;
     }

@@ -19,8 +19,10 @@ pub const RENAMED: [(&str, &str); 5] = [
     ("request_phone_number", "request_contact"),
 ];
 
-/// Older parameters, each with the present one whose value holds it now; of previews there is nothing to choose. They count as not given to a method that has
-/// no such parameter, as every unknown parameter does at Telegram.
+/// Older parameters, each with the present one whose value holds it now.
+///
+/// They count as not given to a method that has no such parameter, as every unknown parameter does at Telegram; and so
+/// does what is said of previews, which are always off.
 pub const MOVED: [(&str, &str); 4] = [
     ("reply_to_message_id", "reply_parameters"),
     ("allow_sending_without_reply", "reply_parameters"),

@@ -4,8 +4,8 @@
 //! lists what is refused within an allowed method too, so that a new parameter of Telegram's cannot be overlooked: a
 //! test holds the table to Telegram's published contract.
 //!
-//! Nothing leaves the chat without the person's doing: Telegram fetches no address for a runtime, be it a link's preview
-//! or a file, and no button opens or copies anything. A link in a text stays, since nobody follows it but the person.
+//! Nothing leaves the chat without the person's doing: Telegram fetches no address for a runtime, neither for a preview
+//! nor for a file, and no button opens or copies anything. A link in a text stays: nobody follows it but the person.
 //!
 //! File ids and callback query ids are not checked against the tenant: Telegram makes them unguessable, and a runtime
 //! learns only those that its own chat's updates carry.

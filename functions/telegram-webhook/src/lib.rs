@@ -5,6 +5,7 @@
 //! does what this call did not. <https://core.telegram.org/bots/api#setwebhook>
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
@@ -13,9 +14,10 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
-use nbhd::clock::Clock;
+use nbhd::clock::{Clock, Timestamp};
 use nbhd::config::{ConfigError, Env};
 use nbhd::domain::command::Command;
+use nbhd::domain::ids::ChatId;
 use nbhd::domain::keyboards::cut_keyboards_with_links;
 use nbhd::domain::rate::Gcra;
 use nbhd::domain::route::RouteStatus;
@@ -24,7 +26,7 @@ use nbhd::domain::update::{PrivateUpdate, Update};
 use nbhd::flows::connect_link::Links;
 use nbhd::flows::{billing_link, disconnect};
 use nbhd::queue::{self, LARGEST_UPDATE, Queues};
-use nbhd::store::{self, Admission, Store};
+use nbhd::store::{self, Admission, Store, StrangerReply};
 use nbhd::telemetry::metric;
 use nbhd::web::{json_error, log_requests, record_tenant};
 
@@ -38,6 +40,10 @@ use replies::Reply;
 const SECRET_HEADER: &str = "x-telegram-bot-api-secret-token";
 /// The most bytes of a body that are read; Telegram's updates are far shorter.
 const LARGEST_BODY: usize = 1 << 20;
+/// The time between two welcomes of a chat without a tenant: short, since a person may need another link.
+const STRANGER_PAUSE: Duration = Duration::from_secs(20);
+/// The time between two replies to commands in a group.
+const GROUP_PAUSE: Duration = Duration::from_secs(60 * 60);
 /// The most items of an album. <https://core.telegram.org/bots/api#sendmediagroup>
 const LARGEST_ALBUM: u32 = 10;
 
@@ -52,6 +58,8 @@ pub struct App {
     store: Store,
     inbound: queue::Updates,
     refresh: queue::Jobs<queue::RefreshJob>,
+    /// Until when no stranger is answered, in milliseconds: a flood then costs no write to the one item that counts it.
+    strangers_paused_until: Arc<AtomicI64>,
     clock: Clock,
 }
 
@@ -93,6 +101,7 @@ impl App {
             inbound: queues.updates(env.required("INBOUND_QUEUE_URL", "the address of `inbound.fifo`")?),
             refresh: queues
                 .refresh_jobs(env.required("REFRESH_QUEUE_URL", "the address of the queue of refresh jobs")?),
+            strangers_paused_until: Arc::default(),
             clock,
         })
     }
@@ -154,8 +163,9 @@ impl App {
                 record_unusable(reason);
                 Ok(None)
             }
-            Update::NonPrivate { chat, topic, text } if Command::parse(&text, &self.bot).is_some() => {
-                Ok(Some(replies::private_chats_only(chat).in_topic(topic)))
+            Update::NonPrivate { update_id, chat, topic, text } if Command::parse(&text, &self.bot).is_some() => {
+                let is_answered = self.may_answer_stranger(chat, update_id, GROUP_PAUSE, self.clock.now()).await?;
+                Ok(is_answered.then(|| replies::private_chats_only(chat).in_topic(topic)))
             }
             Update::NonPrivate { .. } => {
                 record_unusable("not_private");
@@ -199,7 +209,10 @@ impl App {
             }
         }
         match admission {
-            Admission::Unknown => Ok(Some(replies::welcome(update.chat, self.checkout_button(update, now)))),
+            Admission::Unknown => {
+                let is_answered = self.may_answer_stranger(update.chat, update.update_id, STRANGER_PAUSE, now).await?;
+                Ok(is_answered.then(|| replies::welcome(update.chat, self.checkout_button(update, now))))
+            }
             Admission::Limited { notify, .. } => {
                 metric("UpdatesLimited", 1);
                 Ok(notify.then(|| replies::slow_down(update.chat)))
@@ -219,6 +232,32 @@ impl App {
                 }
             }
         }
+    }
+}
+
+impl App {
+    /// Whether a chat that has no tenant is answered now: once in `pause`, and so many of all in 10 s. In silence
+    /// nothing is lost, since a stranger's messages lead nowhere.
+    async fn may_answer_stranger(
+        &self,
+        chat: ChatId,
+        update_id: i64,
+        pause: Duration,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        if now.millis() < self.strangers_paused_until.load(Ordering::Relaxed) {
+            metric("StrangersNotAnswered", 1);
+            return Ok(false);
+        }
+        Ok(match self.store.claim_stranger_reply(chat, update_id, pause, now).await? {
+            StrangerReply::Granted => true,
+            StrangerReply::ChatPaused => false,
+            StrangerReply::AllPaused(until) => {
+                self.strangers_paused_until.store(until.millis(), Ordering::Relaxed);
+                metric("StrangersNotAnswered", 1);
+                false
+            }
+        })
     }
 }
 

@@ -113,11 +113,20 @@ fn show_tombstone(tombstone: &Tombstone) -> Output {
         .at
         .map_or_else(|| "was rechecked for the last time".to_owned(), |at| format!("is rechecked at {at}"));
     let rows = tombstone.receipt.iter().map(row).collect();
+    let backups = tombstone.backups.map_or_else(Vec::new, |kept| {
+        let places = [
+            ("backups of the table", kept.table_until),
+            ("messages not delivered", kept.dead_letters_until),
+            ("logs", kept.logs_until),
+        ];
+        places.map(|(place, until)| vec![json!(place), json!(until.date())]).to_vec()
+    });
     Output::Parts(vec![
         ("state", Output::from_text(format!("deleted at {}", tombstone.deleted_at))),
         ("recheck", Output::from_text(recheck)),
         ("customer", Output::Value(json!(tombstone.customer))),
         ("held_by_an_operator", Output::Value(json!(tombstone.held))),
+        ("backups", Output::Rows { head: vec!["kept_in", "until"], rows: backups }),
         ("receipt", Output::Rows { head: vec!["removed", "at", "destroyed_by", "found"], rows }),
     ])
 }

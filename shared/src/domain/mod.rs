@@ -27,6 +27,7 @@ macro_rules! named_enum {
 }
 
 pub mod backoff;
+pub mod backups;
 pub mod command;
 pub mod due;
 pub mod generation;

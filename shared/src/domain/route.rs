@@ -61,6 +61,21 @@ pub struct Route {
     /// The time of the notice that the assistant is waking up; the next delivery clears it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waking_notice_at: Option<Timestamp>,
+    /// When the tenant was last counted among those whose messages were given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_up_counted_at: Option<Timestamp>,
+    /// When the tenant was last counted among those whose runtime refuses our secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_refused_counted_at: Option<Timestamp>,
+}
+
+/// What a runtime can do to an alarm. A tenant counts once an hour, however often its runtime does it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// It does not take a message, so that the message is given up.
+    GivenUp,
+    /// It refuses our secret.
+    SecretRefused,
 }
 
 /// The mark of a notice to slow down, by which it is sent once a window.
@@ -87,6 +102,16 @@ impl Route {
             last_update: None,
             throttle_notice: None,
             waking_notice_at: None,
+            given_up_counted_at: None,
+            secret_refused_counted_at: None,
+        }
+    }
+
+    /// When the tenant was last counted for this trouble.
+    pub const fn last_count(&self, trouble: Trouble) -> Option<Timestamp> {
+        match trouble {
+            Trouble::GivenUp => self.given_up_counted_at,
+            Trouble::SecretRefused => self.secret_refused_counted_at,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::backups::Backups;
 use super::due::{Due, Kind};
 use super::generation::{Generation, KeyId};
 use super::ids::{ChatId, TenantId};
@@ -163,6 +164,7 @@ impl Tenant {
             generation: self.newest_generation().number,
             held: self.held,
             deleted_at: now,
+            backups: Some(Backups::after(now)),
             receipt: self.reconcile.receipt.clone(),
             person_notified: self.reconcile.last_notice == Some(Notice::Removed),
             recheck: Recheck::first(self.reconcile.shard.clone(), since, now),
@@ -197,6 +199,9 @@ pub struct Tombstone {
     pub deleted_at: Timestamp,
     /// What was removed, in the order of removal.
     pub receipt: Vec<RemovedPart>,
+    /// What is kept of it all the same, and until when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backups: Option<Backups>,
     /// Whether its person was notified of the removal.
     #[serde(default)]
     pub person_notified: bool,

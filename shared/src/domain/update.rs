@@ -18,6 +18,8 @@ pub enum Update {
     Private(PrivateUpdate),
     /// A message in a group or a channel, where the bot serves nobody.
     NonPrivate {
+        /// Telegram's number of the update.
+        update_id: i64,
         /// The group or channel.
         chat: ChatId,
         /// The topic of the group that the message is in.
@@ -83,7 +85,8 @@ impl Update {
                 text,
             }),
             "group" | "supergroup" | "channel" => {
-                Self::NonPrivate { chat: ChatId(id), topic: topic.filter(|topic| *topic != GENERAL_TOPIC), text }
+                let topic = topic.filter(|topic| *topic != GENERAL_TOPIC);
+                Self::NonPrivate { update_id, chat: ChatId(id), topic, text }
             }
             _ => Self::Unusable("no_chat_type"),
         }
@@ -255,7 +258,7 @@ mod tests {
             (json!({"update_id": 7, "message": {"chat": {"id": 5}}}), Update::Unusable("no_chat_type")),
             (
                 json!({"update_id": 7, "message": {"chat": group, "text": "hi"}}),
-                Update::NonPrivate { chat: ChatId(-100), topic: None, text: "hi".to_owned() },
+                Update::NonPrivate { update_id: 7, chat: ChatId(-100), topic: None, text: "hi".to_owned() },
             ),
         ] {
             assert_eq!(parse(&update), expected, "{update}");

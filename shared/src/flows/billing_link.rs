@@ -1,7 +1,7 @@
 //! The signed links that lead a person from a chat to Stripe's Checkout or customer portal.
 //!
-//! A link is a bearer token, so it only opens a page and changes nothing; see [`super::connect_link`]. The button on that
-//! page leads to Stripe once.
+//! A link is a bearer token, so it only opens a page and changes nothing; see [`super::connect_link`]. The button on
+//! that page leads to Stripe once.
 
 use serde::{Deserialize, Serialize};
 

@@ -92,6 +92,16 @@ pub(super) fn route(chat: ChatId) -> Key {
     Key::new(format!("CHAT#{chat}"), "ROUTE")
 }
 
+/// The last reply to a chat without a tenant.
+pub(super) fn stranger(chat: ChatId) -> Key {
+    Key::new(format!("STRANGER#{chat}"), "REPLIED")
+}
+
+/// The count of replies to all such chats in a window of time, by the window's number.
+pub(super) fn strangers(window: i64) -> Key {
+    Key::new("STRANGER#ALL", window.to_string())
+}
+
 /// The tenant of a Stripe customer or subscription.
 pub(super) fn stripe(id: &str) -> Key {
     Key::new(format!("STRIPE#{id}"), "TENANT")

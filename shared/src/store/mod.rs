@@ -15,6 +15,7 @@ mod rollout;
 mod routes;
 mod runtime_limits;
 mod sign_ins;
+mod strangers;
 mod tenants;
 mod transaction;
 
@@ -23,9 +24,10 @@ pub use due::{Cursor, DuePage, DueRow};
 pub use integrations::ConsentResult;
 pub use nonces::NonceState;
 pub use progress::{Progress, RouteChange, SaveOutcome, ShardSlot, StepRecord};
-pub use routes::Admission;
+pub use routes::{Admission, TROUBLE_WINDOW};
 pub use runtime_limits::{ArrivalTimes, RateLane};
 pub use sign_ins::SignInStart;
+pub use strangers::StrangerReply;
 pub use tenants::TenantView;
 
 use std::collections::HashMap;

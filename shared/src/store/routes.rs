@@ -11,10 +11,13 @@ use super::{Error, Item, Store, UpdateOutcome, decode, encode, keys, number, una
 use crate::clock::Timestamp;
 use crate::domain::ids::ChatId;
 use crate::domain::rate::{Gcra, Verdict};
-use crate::domain::route::{Route, ThrottleNotice};
+use crate::domain::route::{Route, ThrottleNotice, Trouble};
 
 /// A person over the limit is notified once in this time.
 const SLOW_DOWN_WINDOW: Duration = Duration::from_secs(60);
+
+/// A tenant is counted once in this time for each [`Trouble`]: the period of the alarms on those counts.
+pub const TROUBLE_WINDOW: Duration = Duration::from_secs(60 * 60);
 
 /// Whether an update is admitted, by its chat's route.
 #[derive(Clone, Debug)]
@@ -150,6 +153,30 @@ impl Store {
             .update_expression("REMOVE waking_notice_at")
             .condition_expression("attribute_exists(pk)");
         self.try_update(request).await.map(|_| ())
+    }
+
+    /// Counts the tenant of a route for a trouble; `false` when it was counted within [`TROUBLE_WINDOW`]. Mostly the
+    /// route as it was read tells so, without a write.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn count_trouble(&self, route: &Route, trouble: Trouble, now: Timestamp) -> Result<bool, Error> {
+        let window_start = now - TROUBLE_WINDOW;
+        if route.last_count(trouble).is_some_and(|at| at > window_start) {
+            return Ok(false);
+        }
+        let mark = match trouble {
+            Trouble::GivenUp => "given_up_counted_at",
+            Trouble::SecretRefused => "secret_refused_counted_at",
+        };
+        let request = self
+            .route_update(route.chat_id)
+            .update_expression("SET #mark = :now")
+            .condition_expression("attribute_exists(pk) AND (attribute_not_exists(#mark) OR #mark <= :window_start)")
+            .expression_attribute_names("#mark", mark)
+            .expression_attribute_values(":now", number(now.millis()))
+            .expression_attribute_values(":window_start", number(window_start.millis()));
+        Ok(matches!(self.try_update(request).await?, UpdateOutcome::Applied(_)))
     }
 
     fn route_update(&self, chat: ChatId) -> UpdateItemInputBuilder {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use nbhd::domain::backups::{Backups, DEAD_LETTERS, TABLE_BACKUP};
 use nbhd::domain::integration::{Integration, Provider};
 use nbhd::domain::plan::Part;
 use nbhd::domain::subscription::{RETENTION, Status};
@@ -86,6 +87,21 @@ async fn a_recheck_that_azure_cannot_serve_is_tried_again() {
 }
 
 #[tokio::test]
+async fn the_person_and_the_receipt_say_what_backups_keep_and_until_when() {
+    let world = removed().await;
+    let left = world.tombstone().await;
+    let kept = left.backups.expect("said");
+    assert_eq!(kept, Backups::after(left.deleted_at));
+    assert!(
+        kept.table_until > left.deleted_at + TABLE_BACKUP && kept.dead_letters_until > left.deleted_at + DEAD_LETTERS
+    );
+    let told = world.messages().pop().expect("a message");
+    for until in [kept.table_until, kept.dead_letters_until] {
+        assert!(told.contains(&until.date()), "{told}");
+    }
+}
+
+#[tokio::test]
 async fn who_pays_while_the_removal_goes_on_is_told_that_a_new_one_begins() {
     let world = World::active().await;
     world.save_status(Status::Canceled).await;
@@ -98,7 +114,7 @@ async fn who_pays_while_the_removal_goes_on_is_told_that_a_new_one_begins() {
     world.assert_active().await;
     let told = world.messages();
     assert_eq!(told.len(), 3, "{told:#?}");
-    assert!(told[1].contains("was removed with everything it kept") && told[1].contains("a new one is being set up"));
+    assert!(told[1].contains("was removed with its files") && told[1].contains("a new one is being set up"));
     assert_eq!(told[0], told[2]);
 }
 

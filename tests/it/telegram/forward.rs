@@ -278,7 +278,7 @@ async fn a_secret_the_runtime_does_not_know_raises_an_alarm_and_waits() {
     world.says(ANA, 1).await;
     assert_eq!(world.attempt().await, Some(Duration::from_secs(2)));
     assert_eq!((runtime.attempts(), runtime.update_ids().len()), (2, 0));
-    assert!(nbhd::telemetry::capture().contains("\"RuntimeSecretRefused\":1"));
+    assert!(nbhd::telemetry::capture().contains("\"TenantsRefusingSecret\":1"));
 
     world.set_route(ANA, |route| (route.generation, route.other_generation) = (generation(1), None)).await;
     world.run_until_idle().await;

@@ -1,5 +1,9 @@
 //! What changes in the table alone, and the messages to the person about it.
 
+use std::borrow::Cow;
+
+use nbhd::clock::Timestamp;
+use nbhd::domain::backups::Backups;
 use nbhd::domain::generation::KeyId;
 use nbhd::domain::plan::Learned;
 use nbhd::domain::reconcile_status::Notice;
@@ -95,7 +99,8 @@ pub(crate) fn change_generations<'a>(context: &StepContext<'a>, learned: Learned
 
 /// Sends the message before it is recorded: a crash between the two sends it once more, and never not at all.
 pub(crate) async fn notify<'a>(context: &StepContext<'a>, notice: Notice) -> Result<StepResult<'a>, Failure> {
-    let sent = context.app.bot.send_message(context.tenant.chat_id, text(notice), MessageOptions::default()).await;
+    let text = text(notice, context.app.clock.now());
+    let sent = context.app.bot.send_message(context.tenant.chat_id, &text, MessageOptions::default()).await;
     let result = StepResult::new(Learned::PersonNotified(notice));
     match sent {
         Ok(_) => Ok(result),
@@ -105,8 +110,8 @@ pub(crate) async fn notify<'a>(context: &StepContext<'a>, notice: Notice) -> Res
     }
 }
 
-const fn text(notice: Notice) -> &'static str {
-    match notice {
+fn text(notice: Notice, now: Timestamp) -> Cow<'static, str> {
+    let text = match notice {
         Notice::Ready => {
             "Your assistant is ready. Write to it here, as to a person. Once you /connect them, it can read your mail \
              and calendar."
@@ -117,17 +122,36 @@ const fn text(notice: Notice) -> &'static str {
         }
         Notice::Resumed => "Your assistant is back. Write to it here.",
         Notice::Removed => {
-            "Your assistant was removed with everything it kept, and your Google accounts are disconnected. To begin \
-             again, send /billing."
+            let kept = backups_text(now);
+            return Cow::Owned(format!(
+                "Your assistant was removed with its files, and your Google accounts are disconnected. {kept}\n\nTo \
+                 begin again, send /billing."
+            ));
         }
         Notice::Replaced => {
-            "Your former assistant was removed with everything it kept, and your Google accounts are disconnected. \
-             Since you have paid again, a new one is being set up: it will write to you within about 20 minutes."
+            let kept = backups_text(now);
+            return Cow::Owned(format!(
+                "Your former assistant was removed with its files, and your Google accounts are disconnected. \
+                 {kept}\n\nSince you have paid again, a new one is being set up: it will write to you within about 20 \
+                 minutes."
+            ));
         }
         Notice::ReadyAnew => {
             "Your new assistant is ready. Write to it here, as to a person. What the earlier one knew is gone: tell \
              the new one what it should know, and /connect your mail and calendar again."
         }
         Notice::SuspendedAnew => "Your new assistant is paused before it was ready. To have it set up, send /billing.",
-    }
+    };
+    Cow::Borrowed(text)
+}
+
+/// What is not gone with the removal, and when it is. The removal ends within a day of the message.
+fn backups_text(now: Timestamp) -> String {
+    let Backups { table_until, dead_letters_until, logs_until } = Backups::after(now);
+    format!(
+        "Our backups and logs still have records of it, without any of its messages or mail, until {}; messages of \
+         yours that never reached it wait until {}. Then they are deleted, too.",
+        table_until.max(logs_until).date(),
+        dead_letters_until.date(),
+    )
 }
