@@ -1,8 +1,10 @@
-//! Telegram's updates: what is read of one is what it says, and no name carries control characters.
+//! Telegram's updates: what is read of one is what it says, no name carries control characters, and nothing is cut out of
+//! one but keyboards.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use nbhd::domain::command::Command;
+use nbhd::domain::keyboards::cut_keyboards_with_links;
 use nbhd::domain::update::Update;
 use serde_json::Value;
 
@@ -13,6 +15,8 @@ fuzz_target!(|body: &[u8]| {
     assert_ne!(update, Update::Unusable("not_json"));
     let written = serde_json::to_vec(&json).expect("JSON");
     assert_eq!(Update::parse(&written), update, "the same update in other bytes");
+    let left = serde_json::from_slice(&cut_keyboards_with_links(body)).expect("still JSON");
+    assert_eq!(without_keyboards(left), without_keyboards(json.clone()));
     match update {
         Update::Private(private) => {
             assert_eq!(json["update_id"].as_i64(), Some(private.update_id));
@@ -24,3 +28,14 @@ fuzz_target!(|body: &[u8]| {
         Update::Unusable(reason) => assert!(reason.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')),
     }
 });
+
+fn without_keyboards(value: Value) -> Value {
+    match value {
+        Value::Array(items) => items.into_iter().map(without_keyboards).collect(),
+        Value::Object(object) => {
+            let others = object.into_iter().filter(|(name, _)| name != "reply_markup");
+            Value::Object(others.map(|(name, value)| (name, without_keyboards(value))).collect())
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,
+    }
+}
