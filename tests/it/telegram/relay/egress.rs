@@ -117,12 +117,16 @@ fn places(rule: &Rule, is_meant: &dyn Fn(&Rule) -> bool, value: &Value) -> Vec<V
                 places(rule, is_meant, value).into_iter().map(move |value| json!({ *name: value }))
             })
             .collect(),
-        _ => Vec::new(),
+        Rule::OwnChat | Rule::Integer | Rule::Float | Rule::Boolean | Rule::Text | Rule::ParseMode => Vec::new(),
+        Rule::Url | Rule::Media | Rule::NoPreview | Rule::Dropped(_) | Rule::Refused(_) => Vec::new(),
     }
 }
 
-/// The texts of a method that have a parse mode: both names, and the parameter they are in, which may be a list.
-fn texts(method: &Method) -> Vec<(&'static str, &'static str, Option<(&'static str, bool)>)> {
+/// The names of a text and of its parse mode, and of the parameter they are in, with whether that is a list.
+type MarkedText = (&'static str, &'static str, Option<(&'static str, bool)>);
+
+/// The texts of a method that have a parse mode.
+fn texts(method: &Method) -> Vec<MarkedText> {
     let pairs = |fields: &[(&'static str, Rule)]| {
         let modes = fields.iter().filter(|(_, rule)| matches!(rule, Rule::ParseMode)).map(|(name, _)| *name);
         let text_of = |mode: &'static str| match mode.strip_suffix("_parse_mode") {
