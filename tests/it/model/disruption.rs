@@ -75,7 +75,12 @@ impl World {
         let disruption = self.draw_disruption(45);
         let began = self.clock.now();
         let (disruption, response) = self.reconcile_disrupted(number, event, disruption).await;
+        let is_cut_short = response.is_none();
         self.record_event_at(began, number, EventKind::Reconcile { disruption });
+        if is_cut_short {
+            // Whoever retries it may find other keys in the settings.
+            self.maybe_roll_keys(15).await;
+        }
         response
     }
 
@@ -87,7 +92,7 @@ impl World {
     ) -> (Disruption, Option<SqsBatchResponse>) {
         self.mutant.act_before(self, number).await;
         let before = self.begin_invocation(number);
-        let work = async { tenant_reconcile::handle(&self.reconciler, event, "model").await };
+        let work = async { tenant_reconcile::handle(self.deployments.first(), event, "model").await };
         let (disruption, ended) = self.run_disrupted(number, disruption, work).await;
         let (report, response) = ended.unzip();
         self.note(number, format!("reconcile: {disruption:?} {report:?}"));
@@ -184,7 +189,7 @@ impl World {
                 self.advance_to(self.clock.now() + self.chance.up_to(MINUTE)).await;
                 self.run_others(number).await;
                 self.record_event(number, EventKind::TokenJobs);
-                self.drain_token_jobs(&self.second_sandbox.1).await;
+                self.drain_token_jobs(&self.second_sandbox).await;
             }
         } else {
             // A function is ended by its timeout long before its lease is over.
@@ -199,6 +204,7 @@ impl World {
         if self.chance.percent(60) {
             self.act(number).await;
         }
+        self.maybe_roll_keys(4).await;
         if self.chance.percent(70)
             && let Some(letter) = self.take_letter(number)
         {
@@ -248,7 +254,7 @@ impl World {
     pub(super) async fn reconcile_elsewhere(&self, number: usize) {
         let tenant = self.with(number, |person| person.tenant);
         self.record_truth(number);
-        let outcome = tenant_reconcile::reconcile(&self.second_sandbox.0, tenant).await;
+        let outcome = tenant_reconcile::reconcile(self.deployments.second(), tenant).await;
         self.note(number, format!("meanwhile another worker: {outcome:?}"));
     }
 

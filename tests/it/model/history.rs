@@ -60,6 +60,8 @@ pub(super) enum EventKind {
     OtherWorker,
     /// Jobs about tokens are worked off.
     TokenJobs,
+    /// The next list of runtime keys is in force, for everybody.
+    KeysAreRolled,
 }
 
 /// What a person does.

@@ -264,6 +264,7 @@ impl World {
             ensure(value.is_some(), "its container cannot read its secret", String::new)?;
             let is_over = row.key_hashes.len() == 1 && row.other_generation.is_none();
             ensure(is_over, "a rotation goes on", String::new)?;
+            self.check_derived(person, row)?;
             for step in ["provision", "put_app", "check_health", "activate"] {
                 ensure(has_step(items, step), "nothing says that a step was done", || step.to_owned())?;
             }
@@ -351,7 +352,7 @@ struct Left(Vec<Thing>);
 type Thing = (&'static str, String);
 
 /// A promise that was broken, and what was found.
-type Broken = (&'static str, String);
+pub(super) type Broken = (&'static str, String);
 
 impl Left {
     fn of(world: &World) -> Self {
@@ -390,6 +391,6 @@ fn has_step(items: &[Value], name: &str) -> bool {
     items.iter().any(|item| item["step"] == name && item["outcome"] == "done")
 }
 
-fn ensure(holds: bool, broke: &'static str, found: impl FnOnce() -> String) -> Result<(), Broken> {
+pub(super) fn ensure(holds: bool, broke: &'static str, found: impl FnOnce() -> String) -> Result<(), Broken> {
     if holds { Ok(()) } else { Err((broke, found())) }
 }

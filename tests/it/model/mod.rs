@@ -20,6 +20,7 @@ mod observer;
 mod person;
 mod proxy;
 mod replay;
+mod roll;
 mod world;
 
 use std::collections::BTreeMap;
@@ -153,6 +154,7 @@ async fn season(world: &World) {
             world.count(|counts| counts.acts += 1);
             world.act(number).await;
         }
+        world.maybe_roll_keys(6).await;
         if world.chance.percent(30) {
             world.deliver_mail().await;
         }

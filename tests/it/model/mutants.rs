@@ -58,6 +58,8 @@ pub(super) enum Mutant {
     NeverRechecks,
     /// The receipt says that it was looked for, and then it is: whoever is stopped between the two never does.
     WritesTheReceiptFirst,
+    /// Which runtime key a generation is made with is not recorded: it is taken for the newest one.
+    RecordsNoKey,
 }
 
 /// The mutant that a world runs with, or none.
@@ -123,7 +125,8 @@ impl ActiveMutant {
             | Mutant::OpensTheWholeVault
             | Mutant::WritesASecretDown
             | Mutant::NeverRechecks
-            | Mutant::WritesTheReceiptFirst => return None,
+            | Mutant::WritesTheReceiptFirst
+            | Mutant::RecordsNoKey => return None,
         };
         // Of a removed tenant it knows nothing: the real one does.
         let tenant = tenant?;
@@ -212,6 +215,7 @@ impl ActiveMutant {
                 world.table.put(json!({ "TableName": nbhd_sim::table::NAME, "Item": item })).expect("written");
             }
             Mutant::ActivatesBeforeHealth
+            | Mutant::RecordsNoKey
             | Mutant::NeverRechecks
             | Mutant::WritesTheReceiptFirst
             | Mutant::StopsBeforeTheRoute
@@ -243,6 +247,23 @@ impl ActiveMutant {
             let _ = arm.delete_share(&group, ACCOUNT, &names.resource).await;
             let _ = arm.delete_identity(&group, &names.resource).await;
         }
+    }
+}
+
+impl ActiveMutant {
+    /// Does, when another list of runtime keys is in force, what rows without the key's id would amount to.
+    pub(super) async fn forget_key(&self, world: &World, number: usize) {
+        let tenant = world.with(number, |person| person.tenant);
+        let Record::Live(row) = world.observer.record(tenant) else { return };
+        if self.mutant != Some(Mutant::RecordsNoKey) {
+            return;
+        }
+        let (newest, version, mut row) = (Some(world.deployments.keys().newest().id()), row.version, *row);
+        let resources = &mut row.reconcile.resources;
+        let made = resources.keys.iter_mut().chain(&mut resources.former_keys).map(|keys| &mut keys.generation);
+        let all = made.chain([&mut row.generation]).chain(&mut row.other_generation);
+        all.filter(|generation| generation.key.is_some()).for_each(|generation| generation.key = newest);
+        let _ = world.store.save_tenant(&row, Some(version)).await;
     }
 }
 
@@ -348,6 +369,11 @@ fn a_secret_in_a_row_is_seen() {
 #[test]
 fn a_removal_that_is_never_rechecked_is_seen() {
     assert_detected(Mutant::NeverRechecks, &["holds what it ought not to"]);
+}
+
+#[test]
+fn a_key_that_was_not_recorded_is_seen() {
+    assert_detected(Mutant::RecordsNoKey, &["other secrets than those that are derived"]);
 }
 
 #[test]

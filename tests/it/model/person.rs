@@ -238,7 +238,7 @@ impl World {
     }
 
     /// As `nbhd suspend`, `resume` and `rotate-keys` do.
-    async fn operate_on(&self, number: usize, rotates: bool) {
+    pub(super) async fn operate_on(&self, number: usize, rotates: bool) {
         let tenant_id = self.with(number, |person| person.tenant);
         for _ in 0..5 {
             let Some(tenant) = self.store.tenant(tenant_id).await.expect("a calm table") else { return };

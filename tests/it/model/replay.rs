@@ -80,7 +80,9 @@ fn simpler(kind: &EventKind) -> Vec<EventKind> {
             (disruption, Box::new(|disruption| EventKind::Post { kind: kind.clone(), nth: *nth, disruption }))
         }
         EventKind::Reconcile { disruption } => (disruption, Box::new(|disruption| EventKind::Reconcile { disruption })),
-        EventKind::Act(_) | EventKind::OtherWorker | EventKind::TokenJobs => return Vec::new(),
+        EventKind::Act(_) | EventKind::OtherWorker | EventKind::TokenJobs | EventKind::KeysAreRolled => {
+            return Vec::new();
+        }
     };
     let mut all = Vec::new();
     if !disruption.is_none() {
@@ -119,6 +121,7 @@ impl World {
                 self.note_unmet(event, disruption, &met);
             }
             EventKind::OtherWorker => self.reconcile_elsewhere(number).await,
+            EventKind::KeysAreRolled => self.roll_keys().await,
             EventKind::TokenJobs => {}
         }
         self.drain_token_jobs(&self.refresh).await;
@@ -139,7 +142,8 @@ impl World {
                 }
             }
             EventKind::Reconcile { .. } | EventKind::OtherWorker => self.reconcile_elsewhere(number).await,
-            EventKind::TokenJobs => self.drain_token_jobs(&self.second_sandbox.1).await,
+            EventKind::KeysAreRolled => self.roll_keys().await,
+            EventKind::TokenJobs => self.drain_token_jobs(&self.second_sandbox).await,
         }
     }
 

@@ -31,6 +31,7 @@ use super::mail::Mail;
 use super::mutants::{ActiveMutant, Mutant};
 use super::observer::{Observer, Violation};
 use super::person::Person;
+use super::roll::Deployments;
 
 /// How many histories one world plays.
 pub(super) const PEOPLE: usize = 20;
@@ -48,11 +49,11 @@ pub(super) struct World {
     pub(super) azure: Azure,
     pub(super) gateway: ModelGateway,
     pub(super) store: Store,
-    pub(super) reconciler: tenant_reconcile::App,
+    pub(super) deployments: Deployments,
     pub(super) sweep: reconcile_sweep::App,
     pub(super) refresh: scheduled_refresh::App,
-    /// The same functions in a second sandbox, where others work while an invocation is held.
-    pub(super) second_sandbox: (tenant_reconcile::App, scheduled_refresh::App),
+    /// The same function in a second sandbox, where others work while an invocation is held.
+    pub(super) second_sandbox: scheduled_refresh::App,
     _google: Google,
     pub(super) lifecycle: Jobs<LifecycleJob>,
     pub(super) observer: Arc<Observer>,
@@ -130,18 +131,13 @@ impl World {
         let webhook =
             stripe_webhook::App::new(&env_of("stripe-webhook", &env), clock.clone()).expect("complete settings");
         let world = Self {
-            reconciler: tenant_reconcile::App::new(&env_of("tenant-reconcile", &env), clock.clone())
-                .expect("complete settings"),
+            deployments: Deployments::new(env.clone(), clock.clone()),
             sweep: reconcile_sweep::App::from_env(&env_of("reconcile-sweep", &env), clock.clone())
                 .expect("complete settings"),
             refresh: scheduled_refresh::App::from_env(&env_of("scheduled-refresh", &env), clock.clone())
                 .expect("complete settings"),
-            second_sandbox: (
-                tenant_reconcile::App::new(&env_of("tenant-reconcile", &env), clock.clone())
-                    .expect("complete settings"),
-                scheduled_refresh::App::from_env(&env_of("scheduled-refresh", &env), clock.clone())
-                    .expect("complete settings"),
-            ),
+            second_sandbox: scheduled_refresh::App::from_env(&env_of("scheduled-refresh", &env), clock.clone())
+                .expect("complete settings"),
             _google: google,
             webhook: stripe_webhook::router(webhook),
             lifecycle: Queues::new(&env).expect("complete settings").lifecycle_jobs(&testbed.sqs.url(LIFECYCLE)),
