@@ -10,7 +10,7 @@ use nbhd::clock::Timestamp;
 use super::objects;
 use super::state::{AfterDunning, Card, Invoice, InvoiceStatus, Metadata, SessionStatus, State, Subscription};
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long a period lasts.
 pub const MONTH: Duration = DAY.saturating_mul(30);
@@ -30,6 +30,8 @@ pub enum SubscriptionStart {
     Trial(Duration),
     /// With a payment that has not succeeded yet.
     Incomplete,
+    /// With a promotion code that takes off all of the price, for good: every invoice is of 0 and paid as it is made.
+    Free,
 }
 
 /// What time alone changes.
@@ -91,7 +93,7 @@ impl State {
         let (id, item) = (self.next_id("sub"), self.next_id("si"));
         let trial_end = match start {
             SubscriptionStart::Trial(length) => Some(at + length),
-            SubscriptionStart::Paid | SubscriptionStart::Incomplete => None,
+            SubscriptionStart::Paid | SubscriptionStart::Incomplete | SubscriptionStart::Free => None,
         };
         let status = if trial_end.is_some() { "trialing" } else { "incomplete" };
         let subscription = Subscription {
@@ -100,6 +102,7 @@ impl State {
             customer: customer.to_owned(),
             price: price.to_owned(),
             other_items: (Vec::new(), Vec::new()),
+            is_free: start == SubscriptionStart::Free,
             status,
             created: at,
             period: (at, trial_end.unwrap_or(at + MONTH)),
@@ -115,7 +118,7 @@ impl State {
         self.emit_subscription_event("created", &id, at);
         if trial_end.is_none() {
             let invoice = self.create_invoice(&id, "subscription_create", at);
-            if start == SubscriptionStart::Paid {
+            if matches!(start, SubscriptionStart::Paid | SubscriptionStart::Free) {
                 self.charge(&invoice, at);
             }
         }
@@ -252,14 +255,15 @@ impl State {
         let id = self.next_id("in");
         let Some(known) = self.subscriptions.get_mut(subscription) else { return id };
         known.latest_invoice = Some(id.clone());
-        let (customer, period, price) = (known.customer.clone(), known.period, known.price.clone());
+        let (customer, period, is_free) = (known.customer.clone(), known.period, known.is_free);
+        let price = known.price.clone();
         let invoice = Invoice {
             id: id.clone(),
             customer,
             subscription: subscription.to_owned(),
             status: InvoiceStatus::Open,
             created: at,
-            amount: self.price(&price).map_or(0, |price| price.amount),
+            amount: self.price(&price).filter(|_| !is_free).map_or(0, |price| price.amount),
             reason,
             period,
             attempts: 0,
@@ -279,7 +283,8 @@ impl State {
         invoice.attempts += 1;
         invoice.next_attempt = None;
         let subscription = invoice.subscription.clone();
-        if self.customers.get(&invoice.customer).is_some_and(|customer| customer.card == Card::Works) {
+        let card_works = self.customers.get(&invoice.customer).is_some_and(|customer| customer.card == Card::Works);
+        if card_works || invoice.amount == 0 {
             (invoice.status, invoice.paid_at) = (InvoiceStatus::Paid, Some(at));
             self.emit_invoice_event("paid", id, at);
             self.emit_invoice_event("payment_succeeded", id, at);

@@ -18,6 +18,8 @@ const PAGE: [&str; 3] = ["limit", "starting_after", "ending_before"];
 
 /// How long a Checkout session can be paid. <https://docs.stripe.com/api/checkout/sessions/create>
 const SESSION_LASTS: Duration = Duration::from_secs(24 * 3600);
+/// <https://docs.stripe.com/api/checkout/sessions/create#create_checkout_session-subscription_data-trial_period_days>
+const LONGEST_TRIAL_DAYS: i64 = 730;
 const SHORTEST_SESSION: Duration = Duration::from_secs(30 * 60);
 
 pub(super) fn create_customer(state: &mut State, text: &str, now: Timestamp) -> Answer {
@@ -102,6 +104,11 @@ pub(super) fn create_checkout(state: &mut State, text: &str, now: Timestamp) -> 
         return Err(Refused::invalid("`expires_at` is between 30 minutes and 24 hours from now", Some("expires_at")));
     }
     let terms = params.choice("consent_collection/terms_of_service", &["none", "required"])? == Some("required");
+    let trial_days = params.number("subscription_data/trial_period_days")?;
+    if trial_days.is_some_and(|days| !(1..=LONGEST_TRIAL_DAYS).contains(&days)) {
+        let name = "subscription_data[trial_period_days]";
+        return Err(Refused::invalid("A trial has at least 1 day, and at most 730", Some(name)));
+    }
     let text = |name: &str| params.text(name).map(str::to_owned);
     let session = Session {
         id: String::new(),
@@ -114,6 +121,8 @@ pub(super) fn create_checkout(state: &mut State, text: &str, now: Timestamp) -> 
         cancel_url: text("cancel_url"),
         reference: text("client_reference_id"),
         terms,
+        promotion_codes: params.flag("allow_promotion_codes")?,
+        trial_days,
         metadata: params.metadata(&["metadata"])?.unwrap_or_default(),
         subscription_metadata: params.metadata(&["subscription_data", "metadata"])?.unwrap_or_default(),
         subscription: None,
@@ -142,6 +151,7 @@ pub(super) fn checkout(state: &State, id: &str, text: &str) -> Answer {
     Ok((objects::session(state, id), params.expand()))
 }
 
+/// Expires a page that nobody paid. <https://docs.stripe.com/api/checkout/sessions/expire>
 pub(super) fn expire_checkout(state: &mut State, id: &str, text: &str, now: Timestamp) -> Answer {
     let params = Params::read(text, &[])?;
     if known_session(state, id)?.status != SessionStatus::Open {

@@ -162,12 +162,21 @@ pub(super) fn invoice(state: &State, id: &str) -> Value {
 pub(super) fn session(state: &State, id: &str) -> Value {
     let Some(known) = state.sessions.get(id) else { return Value::Null };
     let amount = state.price(&known.price).map_or(0, |price| price.amount);
+    // A page with a trial, or with a promotion code for all of it, asks for no payment.
+    let subscription = known.subscription.as_ref().and_then(|id| state.subscriptions.get(id));
+    let is_free = subscription.is_some_and(|of| of.is_free);
+    let (total, discount) = match known.trial_days {
+        Some(_) => (0, 0),
+        None if is_free => (0, amount),
+        None => (amount, 0),
+    };
     let (status, paid) = match known.status {
         SessionStatus::Open => ("open", "unpaid"),
+        SessionStatus::Complete if total == 0 => ("complete", "no_payment_required"),
         SessionStatus::Complete => ("complete", "paid"),
         SessionStatus::Expired => ("expired", "unpaid"),
     };
-    let latest = known.subscription.as_ref().and_then(|id| state.subscriptions.get(id)?.latest_invoice.clone());
+    let latest = subscription.and_then(|of| of.latest_invoice.clone());
     let consent = known.terms.then(|| {
         let accepted = (known.status == SessionStatus::Complete).then_some("accepted");
         json!({ "promotions": null, "terms_of_service": accepted })
@@ -176,7 +185,8 @@ pub(super) fn session(state: &State, id: &str) -> Value {
         || json!({ "payment_method_reuse_agreement": null, "promotions": "none", "terms_of_service": "required" }),
     );
     let object = json!({
-        "id": known.id, "object": "checkout.session", "amount_subtotal": amount, "amount_total": amount,
+        "id": known.id, "object": "checkout.session", "allow_promotion_codes": known.promotion_codes,
+        "amount_subtotal": if known.trial_days.is_some() { 0 } else { amount }, "amount_total": total,
         "automatic_tax": { "enabled": false, "liability": null, "provider": null, "status": null },
         "cancel_url": known.cancel_url, "client_reference_id": known.reference,
         "consent": consent, "consent_collection": asked,
@@ -191,12 +201,13 @@ pub(super) fn session(state: &State, id: &str) -> Value {
         "payment_method_types": ["card"], "payment_status": paid, "phone_number_collection": { "enabled": false },
         "shipping_options": [],
         "status": status, "subscription": known.subscription, "success_url": known.success_url,
-        "total_details": { "amount_discount": 0, "amount_shipping": 0, "amount_tax": 0 }, "ui_mode": "hosted_page",
+        "total_details": { "amount_discount": discount, "amount_shipping": 0, "amount_tax": 0 },
+        "ui_mode": "hosted_page",
         "url": (status == "open").then(|| session_url(state, &known.id)),
     });
     with_nulls(
         object,
-        "after_expiration allow_promotion_codes billing_address_collection client_secret \
+        "after_expiration billing_address_collection client_secret \
          customer_account customer_creation customer_details customer_email discounts \
          invoice_creation locale payment_intent payment_link payment_method_configuration_details \
          permissions recovered_from saved_payment_method_options setup_intent \

@@ -9,6 +9,7 @@ use nbhd::clock::Timestamp;
 use serde::Deserialize;
 
 use super::World;
+use super::billing::{DAY, SubscriptionStart};
 use super::state::{Card, SessionStatus, State};
 
 const STYLE: &str = include_str!("pages.css");
@@ -37,6 +38,7 @@ pub(super) async fn press_checkout(
     let mut state = world.lock_current();
     let outcome = match pressed.action.as_str() {
         "pay" => pay(&mut state, &id, pressed.terms.is_some(), Card::Works, now),
+        "code" => pay(&mut state, &id, pressed.terms.is_some(), Card::None, now),
         "decline" => pay(&mut state, &id, pressed.terms.is_some(), Card::Fails, now),
         _ => turn_back(&state, &id),
     };
@@ -75,12 +77,16 @@ pub(super) async fn press_portal(
     portal_page(&state, &id)
 }
 
-/// Pays a session with a card; the address the browser is sent to.
+/// Pays a session with a card, or ([`Card::None`]) with a promotion code for all of it; the address the browser is sent
+/// to.
 pub(super) fn pay(state: &mut State, id: &str, agreed: bool, card: Card, now: Timestamp) -> Result<String, Notice> {
     let session = state.sessions.get(id).ok_or("There is no such page.")?.clone();
     match session.status {
         SessionStatus::Open if session.terms && !agreed => return Err("You have to agree to the terms."),
-        SessionStatus::Open if card != Card::Works => return Err("Your card was declined."),
+        SessionStatus::Open if card == Card::None && session.promotion_codes != Some(true) => {
+            return Err("This page takes no promotion codes.");
+        }
+        SessionStatus::Open if card == Card::Fails => return Err("Your card was declined."),
         SessionStatus::Open => {}
         SessionStatus::Complete => return Err("This was paid before."),
         SessionStatus::Expired => return Err("This page has expired."),
@@ -89,8 +95,12 @@ pub(super) fn pay(state: &mut State, id: &str, agreed: bool, card: Card, now: Ti
         customer.card = card;
     }
     let metadata = session.subscription_metadata.clone();
-    let subscription =
-        state.subscribe(&session.customer, &session.price, super::SubscriptionStart::Paid, metadata, now);
+    let start = match session.trial_days {
+        Some(days) => SubscriptionStart::Trial(DAY * u32::try_from(days).unwrap_or(0)),
+        None if card == Card::None => SubscriptionStart::Free,
+        None => SubscriptionStart::Paid,
+    };
+    let subscription = state.subscribe(&session.customer, &session.price, start, metadata, now);
     if let Some(session) = state.sessions.get_mut(id) {
         session.status = SessionStatus::Complete;
         session.subscription = Some(subscription);
@@ -111,11 +121,15 @@ fn checkout_page(state: &State, id: &str, notice: Option<Notice>) -> Response {
     let Some(price) = state.price(&session.price) else { return page_not_found() };
     let mut body = format!(
         "<section class=\"order\"><p class=\"brand\">NBHD United</p><p>Subscribe to {}</p>\
-         <p class=\"price\">${}.{:02} <small>per month</small></p></section><section>",
+         <p class=\"price\">${}.{:02} <small>per month</small></p>",
         price.name,
         price.amount / 100,
         price.amount % 100
     );
+    if let Some(days) = session.trial_days {
+        let _ = write!(body, "<p>{days} days free</p>");
+    }
+    body.push_str("</section><section>");
     match session.status {
         SessionStatus::Open => {
             body.push_str("<h1>Pay with card</h1>");
@@ -135,8 +149,15 @@ fn checkout_page(state: &State, id: &str, notice: Option<Notice>) -> Response {
             body.push_str(
                 "<button name=\"action\" value=\"pay\">Pay and subscribe</button>\
                  <button class=\"quiet\" name=\"action\" value=\"decline\">Pay with a card that is declined</button>\
-                 <button class=\"quiet\" name=\"action\" value=\"cancel\">← Back</button></form>",
+                 <button class=\"quiet\" name=\"action\" value=\"cancel\">← Back</button>",
             );
+            if session.promotion_codes == Some(true) {
+                body.push_str(
+                    "<button class=\"quiet\" name=\"action\" value=\"code\">Use a promotion code for all of it",
+                );
+                body.push_str("</button>");
+            }
+            body.push_str("</form>");
         }
         SessionStatus::Complete => body.push_str("<h1>You’re all done here</h1><p>This was paid.</p>"),
         SessionStatus::Expired => body.push_str("<h1>This page has expired</h1><p>Ask for a new link.</p>"),

@@ -111,6 +111,10 @@ pub struct Session {
     pub reference: Option<String>,
     /// Whether the terms have to be agreed to.
     pub terms: bool,
+    /// Whether its page takes promotion codes; `None`: its maker did not say.
+    pub promotion_codes: Option<bool>,
+    /// How many days of trial its subscription begins with.
+    pub trial_days: Option<i64>,
     /// The metadata of the session.
     pub metadata: Metadata,
     /// The metadata of the subscription it leads to.
@@ -141,6 +145,8 @@ pub struct Subscription {
     pub price: String,
     /// The prices of the items that Stripe lists before that one, and after it.
     pub other_items: (Vec<String>, Vec<String>),
+    /// Whether a promotion code takes off all of its price, for good.
+    pub is_free: bool,
     /// `active`, `past_due` and so on.
     pub status: &'static str,
     /// When it was made.

@@ -160,6 +160,60 @@ async fn a_page_is_paid_once_and_only_with_the_terms_ticked() {
 }
 
 #[tokio::test]
+async fn a_page_with_a_trial_charges_nothing_until_the_trial_ends() {
+    let world = World::start().await;
+    let customer = world.customer().await;
+    let with = |days: &str| format!("{CHECKOUT}&customer={customer}&subscription_data[trial_period_days]={days}");
+    for days in ["0", "731", "-1", "week"] {
+        assert_eq!(world.call(Method::POST, "/v1/checkout/sessions", &with(days), None).await.0, 400, "{days}");
+    }
+    let session = world.post("/v1/checkout/sessions", &with("14")).await;
+    assert_eq!((&session["amount_total"], &session["allow_promotion_codes"]), (&Value::from(0), &Value::Null));
+    world.stripe.pays(session["url"].as_str().expect("a page")).expect("open");
+    let id = session["id"].as_str().expect("an id");
+    let paid = world.get(&format!("/v1/checkout/sessions/{id}?expand[]=subscription")).await.1;
+    assert_eq!(paid["payment_status"], "no_payment_required");
+    let (start, end) = (&paid["subscription"]["trial_start"], &paid["subscription"]["trial_end"]);
+    assert_eq!(start.as_i64().zip(end.as_i64()).map(|(start, end)| end - start), Some(14 * 86_400));
+    world.clock.advance(DAY * 14);
+    assert_eq!(world.status(&customer), "active");
+    assert_eq!(world.kinds().iter().filter(|kind| *kind == "invoice.paid").count(), 1);
+}
+
+#[tokio::test]
+async fn a_page_takes_a_promotion_code_where_its_maker_allows_it() {
+    let world = World::start().await;
+    let customer = world.customer().await;
+    let make = async |rest: &str| world.post("/v1/checkout/sessions", &format!("{CHECKOUT}{rest}")).await;
+    let plain = make(&format!("&customer={customer}")).await;
+    let refused = world.stripe.pays_with_code(plain["url"].as_str().expect("a page"));
+    assert_eq!(refused, Err("This page takes no promotion codes."));
+    let session = make(&format!("&customer={customer}&allow_promotion_codes=true")).await;
+    assert_eq!(session["allow_promotion_codes"], true);
+    world.stripe.pays_with_code(session["url"].as_str().expect("a page")).expect("a code");
+    world.clock.advance(stripe::billing::MONTH * 2);
+    assert_eq!(world.status(&customer), "active", "without a card");
+    let invoices = world.get(&format!("/v1/invoices?customer={customer}&status=paid")).await.1;
+    let amounts: Vec<_> = invoices["data"].as_array().expect("a list").iter().map(|one| &one["amount_due"]).collect();
+    assert_eq!(amounts, [0, 0, 0]);
+}
+
+#[tokio::test]
+async fn a_page_that_its_maker_expires_cannot_be_paid_and_a_paid_one_not_be_expired() {
+    let world = World::start().await;
+    let customer = world.customer().await;
+    let make = async || world.post("/v1/checkout/sessions", &format!("{CHECKOUT}&customer={customer}")).await;
+    let path = |session: &Value| format!("/v1/checkout/sessions/{}/expire", session["id"].as_str().expect("an id"));
+    let (first, second) = (make().await, make().await);
+    assert_eq!(world.post(&path(&first), "").await["status"], "expired");
+    assert_eq!(world.stripe.pays(first["url"].as_str().expect("a page")), Err("This page has expired."));
+    world.stripe.pays(second["url"].as_str().expect("a page")).expect("open");
+    for ended in [&first, &second] {
+        assert_eq!(world.call(Method::POST, &path(ended), "", None).await.0, 400);
+    }
+}
+
+#[tokio::test]
 async fn a_page_nobody_pays_expires_after_a_day() {
     let world = World::start().await;
     let customer = world.customer().await;
