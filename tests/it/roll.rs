@@ -72,7 +72,9 @@ impl Office {
     async fn nbhd(&self, words: &[&str]) -> Value {
         let settings = self.settings.to_str().expect("a path in UTF-8");
         let words = [&["nbhd", "--json", "--settings", settings], words].concat();
-        let answer = nbhd_ops::run(Args::try_parse_from(words).expect("a command")).await.expect("answered");
+        let answer = nbhd_ops::run(Args::try_parse_from(words).expect("a command"), self.world.clock.clone())
+            .await
+            .expect("answered");
         serde_json::from_str(&answer).expect("JSON")
     }
 

@@ -42,6 +42,9 @@ const USED_LINK_RETENTION: Duration = LIFETIME.saturating_mul(2);
 const CHECKOUT_ORIGIN: &str = "https://checkout.stripe.com";
 const PORTAL_ORIGIN: &str = "https://billing.stripe.com";
 
+/// The longest trial that can be set, in days.
+const LONGEST_TRIAL_DAYS: u32 = 90;
+
 /// The function's clients and settings.
 pub struct App {
     stripe: Option<Client>,
@@ -50,6 +53,8 @@ pub struct App {
     identity_key: IdentityKey,
     /// Where the bot is opened in Telegram.
     bot_address: String,
+    /// How many days of trial a person's first subscription begins with; 0: none.
+    trial_days: u32,
     /// The origin of a simulator's pages in place of Stripe's.
     simulated_origin: Option<String>,
     clock: Clock,
@@ -65,6 +70,7 @@ impl App {
             links: Links::from_env(env)?,
             identity_key: env.identity_key("TENANT_ID_KEY")?,
             bot_address: bot_address(env)?,
+            trial_days: env.number("TRIAL_DAYS", 0, 0..=LONGEST_TRIAL_DAYS)?,
             simulated_origin: env.optional("STRIPE_API_URL").map(str::to_owned),
             clock,
         })
@@ -109,7 +115,7 @@ async fn show_checkout(
 ) -> Result<Page, Refusal> {
     let token = query.map(|Query(parameters)| parameters.link).unwrap_or_default();
     let (_, link) = verify_link(&app, &token)?;
-    Ok(pages::checkout_page(&app, &link, &token))
+    Ok(pages::checkout_page(&app, &link, &token, None))
 }
 
 async fn show_portal(
@@ -118,7 +124,10 @@ async fn show_portal(
 ) -> Result<Page, Refusal> {
     let token = query.map(|Query(parameters)| parameters.link).unwrap_or_default();
     let (_, link) = verify_link(&app, &token)?;
-    Ok(pages::portal_page(&app, &link, &token))
+    Ok(match session::find_unpaid(&app, &link).await? {
+        None => pages::portal_page(&app, &link, &token),
+        Some(unpaid) => pages::checkout_page(&app, &link, &token, unpaid.gift),
+    })
 }
 
 async fn start_checkout(
@@ -144,7 +153,7 @@ async fn start_portal(
     refuse_used_link(&app, &link).await?;
     Ok(match session::open_portal(&app, stripe, &link).await? {
         Some(address) => redirect_once(&app, &link, address).await?,
-        None => pages::checkout_page(&app, &link, &form.link).into_response(),
+        None => pages::checkout_page(&app, &link, &form.link, None).into_response(),
     })
 }
 

@@ -1,6 +1,7 @@
 //! The pages between the chat and Stripe.
 
 use axum::http::StatusCode;
+use nbhd::domain::gift::Gift;
 use nbhd::domain::subscription::Tier;
 use nbhd::flows::billing_link::{BillingLink, Destination};
 use nbhd::tokens::Claims;
@@ -8,15 +9,24 @@ use nbhd::web::{ButtonStyle, Page};
 
 use crate::App;
 
-/// Names the person whose assistant is paid for, and offers the tiers.
-pub(crate) fn checkout_page(app: &App, link: &Claims<BillingLink>, token: &str) -> Page {
+/// Names the person whose assistant is paid for, and offers the tiers; to somebody with a gift, beside it.
+pub(crate) fn checkout_page(app: &App, link: &Claims<BillingLink>, token: &str, gift: Option<Gift>) -> Page {
     let action = app.links.form_url(Destination::Checkout);
     let mut page = Page::new(StatusCode::OK, "Your own assistant")
-        .definition_list(&[("Assistant of", &link.content.name), ("It answers", "in Telegram, to this person alone")])
-        .text(
-            "Choose a plan. The next page is Stripe’s: it shows the price, and you can turn back there. You can cancel \
-             at any time with /billing.",
-        );
+        .definition_list(&[("Assistant of", &link.content.name), ("It answers", "in Telegram, to this person alone")]);
+    if let Some(gift) = gift {
+        page = page.text(&format!(
+            "This assistant is a gift, free until the end of {} (UTC). What you pay for begins at once.",
+            gift.last_day()
+        ));
+    }
+    if app.trial_days > 0 {
+        page = page.text(&format!("The first {} days are free for those who have had no trial yet.", app.trial_days));
+    }
+    page = page.text(
+        "Choose a plan. The next page is Stripe’s: it shows the price, takes a promotion code, and you can turn back \
+         there. You can cancel at any time with /billing.",
+    );
     for tier in Tier::ALL {
         let label = match tier {
             Tier::Basic => "Basic: for everyday questions",

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use nbhd::domain::ids::{ChatId, TenantId};
 use nbhd::domain::subscription::Tier;
-use nbhd::providers::stripe::TIER;
+use nbhd::providers::stripe::{Session, TIER, TRIAL_DAYS};
 use stripe_billing::billing_portal_session::CreateBillingPortalSession;
 use stripe_checkout::checkout_session::{
     CreateCheckoutSession, CreateCheckoutSessionConsentCollection,
@@ -31,12 +31,27 @@ pub(crate) fn create_customer(tenant: TenantId) -> StripeCall {
     to_call(&CreateCustomer::new().metadata(HashMap::from([("tenant_id".to_owned(), tenant.to_string())])))
 }
 
-/// A Checkout session for one subscription; its metadata is enough to reactivate a removed tenant.
-/// <https://docs.stripe.com/api/checkout/sessions/create>
+/// What a Checkout session offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Offer {
+    pub(crate) tier: Tier,
+    /// How many days of trial; 0: none.
+    pub(crate) trial_days: u32,
+}
+
+impl Offer {
+    /// Whether `session` can be paid and offers this.
+    pub(crate) fn is_made_by(self, session: &Session) -> bool {
+        session.url.is_some() && session.tier == Some(self.tier) && session.trial_days == self.trial_days
+    }
+}
+
+/// A Checkout session for one subscription; its metadata is enough to reactivate a removed tenant. A promotion code of
+/// 100 % leads to an active subscription as any payment does. <https://docs.stripe.com/api/checkout/sessions/create>
 pub(crate) fn create_checkout(
     customer: &str,
     price: &str,
-    tier: Tier,
+    offer: Offer,
     tenant: TenantId,
     chat: ChatId,
     base: &str,
@@ -52,17 +67,23 @@ pub(crate) fn create_checkout(
         terms_of_service: Some(Terms::Required),
         ..CreateCheckoutSessionConsentCollection::new()
     };
+    // Stripe refuses a trial of no days.
+    let trial_days = Some(offer.trial_days).filter(|days| *days > 0);
     let subscription = CreateCheckoutSessionSubscriptionData {
         metadata: Some(metadata),
+        trial_period_days: trial_days,
         ..CreateCheckoutSessionSubscriptionData::new()
     };
+    let mut session_metadata = HashMap::from([(TIER.to_owned(), offer.tier.to_string())]);
+    session_metadata.extend(trial_days.map(|days| (TRIAL_DAYS.to_owned(), days.to_string())));
     let session = CreateCheckoutSession::new()
         .mode(stripe_checkout::CheckoutSessionMode::Subscription)
         .customer(customer)
         .client_reference_id(tenant.to_string())
         .line_items(vec![item])
         .consent_collection(consent)
-        .metadata(HashMap::from([(TIER.to_owned(), tier.to_string())]))
+        .allow_promotion_codes(true)
+        .metadata(session_metadata)
         .subscription_data(subscription)
         .success_url(format!("{base}/billing/done?from=checkout"))
         .cancel_url(format!("{base}/billing/done?from=cancel"));

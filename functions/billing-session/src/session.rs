@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use nbhd::domain::due::{Due, Kind};
+use nbhd::domain::gift::Gift;
 use nbhd::domain::ids::TenantId;
 use nbhd::domain::subscription::Tier;
 use nbhd::domain::tenant::{Tenant, TenantRecord, Tombstone};
@@ -14,15 +15,20 @@ use nbhd::tokens::Claims;
 
 use crate::App;
 use crate::refusal::Refusal;
-use crate::requests::{self, StripeCall};
+use crate::requests::{self, Offer, StripeCall};
 
-/// How often a write is tried. Only a second tab or the reconciler changes a row between our read and our write.
+/// How often a write, or a session, is tried. Only a second tab or the reconciler comes between.
 const MAX_ATTEMPTS: usize = 4;
 /// When Stripe is asked about a checkout whose events have not arrived.
 const CHECKOUT_CHECK_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Opens a Checkout session for `tier`, and returns the address of its page; `None` when there already is a
 /// subscription that can be paid or resumed.
+///
+/// At most one page that was handed out can be paid, so that nobody pays for two subscriptions or has two trials: the
+/// others are expired before a session is made, and again before its address is handed out. Whoever made a session at
+/// the same time finds the other one then, because each lists after it made its own; the newest stays. A page that
+/// nobody paid costs nobody the trial.
 pub(crate) async fn open_checkout(
     app: &App,
     stripe: &Client,
@@ -30,50 +36,57 @@ pub(crate) async fn open_checkout(
     tier: Tier,
 ) -> Result<Option<String>, Refusal> {
     let (tenant, chat) = (app.resolve_tenant(&link.content), link.content.chat_id);
-    let mut customer = find_or_create_customer(app, stripe, tenant, &link.content, None).await?;
+    let mut payer = find_or_create_customer(app, stripe, tenant, &link.content, None).await?;
     for _ in 0..MAX_ATTEMPTS {
-        match fetch_state(app, stripe, &customer).await? {
+        let customer = payer.customer.as_str();
+        let has_trialed = match fetch_state(app, stripe, customer).await? {
             CustomerState::Subscribed => {
                 schedule_check(app, tenant, Duration::ZERO).await?;
                 return Ok(None);
             }
             CustomerState::Deleted => {
-                customer = find_or_create_customer(app, stripe, tenant, &link.content, Some(&customer)).await?;
+                payer = find_or_create_customer(app, stripe, tenant, &link.content, Some(customer)).await?;
                 continue;
             }
-            CustomerState::Unsubscribed => {}
-        }
-        let known = stripe.list_sessions(&customer).await.map_err(map_stripe_error)?;
-        if !expire_other_tiers(stripe, &known, tier).await? {
+            CustomerState::Unsubscribed { has_trialed } => has_trialed,
+        };
+        let trial_days = if payer.trial_spent || has_trialed { 0 } else { app.trial_days };
+        let offer = Offer { tier, trial_days };
+        let known = stripe.list_sessions(customer).await.map_err(map_stripe_error)?;
+        let reusable = known.iter().find(|session| offer.is_made_by(session));
+        if !expire_all_but(stripe, &known, reusable.map(|session| session.id.as_str())).await? {
             continue;
         }
-        // Tabs that submit at the same time use the same key: two sessions could be paid, and be two subscriptions.
-        let last = known.first().map_or("none", |session| session.id.as_str());
-        let key = format!("checkout-{tenant}-{tier}-after-{last}");
-        if let Some(page) = known.into_iter().find_map(|session| session.url.filter(|_| session.tier == Some(tier))) {
+        if let Some(page) = reusable.and_then(|session| session.url.clone()) {
             return Ok(Some(page));
         }
+        // Tabs that submit the same at the same time use the same key.
+        let last = known.first().map_or("none", |session| session.id.as_str());
+        let key = format!("checkout-{tenant}-{tier}-after-{last}");
         let base = app.links.base().as_str();
-        let request = requests::create_checkout(&customer, stripe.price(tier), tier, tenant, chat, base);
+        let request = requests::create_checkout(customer, stripe.price(tier), offer, tenant, chat, base);
         let created = match stripe.create(&request.path, request.form, &key).await {
             // Stripe may still list what a deleted customer had.
             Err(providers::Error::Refused { reason, .. })
-                if reason == MISSING && stripe.is_customer_deleted(&customer).await.map_err(map_stripe_error)? =>
+                if reason == MISSING && stripe.is_customer_deleted(customer).await.map_err(map_stripe_error)? =>
             {
-                customer = find_or_create_customer(app, stripe, tenant, &link.content, Some(&customer)).await?;
+                payer = find_or_create_customer(app, stripe, tenant, &link.content, Some(customer)).await?;
                 continue;
             }
             created => created.map_err(map_stripe_error)?,
         };
+        if !is_only_page(stripe, customer, &created.id).await? {
+            continue;
+        }
         tracing::info!(code = "checkout_created", tier = tier.as_str(), "Checkout session created; redirecting to it");
         return created.url.map(Some).ok_or(Refusal::StripeUnavailable);
     }
     Err(Refusal::StripeUnavailable)
 }
 
-/// Expires the open sessions for another tier; `false` when Stripe refuses, because one of them was paid just now.
-async fn expire_other_tiers(stripe: &Client, known: &[Session], tier: Tier) -> Result<bool, Refusal> {
-    for other in known.iter().filter(|session| session.url.is_some() && session.tier != Some(tier)) {
+/// Expires every open session but one; `false` when Stripe refuses, because one of them was paid or expired just now.
+async fn expire_all_but(stripe: &Client, known: &[Session], kept: Option<&str>) -> Result<bool, Refusal> {
+    for other in known.iter().filter(|session| session.url.is_some() && Some(session.id.as_str()) != kept) {
         match stripe.expire_session(&other.id).await {
             Ok(()) => {}
             Err(providers::Error::Refused { .. }) => return Ok(false),
@@ -81,6 +94,43 @@ async fn expire_other_tiers(stripe: &Client, known: &[Session], tier: Tier) -> R
         }
     }
     Ok(true)
+}
+
+/// Makes the session `own`, whose address nobody has yet, the only one that can be paid; or, when a newer one or a
+/// payment came in between, expires it and returns `false`.
+async fn is_only_page(stripe: &Client, customer: &str, own: &str) -> Result<bool, Refusal> {
+    let listed = stripe.list_sessions(customer).await.map_err(map_stripe_error)?;
+    let newest = listed.iter().find(|session| session.url.is_some());
+    let is_newest = newest.is_some_and(|session| session.id == own);
+    if is_newest && expire_all_but(stripe, &listed, Some(own)).await? {
+        return Ok(true);
+    }
+    match stripe.expire_session(own).await {
+        Ok(()) | Err(providers::Error::Refused { .. }) => Ok(false),
+        Err(error) => Err(map_stripe_error(error)),
+    }
+}
+
+/// A tenant for whom nobody pays, so that there is nothing to manage at Stripe.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unpaid {
+    /// What an operator gave it, while that runs.
+    pub(crate) gift: Option<Gift>,
+}
+
+/// What the row says of a tenant for whom nobody pays; `None` for all others, of whom Stripe knows more.
+pub(crate) async fn find_unpaid(app: &App, link: &Claims<BillingLink>) -> Result<Option<Unpaid>, Refusal> {
+    let record = app.store.tenant_record(app.resolve_tenant(&link.content)).await.map_err(Refusal::from_store)?;
+    let has_customer = record.as_ref().and_then(TenantRecord::customer).is_some();
+    let gift = match &record {
+        Some(TenantRecord::Live(tenant)) => tenant.running_gift(app.clock.now()),
+        Some(TenantRecord::Deleted(_)) | None => None,
+    };
+    let is_subscribed = match &record {
+        Some(TenantRecord::Live(tenant)) => tenant.subscription.as_ref().is_some_and(|known| known.status.is_open()),
+        Some(TenantRecord::Deleted(_)) | None => false,
+    };
+    Ok((!has_customer || (gift.is_some() && !is_subscribed)).then_some(Unpaid { gift }))
 }
 
 /// Opens a portal session, and returns the address of its page; `None` when there is no subscription that can be paid
@@ -109,7 +159,10 @@ enum CustomerState {
     /// They have a subscription that can be paid or resumed.
     Subscribed,
     /// They have none.
-    Unsubscribed,
+    Unsubscribed {
+        /// Whether one that they had had a trial.
+        has_trialed: bool,
+    },
     /// They were deleted: nothing can be sold to them.
     Deleted,
 }
@@ -121,8 +174,17 @@ async fn fetch_state(app: &App, stripe: &Client, customer: &str) -> Result<Custo
     Ok(match snapshot.subscription {
         _ if snapshot.is_customer_deleted => CustomerState::Deleted,
         Some(counts) if counts.status.is_open() => CustomerState::Subscribed,
-        Some(_) | None => CustomerState::Unsubscribed,
+        Some(_) | None => CustomerState::Unsubscribed { has_trialed: snapshot.has_trialed },
     })
+}
+
+/// Who pays for a tenant.
+#[derive(Debug)]
+struct Payer {
+    /// Their id at Stripe, `cus_…`.
+    customer: String,
+    /// Whether they had a trial before, be it as another customer.
+    trial_spent: bool,
 }
 
 /// The tenant's customer at Stripe, unless that is `deleted`, which is replaced by a new one. A removed tenant keeps a
@@ -133,11 +195,16 @@ async fn find_or_create_customer(
     tenant_id: TenantId,
     link: &BillingLink,
     deleted: Option<&str>,
-) -> Result<String, Refusal> {
+) -> Result<Payer, Refusal> {
     // The key makes it one customer, from however many tabs this runs before the id is on the row.
     let key = match deleted {
         None => format!("customer-{tenant_id}"),
         Some(deleted) => format!("customer-{tenant_id}-after-{deleted}"),
+    };
+    let had_trial = match deleted {
+        None => false,
+        // Where events were lost, nothing else tells.
+        Some(deleted) => stripe.has_taken_trial(deleted).await.map_err(map_stripe_error)?,
     };
     for _ in 0..MAX_ATTEMPTS {
         let now = app.clock.now();
@@ -145,7 +212,8 @@ async fn find_or_create_customer(
         let known = record.as_ref().and_then(TenantRecord::customer).filter(|known| Some(*known) != deleted);
         if let Some(customer) = known {
             schedule_check(app, tenant_id, CHECKOUT_CHECK_DELAY).await?;
-            return Ok(customer.to_owned());
+            let trial_spent = record.as_ref().is_some_and(TenantRecord::is_trial_spent);
+            return Ok(Payer { customer: customer.to_owned(), trial_spent });
         }
         let created = send(stripe, requests::create_customer(tenant_id), &key).await?;
         let read_version = record.as_ref().map(TenantRecord::version);
@@ -154,23 +222,25 @@ async fn find_or_create_customer(
             Some(TenantRecord::Deleted(tombstone)) => tombstone.reactivate(link.chat_id, None, now),
             None => Tenant::new(tenant_id, link.chat_id),
         };
-        let due = match (deleted, row.due.clone()) {
+        let due = match deleted {
             // What the deleted customer had ends now: Stripe will never be asked about them again.
-            (Some(_), _) => Due::new(Kind::Reconcile, tenant_id, now),
-            (None, Some(due)) => due,
+            Some(_) => Due::new(Kind::Reconcile, tenant_id, now),
             // The events of the payment may be lost; then the reconciler asks Stripe.
-            (None, None) => Due::new(Kind::Reconcile, tenant_id, now + CHECKOUT_CHECK_DELAY),
+            None => {
+                let check = Due::new(Kind::Reconcile, tenant_id, now + CHECKOUT_CHECK_DELAY);
+                row.due.clone().filter(|due| due.at <= check.at).unwrap_or(check)
+            }
         };
-        let ended = row.subscription.clone().filter(|_| deleted.is_some()).map(|known| known.after_deletion(now));
-        let subscription = ended.or(row.subscription);
-        let tenant = Tenant { customer: Some(created.id.clone()), subscription, due: Some(due), ..row };
+        let row = if deleted.is_some() { row.without_customer(now) } else { row };
+        let trial_spent = row.trial_spent || had_trial;
+        let tenant = Tenant { customer: Some(created.id.clone()), trial_spent, due: Some(due), ..row };
         let update = BillingUpdate { tenant, read_version, stripe_ids: vec![&created.id], event: None };
         match app.store.save_billing(update, now).await {
             Ok(_) => {
                 if let Some(deleted) = deleted {
                     report_deleted_customer(deleted);
                 }
-                return Ok(created.id);
+                return Ok(Payer { customer: created.id, trial_spent });
             }
             Err(store::Error::Conflict) => {}
             Err(error) => return Err(Refusal::from_store(error)),

@@ -7,7 +7,7 @@ use nbhd::clock::Timestamp;
 use nbhd::domain::due::{Due, Kind};
 use nbhd::domain::ids::TenantId;
 use nbhd::domain::subscription::Entitlement;
-use nbhd::domain::tenant::{Lifecycle, Tenant, TenantRecord};
+use nbhd::domain::tenant::{Lifecycle, Tenant, TenantRecord, Tombstone};
 use nbhd::flows::reactivation::Reactivation;
 use nbhd::providers;
 use nbhd::providers::stripe::{Client, CustomerSnapshot, Event, report_deleted_customer};
@@ -49,33 +49,37 @@ impl App {
     async fn try_process(&self, stripe: &Client, event: &Event) -> Result<(), Error> {
         let now = self.clock.now();
         let Some((tenant_id, customer, record)) = self.find_tenant(event).await? else {
-            return self.record_unmatched(event, now).await;
+            return self.record_unmatched(stripe, event, now).await;
         };
         record_tenant(tenant_id);
         // Stripe is asked after the row was read, so that a write between the two is a conflict.
-        let known = match &record {
-            TenantRecord::Live(tenant) => tenant.subscription.clone(),
-            TenantRecord::Deleted(_) => None,
+        let (known, trial_was_spent) = match &record {
+            TenantRecord::Live(tenant) => (tenant.subscription.clone(), tenant.trial_spent),
+            TenantRecord::Deleted(tombstone) => (None, tombstone.trial_spent),
         };
         let snapshot = stripe.fetch_subscription(customer, known.as_ref(), now).await?;
         if snapshot.is_customer_deleted {
             report_deleted_customer(customer);
         }
-        let read_version = Some(record.version());
+        let (read_version, spends_trial) = (Some(record.version()), snapshot.has_trialed && !trial_was_spent);
         let tenant = match record {
             TenantRecord::Live(tenant) => with_snapshot(*tenant, snapshot, now),
             TenantRecord::Deleted(tombstone) => match Reactivation::decide(&tombstone, snapshot, now) {
                 Reactivation::Tenant(tenant) => *tenant,
                 Reactivation::NotEntitled => {
+                    if spends_trial {
+                        let left = Tombstone { trial_spent: true, ..(*tombstone).clone() };
+                        self.store.save_tombstone(&left, tombstone.version).await?;
+                    }
                     return Ok(self.store.record_event(&event.id, EventOutcome::Applied, now).await?);
                 }
-                Reactivation::Unmatched => return self.record_unmatched(event, now).await,
+                Reactivation::Unmatched => return self.record_unmatched(stripe, event, now).await,
             },
         };
         let subscription = tenant.subscription.as_ref().map(|known| known.id.clone());
         let stripe_ids: Vec<&str> = std::iter::once(customer).chain(subscription.as_deref()).collect();
         let is_due = tenant.due.as_ref().is_some_and(|due| due.at <= now);
-        let is_changed = tenant.subscription != known;
+        let is_changed = tenant.subscription != known || spends_trial;
         let billing = BillingUpdate { tenant, read_version, stripe_ids, event: Some(&event.id) };
         match self.store.save_billing(billing.clone(), now).await? {
             BillingOutcome::Saved(_) => {
@@ -104,8 +108,15 @@ impl App {
         Ok(record.filter(|row| row.customer() == Some(customer)).map(|row| (tenant_id, customer, row)))
     }
 
-    /// Records an event whose customer is not known, for a person to look at.
-    async fn record_unmatched(&self, event: &Event, now: Timestamp) -> Result<(), Error> {
+    /// Records an event whose customer is no tenant's: for a person to look at, unless nobody pays any more. A customer
+    /// who was deleted, and then replaced or forgotten, has events on their way for days.
+    async fn record_unmatched(&self, stripe: &Client, event: &Event, now: Timestamp) -> Result<(), Error> {
+        if let Some(customer) = event.customer.as_deref()
+            && stripe.is_customer_deleted(customer).await?
+        {
+            tracing::info!(event = event.id, "an event of a deleted customer who is no tenant's; nobody pays");
+            return Ok(self.store.record_event(&event.id, EventOutcome::CustomerDeleted, now).await?);
+        }
         self.store.record_event(&event.id, EventOutcome::Unmatched, now).await?;
         metric("StripeEventsUnmatched", 1);
         tracing::error!(
@@ -121,7 +132,8 @@ impl App {
 /// not match it yet: the job that is queued next may be lost.
 fn with_snapshot(tenant: Tenant, snapshot: CustomerSnapshot, now: Timestamp) -> Tenant {
     let is_changed = snapshot.subscription.is_some() && snapshot.subscription != tenant.subscription;
-    let tenant = Tenant { subscription: snapshot.subscription.or(tenant.subscription), ..tenant };
+    let trial_spent = tenant.trial_spent || snapshot.has_trialed;
+    let tenant = Tenant { subscription: snapshot.subscription.or(tenant.subscription), trial_spent, ..tenant };
     if is_changed || !has_converged(&tenant, now) {
         Tenant { due: Some(Due::new(Kind::Reconcile, tenant.tenant_id, now)), ..tenant }
     } else {

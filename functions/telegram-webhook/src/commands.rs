@@ -33,7 +33,7 @@ impl App {
             Command::Start(_) => Ok(replies::start(chat, route.status == RouteStatus::Active)),
             Command::Connect => Ok(self.offer_connect(route.tenant_id, update, now)),
             Command::Disconnect(services) => self.disconnect_services(chat, route.tenant_id, services, now).await,
-            Command::Status => self.show_status(update, route.tenant_id).await,
+            Command::Status => self.show_status(update, route.tenant_id, now).await,
             Command::Billing => Ok(replies::billing(chat, self.portal_button(route, update, now))),
             Command::TimeZone(None) => self.show_time_zone(chat, route.tenant_id).await,
             Command::TimeZone(Some(name)) => self.set_time_zone(chat, route.tenant_id, &name).await,
@@ -90,9 +90,9 @@ impl App {
         })
     }
 
-    async fn show_status(&self, update: &PrivateUpdate, tenant: TenantId) -> Result<Reply, Error> {
+    async fn show_status(&self, update: &PrivateUpdate, tenant: TenantId, now: Timestamp) -> Result<Reply, Error> {
         let view = self.store.tenant_view(tenant).await?.ok_or_else(missing_tenant)?;
-        Ok(replies::status(update.chat, &update.person, &view.tenant, &view.integrations))
+        Ok(replies::status(update, &view.tenant, &view.integrations, now))
     }
 
     async fn show_time_zone(&self, chat: ChatId, tenant: TenantId) -> Result<Reply, Error> {

@@ -4,10 +4,11 @@
 //! when the person deletes that topic before it arrives.
 //! See <https://core.telegram.org/bots/api#making-requests-when-getting-updates>.
 
+use nbhd::clock::Timestamp;
 use nbhd::domain::ids::ChatId;
 use nbhd::domain::integration::{Integration, Status};
-use nbhd::domain::person::Person;
 use nbhd::domain::tenant::{Lifecycle, Tenant};
+use nbhd::domain::update::PrivateUpdate;
 use serde::Serialize;
 
 /// A `sendMessage` as the answer to an update.
@@ -178,7 +179,7 @@ pub(crate) fn billing(chat: ChatId, manage: Button) -> Reply {
     with_buttons(chat, text, [manage])
 }
 
-pub(crate) fn status(chat: ChatId, person: &Person, tenant: &Tenant, integrations: &[Integration]) -> Reply {
+pub(crate) fn status(update: &PrivateUpdate, tenant: &Tenant, integrations: &[Integration], now: Timestamp) -> Reply {
     let assistant = match tenant.lifecycle {
         Lifecycle::Pending | Lifecycle::Provisioning => "being made ready",
         Lifecycle::Active => "running",
@@ -186,13 +187,14 @@ pub(crate) fn status(chat: ChatId, person: &Person, tenant: &Tenant, integration
         Lifecycle::Deprovisioning => "being removed",
     };
     let zone = tenant.time_zone.as_ref().map_or("not known; set it with /timezone", |zone| &zone.name);
-    let mut lines = vec![format!("Assistant: {assistant}"), format!("You in Telegram: {}", person.account())];
+    let mut lines = vec![format!("Assistant: {assistant}"), format!("You in Telegram: {}", update.person.account())];
+    lines.extend(tenant.running_gift(now).map(|gift| format!("Free until the end of {} (UTC)", gift.last_day())));
     for provider in nbhd::domain::integration::Provider::ALL {
         let row = integrations.iter().find(|row| row.provider == provider);
         lines.push(format!("{}: {}", provider.display_name(), describe_integration(row)));
     }
     lines.push(format!("Time zone: {zone}"));
-    text_reply(chat, lines.join("\n"))
+    text_reply(update.chat, lines.join("\n"))
 }
 
 fn describe_integration(row: Option<&Integration>) -> String {

@@ -3,6 +3,7 @@
 //! A release says what all containers have in common; what is the tenant's own is filled in here, and has a fingerprint
 //! of its own, so that a change of either is seen without a call.
 
+use nbhd::clock::Timestamp;
 use nbhd::domain::ids::{ChatId, TenantId};
 use nbhd::domain::names::Names;
 use nbhd::domain::release::{Release, fingerprint};
@@ -39,13 +40,13 @@ pub(crate) struct TenantParameters {
 }
 
 impl TenantParameters {
-    pub(crate) fn of(tenant: &Tenant) -> Option<Self> {
+    pub(crate) fn of(tenant: &Tenant, now: Timestamp) -> Option<Self> {
         let status = &tenant.reconcile;
         Some(Self {
             tenant_id: tenant.tenant_id.to_string(),
             chat_id: tenant.chat_id.to_string(),
             time_zone: tenant.time_zone.as_ref().map_or_else(|| "UTC".to_owned(), |zone| zone.name.clone()),
-            tier: tier(tenant),
+            tier: tenant.tier(now),
             shard: status.shard.clone()?,
             secret_version: status.resources.keys.as_ref()?.secret_version.clone(),
         })
@@ -58,11 +59,6 @@ impl TenantParameters {
             [tenant_id, chat_id, time_zone, tier.as_str(), azure_subscription, account, vault_url, secret_version];
         fingerprint(&parts.join("\n"))
     }
-}
-
-/// What is paid for; a tenant that never had a subscription has nothing built that it could matter to.
-pub(crate) fn tier(tenant: &Tenant) -> Tier {
-    tenant.subscription.as_ref().map_or(Tier::Basic, |subscription| subscription.tier)
 }
 
 /// The tags of every resource of a tenant.

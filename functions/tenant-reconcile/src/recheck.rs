@@ -106,6 +106,7 @@ async fn postpone(app: &App, tombstone: Tombstone, part: Part, failure: Failure)
 
 /// The person may have paid without our hearing of it: after Stripe was last asked, or at a checkout since then.
 async fn ask_stripe(app: &App, tombstone: Tombstone, now: Timestamp) -> Result<TenantRecord, store::Error> {
+    let mut tombstone = tombstone;
     let version = tombstone.version;
     let asked = match tombstone.customer.as_deref().zip(app.stripe.as_ref()) {
         Some((customer, stripe)) => Some(stripe.fetch_subscription(customer, None, now).await),
@@ -115,6 +116,7 @@ async fn ask_stripe(app: &App, tombstone: Tombstone, now: Timestamp) -> Result<T
         None => None,
         Some(Ok(snapshot)) => {
             let has_ended = |known: &Subscription| known.ended_at.is_some();
+            tombstone.trial_spent |= snapshot.has_trialed;
             let waits = snapshot.subscription.as_ref().is_some_and(|known| !has_ended(known));
             match Reactivation::decide(&tombstone, snapshot, now) {
                 Reactivation::Tenant(tenant) => {

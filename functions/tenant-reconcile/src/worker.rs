@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::App;
-use crate::container_spec::{TenantParameters, tier};
+use crate::container_spec::TenantParameters;
 use crate::failure::{Failure, report_failure, report_wait};
 use crate::recheck;
 use crate::steps::{StepContext, StepResult};
@@ -142,8 +142,10 @@ impl Worker<'_> {
         let settings = &self.app.settings;
         let spec = Spec {
             release: self.app.release_id().to_owned(),
-            fingerprint: TenantParameters::of(tenant).map(|parameters| parameters.fingerprint()).unwrap_or_default(),
-            limit_cents: settings.limit_cents(tier(tenant)),
+            fingerprint: TenantParameters::of(tenant, now)
+                .map(|parameters| parameters.fingerprint())
+                .unwrap_or_default(),
+            limit_cents: settings.limit_cents(tenant.tier(now)),
             newest_key: self.app.runtime_keys.newest().id(),
             older_keys: self.app.runtime_keys.ids().skip(1).collect(),
         };

@@ -2,7 +2,9 @@
 //!
 //! It only writes the rows that say what is wanted, and queues a job for the function that brings it about.
 
+mod customer;
 mod deadletters;
+mod grant;
 mod integrations;
 mod output;
 mod rotation;
@@ -64,6 +66,16 @@ enum Command {
             value_parser = clap::value_parser!(u32).range(1..=6_000))]
         per_minute: u32,
     },
+    /// Give a person an assistant without a payment until a date, whatever Stripe says; makes the tenant if need be
+    Grant(grant::GrantArgs),
+    /// Take a customer who is gone at Stripe off its tenant, whose person can then subscribe as a new customer
+    ForgetCustomer {
+        /// Stripe's id of the customer, `cus_…`
+        customer: String,
+        /// Even though Stripe still knows the customer, or cannot be asked; what they pay for then counts for nobody
+        #[arg(long)]
+        force: bool,
+    },
     /// List every connection to Google
     Integrations {
         /// Only those in this state: active, expired or revoked
@@ -89,13 +101,13 @@ struct Operator {
 ///
 /// # Errors
 /// A sentence for the operator that says what failed, and why.
-pub async fn run(args: Args) -> anyhow::Result<String> {
+pub async fn run(args: Args, clock: Clock) -> anyhow::Result<String> {
     let env = match &args.settings {
         Some(file) => Env::from_file(file).with_context(|| format!("`{}` cannot be read", file.display()))?,
         None => Env::load().await?,
     };
     let (store, queues) = (Store::from_env(&env)?, Queues::new(&env)?);
-    let operator = Operator { clock: Clock::System, env, store, queues };
+    let operator = Operator { clock, env, store, queues };
     let output = match args.command {
         Command::Tenants { state } => tenants::list(&operator, state).await?,
         Command::Tenant { id } => tenant::show_tenant(&operator, id).await?,
@@ -104,6 +116,8 @@ pub async fn run(args: Args) -> anyhow::Result<String> {
         Command::Resume { id } => tenant::set_hold(&operator, id, false).await?,
         Command::RotateKeys { id: Some(id), .. } => tenant::request_rotation(&operator, id).await?,
         Command::RotateKeys { id: None, per_minute, .. } => rotation::rotate_all(&operator, per_minute).await?,
+        Command::Grant(grant) => grant::run(&operator, &grant).await?,
+        Command::ForgetCustomer { customer, force } => customer::forget(&operator, &customer, force).await?,
         Command::Integrations { state } => integrations::list(&operator, state).await?,
         Command::Deadletters { action } => deadletters::run(&operator, action).await?,
     };

@@ -10,10 +10,10 @@ use nbhd::queue::LifecycleJob;
 use nbhd::store::{self, StepRecord};
 use serde_json::{Value, json};
 
-use crate::{Operator, Output, integrations, tenants};
+use crate::{Operator, Output, grant, integrations, tenants};
 
 /// How often a write is tried when a webhook or the reconciler writes the row at the same time.
-const ATTEMPTS: usize = 5;
+pub(crate) const ATTEMPTS: usize = 5;
 /// The most steps that `nbhd tenant` lists.
 const LAST_STEPS: i32 = 15;
 
@@ -47,6 +47,8 @@ async fn show_live(operator: &Operator, tenant: &Tenant) -> anyhow::Result<Outpu
         ("state", value(json!(tenant.lifecycle))),
         ("entitled", Output::from_text(tenants::describe_entitlement(tenant.entitlement(operator.clock.now())))),
         ("held_by_an_operator", value(json!(tenant.held))),
+        ("granted", value(json!(tenant.gift.map(|gift| grant::describe(gift, operator.clock.now()))))),
+        ("trial_spent", value(json!(tenant.trial_spent))),
         ("customer", value(json!(tenant.customer))),
         ("subscription", value(json!(tenant.subscription))),
         ("resources", describe_resources(&status.resources)),
@@ -124,6 +126,7 @@ fn show_tombstone(tombstone: &Tombstone) -> Output {
     Output::Parts(vec![
         ("state", Output::from_text(format!("deleted at {}", tombstone.deleted_at))),
         ("recheck", Output::from_text(recheck)),
+        ("trial_spent", Output::Value(json!(tombstone.trial_spent))),
         ("customer", Output::Value(json!(tombstone.customer))),
         ("held_by_an_operator", Output::Value(json!(tombstone.held))),
         ("backups", Output::Rows { head: vec!["kept_in", "until"], rows: backups }),
@@ -144,7 +147,8 @@ pub(crate) async fn set_hold(operator: &Operator, id: TenantId, held: bool) -> a
         return Ok(Output::from_text(format!("`{id}` is removed; it {what}")));
     }
     update_tenant(operator, id, |tenant| Tenant { held, ..tenant }).await?;
-    let what = if held { "is suspended until `nbhd resume`" } else { "follows its subscription at Stripe again" };
+    let what =
+        if held { "is suspended until `nbhd resume`" } else { "follows its subscription at Stripe, or a grant, again" };
     Ok(Output::from_text(format!("`{id}` {what}")))
 }
 
@@ -171,6 +175,6 @@ async fn update_tenant(operator: &Operator, id: TenantId, wanted: impl Fn(Tenant
     bail!("the row of `{id}` changed {ATTEMPTS} times while it was written; try again")
 }
 
-async fn send_reconcile_job(operator: &Operator, tenant_id: TenantId) -> anyhow::Result<()> {
+pub(crate) async fn send_reconcile_job(operator: &Operator, tenant_id: TenantId) -> anyhow::Result<()> {
     Ok(operator.lifecycle_jobs()?.send(&LifecycleJob::Reconcile { tenant_id }).await?)
 }

@@ -36,7 +36,7 @@ fn row(record: &TenantRecord, now: Timestamp) -> Vec<Value> {
             let subscription = tenant.subscription.as_ref();
             [
                 json!(describe_entitlement(tenant.entitlement(now))),
-                json!(subscription.map(|known| known.tier)),
+                json!((subscription.is_some() || tenant.gift.is_some()).then(|| tenant.tier(now))),
                 json!(subscription.map(|known| known.status)),
             ]
         }

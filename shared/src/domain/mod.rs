@@ -31,6 +31,7 @@ pub mod backups;
 pub mod command;
 pub mod due;
 pub mod generation;
+pub mod gift;
 pub mod ids;
 pub mod integration;
 pub mod key_list;

@@ -216,6 +216,15 @@ impl Subscription {
         }
     }
 
+    /// Until when it gave the right to run, for one that no longer does; `None` where that is not known.
+    pub fn ran_until(&self) -> Option<Timestamp> {
+        match self.status {
+            Status::Active | Status::Trialing | Status::PastDue => self.lapses_at(),
+            Status::Canceled | Status::IncompleteExpired => self.ended_at,
+            Status::Incomplete | Status::Unpaid | Status::Paused => None,
+        }
+    }
+
     /// What is left of it after its customer was deleted, which ends whatever has not ended before.
     #[must_use]
     pub fn after_deletion(self, now: Timestamp) -> Self {

@@ -5,12 +5,13 @@ use serde::{Deserialize, Serialize};
 use super::backups::Backups;
 use super::due::{Due, Kind};
 use super::generation::{Generation, KeyId};
+use super::gift::{Gift, decide_entitlement};
 use super::ids::{ChatId, TenantId};
 use super::late_effects::{Leftovers, Recheck};
 use super::reconcile_status::{Notice, ReconcileStatus, RemovedPart};
 use super::secrets::KeyHash;
 use super::step_name::Part;
-use super::subscription::{Entitlement, Subscription};
+use super::subscription::{Entitlement, Status, Subscription, Tier};
 use super::time_limits::IN_FLIGHT;
 use crate::clock::Timestamp;
 
@@ -70,6 +71,12 @@ pub struct Tenant {
     /// The subscription that counts, as Stripe last had it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subscription: Option<Subscription>,
+    /// What an operator gave it, whatever Stripe says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gift: Option<Gift>,
+    /// Whether its person has or had a trial; there is one in a life, whatever becomes of tenant and customer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub trial_spent: bool,
     /// Whether an operator suspended it, whatever Stripe says.
     #[serde(default)]
     pub held: bool,
@@ -105,6 +112,8 @@ impl Tenant {
             chat_id,
             customer: None,
             subscription: None,
+            gift: None,
+            trial_spent: false,
             held: false,
             rotation_requested: false,
             key_hashes: Vec::new(),
@@ -117,15 +126,51 @@ impl Tenant {
         }
     }
 
-    /// What it may have at `now`: by Stripe's subscription and an operator's hold.
+    /// What it may have at `now`: by Stripe's subscription, an operator's gift and an operator's hold.
     pub fn entitlement(&self, now: Timestamp) -> Entitlement {
-        let stripes = self.subscription.as_ref().map_or(Entitlement::Pending, |known| known.entitlement(now));
-        match stripes {
-            Entitlement::Run { .. } if self.held => Entitlement::Suspend { until: None },
-            entitled @ (Entitlement::Pending
-            | Entitlement::Run { .. }
-            | Entitlement::Suspend { .. }
-            | Entitlement::Remove) => entitled,
+        decide_entitlement(self.subscription.as_ref(), self.gift, self.held, now)
+    }
+
+    /// What an operator gave it, while that runs.
+    pub fn running_gift(&self, now: Timestamp) -> Option<Gift> {
+        self.gift.filter(|gift| gift.is_running(now))
+    }
+
+    /// When a gift changes something by the passing of time, be it the tier alone, or what a hold hides.
+    pub fn gift_changes(&self) -> impl Iterator<Item = Timestamp> {
+        self.gift.into_iter().flat_map(Gift::changes)
+    }
+
+    /// The gift, unless the subscription gave the right to run for longer.
+    pub fn outlasting_gift(&self) -> Option<Gift> {
+        let paid_until = self.subscription.as_ref().and_then(Subscription::ran_until);
+        self.gift.filter(|gift| paid_until.is_none_or(|end| end < gift.until))
+    }
+
+    /// The tier that it runs with at `now`: the better one of the subscription's and a gift's, as far as each gives the
+    /// right to run. While neither does, it is the one that it had.
+    pub fn tier(&self, now: Timestamp) -> Tier {
+        let subscription = self.subscription.as_ref();
+        let runs = |known: &&Subscription| matches!(known.entitlement(now), Entitlement::Run { .. });
+        let paid = subscription.filter(runs).map(|known| known.tier);
+        let given = self.running_gift(now).map(|gift| gift.tier);
+        // A container that still runs, because Stripe cannot be asked, is not changed by the end of its right.
+        let outlasting = || self.outlasting_gift().map(|gift| gift.tier);
+        let former = || outlasting().or_else(|| subscription.map(|known| known.tier));
+        paid.max(given).or_else(former).unwrap_or(Tier::Basic)
+    }
+
+    /// The same without its customer, who is gone at Stripe, which ends what they paid for: Stripe is not asked again,
+    /// and the person can subscribe as a new customer.
+    #[must_use]
+    pub fn without_customer(self, now: Timestamp) -> Self {
+        let had_trial = self.subscription.as_ref().is_some_and(|known| known.status == Status::Trialing);
+        Self {
+            customer: None,
+            subscription: self.subscription.map(|known| known.after_deletion(now)),
+            trial_spent: self.trial_spent || had_trial,
+            reconcile: ReconcileStatus { stripe_backoff: None, ..self.reconcile },
+            ..self
         }
     }
 
@@ -162,6 +207,7 @@ impl Tenant {
             tenant_id: self.tenant_id,
             customer: self.customer.clone(),
             generation: self.newest_generation().number,
+            trial_spent: self.trial_spent,
             held: self.held,
             deleted_at: now,
             backups: Some(Backups::after(now)),
@@ -192,6 +238,9 @@ pub struct Tombstone {
     /// The number of the last generation of its keys: none of them ever opens anything again.
     #[serde(default)]
     pub generation: u32,
+    /// Whether its person had a trial: they get no other one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub trial_spent: bool,
     /// Whether an operator holds it: a payment does not give it an assistant.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub held: bool,
@@ -218,8 +267,8 @@ pub struct Tombstone {
 }
 
 impl Tombstone {
-    /// The tenant whose person pays again: a new life in `chat_id`, in which no key of the former one is valid, and an
-    /// operator's hold still is.
+    /// The tenant whose person may have an assistant again: a new life in `chat_id`, in which no key of the former one
+    /// is valid, and an operator's hold still is.
     pub fn reactivate(&self, chat_id: ChatId, subscription: Option<Subscription>, now: Timestamp) -> Tenant {
         let shard_and_until = self.recheck.shard.clone().zip(self.recheck.blocks_until(now));
         let leftovers =
@@ -229,6 +278,7 @@ impl Tombstone {
             customer: self.customer.clone(),
             subscription,
             generation: Generation::unkeyed(self.generation.saturating_add(1)),
+            trial_spent: self.trial_spent,
             held: self.held,
             reconcile: ReconcileStatus { leftovers, last_notice, ..ReconcileStatus::new() },
             ..Tenant::new(self.tenant_id, chat_id)
@@ -283,6 +333,14 @@ impl TenantRecord {
         match self {
             Self::Live(tenant) => Self::Live(Box::new(Tenant { version, ..*tenant })),
             Self::Deleted(tombstone) => Self::Deleted(Box::new(Tombstone { version, ..*tombstone }.scheduled())),
+        }
+    }
+
+    /// Whether its person had a trial.
+    pub fn is_trial_spent(&self) -> bool {
+        match self {
+            Self::Live(tenant) => tenant.trial_spent,
+            Self::Deleted(tombstone) => tombstone.trial_spent,
         }
     }
 

@@ -20,7 +20,7 @@ pub enum Reactivation {
 impl Reactivation {
     /// Decides by a fresh snapshot of the customer of `tombstone`.
     pub fn decide(tombstone: &Tombstone, snapshot: CustomerSnapshot, now: Timestamp) -> Self {
-        let CustomerSnapshot { subscription, tenant_id, chat_id, .. } = snapshot;
+        let CustomerSnapshot { subscription, tenant_id, chat_id, has_trialed, is_customer_deleted: _ } = snapshot;
         let runs = |entitlement| matches!(entitlement, Entitlement::Run { .. });
         let Some(subscription) = subscription.filter(|known| runs(known.entitlement(now))) else {
             return Self::NotEntitled;
@@ -28,6 +28,7 @@ impl Reactivation {
         let Some(chat) = chat_id.filter(|_| tenant_id == Some(tombstone.tenant_id)) else { return Self::Unmatched };
         let tenant = tombstone.reactivate(chat, Some(subscription), now);
         let due = Some(Due::new(Kind::Reconcile, tenant.tenant_id, now));
-        Self::Tenant(Box::new(Tenant { due, ..tenant }))
+        let trial_spent = tenant.trial_spent || has_trialed;
+        Self::Tenant(Box::new(Tenant { trial_spent, due, ..tenant }))
     }
 }

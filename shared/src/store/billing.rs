@@ -8,7 +8,7 @@ use super::transaction::TransactionOutcome;
 use super::{Error, Item, Store, encode, keys};
 use crate::clock::Timestamp;
 use crate::domain::ids::TenantId;
-use crate::domain::tenant::Tenant;
+use crate::domain::tenant::{Tenant, TenantRecord};
 
 /// How long an event's outcome is kept; Stripe resends an event for three days.
 /// <https://docs.stripe.com/webhooks#automatic-retries>
@@ -22,6 +22,8 @@ pub enum EventOutcome {
     Applied,
     /// The event's customer belongs to no tenant of ours.
     Unmatched,
+    /// Nor does the event's customer, who was deleted.
+    CustomerDeleted,
 }
 
 /// What Stripe says about one tenant, to be written in one transaction.
@@ -87,6 +89,26 @@ impl Store {
             {
                 Ok(BillingOutcome::Duplicate)
             }
+            TransactionOutcome::Rejected(_) => Err(Error::Conflict),
+        }
+    }
+
+    /// Writes a row that no longer has its customer, and removes the mapping of the customer's ids, all or nothing.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when the row is not as it was read. [`Error::Unavailable`].
+    pub async fn forget_customer(&self, record: TenantRecord, stripe_ids: &[&str]) -> Result<(), Error> {
+        let (key, read_version) = (keys::tenant(record.tenant_id()), record.version());
+        let item = match record.with_version(read_version + 1) {
+            TenantRecord::Live(tenant) => encode("tenant", &*tenant)?,
+            TenantRecord::Deleted(tombstone) => encode("tombstone", &*tombstone)?,
+        };
+        let mut items = vec![self.versioned_put(&key, item, Some(read_version))?];
+        for id in stripe_ids {
+            items.push(self.plain_delete(&keys::stripe(id))?);
+        }
+        match self.transact(items).await? {
+            TransactionOutcome::Committed => Ok(()),
             TransactionOutcome::Rejected(_) => Err(Error::Conflict),
         }
     }

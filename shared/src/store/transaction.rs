@@ -1,7 +1,7 @@
 //! Writing several items, all or nothing.
 
 use aws_sdk_dynamodb::operation::transact_write_items::{TransactWriteItemsError, TransactWriteItemsInput};
-use aws_sdk_dynamodb::types::{ConditionCheck, Put, ReturnConsumedCapacity, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{ConditionCheck, Delete, Put, ReturnConsumedCapacity, TransactWriteItem, Update};
 use serde::Serialize;
 
 use super::keys::{self, Key};
@@ -71,6 +71,12 @@ impl Store {
     pub(super) fn plain_put(&self, key: &Key, item: Item) -> Result<TransactWriteItem, Error> {
         let put = Put::builder().table_name(&self.table).set_item(Some(with_key(key, item)));
         Ok(TransactWriteItem::builder().put(put.build().map_err(map_build_error)?).build())
+    }
+
+    /// A removal of an item, if there is one.
+    pub(super) fn plain_delete(&self, key: &Key) -> Result<TransactWriteItem, Error> {
+        let delete = Delete::builder().table_name(&self.table).set_key(Some(key.attributes()));
+        Ok(TransactWriteItem::builder().delete(delete.build().map_err(map_build_error)?).build())
     }
 
     /// A record of a spent nonce's outcome.

@@ -5,5 +5,6 @@ mod order;
 mod present;
 mod session;
 mod store;
+mod trial;
 mod webhook;
 pub(crate) mod world;

@@ -53,7 +53,7 @@ impl<'w> Browser<'w> {
         Seen { status, location, policy, body: String::from_utf8_lossy(&body).into_owned() }
     }
 
-    async fn open(&self, url: &str) -> Seen {
+    pub(super) async fn open(&self, url: &str) -> Seen {
         let path = url.strip_prefix(BASE).unwrap_or(url);
         self.send(Request::get(path).body(Body::empty()).expect("valid")).await
     }
@@ -74,7 +74,7 @@ impl<'w> Browser<'w> {
 }
 
 /// The tenant that a chat without one will have.
-fn derived(world: &World, chat: ChatId) -> TenantId {
+pub(super) fn derived(world: &World, chat: ChatId) -> TenantId {
     world.env.identity_key("TENANT_ID_KEY").expect("set").tenant_id(chat)
 }
 

@@ -87,8 +87,29 @@ pub(super) enum Act {
     Resumes,
     Disputes,
     PaysWhatIsOpen,
+    /// Presses the button on our page, and goes on at Stripe.
+    ChecksOut {
+        plus: bool,
+        end: CheckoutEnd,
+    },
     KeysAreRotated,
     HoldIsToggled,
+    /// An operator gives them an assistant.
+    GiftIsGiven {
+        plus: bool,
+        hours: u64,
+    },
+    GiftIsRevoked,
+}
+
+/// What a person does on Stripe's page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum CheckoutEnd {
+    TurnsBack,
+    Pays,
+    /// Also on every page that they were sent to before, as far as those can be paid.
+    PaysOnEveryPage,
 }
 
 /// How a subscription begins.

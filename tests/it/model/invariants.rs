@@ -217,6 +217,7 @@ impl World {
         let truth = expected(person);
         let runs = |known: &Subscription| matches!(known.entitlement(self.clock.now()), Entitlement::Run { .. });
         let is_over = !truth.as_ref().is_some_and(runs);
+        ensure(!self.observer.has_gift(person.tenant), "removed while a gift runs", || format!("{left:?}"))?;
         ensure(is_over, "a tombstone of somebody who pays", || format!("{truth:?}"))?;
         ensure(left.recheck.at.is_none(), "what was removed was not rechecked", || format!("{left:?}"))?;
         let said = |part: Part| left.receipt.iter().any(|line| line.part == part);
@@ -234,6 +235,9 @@ impl World {
         ensure(is_known, "the row holds what Stripe no longer says", || {
             format!("{:?}, and Stripe says {truth:?}", row.subscription)
         })?;
+        let gift_until = person.gift_until.filter(|until| *until > now);
+        let is_given = gift_until.is_none() || row.gift.map(|gift| gift.until) == gift_until;
+        ensure(is_given, "a gift is forgotten", || format!("{:?}, not {gift_until:?}", row.gift))?;
         let expected = match row.entitlement(now) {
             Entitlement::Run { .. } => Lifecycle::Active,
             Entitlement::Suspend { .. } | Entitlement::Pending

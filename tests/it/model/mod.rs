@@ -15,6 +15,7 @@ mod faults;
 mod history;
 mod invariants;
 mod mail;
+mod money;
 mod mutants;
 mod observer;
 mod person;

@@ -44,6 +44,8 @@ struct State {
     /// Overlaps of replicas that such requests made.
     excused_overlaps: u32,
     lifecycles: HashMap<TenantId, Lifecycle>,
+    /// Until when operators gave assistants.
+    gifts: HashMap<TenantId, Timestamp>,
     violation: Option<Violation>,
     table_fails_after: Option<usize>,
     arm_fails: Option<ArmFails>,
@@ -115,6 +117,16 @@ impl Observer {
         let mut state = self.state();
         state.is_landing = is_landing;
         state.excused_overlaps = self.arm.overlaps();
+    }
+
+    /// An operator gave somebody an assistant until then, or took it back.
+    pub(super) fn set_gift(&self, tenant: TenantId, until: Timestamp) {
+        self.state().gifts.insert(tenant, until);
+    }
+
+    /// Whether an operator's gift runs now.
+    pub(super) fn has_gift(&self, tenant: TenantId) -> bool {
+        self.state().gifts.get(&tenant).is_some_and(|until| *until > self.clock.now())
     }
 
     pub(super) fn fail_table_after(&self, requests: usize) {
@@ -202,6 +214,9 @@ impl Observer {
             Record::Live(tenant) => tenant,
             Record::Deleted(_) | Record::Nothing => {
                 self.state().lifecycles.remove(&tenant_id);
+                if self.has_gift(tenant_id) {
+                    self.report_violation(tenant_id, "removed while a gift runs", "");
+                }
                 if route.is_some() {
                     self.report_violation(tenant_id, "a route to a tenant that is gone", "");
                 }
@@ -224,6 +239,10 @@ impl Observer {
         }
         if matches!(tenant.lifecycle, Lifecycle::Provisioning | Lifecycle::Active) && !runs(&tenant, now) {
             self.report_violation(tenant_id, "begun or active without Stripe's word", tenant.lifecycle.as_str());
+        }
+        let is_ended = matches!(tenant.lifecycle, Lifecycle::Suspended | Lifecycle::Deprovisioning);
+        if is_ended && self.has_gift(tenant_id) && !tenant.held {
+            self.report_violation(tenant_id, "suspended or removed while a gift runs", tenant.lifecycle.as_str());
         }
         let resources = &tenant.reconcile.resources;
         let is_up = resources.app.as_ref().is_some_and(|app| app.healthy && app.running);

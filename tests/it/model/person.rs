@@ -24,6 +24,10 @@ pub(super) struct Person {
     pub(super) tenant: TenantId,
     pub(super) names: Names,
     pub(super) customer: Option<String>,
+    /// Until when an operator gave them an assistant.
+    pub(super) gift_until: Option<Timestamp>,
+    /// The pages at Stripe that they were sent to.
+    pub(super) pages: Vec<String>,
     /// Whether none of Stripe's events about them ever arrives.
     pub(super) gets_no_events: bool,
     /// Everything Stripe would have answered, in order, without repeats.
@@ -47,6 +51,8 @@ impl Person {
             tenant,
             names,
             customer: None,
+            gift_until: None,
+            pages: Vec::new(),
             gets_no_events,
             truths: Vec::new(),
             floor: 0,
@@ -110,6 +116,9 @@ impl World {
 
     /// What a person does now; `None`: nothing.
     fn draw_act(&self, number: usize) -> Option<Act> {
+        if self.chance.percent(12) {
+            return Some(self.draw_gift(number));
+        }
         let customer = self.with(number, |person| person.customer.clone());
         let status = customer.as_ref().and_then(|customer| truth(&self.stripe, customer)).map(|known| known.status);
         match (status, customer) {
@@ -117,7 +126,7 @@ impl World {
                 if customer.is_some() && self.chance.percent(55) {
                     return None;
                 }
-                Some(self.draw_checkout())
+                Some(if self.chance.percent(40) { self.draw_checking_out() } else { self.draw_checkout() })
             }
             (Some(status), Some(_)) if self.chance.percent(86) => self.draw_move(status),
             (Some(_), _) if self.chance.percent(50) => Some(Act::KeysAreRotated),
@@ -162,6 +171,9 @@ impl World {
                     self.subscribe(number, &customer, plus, beginning);
                 }
             }
+            Act::ChecksOut { plus, end } => self.check_out(number, plus, end).await,
+            Act::GiftIsGiven { plus, hours } => self.give(number, plus, hours).await,
+            Act::GiftIsRevoked => self.revoke(number).await,
             Act::KeysAreRotated => self.operate_on(number, true).await,
             Act::HoldIsToggled => self.operate_on(number, false).await,
             Act::CardFails
@@ -216,21 +228,24 @@ impl World {
         let (tenant_id, chat, known) =
             self.with(number, |person| (person.tenant, person.chat, person.customer.clone()));
         let (record, now) = (self.store.tenant_record(tenant_id).await.expect("a calm table"), self.clock.now());
-        let due = Some(Due::new(Kind::Reconcile, tenant_id, now + DAY));
-        match record {
-            Some(TenantRecord::Live(_)) => return known,
+        let (row, read_version) = match record {
+            Some(TenantRecord::Live(row)) if row.customer.is_some() => return known,
+            Some(TenantRecord::Live(row)) => (*row.clone(), Some(row.version)),
             // A removed tenant stays removed until something is paid, and is asked about.
-            Some(TenantRecord::Deleted(left)) => {
+            Some(TenantRecord::Deleted(left)) if left.customer.is_some() => {
                 let version = left.version;
                 let ask_stripe_at = Some(now + DAY);
                 self.store.save_tombstone(&Tombstone { ask_stripe_at, ..*left }, version).await.ok()?;
                 return known;
             }
-            None => {}
-        }
+            Some(TenantRecord::Deleted(left)) => (left.reactivate(chat, None, now), Some(left.version)),
+            None => (Tenant::new(tenant_id, chat), None),
+        };
         let customer = self.stripe.has_customer(&[("tenant_id", &tenant_id.to_string())]);
-        let tenant = Tenant { customer: Some(customer.clone()), due, ..Tenant::new(tenant_id, chat) };
-        let billing = BillingUpdate { tenant, read_version: None, stripe_ids: vec![&customer], event: None };
+        let check = Due::new(Kind::Reconcile, tenant_id, now + DAY);
+        let due = row.due.clone().filter(|due| due.at <= check.at).or(Some(check));
+        let tenant = Tenant { customer: Some(customer.clone()), due, ..row };
+        let billing = BillingUpdate { tenant, read_version, stripe_ids: vec![&customer], event: None };
         self.store.save_billing(billing, now).await.ok()?;
         self.with(number, |person| person.customer = Some(customer.clone()));
         self.record_truth(number);

@@ -12,6 +12,7 @@ use nbhd::clock::{Clock, Timestamp};
 use nbhd::domain::ids::{ChatId, TenantId};
 use nbhd::domain::names::Names;
 use nbhd::domain::secrets::IdentityKey;
+use nbhd::flows::billing_link::Links;
 use nbhd::queue::{Jobs, LifecycleJob, Queues};
 use nbhd::store::Store;
 use nbhd_sim::azure::Azure;
@@ -28,6 +29,7 @@ use tower::ServiceExt as _;
 use super::Counts;
 use super::history::{Dunning, Event, History, Setting};
 use super::mail::Mail;
+use super::money::TRIAL_DAYS;
 use super::mutants::{ActiveMutant, Mutant};
 use super::observer::{Observer, Violation};
 use super::person::Person;
@@ -72,6 +74,8 @@ pub(super) struct World {
     dunning: Dunning,
     pub(super) mutant: ActiveMutant,
     webhook: Router,
+    pub(super) billing: Router,
+    pub(super) links: Links,
 }
 
 impl Deref for World {
@@ -114,6 +118,7 @@ impl World {
         let mut testbed = Testbed::start(Clock::manual(START)).await.expect("a test bed");
         // The tenants' ids follow from it, and with them what a seed leads to.
         testbed.set("TENANT_ID_KEY", TENANT_ID_KEY);
+        testbed.set("TRIAL_DAYS", TRIAL_DAYS);
         let stripe = testbed.start_stripe().await.expect("Stripe");
         let drawn = || chance.choice(&[Dunning::Unpaid, Dunning::Canceled, Dunning::PastDue]);
         let dunning = dunning.unwrap_or_else(drawn);
@@ -130,6 +135,8 @@ impl World {
         let observer = Observer::start(clock, &testbed.table, &azure, testbed.journal.interruption());
         let webhook =
             stripe_webhook::App::new(&env_of("stripe-webhook", &env), clock.clone()).expect("complete settings");
+        let billing =
+            billing_session::App::new(&env_of("billing-session", &env), clock.clone()).expect("complete settings");
         let world = Self {
             deployments: Deployments::new(env.clone(), clock.clone()),
             sweep: reconcile_sweep::App::from_env(&env_of("reconcile-sweep", &env), clock.clone())
@@ -140,6 +147,8 @@ impl World {
                 .expect("complete settings"),
             _google: google,
             webhook: stripe_webhook::router(webhook),
+            billing: billing_session::router(billing),
+            links: Links::from_env(&env).expect("complete settings"),
             lifecycle: Queues::new(&env).expect("complete settings").lifecycle_jobs(&testbed.sqs.url(LIFECYCLE)),
             store: Store::from_env(&env).expect("complete settings"),
             people: RefCell::default(),

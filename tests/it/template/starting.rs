@@ -56,6 +56,7 @@ pub(super) fn settings(function: &Value) -> Env {
         "TELEGRAM_BOT_TOKEN" => "123456:a-token".to_owned(),
         "AZURE_TENANT_ID" | "AZURE_CLIENT_ID" => "11111111-1111-1111-1111-111111111111".to_owned(),
         "AZURE_SHARDS" => "a-subscription/an-account/a-vault".to_owned(),
+        "TRIAL_DAYS" => "0".to_owned(),
         "PULL_IDENTITY" => "/subscriptions/a-subscription/an-identity".to_owned(),
         "OPENCLAW_IMAGE" => "registry.example/openclaw@sha256:0".to_owned(),
         name if name.ends_with("_URL") || name.ends_with("_URLS") => "http://127.0.0.1:9".to_owned(),

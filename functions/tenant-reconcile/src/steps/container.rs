@@ -117,7 +117,8 @@ pub(super) fn intended_app(
 }
 
 pub(super) fn tenant_parameters(context: &StepContext<'_>) -> Result<TenantParameters, Failure> {
-    Ok(TenantParameters::of(context.tenant).ok_or_else(|| StepError::precondition("no_keys"))?)
+    Ok(TenantParameters::of(context.tenant, context.app.clock.now())
+        .ok_or_else(|| StepError::precondition("no_keys"))?)
 }
 
 async fn track_operation<'a>(

@@ -26,12 +26,13 @@ pub(crate) async fn sync<'a>(context: &StepContext<'a>) -> Result<StepResult<'a>
     let customer = context.tenant.customer.as_deref().ok_or_else(|| StepError::precondition("no_customer"))?;
     let known = context.tenant.subscription.as_ref();
     let snapshot = stripe.fetch_subscription(customer, known, context.app.clock.now()).await?;
-    let (current, is_deleted) = (snapshot.subscription, snapshot.is_customer_deleted);
+    let (current, is_deleted, has_trialed) =
+        (snapshot.subscription, snapshot.is_customer_deleted, snapshot.has_trialed);
     let is_news = current.as_ref().is_some_and(|current| Some(current) != known);
     if is_news && is_deleted {
         report_deleted_customer(customer);
     }
-    let result = StepResult::new(Learned::SubscriptionFetched(current));
+    let result = StepResult::new(Learned::SubscriptionFetched { subscription: current, has_trialed });
     Ok(if is_news { result.with_detail("an event was lost") } else { result })
 }
 
@@ -132,8 +133,7 @@ fn text(notice: Notice, now: Timestamp) -> Cow<'static, str> {
             let kept = backups_text(now);
             return Cow::Owned(format!(
                 "Your former assistant was removed with its files, and your Google accounts are disconnected. \
-                 {kept}\n\nSince you have paid again, a new one is being set up: it will write to you within about 20 \
-                 minutes."
+                 {kept}\n\nA new one is being set up for you: it will write to you within about 20 minutes."
             ));
         }
         Notice::ReadyAnew => {

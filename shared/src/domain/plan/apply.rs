@@ -51,10 +51,11 @@ pub fn apply(tenant: &mut Tenant, learned: &Learned, now: Timestamp) {
     let status = &mut tenant.reconcile;
     let resources = &mut status.resources;
     match learned {
-        Learned::SubscriptionFetched(subscription) => {
+        Learned::SubscriptionFetched { subscription, has_trialed } => {
             if subscription.is_some() {
                 tenant.subscription.clone_from(subscription);
             }
+            tenant.trial_spent |= has_trialed;
             status.synced_at = Some(now);
         }
         Learned::LifecycleChanged { lifecycle, newest_key } => change_lifecycle(tenant, *lifecycle, *newest_key, now),
@@ -136,7 +137,7 @@ pub fn apply(tenant: &mut Tenant, learned: &Learned, now: Timestamp) {
         Learned::PartRemoved { part, purged_by } => record_removed(tenant, *part, now, *purged_by),
         Learned::LifeRestarted => {
             let anew = tenant.to_tombstone(now).reactivate(tenant.chat_id, tenant.subscription.clone(), now);
-            *tenant = Tenant { held: tenant.held, version: tenant.version, ..anew };
+            *tenant = Tenant { held: tenant.held, gift: tenant.gift, version: tenant.version, ..anew };
         }
         Learned::LifeEnded => {}
     }

@@ -15,8 +15,13 @@ use crate::domain::tenant::{Lifecycle, Tenant};
 /// What a step learned, or decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Learned {
-    /// What Stripe says now; `None` where it names no subscription that we understand, so that the known one stays.
-    SubscriptionFetched(Option<Subscription>),
+    /// What Stripe says now.
+    SubscriptionFetched {
+        /// `None` where it names no subscription that we understand, so that the known one stays.
+        subscription: Option<Subscription>,
+        /// Whether the customer has or had a trial.
+        has_trialed: bool,
+    },
     /// The tenant is in this lifecycle.
     LifecycleChanged {
         /// The lifecycle.

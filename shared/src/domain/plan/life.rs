@@ -6,6 +6,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::gift::Gift;
 use crate::domain::ids::{ChatId, TenantId};
 use crate::domain::reconcile_status::RemovedPart;
 use crate::domain::resources::{AppChange, Identity, Keys, Operation};
@@ -27,6 +28,8 @@ enum Event {
     Status(Status),
     /// An operator holds the tenant, or lets it go.
     Held(bool),
+    /// An operator gives it an assistant for so many hours, or none from now on.
+    Gift(u32),
     /// An operator asks for new keys.
     Rotation,
     /// So many newer runtime keys are listed, each in place of an older one.
@@ -54,6 +57,7 @@ fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         3 => prop::sample::select(Status::ALL.to_vec()).prop_map(Event::Status),
         1 => any::<bool>().prop_map(Event::Held),
+        1 => (0..200_u32).prop_map(Event::Gift),
         1 => Just(Event::Rotation),
         1 => (1..3_u8).prop_map(Event::Roll),
         1 => (0..4_u8).prop_map(Event::Release),
@@ -146,9 +150,11 @@ impl World {
             Learned::OperationStarted(Operation { change, handle, poll_at })
         };
         match step {
-            Step::Sync => Learned::SubscriptionFetched(Some(self.subscription.clone())),
             Step::ChangeLifecycle(lifecycle) => {
                 Learned::LifecycleChanged { lifecycle, newest_key: self.spec().newest_key }
+            }
+            Step::Sync => {
+                Learned::SubscriptionFetched { subscription: Some(self.subscription.clone()), has_trialed: false }
             }
             Step::Observe => Learned::Observed(finding(tenant, self.now)),
             Step::RemoveLeftovers => Learned::LeftoversRemoved,
@@ -276,11 +282,16 @@ proptest! {
                     tenant.subscription = Some(world.subscription.clone());
                 }
                 Event::Held(held) => tenant.held = held,
+                Event::Gift(hours) => {
+                    let until = world.now + Duration::from_secs(3600) * hours;
+                    tenant.gift = Some(Gift { until, tier: Tier::Plus });
+                }
                 Event::Rotation => tenant.rotation_requested = true,
                 Event::Roll(newer) => world.rolls += newer,
                 Event::Release(release) => world.release = release,
                 Event::Hours(hours) => world.now = world.now + Duration::from_secs(3600) * hours,
             }
+            let gift = tenant.gift;
             tenant = match world.run_until_idle(tenant)? {
                 TenantRecord::Live(tenant) => {
                     let next = next_lifecycle(tenant.lifecycle, tenant.entitlement(world.now));
@@ -292,6 +303,7 @@ proptest! {
                     *tenant
                 }
                 TenantRecord::Deleted(tombstone) => {
+                    prop_assert!(gift.is_none_or(|gift| !gift.is_running(world.now)), "removed while a gift runs");
                     world.subscription = subscription(Status::Active, world.now);
                     tombstone.reactivate(ChatId(1), Some(world.subscription.clone()), world.now)
                 }

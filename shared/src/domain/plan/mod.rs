@@ -17,9 +17,10 @@ use std::time::Duration;
 
 use super::backoff::jitter;
 use super::generation::KeyId;
+use super::gift::Gift;
 use super::reconcile_status::{LastError, Notice, ReconcileStatus};
 use super::resources::{ContainerApp, Resources};
-use super::subscription::Entitlement;
+use super::subscription::{Entitlement, Subscription};
 use super::tenant::{Lifecycle, Tenant};
 use crate::clock::Timestamp;
 
@@ -101,7 +102,7 @@ pub const fn next_lifecycle(lifecycle: Lifecycle, entitlement: Entitlement) -> L
     }
 }
 
-/// What is next for `tenant` at `now`.
+/// What is next at `now`.
 pub fn plan(tenant: &Tenant, spec: &Spec, now: Timestamp) -> Plan {
     let mut steps = Vec::new();
     let mut lifecycle = next_lifecycle(tenant.lifecycle, tenant.entitlement(now));
@@ -338,12 +339,16 @@ fn next_sync_at(tenant: &Tenant) -> Option<Timestamp> {
     Some(tenant.reconcile.synced_at.map_or_else(Timestamp::default, |at| at + SYNCED_EVERY - early))
 }
 
-/// Whether time alone leads to the lifecycle, and Stripe was last asked before that time: what was paid in
-/// the meantime may have been lost on its way.
+/// Whether time alone leads to the lifecycle, and Stripe was last asked before that time: what was paid since then may
+/// have been lost on its way. While a gift runs, nothing follows from Stripe's word.
 fn needs_fresh_subscription(tenant: &Tenant, lifecycle: Lifecycle, now: Timestamp) -> bool {
-    let (Some(subscription), Some(_)) = (&tenant.subscription, &tenant.customer) else { return false };
-    let by_time = subscription.lapses_at().filter(|at| *at <= now);
-    lifecycle != tenant.lifecycle && by_time.is_some_and(|since| tenant.reconcile.synced_at.is_none_or(|at| at < since))
+    if lifecycle == tenant.lifecycle || tenant.customer.is_none() || tenant.running_gift(now).is_some() {
+        return false;
+    }
+    let lapses_at = tenant.subscription.as_ref().and_then(Subscription::lapses_at);
+    let gift_changes = tenant.outlasting_gift().into_iter().flat_map(Gift::changes);
+    let by_time = lapses_at.into_iter().chain(gift_changes).filter(|at| *at <= now).max();
+    by_time.is_some_and(|since| tenant.reconcile.synced_at.is_none_or(|at| at < since))
 }
 
 fn stripe_retry_at(tenant: &Tenant) -> Option<Timestamp> {
@@ -378,6 +383,7 @@ fn next_check_at(tenant: &Tenant, lifecycle: Lifecycle, now: Timestamp) -> Optio
     let backoff = tenant.reconcile.step_backoff.as_ref().map(|backoff| backoff.until);
     changes
         .into_iter()
+        .chain(tenant.gift_changes())
         .chain(backoff)
         .chain(stripe_retry_at(tenant))
         .chain(observed)

@@ -22,7 +22,7 @@ use crate::config::{ConfigError, Env};
 use crate::domain::subscription::Tier;
 use crate::telemetry;
 
-pub use checkout::{Session, TIER};
+pub use checkout::{Session, TIER, TRIAL_DAYS};
 pub use event::{Event, EventKind};
 pub use signature::{SignatureError, SigningSecrets, TOLERANCE};
 pub use subscription::CustomerSnapshot;

@@ -20,6 +20,9 @@ pub struct CustomerSnapshot {
     pub tenant_id: Option<TenantId>,
     /// The chat in that subscription's metadata.
     pub chat_id: Option<ChatId>,
+    /// Whether any of the customer's subscriptions has or had a trial.
+    /// <https://docs.stripe.com/api/subscriptions/object#subscription_object-trial_start>
+    pub has_trialed: bool,
     /// Whether the customer was deleted, which ends the subscription that is known.
     pub is_customer_deleted: bool,
 }
@@ -80,7 +83,8 @@ impl Client {
             );
         }
         let counts = choose_subscription(&listed);
-        Ok(counts.map(|counts| counts.to_snapshot(&self.prices, known)).unwrap_or_default())
+        let snapshot = counts.map(|counts| counts.to_snapshot(&self.prices, known)).unwrap_or_default();
+        Ok(CustomerSnapshot { has_trialed: listed.iter().any(|one| one.has_trialed), ..snapshot })
     }
 
     /// When the oldest invoice that is still open was made.
@@ -120,6 +124,7 @@ struct ListedSubscription {
     cancel_at: Option<Timestamp>,
     cancel_at_period_end: bool,
     ended_at: Option<Timestamp>,
+    has_trialed: bool,
     tenant_id: Option<TenantId>,
     chat_id: Option<ChatId>,
 }
@@ -164,6 +169,7 @@ impl ListedSubscription {
             cancel_at: parse_seconds(&value["cancel_at"]),
             cancel_at_period_end: value["cancel_at_period_end"].as_bool().unwrap_or_default(),
             ended_at: parse_seconds(&value["ended_at"]).or_else(|| parse_seconds(&value["canceled_at"])),
+            has_trialed: value["status"] == Status::Trialing.as_str() || value["trial_start"].is_number(),
             tenant_id: metadata["tenant_id"].as_str().and_then(|id| id.parse().ok()),
             chat_id: metadata["chat_id"].as_str().and_then(|id| id.parse().ok()),
         })
@@ -195,7 +201,7 @@ impl ListedSubscription {
             current_period_end,
             ends_at: self.cancel_at.or(period_end).filter(|_| !has_ended),
         };
-        CustomerSnapshot { subscription: Some(subscription), tenant_id, chat_id, is_customer_deleted: false }
+        CustomerSnapshot { subscription: Some(subscription), tenant_id, chat_id, ..CustomerSnapshot::default() }
     }
 
     /// The item with one of our prices, wherever it stands among others. Of two, the higher tier counts: nobody loses

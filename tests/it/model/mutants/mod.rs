@@ -4,9 +4,10 @@
 //! None of them is in production code. A proxy takes conditions off writes, or changes names; a vault pretends; a
 //! second, naive webhook stands in for the real one; a hand writes or calls what the reconciler would not.
 
+mod detection;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nbhd::clock::Timestamp;
@@ -28,8 +29,8 @@ use nbhd_sim::testbed::Testbed;
 use serde_json::{Value, json};
 
 use super::observer::{Record, runs};
+use super::proxy;
 use super::world::World;
-use super::{Found, play, proxy};
 
 /// One bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +61,10 @@ pub(super) enum Mutant {
     WritesTheReceiptFirst,
     /// Which runtime key a generation is made with is not recorded: it is taken for the newest one.
     RecordsNoKey,
+    /// What an operator gave is not on the row for long.
+    ForgetsTheGift,
+    /// Every checkout offers a trial.
+    OffersTheTrialAgain,
 }
 
 /// The mutant that a world runs with, or none.
@@ -126,7 +131,9 @@ impl ActiveMutant {
             | Mutant::WritesASecretDown
             | Mutant::NeverRechecks
             | Mutant::WritesTheReceiptFirst
-            | Mutant::RecordsNoKey => return None,
+            | Mutant::RecordsNoKey
+            | Mutant::ForgetsTheGift
+            | Mutant::OffersTheTrialAgain => return None,
         };
         // Of a removed tenant it knows nothing: the real one does.
         let tenant = tenant?;
@@ -214,8 +221,14 @@ impl ActiveMutant {
                 let item = json!({ "pk": { "S": partition }, "sk": { "S": "STEP#0" }, "detail": { "S": key } });
                 world.table.put(json!({ "TableName": nbhd_sim::table::NAME, "Item": item })).expect("written");
             }
+            Mutant::ForgetsTheGift if row.gift.is_some() => {
+                let version = row.version;
+                let _ = world.store.save_tenant(&Tenant { gift: None, ..*row }, Some(version)).await;
+            }
             Mutant::ActivatesBeforeHealth
             | Mutant::RecordsNoKey
+            | Mutant::ForgetsTheGift
+            | Mutant::OffersTheTrialAgain
             | Mutant::NeverRechecks
             | Mutant::WritesTheReceiptFirst
             | Mutant::StopsBeforeTheRoute
@@ -265,6 +278,12 @@ impl ActiveMutant {
         all.filter(|generation| generation.key.is_some()).for_each(|generation| generation.key = newest);
         let _ = world.store.save_tenant(&row, Some(version)).await;
     }
+
+    /// Stands in for the page on which a checkout begins: the address of Stripe's.
+    pub(super) async fn sell(&self, world: &World, number: usize, tier: Tier) -> Option<String> {
+        let stripe = self.stripe.as_ref().filter(|_| self.mutant == Some(Mutant::OffersTheTrialAgain))?;
+        world.sell_carelessly(stripe, number, tier).await
+    }
 }
 
 /// The tenant of a customer.
@@ -297,86 +316,4 @@ fn forget_versions(request: &mut Value) {
     for item in request["TransactItems"].as_array_mut().into_iter().flatten() {
         forget(&mut item["Put"]);
     }
-}
-
-/// Plays worlds with the bug until a promise is broken, and says which: two thousand histories at most.
-fn assert_detected(mutant: Mutant, as_one_of: &[&str]) {
-    let mut histories = 0;
-    let found = (1..=100).find_map(|seed| {
-        let (counts, found) = play(seed, Some(mutant));
-        histories += counts.histories;
-        found
-    });
-    let _ = writeln!(std::io::stderr(), "{mutant:?} is looked for in {histories} histories");
-    let Found { violation, story, .. } = found.unwrap_or_else(|| panic!("{mutant:?} is not seen"));
-    let is_expected = as_one_of.iter().any(|expected| violation.broke.contains(expected));
-    assert!(is_expected, "{mutant:?} is seen as something else: {violation:?}\n  {story}");
-}
-
-#[test]
-fn a_write_without_its_fence_is_seen() {
-    assert_detected(Mutant::SkipsTheFence, &["an old word"]);
-}
-
-#[test]
-fn events_applied_in_the_order_of_their_creation_are_seen() {
-    assert_detected(Mutant::OrdersByCreated, &["an old word"]);
-}
-
-#[test]
-fn a_row_read_after_the_fetch_is_seen() {
-    assert_detected(Mutant::ReadsTheRowAfterTheFetch, &["an old word"]);
-}
-
-#[test]
-fn a_forgotten_purge_is_seen() {
-    assert_detected(Mutant::ForgetsThePurge, &["the vault holds"]);
-}
-
-#[test]
-fn a_route_opened_before_the_container_is_healthy_is_seen() {
-    assert_detected(Mutant::ActivatesBeforeHealth, &["activated before"]);
-}
-
-#[test]
-fn names_that_differ_each_time_are_seen() {
-    assert_detected(Mutant::NamesNothingTwice, &["missing at a vendor", "belongs to nobody"]);
-}
-
-#[test]
-fn a_container_stopped_before_its_route_is_seen() {
-    assert_detected(Mutant::StopsBeforeTheRoute, &["stopped before its route"]);
-}
-
-#[test]
-fn a_clock_that_nobody_listens_to_is_seen() {
-    assert_detected(
-        Mutant::IgnoresWhatIsDue,
-        &["ought to be", "was to be removed", "no longer says", "not looked at again"],
-    );
-}
-
-#[test]
-fn a_role_on_the_whole_vault_is_seen() {
-    assert_detected(Mutant::OpensTheWholeVault, &["another identity can read"]);
-}
-
-#[test]
-fn a_secret_in_a_row_is_seen() {
-    assert_detected(Mutant::WritesASecretDown, &["a row holds"]);
-}
-
-#[test]
-fn a_removal_that_is_never_rechecked_is_seen() {
-    assert_detected(Mutant::NeverRechecks, &["holds what it ought not to"]);
-}
-
-#[test]
-fn a_key_that_was_not_recorded_is_seen() {
-    assert_detected(Mutant::RecordsNoKey, &["other secrets than those that are derived"]);
-}
-
-#[test]
-fn a_receipt_written_before_the_recheck_is_seen() {
-    assert_detected(Mutant::WritesTheReceiptFirst, &["holds what it ought not to"]);
 }

@@ -1,5 +1,8 @@
 //! The operator's command on the local world.
 
+mod customer;
+mod grant;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -39,7 +42,7 @@ impl Office {
     async fn nbhd(&self, words: &[&str]) -> anyhow::Result<String> {
         let settings = self.settings.to_str().expect("a path in UTF-8");
         let words = [&["nbhd", "--settings", settings], words].concat();
-        nbhd_ops::run(Args::try_parse_from(words)?).await
+        nbhd_ops::run(Args::try_parse_from(words)?, self.world.clock.clone()).await
     }
 
     async fn json(&self, words: &[&str]) -> Value {
