@@ -161,7 +161,7 @@ async fn forward_update(app: &App, queued: &QueuedUpdate) -> Result<Decision, Er
             metric("UpdatesDeadLettered", 1);
             // Without a route or in suspension, nothing is wrong with the tenant.
             if let (Some(route), Reason::Rejected | Reason::Expired) = (&route, reason) {
-                count_trouble(app, route, Trouble::GivenUp).await;
+                count_trouble(app, route, Trouble::Loss).await;
             }
             notice::notify_dead_lettered(app, queued, reason).await.map_err(Error::Telegram)?;
         }
@@ -209,7 +209,7 @@ async fn deliver_update(app: &App, queued: &QueuedUpdate, route: &Route, url: &s
         refused = Some(delivery);
     }
     if refused.is_some() {
-        count_trouble(app, route, Trouble::SecretRefused).await;
+        count_trouble(app, route, Trouble::Refusal).await;
     } else {
         metric("RuntimeKeysUnlisted", 1);
         tracing::error!(
@@ -226,8 +226,8 @@ async fn count_trouble(app: &App, route: &Route, trouble: Trouble) {
     // While the table is down, it is better to count a tenant twice than not at all.
     if app.store.count_trouble(route, trouble, app.clock.now()).await.unwrap_or(true) {
         match trouble {
-            Trouble::GivenUp => metric("TenantsLosingMessages", 1),
-            Trouble::SecretRefused => metric("TenantsRefusingSecret", 1),
+            Trouble::Loss => metric("TenantsLosingMessages", 1),
+            Trouble::Refusal => metric("TenantsRefusingSecret", 1),
         }
     }
 }

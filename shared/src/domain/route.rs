@@ -63,19 +63,19 @@ pub struct Route {
     pub waking_notice_at: Option<Timestamp>,
     /// When the tenant was last counted among those whose messages were given up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub given_up_counted_at: Option<Timestamp>,
+    pub loss_counted_at: Option<Timestamp>,
     /// When the tenant was last counted among those whose runtime refuses our secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret_refused_counted_at: Option<Timestamp>,
+    pub refusal_counted_at: Option<Timestamp>,
 }
 
 /// What a runtime can do to an alarm. A tenant counts once an hour, however often its runtime does it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
     /// It does not take a message, so that the message is given up.
-    GivenUp,
+    Loss,
     /// It refuses our secret.
-    SecretRefused,
+    Refusal,
 }
 
 /// The mark of a notice to slow down, by which it is sent once a window.
@@ -102,16 +102,16 @@ impl Route {
             last_update: None,
             throttle_notice: None,
             waking_notice_at: None,
-            given_up_counted_at: None,
-            secret_refused_counted_at: None,
+            loss_counted_at: None,
+            refusal_counted_at: None,
         }
     }
 
     /// When the tenant was last counted for this trouble.
     pub const fn last_count(&self, trouble: Trouble) -> Option<Timestamp> {
         match trouble {
-            Trouble::GivenUp => self.given_up_counted_at,
-            Trouble::SecretRefused => self.secret_refused_counted_at,
+            Trouble::Loss => self.loss_counted_at,
+            Trouble::Refusal => self.refusal_counted_at,
         }
     }
 

@@ -166,8 +166,8 @@ impl Store {
             return Ok(false);
         }
         let mark = match trouble {
-            Trouble::GivenUp => "given_up_counted_at",
-            Trouble::SecretRefused => "secret_refused_counted_at",
+            Trouble::Loss => "loss_counted_at",
+            Trouble::Refusal => "refusal_counted_at",
         };
         let request = self
             .route_update(route.chat_id)

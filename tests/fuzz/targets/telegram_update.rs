@@ -1,5 +1,5 @@
-//! Telegram's updates: what is read of one is what it says, no name carries control characters, and nothing is cut out of
-//! one but keyboards.
+//! Telegram's updates: what is read of one is what it says, no name carries control characters, and nothing but
+//! keyboards is cut out of one.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

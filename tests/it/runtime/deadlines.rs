@@ -19,7 +19,7 @@ const LONG: Duration = Duration::from_secs(4);
 async fn a_connection_that_takes_too_long_has_its_page_and_its_outcome() {
     let world = oauth_world::World::start().await;
     let mut browser = world.browser_with_timeout(PATIENCE);
-    let back = world.consent_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
+    let back = world.confirmed_redirect(&mut browser, Services::Gmail, &Scopes::All).await;
     world.google.faults.delay(Endpoint::Token, LONG);
     let page = browser.get(&back).await;
     assert_eq!((page.status, page.code()), (StatusCode::SERVICE_UNAVAILABLE, "store_unavailable"));

@@ -16,7 +16,7 @@ async fn a_tenant_that_refuses_every_message_counts_once_an_hour() {
         runtime.faults.fail_any(Failure::Status(400));
         world.says(ANA, update_id).await;
         world.drain().await;
-        counted.push(world.route(ANA).await.given_up_counted_at);
+        counted.push(world.route(ANA).await.loss_counted_at);
         world.advance(15 * 60 + 1);
     }
     assert_eq!(world.dead_letters().len(), 8);
@@ -40,12 +40,12 @@ async fn a_tenant_that_refuses_our_secret_counts_once_an_hour_and_others_count_b
     for _ in 0..5 {
         world.attempt().await;
     }
-    assert_eq!(world.route(ANA).await.secret_refused_counted_at, Some(start));
+    assert_eq!(world.route(ANA).await.refusal_counted_at, Some(start));
     world.says(BEN, 2).await;
     let later = world.clock.now();
     world.drain().await;
-    assert_eq!(world.route(BEN).await.secret_refused_counted_at, Some(later));
-    assert_eq!(world.route(ANA).await.given_up_counted_at, None, "one trouble is not the other");
+    assert_eq!(world.route(BEN).await.refusal_counted_at, Some(later));
+    assert_eq!(world.route(ANA).await.loss_counted_at, None, "one trouble is not the other");
     assert!(nbhd::telemetry::capture().contains("\"TenantsRefusingSecret\":1"));
 }
 
@@ -62,5 +62,5 @@ async fn a_delivery_and_a_suspension_count_nothing_and_write_nothing() {
     assert_eq!(world.dead_letters(), [2]);
     let calls = world.table.calls().into_iter().map(|call| call.operation).filter(|call| call == "UpdateItem");
     assert_eq!(calls.count(), 0);
-    assert_eq!(world.route(ANA).await.given_up_counted_at, None);
+    assert_eq!(world.route(ANA).await.loss_counted_at, None);
 }
