@@ -220,6 +220,15 @@ mod tests {
     }
 
     #[test]
+    fn new_keys_are_waited_for_as_long_as_the_queue_lasts() {
+        let decide = |receives, age| {
+            retry_or_expire(Wait::NewKeys, None, Attempt { sent_at: SENT, receives }, &route(), SENT + age)
+        };
+        assert!(matches!(decide(50, 90 * MINUTE), Decision::Retry { wait: Wait::NewKeys, .. }));
+        assert_eq!(decide(MAX_RECEIVES, 90 * MINUTE), Decision::DeadLetter(Reason::Expired));
+    }
+
+    #[test]
     fn time_runs_from_the_later_of_sending_and_activation() {
         let activated = |at| Route { activated_at: Some(at), ..route() };
         let (earlier, later) = (activated(SENT - 60 * MINUTE), activated(SENT + 60 * MINUTE));
