@@ -6,6 +6,8 @@ use anyhow::Context as _;
 use reqwest::header::{COOKIE, LOCATION, ORIGIN, SET_COOKIE};
 use reqwest::{Client, RequestBuilder};
 
+use crate::world::World;
+
 /// The answer to a click.
 #[derive(Clone, Debug)]
 pub struct LoadedPage {
@@ -95,6 +97,19 @@ impl Browser {
         }
         let location = response.headers().get(LOCATION).map(|to| to.to_str().map(str::to_owned)).transpose()?;
         Ok(LoadedPage { status: response.status().as_u16(), location, html: response.text().await? })
+    }
+}
+
+impl World {
+    /// The person opens the bot by the button of a page that waits for them, and presses Start there.
+    ///
+    /// # Errors
+    /// When the page has no such button.
+    pub async fn confirms(&self, waiting: &LoadedPage) -> anyhow::Result<()> {
+        let deep_link = waiting.link_with("?start=").context("the page does not lead to the bot")?;
+        Browser::new()?.open(deep_link).await?;
+        self.run_until_idle().await;
+        Ok(())
     }
 }
 

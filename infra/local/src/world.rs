@@ -26,7 +26,6 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use crate::browser::{Browser, LoadedPage};
 use crate::chat::Chat;
 use crate::containers::Containers;
 use crate::functions::{Api, Functions};
@@ -184,17 +183,6 @@ impl World {
         let Some(file) = &self.settings_file else { return Ok(()) };
         let lines = self.testbed.settings().iter().map(|(name, value)| format!("{name}={value}\n"));
         std::fs::write(file, lines.collect::<String>()).with_context(|| format!("`{}`", file.display()))
-    }
-
-    /// The person opens the bot by the button of a page that waits for them, and presses Start there.
-    ///
-    /// # Errors
-    /// When the page has no such button.
-    pub async fn confirms(&self, waiting: &LoadedPage) -> anyhow::Result<()> {
-        let deep_link = waiting.link_with("?start=").context("the page does not lead to the bot")?;
-        Browser::new()?.open(deep_link).await?;
-        self.run_until_idle().await;
-        Ok(())
     }
 
     /// Where the API is reached: the functions' `PUBLIC_BASE_URL`.

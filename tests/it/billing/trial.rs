@@ -27,6 +27,11 @@ fn newest(world: &World) -> Session {
     world.stripe.sessions().pop().expect("a session")
 }
 
+/// The person chooses a plan by a link of its own, since each leads to Stripe once; the address of Stripe's page.
+async fn chooses(browser: &Browser<'_>, tier: Tier) -> String {
+    browser.chooses(&browser.link(Destination::Checkout, CHAT, None), tier).await
+}
+
 fn open_pages(world: &World) -> usize {
     world.stripe.sessions().iter().filter(|session| session.status == SessionStatus::Open).count()
 }
@@ -45,7 +50,7 @@ async fn a_first_checkout_has_a_trial_and_no_later_one_has() {
     let browser = Browser::of(&world);
     let link = browser.link(Destination::Checkout, CHAT, None);
     assert!(browser.open(&link).await.body.contains("14 days are free"));
-    let person = pays(&world, &browser.chooses(&link, Tier::Basic).await).await;
+    let person = pays(&world, &chooses(&browser, Tier::Basic).await).await;
     assert_eq!(newest(&world).trial_days, Some(14));
     let row = world.row(&person).await;
     assert_eq!((row.subscription.map(|known| known.status), row.trial_spent), (Some(Status::Trialing), true));
@@ -53,11 +58,11 @@ async fn a_first_checkout_has_a_trial_and_no_later_one_has() {
     world.stripe.cancels(&person.customer);
     world.deliver().await;
     for tier in Tier::ALL {
-        browser.chooses(&link, tier).await;
+        chooses(&browser, tier).await;
         assert_eq!(newest(&world).trial_days, None, "{tier}");
     }
     world.remove_tenant(&person).await;
-    let again = browser.chooses(&link, Tier::Basic).await;
+    let again = chooses(&browser, Tier::Basic).await;
     assert_eq!(newest(&world).trial_days, None, "after the removal");
     let person = pays(&world, &again).await;
     assert!(world.row(&person).await.trial_spent, "in the next life");
@@ -70,14 +75,12 @@ async fn a_first_checkout_has_a_trial_and_no_later_one_has() {
 async fn a_page_that_nobody_paid_costs_nobody_the_trial() {
     let world = generous_world().await;
     let browser = Browser::of(&world);
-    let link = browser.link(Destination::Checkout, CHAT, None);
-    let first = browser.chooses(&link, Tier::Basic).await;
-    assert_eq!(browser.chooses(&link, Tier::Basic).await, first, "the same page");
-    browser.chooses(&link, Tier::Plus).await;
+    let first = chooses(&browser, Tier::Basic).await;
+    assert_eq!(chooses(&browser, Tier::Basic).await, first, "the same page");
+    chooses(&browser, Tier::Plus).await;
     assert_eq!((newest(&world).trial_days, open_pages(&world)), (Some(14), 1), "another plan");
     world.clock.advance(DAY);
-    let link = browser.link(Destination::Checkout, CHAT, None);
-    let later = browser.chooses(&link, Tier::Basic).await;
+    let later = chooses(&browser, Tier::Basic).await;
     assert_eq!(newest(&world).trial_days, Some(14), "the next day");
     let person = pays(&world, &later).await;
     assert_eq!(world.status(&person).await, Some(Status::Trialing));
@@ -91,7 +94,8 @@ async fn of_two_pages_made_at_once_one_can_be_paid_wherever_each_is_held() {
         let browser = Browser::of(&world);
         let link = browser.link(Destination::Checkout, CHAT, None);
         let first = browser.press("/billing/checkout", &link, "basic");
-        let second = browser.press("/billing/checkout", &link, "plus");
+        let other = browser.link(Destination::Checkout, CHAT, None);
+        let second = browser.press("/billing/checkout", &other, "plus");
         let (first, second) = world.journal.interruption().hold_after(requests, first, second).await;
         was_held = second.is_some();
         let answers = std::iter::once(first).chain(second).map(|seen| seen.status);
@@ -112,7 +116,7 @@ async fn a_page_left_by_a_press_that_was_stopped_gives_no_second_trial() {
         let link = browser.link(Destination::Checkout, CHAT, None);
         let pressed = browser.press("/billing/checkout", &link, "basic");
         let was_stopped = world.journal.interruption().stop_after(requests, pressed).await.is_none();
-        browser.chooses(&link, Tier::Plus).await;
+        chooses(&browser, Tier::Plus).await;
         assert_eq!((open_pages(&world), newest(&world).trial_days), (1, Some(14)), "after request {requests}");
         if !was_stopped {
             return;
@@ -127,15 +131,14 @@ async fn a_trial_whose_events_were_lost_is_known_all_the_same() {
     for is_deleted in [false, true] {
         let world = generous_world().await;
         let browser = Browser::of(&world);
-        let link = browser.link(Destination::Checkout, CHAT, None);
-        world.stripe.pays(&browser.chooses(&link, Tier::Basic).await).expect("open");
+        world.stripe.pays(&chooses(&browser, Tier::Basic).await).expect("open");
         let customer = world.stripe.customers()[0].0.clone();
         if is_deleted {
             world.stripe.deletes_customer(&customer);
         } else {
             world.stripe.cancels(&customer);
         }
-        let again = browser.chooses(&link, Tier::Basic).await;
+        let again = chooses(&browser, Tier::Basic).await;
         assert_eq!(newest(&world).trial_days, None, "deleted: {is_deleted}");
         // The late events are of somebody who is replaced: nothing to look at.
         world.deliver().await;
@@ -150,12 +153,11 @@ async fn a_trial_whose_events_were_lost_is_known_all_the_same() {
 async fn a_trial_that_a_removed_tenant_began_and_ended_is_on_its_tombstone() {
     let world = generous_world().await;
     let browser = Browser::of(&world);
-    let link = browser.link(Destination::Checkout, CHAT, None);
-    browser.chooses(&link, Tier::Basic).await;
+    chooses(&browser, Tier::Basic).await;
     let customer = world.stripe.customers()[0].0.clone();
     let person = Person { tenant: derived(&world, CHAT), customer: customer.clone() };
     world.remove_tenant(&person).await;
-    world.stripe.pays(&browser.chooses(&link, Tier::Basic).await).expect("open");
+    world.stripe.pays(&chooses(&browser, Tier::Basic).await).expect("open");
     world.stripe.cancels(&customer);
     world.deliver().await;
     let Some(TenantRecord::Deleted(left)) = world.store.tenant_record(person.tenant).await.expect("up") else {
@@ -167,12 +169,11 @@ async fn a_trial_that_a_removed_tenant_began_and_ended_is_on_its_tombstone() {
 #[tokio::test]
 async fn a_trial_is_offered_by_the_setting_alone_and_a_page_of_another_setting_is_not_used() {
     let mut world = World::start().await;
-    let link = Browser::of(&world).link(Destination::Checkout, CHAT, None);
-    Browser::of(&world).chooses(&link, Tier::Basic).await;
+    chooses(&Browser::of(&world), Tier::Basic).await;
     assert_eq!(newest(&world).trial_days, None);
     for (days, expected) in [("14", Some(14)), ("90", Some(90)), ("0", None)] {
         world.env = world.env.clone().with("TRIAL_DAYS", days);
-        Browser::of(&world).chooses(&link, Tier::Basic).await;
+        chooses(&Browser::of(&world), Tier::Basic).await;
         assert_eq!((newest(&world).trial_days, open_pages(&world)), (expected, 1), "{days}");
     }
     for days in ["91", "-1", "ten", "1.5"] {
@@ -185,8 +186,7 @@ async fn a_trial_is_offered_by_the_setting_alone_and_a_page_of_another_setting_i
 async fn a_promotion_code_for_all_of_the_price_gives_an_assistant_without_a_card() {
     let world = World::start().await;
     let browser = Browser::of(&world);
-    let link = browser.link(Destination::Checkout, CHAT, None);
-    let page = browser.chooses(&link, Tier::Plus).await;
+    let page = chooses(&browser, Tier::Plus).await;
     world.stripe.pays_with_code(&page).expect("a code");
     world.deliver().await;
     let customer = world.stripe.customers()[0].0.clone();

@@ -114,7 +114,7 @@ async fn who_pays_while_the_removal_goes_on_is_told_that_a_new_one_begins() {
     world.assert_active().await;
     let told = world.messages();
     assert_eq!(told.len(), 3, "{told:#?}");
-    assert!(told[1].contains("was removed with its files") && told[1].contains("a new one is being set up"));
+    assert!(told[1].contains("was removed with its files") && told[1].contains("A new one is being set up for you"));
     assert_eq!(told[0], told[2]);
 }
 
