@@ -220,9 +220,11 @@ mod tests {
             .form(HOSTILE, &[(HOSTILE, HOSTILE)], ButtonStyle::Primary, HOSTILE)
             .copyable(HOSTILE)
             .link(HOSTILE, HOSTILE)
+            .button_link(HOSTILE, HOSTILE)
             .code(HOSTILE);
-        assert!(!page.body.contains("<script") && !page.title.contains('<'));
-        assert_eq!(page.body.matches("&lt;script&gt;").count(), 11);
+        let shown = format!("{}{}", page.body, page.code);
+        assert!(!shown.contains("<script") && !page.title.contains('<'));
+        assert_eq!(shown.matches("&lt;script&gt;").count(), 13);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use nbhd_sim::key_vault::{self, Failure as Vault};
 use nbhd_sim::model_gateway::{self, Failure as Gateway};
 use nbhd_sim::sqs::Unavailable;
 use nbhd_sim::stripe::Failure as Stripe;
+use nbhd_sim::table;
 use nbhd_sim::telegram::Failure as Telegram;
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +29,8 @@ pub(super) enum Fault {
     Stripe { how: FailureMode },
     /// The table: every request from its request number `at` (from 1).
     Table { at: usize },
+    /// A transaction holds the item of a write, once for each kind of write, after `passing` others of its kind.
+    Held { passing: usize },
     /// The queues: nothing is taken.
     Queue,
     /// Telegram: one message.
@@ -71,7 +74,8 @@ impl Fault {
             40..60 => Self::Gateway { passing, how: chance.choice(&[Throttled, Down, AnswerLost, Unheard]) },
             60..78 => Self::Vault { how: chance.choice(&[Throttled, Down, AnswerLost, Nonsense]) },
             78..86 => Self::Stripe { how: chance.choice(&[Down, Throttled, AnswerLost, Nonsense]) },
-            86..92 => Self::Table { at: 1 + chance.below(12) },
+            86..90 => Self::Table { at: 1 + chance.below(12) },
+            90..92 => Self::Held { passing },
             92..93 => Self::Queue,
             93..97 => chance.choice(&[Self::StaleArm, Self::StaleArm, Self::StaleGateway]),
             _ => Self::Telegram { how: chance.choice(&[Throttled, Down, AnswerLost]) },
@@ -86,6 +90,7 @@ impl Fault {
             Self::Vault { how } => format!("vault: {how:?}"),
             Self::Stripe { how } => format!("stripe: {how:?}"),
             Self::Table { .. } => "table: Down".to_owned(),
+            Self::Held { .. } => "table: an item is held".to_owned(),
             Self::Queue => "queue: Down".to_owned(),
             Self::Telegram { how } => format!("telegram: {how:?}"),
             Self::StaleArm => "arm: a delete finds nothing".to_owned(),
@@ -113,6 +118,11 @@ impl World {
             }
             Fault::Stripe { how } => self.stripe.faults.fail_all(stripe(how)),
             Fault::Table { at } => self.observer.fail_table_after(at),
+            Fault::Held { passing } => {
+                for operation in ["PutItem", "UpdateItem"] {
+                    self.table.faults.fail_after(operation, passing, table::Failure::ItemHeld);
+                }
+            }
             Fault::Queue => self.sqs.faults.fail_always("SendMessage", Unavailable),
             Fault::Telegram { how } => self.telegram.faults.fail_next("sendMessage", telegram(how)),
             Fault::StaleArm => self.azure.arm.ignores_deletes(true),
@@ -124,7 +134,7 @@ impl World {
     /// Ends every failure that was to come; what did fail.
     pub(super) fn clear_fault(&self, fault: Fault) -> Option<Fault> {
         let failed = self.observer.stop_failing();
-        self.table.faults.set_down(false);
+        self.table.faults.recover();
         self.gateway.faults.recover();
         self.gateway.lags(None);
         self.azure.vault.faults.recover();
@@ -138,6 +148,7 @@ impl World {
             | Fault::Vault { .. }
             | Fault::Stripe { .. }
             | Fault::Table { .. }
+            | Fault::Held { .. }
             | Fault::Queue
             | Fault::Telegram { .. }
             | Fault::StaleArm

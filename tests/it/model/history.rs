@@ -91,7 +91,12 @@ pub(super) enum Act {
     ChecksOut {
         plus: bool,
         end: CheckoutEnd,
+        /// Whether Stripe answers the first press with an error that it keeps under the call's key.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        after_stored_error: bool,
     },
+    ConnectsGoogle,
+    DisconnectsGoogle,
     KeysAreRotated,
     HoldIsToggled,
     /// An operator gives them an assistant.

@@ -15,8 +15,10 @@ use nbhd_sim::sqs::LIFECYCLE;
 use serde_json::Value;
 use tenant_reconcile::Report;
 
+use super::google::tokens_of;
 use super::observer::{Record, runs};
 use super::person::Person;
+use super::things::{Broken, Left, Thing, compare_things, model_key};
 use super::world::{HOUR, MINUTE, PEOPLE, World};
 
 /// How things stood before an invocation.
@@ -183,6 +185,7 @@ impl World {
         // over or replaced when keys are next made, and removed with the tenant.
         let is_there = known.keys.is_some() || self.azure.vault.value(&person.names.secret).is_some();
         things.extend(is_there.then(|| ("the vault", person.names.secret.clone())));
+        things.extend(self.holds_tokens(person.tenant).then(|| ("the vault", tokens_of(person.tenant))));
         things
     }
 
@@ -347,48 +350,6 @@ fn has_notice_of_this_life(row: &Tenant) -> bool {
 /// What Stripe says now; a customer without a subscription keeps what was known.
 fn expected(person: &Person) -> Option<Subscription> {
     person.truths.iter().rev().find_map(Clone::clone)
-}
-
-/// Everything there is at vendors.
-struct Left(Vec<Thing>);
-
-/// Where something is, and what.
-type Thing = (&'static str, String);
-
-/// A promise that was broken, and what was found.
-pub(super) type Broken = (&'static str, String);
-
-impl Left {
-    fn of(world: &World) -> Self {
-        let azure = world.azure.arm.resources().into_iter().map(|held| ("Azure", held.id.to_lowercase()));
-        let keys = world.gateway.keys().into_iter().map(|key| ("the gateway", model_key(&key.name, key.disabled)));
-        let secrets = world.azure.vault.names().into_iter().map(|name| ("the vault", name));
-        Self(azure.chain(keys).chain(secrets).collect())
-    }
-
-    /// Whatever bears the names of a person's tenant.
-    fn belonging_to(&self, person: &Person) -> Vec<Thing> {
-        let names = [&person.names.resource, &person.names.secret];
-        self.0.iter().filter(|(_, what)| names.iter().any(|name| what.contains(*name))).cloned().collect()
-    }
-}
-
-fn model_key(name: &str, is_disabled: bool) -> String {
-    format!("{name}{}", if is_disabled { ", disabled" } else { "" })
-}
-
-/// Nothing is there that ought not to be, nothing twice, and nothing is missing.
-fn compare_things(is: Vec<Thing>, ought: BTreeSet<Thing>) -> Result<(), Broken> {
-    let mut lacking = ought;
-    let left: Vec<Thing> = is.into_iter().filter(|thing| !lacking.remove(thing)).collect();
-    let broke = match left.first().map(|(place, _)| *place) {
-        Some("Azure") => "Azure holds what it ought not to",
-        Some("the gateway") => "the gateway holds what it ought not to",
-        Some(_) => "the vault holds what it ought not to",
-        None if lacking.is_empty() => return Ok(()),
-        None => "something is missing at a vendor",
-    };
-    Err((broke, format!("{left:#?}, and lacks {lacking:#?}")))
 }
 
 fn has_step(items: &[Value], name: &str) -> bool {

@@ -12,6 +12,7 @@
 
 mod disruption;
 mod faults;
+mod google;
 mod history;
 mod invariants;
 mod mail;
@@ -22,6 +23,7 @@ mod person;
 mod proxy;
 mod replay;
 mod roll;
+mod things;
 mod world;
 
 use std::collections::BTreeMap;
@@ -196,6 +198,7 @@ impl World {
         }
         if self.violation().is_none() {
             self.check_end();
+            self.check_left_grants().await;
         }
     }
 

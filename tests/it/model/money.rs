@@ -1,6 +1,6 @@
 //! What an operator gives, and what `billing-session` sells: the function itself makes the pages here.
 
-use axum::body::Body;
+use axum::body::{Body, to_bytes};
 use axum::http::{Request, header};
 use nbhd::domain::due::{Due, Kind};
 use nbhd::domain::gift::Gift;
@@ -8,7 +8,7 @@ use nbhd::domain::subscription::Tier;
 use nbhd::domain::tenant::{Tenant, TenantRecord};
 use nbhd::flows::billing_link::Destination;
 use nbhd::queue::LifecycleJob;
-use nbhd_sim::stripe::{BASIC, Card, PLUS};
+use nbhd_sim::stripe::{BASIC, Card, Endpoint, Failure, PLUS};
 use tower::ServiceExt as _;
 use url::form_urlencoded;
 
@@ -31,7 +31,7 @@ impl World {
 
     pub(super) fn draw_checking_out(&self) -> Act {
         let end = self.chance.choice(&[CheckoutEnd::Pays, CheckoutEnd::TurnsBack, CheckoutEnd::PaysOnEveryPage]);
-        Act::ChecksOut { plus: self.chance.percent(50), end }
+        Act::ChecksOut { plus: self.chance.percent(50), end, after_stored_error: self.chance.percent(20) }
     }
 
     /// As `nbhd grant` does.
@@ -70,11 +70,22 @@ impl World {
     }
 
     /// The person presses a button on our page, and goes on at Stripe.
-    pub(super) async fn check_out(&self, number: usize, plus: bool, end: CheckoutEnd) {
+    pub(super) async fn check_out(&self, number: usize, plus: bool, end: CheckoutEnd, after_stored_error: bool) {
         let tier = if plus { Tier::Plus } else { Tier::Basic };
+        if after_stored_error {
+            let endpoint = if plus { Endpoint::CreateCheckout } else { Endpoint::CreateCustomer };
+            self.stripe.faults.fail_next(endpoint, Failure::Stored);
+            // Whatever it says: the next press is what counts.
+            let _ = self.press(number, tier).await;
+            self.stripe.faults.recover();
+        }
         let page = match self.mutant.sell(self, number, tier).await {
             Some(page) => Some(page),
-            None => self.press(number, tier).await,
+            None => self.press(number, tier).await.unwrap_or_else(|status| {
+                let tenant = self.with(number, |person| person.tenant);
+                self.observer.report_violation(tenant, "an error of Stripe's keeps a person from paying", status);
+                None
+            }),
         };
         let tenant = self.with(number, |person| person.tenant);
         let record = self.store.tenant_record(tenant).await.expect("a calm table");
@@ -94,8 +105,8 @@ impl World {
         self.check_trials(number);
     }
 
-    /// The address of Stripe's page; `None` where ours says something else.
-    async fn press(&self, number: usize, tier: Tier) -> Option<String> {
+    /// The address of Stripe's page; `None` where ours says something else, and its status where it has failed.
+    async fn press(&self, number: usize, tier: Tier) -> Result<Option<String>, String> {
         let chat = self.with(number, |person| person.chat);
         let link = self.links.link_url(Destination::Checkout, chat, None, "A person", self.clock.now());
         let token = link.split_once("link=").map(|(_, token)| token).unwrap_or_default();
@@ -105,7 +116,14 @@ impl World {
             .body(Body::from(format!("link={token}&tier={tier}")))
             .expect("a request");
         let Ok(answer) = self.billing.clone().oneshot(request).await;
-        Some(answer.headers().get(header::LOCATION)?.to_str().ok()?.to_owned())
+        if answer.status().is_server_error() {
+            let status = answer.status();
+            let page = to_bytes(answer.into_body(), 1 << 20).await.unwrap_or_default();
+            let page = String::from_utf8_lossy(&page);
+            return Err(format!("{status}: {}", page.split("<code>").nth(1).unwrap_or_default()));
+        }
+        let location = answer.headers().get(header::LOCATION).and_then(|location| location.to_str().ok());
+        Ok(location.map(str::to_owned))
     }
 
     /// A chat has one trial, however many pages, customers and lives it has.

@@ -116,8 +116,10 @@ impl World {
 
     /// What a person does now; `None`: nothing.
     fn draw_act(&self, number: usize) -> Option<Act> {
-        if self.chance.percent(12) {
-            return Some(self.draw_gift(number));
+        match self.chance.below(100) {
+            0..12 => return Some(self.draw_gift(number)),
+            12..32 => return Some(self.draw_google(number)),
+            _ => {}
         }
         let customer = self.with(number, |person| person.customer.clone());
         let status = customer.as_ref().and_then(|customer| truth(&self.stripe, customer)).map(|known| known.status);
@@ -171,7 +173,11 @@ impl World {
                     self.subscribe(number, &customer, plus, beginning);
                 }
             }
-            Act::ChecksOut { plus, end } => self.check_out(number, plus, end).await,
+            Act::ChecksOut { plus, end, after_stored_error } => {
+                self.check_out(number, plus, end, after_stored_error).await;
+            }
+            Act::ConnectsGoogle => self.connect_google(number).await,
+            Act::DisconnectsGoogle => self.disconnect_google(number).await,
             Act::GiftIsGiven { plus, hours } => self.give(number, plus, hours).await,
             Act::GiftIsRevoked => self.revoke(number).await,
             Act::KeysAreRotated => self.operate_on(number, true).await,

@@ -5,16 +5,20 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use nbhd_sim::server::Server;
 use serde_json::Value;
 
-/// What is done to a request's JSON body: its method and path say which request it is.
-type Change = dyn Fn(&str, &str, &mut Value) + Send + Sync;
+/// What is done to a request's headers and its JSON body (`null` for any other): its method and path say which request
+/// it is.
+type Change = dyn Fn(&str, &str, &mut HeaderMap, &mut Value) + Send + Sync;
 
 /// Starts a server that passes everything on to `upstream` (`http://host:port`), changed by `change`.
-pub(super) async fn start(upstream: &str, change: impl Fn(&str, &str, &mut Value) + Send + Sync + 'static) -> Server {
+pub(super) async fn start(
+    upstream: &str,
+    change: impl Fn(&str, &str, &mut HeaderMap, &mut Value) + Send + Sync + 'static,
+) -> Server {
     let http = nbhd::http::client_with_roots(None).expect("a client");
     let upstream: Arc<str> = upstream.into();
     let change: Arc<Change> = Arc::new(change);
@@ -36,11 +40,12 @@ async fn forward(
 ) -> Result<Response, StatusCode> {
     let (head, body) = request.into_parts();
     let mut body = to_bytes(body, usize::MAX).await.map_err(|_| StatusCode::BAD_REQUEST)?;
-    if let Ok(mut json) = serde_json::from_slice(&body) {
-        change(head.method.as_str(), head.uri.path(), &mut json);
+    let mut headers = head.headers;
+    let mut json = serde_json::from_slice(&body).unwrap_or_default();
+    change(head.method.as_str(), head.uri.path(), &mut headers, &mut json);
+    if !json.is_null() {
         body = json.to_string().into();
     }
-    let mut headers = head.headers;
     for name in [header::HOST, header::CONTENT_LENGTH] {
         headers.remove(name);
     }

@@ -152,7 +152,10 @@ impl World {
         let refresh = |event| async move {
             Ok::<_, Stopped>(Box::pin(scheduled_refresh::process_batch(app, event, "model")).await.1)
         };
-        Pump::new(&self.sqs, REFRESH, &self.clock, limits, refresh).drain().await;
+        let report = Pump::new(&self.sqs, REFRESH, &self.clock, limits, refresh).drain().await;
+        if report.invocations() > 0 {
+            self.check_google().await;
+        }
     }
 }
 

@@ -13,9 +13,10 @@ use serde_json::Value;
 use tenant_reconcile::App;
 
 use super::history::EventKind;
-use super::invariants::{Broken, ensure};
+use super::invariants::ensure;
 use super::observer::Record;
 use super::person::Person;
+use super::things::Broken;
 use super::world::{PEOPLE, World};
 
 /// How many lists of keys are in force, one after the other.

@@ -56,7 +56,7 @@ pub(super) struct World {
     pub(super) refresh: scheduled_refresh::App,
     /// The same function in a second sandbox, where others work while an invocation is held.
     pub(super) second_sandbox: scheduled_refresh::App,
-    _google: Google,
+    pub(super) google: Google,
     pub(super) lifecycle: Jobs<LifecycleJob>,
     pub(super) observer: Arc<Observer>,
     pub(super) chance: Chance,
@@ -145,7 +145,7 @@ impl World {
                 .expect("complete settings"),
             second_sandbox: scheduled_refresh::App::from_env(&env_of("scheduled-refresh", &env), clock.clone())
                 .expect("complete settings"),
-            _google: google,
+            google,
             webhook: stripe_webhook::router(webhook),
             billing: billing_session::router(billing),
             links: Links::from_env(&env).expect("complete settings"),
@@ -170,6 +170,7 @@ impl World {
         for number in 0..PEOPLE {
             world.add_person(number);
         }
+        world.open_accounts();
         world
     }
 

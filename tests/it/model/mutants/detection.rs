@@ -93,6 +93,16 @@ fn a_second_trial_is_seen() {
 }
 
 #[test]
+fn a_grant_revoked_under_anothers_connection_is_seen() {
+    assert_detected(Mutant::RevokesForEverybody, &["a connection lost its grant with another's"]);
+}
+
+#[test]
+fn a_key_that_brings_an_error_back_is_seen() {
+    assert_detected(Mutant::RepeatsTheKey, &["an error of Stripe's keeps a person from paying"]);
+}
+
+#[test]
 fn a_receipt_written_before_the_recheck_is_seen() {
     assert_detected(Mutant::WritesTheReceiptFirst, &["holds what it ought not to"]);
 }

@@ -10,6 +10,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use axum::http::{HeaderMap, HeaderValue};
 use nbhd::clock::Timestamp;
 use nbhd::domain::ids::TenantId;
 use nbhd::domain::late_effects::Recheck;
@@ -65,6 +66,10 @@ pub(super) enum Mutant {
     ForgetsTheGift,
     /// Every checkout offers a trial.
     OffersTheTrialAgain,
+    /// A grant is revoked whoever else's connection uses it.
+    RevokesForEverybody,
+    /// The keys of Stripe's calls never change.
+    RepeatsTheKey,
 }
 
 /// The mutant that a world runs with, or none.
@@ -83,15 +88,27 @@ impl ActiveMutant {
         let mut between = None;
         if mutant == Some(Mutant::SkipsTheFence) {
             let table = &testbed.settings()["AWS_ENDPOINT_URL_DYNAMODB"];
-            let proxy = proxy::start(table, |_, _, body| forget_versions(body)).await;
+            let proxy = proxy::start(table, |_, _, _, body| forget_versions(body)).await;
             testbed.set("AWS_ENDPOINT_URL_DYNAMODB", proxy.base_url());
+            between = Some(proxy);
+        }
+        if mutant == Some(Mutant::RevokesForEverybody) {
+            let table = &testbed.settings()["AWS_ENDPOINT_URL_DYNAMODB"];
+            let proxy = proxy::start(table, |_, _, _, body| hide_connections(body)).await;
+            testbed.set("AWS_ENDPOINT_URL_DYNAMODB", proxy.base_url());
+            between = Some(proxy);
+        }
+        if mutant == Some(Mutant::RepeatsTheKey) {
+            let proxy =
+                proxy::start(&testbed.settings()["STRIPE_API_URL"], |_, _, headers, _| repeat_key(headers)).await;
+            testbed.set("STRIPE_API_URL", proxy.base_url());
             between = Some(proxy);
         }
         if mutant == Some(Mutant::NamesNothingTwice) {
             let (upstream, root) = testbed.settings()["MODEL_GATEWAY_URL"].split_once("/api").expect("a root");
             let (upstream, root) = (upstream.to_owned(), format!("/api{root}"));
             let made = AtomicU64::new(0);
-            let proxy = proxy::start(&upstream, move |method, _, body| {
+            let proxy = proxy::start(&upstream, move |method, _, _, body| {
                 if method == "POST" {
                     let number = made.fetch_add(1, Ordering::SeqCst);
                     body["name"] = json!(format!("key-{number}"));
@@ -133,7 +150,9 @@ impl ActiveMutant {
             | Mutant::WritesTheReceiptFirst
             | Mutant::RecordsNoKey
             | Mutant::ForgetsTheGift
-            | Mutant::OffersTheTrialAgain => return None,
+            | Mutant::OffersTheTrialAgain
+            | Mutant::RevokesForEverybody
+            | Mutant::RepeatsTheKey => return None,
         };
         // Of a removed tenant it knows nothing: the real one does.
         let tenant = tenant?;
@@ -229,6 +248,8 @@ impl ActiveMutant {
             | Mutant::RecordsNoKey
             | Mutant::ForgetsTheGift
             | Mutant::OffersTheTrialAgain
+            | Mutant::RevokesForEverybody
+            | Mutant::RepeatsTheKey
             | Mutant::NeverRechecks
             | Mutant::WritesTheReceiptFirst
             | Mutant::StopsBeforeTheRoute
@@ -300,6 +321,21 @@ fn write(world: &World, partition: &str, sort: &str, attribute: &str) {
     let Some(mut item) = world.table.item(partition, sort).expect("a table") else { return };
     item[attribute] = json!({ "S": "active" });
     world.table.put(json!({ "TableName": nbhd_sim::table::NAME, "Item": item })).expect("written");
+}
+
+/// Takes away from a request for an account's connections what it asks for.
+fn hide_connections(request: &mut Value) {
+    let account = request.pointer_mut("/ExpressionAttributeValues/:account/S");
+    if let Some(account) = account.filter(|account| account.as_str().is_some_and(|text| text.starts_with("GRANT#"))) {
+        *account = json!("GRANT#nobody");
+    }
+}
+
+/// Takes from a call's key what tells a later attempt from an earlier one.
+fn repeat_key(headers: &mut HeaderMap) {
+    let key = headers.get("idempotency-key").and_then(|key| key.to_str().ok()?.rsplit_once('-'));
+    let key = key.and_then(|(key, _)| HeaderValue::from_str(key).ok());
+    key.map(|key| headers.insert("idempotency-key", key));
 }
 
 /// Takes conditions on versions off a write.
