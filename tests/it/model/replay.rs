@@ -179,6 +179,7 @@ recorded! {
     left_in_azure_308
     left_in_azure_479
     left_in_azure_856
+    not_asked_yet_30012
     ready_told_twice_129
     ready_told_twice_145
     ready_told_twice_255
