@@ -11,7 +11,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-pub use super::browser_secret::BrowserSecret;
+pub use super::browser_secret::{BrowserSecret, NoRandomness};
 pub use super::public_base::PublicBase;
 use crate::clock::Timestamp;
 use crate::config::{ConfigError, Env};
