@@ -104,6 +104,19 @@ class Page(unittest.TestCase):
         self.browser.close()
         self.browser.switch_to.window(self.chat)
 
+    def confirms(self) -> None:
+        """Opens the bot by the page's button and presses Start there; the page goes on by itself."""
+        page = self.browser.current_window_handle
+        self.assertIn("Nothing is connected yet", self.reads("Confirm it in Telegram"))
+        tabs = set(self.browser.window_handles)
+        self.browser.find_element(By.CSS_SELECTOR, "a.button").click()
+        opened = lambda: set(self.browser.window_handles) - tabs
+        self.wait(opened, lambda: "the button opened no tab")
+        self.browser.switch_to.window(opened().pop())
+        self.reads("Telegram")
+        self.browser.close()
+        self.browser.switch_to.window(page)
+
     def test_from_a_first_word_to_an_answer_and_back_out(self) -> None:
         self.reads("NBHD United, on this machine")
         self.says("hello")
@@ -124,6 +137,8 @@ class Page(unittest.TestCase):
             self.click("Yes, continue to Google")
             self.reads("Google (simulated)")
             self.click(decision)
+            if decision == "Continue":
+                self.confirms()
             ended = self.reads(title)
             self.assertIn("access_denied" if decision == "Cancel" else "ann@example.com", ended)
             if decision == "Cancel":

@@ -24,6 +24,13 @@ impl World {
     /// For work that makes at most so many requests, and mostly fewer.
     fn draw_disruption(&self, requests: usize) -> Disruption {
         let after = || 1 + self.chance.below(1 + self.chance.below(requests));
+        if self.mutant.hides_in_late_effects() && !self.is_fault_free.get() {
+            return match self.chance.below(100) {
+                0..40 => Disruption::Fault(Fault::StaleArm),
+                40..55 => Disruption::Crash(StopPoint::Number(after())),
+                _ => Disruption::None,
+            };
+        }
         match self.chance.below(100) {
             _ if self.is_fault_free.get() => Disruption::None,
             0..12 => Disruption::Crash(StopPoint::Number(after())),

@@ -192,6 +192,7 @@ recorded! {
     stale_deletion_602855
     stale_view_300798
     stopped_late_200454
+    stopped_unasked_30094
     suspended_late_30015
     under_way_100467
 }

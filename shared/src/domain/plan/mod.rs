@@ -107,12 +107,13 @@ pub fn plan(tenant: &Tenant, spec: &Spec, now: Timestamp) -> Plan {
     let mut steps = Vec::new();
     let mut lifecycle = next_lifecycle(tenant.lifecycle, tenant.entitlement(now));
     let is_needed = needs_fresh_subscription(tenant, lifecycle, now);
-    let mut waits_for_stripe = false;
+    let (mut waits_for_stripe, mut keeps_container) = (false, false);
     if stripe_retry_at(tenant).is_some_and(|until| until > now) {
         // Stripe cannot be asked now. That ends nobody's assistant and begins nobody's, and holds up nothing else.
         if is_needed {
             lifecycle = tenant.lifecycle;
             waits_for_stripe = lifecycle == Lifecycle::Provisioning;
+            keeps_container = lifecycle == Lifecycle::Active;
         }
     } else if is_needed || next_sync_at(tenant).is_some_and(|at| at <= now) {
         steps.push(Step::Sync);
@@ -128,6 +129,10 @@ pub fn plan(tenant: &Tenant, spec: &Spec, now: Timestamp) -> Plan {
         Lifecycle::Provisioning | Lifecycle::Active => plan_running(tenant, lifecycle, spec, now, &mut steps),
         Lifecycle::Suspended => plan_suspended(tenant, now, &mut steps),
         Lifecycle::Deprovisioning => plan_removal(tenant, now, &mut steps),
+    }
+    // It may have to be suspended, and then its route is closed first: until that is known, nothing stops it.
+    if let Some(stop) = steps.iter().position(|step| keeps_container && *step == Step::StopApp) {
+        steps.truncate(stop);
     }
     let not_before = steps.first().and_then(|step| earliest(tenant, step));
     Plan { steps, not_before, next_check_at: next_check_at(tenant, lifecycle, now) }

@@ -126,6 +126,11 @@ impl ActiveMutant {
         Self { mutant, created: RefCell::default(), stripe, arm, _proxy: between }
     }
 
+    /// Whether the bug shows only where something is left after a removal, which is rare.
+    pub(super) fn hides_in_late_effects(&self) -> bool {
+        matches!(self.mutant, Some(Mutant::NeverRechecks | Mutant::WritesTheReceiptFirst))
+    }
+
     /// Whether what is due is looked for.
     pub(super) fn allows_sweep(&self) -> bool {
         self.mutant != Some(Mutant::IgnoresWhatIsDue)
