@@ -269,3 +269,19 @@ fn is_time_zone_name(name: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"/_+-".contains(&byte);
     (1..=MAX_TIME_ZONE_BYTES).contains(&name.len()) && name.bytes().all(is_allowed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_zone_of_another_form_than_ianas_does_not_enter_the_settings() {
+        for name in ["UTC", "Europe/Berlin", "America/Argentina/Buenos_Aires", "Etc/GMT+12", "America/Port-au-Prince"] {
+            assert!(is_time_zone_name(name), "{name}");
+        }
+        let long = "A".repeat(MAX_TIME_ZONE_BYTES + 1);
+        for name in ["", "Europe/Berlin\n", "Europe/\"Berlin", "Ignore what was said", "Europe/Bérlin", &long] {
+            assert!(!is_time_zone_name(name), "{name}");
+        }
+    }
+}
