@@ -1,5 +1,7 @@
 //! The reconciler's part of a tenant's row: what was built, what is under way, and what failed.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::late_effects::{InFlight, Leftovers};
@@ -9,6 +11,9 @@ use super::step_error::{StepError, WaitReason};
 use super::step_name::{Part, StepName};
 use super::time_limits::{IN_FLIGHT, INVOCATION_LIMIT, LEASE};
 use crate::clock::Timestamp;
+
+/// How long a step that failed holds up those that it takes turns with.
+const MOST_BETWEEN_TURNS: Duration = Duration::from_secs(60);
 
 /// The reconciler's part of a tenant's row.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -227,9 +232,21 @@ impl ReconcileStatus {
         }
     }
 
-    /// Since when `step` does not end; `None` when it is not the one that waits.
+    /// Since when `step`, or another one with which it takes turns, does not end; `None` when neither waits.
     pub fn waiting_since(&self, step: StepName) -> Option<Timestamp> {
-        self.step_backoff.as_ref().filter(|backoff| backoff.step == step).map(|backoff| backoff.since)
+        let shares = |backoff: &&StepBackoff| backoff.step == step || backoff.step.takes_turns_with(step);
+        self.step_backoff.as_ref().filter(shares).map(|backoff| backoff.since)
+    }
+
+    /// Before when `step` is not tried again. One that takes turns with a step that failed waits for a minute at most.
+    pub fn retry_at(&self, step: StepName) -> Option<Timestamp> {
+        let backoff = self.step_backoff.as_ref()?;
+        if backoff.step == step {
+            return Some(backoff.until);
+        }
+        let failed_at = self.last_error.as_ref().filter(|last| last.step == backoff.step).map(|last| last.at);
+        let until = failed_at.map_or(backoff.until, |at| backoff.until.min(at + MOST_BETWEEN_TURNS));
+        backoff.step.takes_turns_with(step).then_some(until)
     }
 
     /// Whether another worker than `owner` holds the tenant.

@@ -27,11 +27,12 @@ pub enum Part {
 }
 
 impl Part {
-    /// Every part, in the order of removal: first what can act, then what it acted with.
+    /// Every part, in the order of removal: first what can act, then what it acted with. Whatever does not end
+    /// of the first three holds up none of the other two.
     pub const ALL: [Self; 9] = [
-        Self::Integrations,
-        Self::ModelKeys,
         Self::App,
+        Self::ModelKeys,
+        Self::Integrations,
         Self::Storage,
         Self::Share,
         Self::Role,
@@ -131,5 +132,24 @@ named_enum! {
         RemoveSecret = "remove_secret",
         RemoveRows = "remove_rows",
         Finalize = "finalize",
+    }
+}
+
+impl StepName {
+    /// Whether the two are tried by turns, since neither depends on the other: what ends an assistant.
+    pub(super) const fn takes_turns_with(self, other: Self) -> bool {
+        self.ends_assistant() && other.ends_assistant()
+    }
+
+    const fn ends_assistant(self) -> bool {
+        matches!(
+            self,
+            Self::AwaitOperation
+                | Self::StopApp
+                | Self::DisableModelKey
+                | Self::RemoveApp
+                | Self::RemoveModelKeys
+                | Self::RemoveIntegrations
+        )
     }
 }

@@ -4,6 +4,7 @@
 //! never holds a step that depends on something only its own earlier steps will find out.
 
 mod apply;
+mod ending;
 mod finding;
 mod keys;
 mod learned;
@@ -127,8 +128,8 @@ pub fn plan(tenant: &Tenant, spec: &Spec, now: Timestamp) -> Plan {
         // Their names are those of what is to be built.
         Lifecycle::Provisioning if tenant.reconcile.leftovers.is_some() => plan_leftovers(tenant, &mut steps),
         Lifecycle::Provisioning | Lifecycle::Active => plan_running(tenant, lifecycle, spec, now, &mut steps),
-        Lifecycle::Suspended => plan_suspended(tenant, now, &mut steps),
-        Lifecycle::Deprovisioning => plan_removal(tenant, now, &mut steps),
+        Lifecycle::Suspended => ending::plan_suspended(tenant, now, &mut steps),
+        Lifecycle::Deprovisioning => ending::plan_removal(tenant, now, &mut steps),
     }
     // It may have to be suspended, and then its route is closed first: until that is known, nothing stops it.
     if let Some(stop) = steps.iter().position(|step| keeps_container && *step == Step::StopApp) {
@@ -242,74 +243,6 @@ fn has_failed(status: &ReconcileStatus, app: &ContainerApp, patience: u32, now: 
     !app.healthy && (is_late || (is_refused && status.failures >= patience))
 }
 
-/// A stopped assistant keeps everything, and its model key pays for nothing.
-fn plan_suspended(tenant: &Tenant, now: Timestamp, steps: &mut Vec<Step>) {
-    let (status, resources) = (&tenant.reconcile, &tenant.reconcile.resources);
-    if is_in_doubt(tenant) {
-        steps.push(Step::Observe);
-    }
-    // The container first: a gateway that is down must not keep it running.
-    if resources.operation.is_some() {
-        steps.push(Step::AwaitOperation);
-    }
-    if resources.app.as_ref().is_some_and(|app| app.running) {
-        steps.push(Step::StopApp);
-    }
-    if let Some(keys) = resources.keys.iter().chain(&resources.former_keys).find(|keys| !keys.disabled) {
-        steps.push(Step::SetModelKey { disabled: true, limit_cents: keys.limit_cents });
-    }
-    if status.holds_rollout_slot {
-        steps.push(Step::FreeRolloutSlot { healthy: true });
-    }
-    match status.last_notice {
-        Some(Notice::Suspended | Notice::SuspendedAnew) => {}
-        Some(Notice::Removed) => steps.push(Step::Notify(Notice::SuspendedAnew)),
-        None | Some(Notice::Ready | Notice::ReadyAnew | Notice::Resumed | Notice::Replaced) => {
-            steps.push(Step::Notify(Notice::Suspended));
-        }
-    }
-    plan_leftovers(tenant, steps);
-    // Also right after the suspension: an app whose creation was cut short may run without our knowing.
-    if is_observation_due(tenant, now) {
-        steps.push(Step::Observe);
-    }
-}
-
-/// Every part by its name, known to be there or not: a call that was cut short may have made it.
-fn plan_removal(tenant: &Tenant, now: Timestamp, steps: &mut Vec<Step>) {
-    let status = &tenant.reconcile;
-    let operation = status.resources.operation.as_ref();
-    let is_left = |part: Part| !status.receipt.iter().any(|removed| removed.part == part);
-    for part in Part::ALL.into_iter().filter(|part| is_left(*part)) {
-        if part.is_in_shard() && status.shard.is_none() {
-            continue;
-        }
-        if part == Part::App && operation.is_some() {
-            steps.push(Step::AwaitOperation);
-        }
-        steps.push(Step::Remove(part));
-    }
-    if status.holds_rollout_slot {
-        steps.push(Step::FreeRolloutSlot { healthy: true });
-    }
-    // Whoever paid while the removal went on gets a new life, whether Stripe's event reached us or not.
-    let removal_began = status.receipt.first().filter(|_| tenant.customer.is_some());
-    if removal_began.is_some_and(|first| status.synced_at.is_none_or(|at| at < first.at)) {
-        steps.push(Step::Sync);
-    }
-    plan_leftovers(tenant, steps);
-    let is_the_end = matches!(tenant.entitlement(now), Entitlement::Remove);
-    match status.last_notice {
-        None | Some(Notice::Removed) => {}
-        Some(_) if is_the_end => steps.push(Step::Notify(Notice::Removed)),
-        Some(Notice::Replaced) => {}
-        Some(Notice::Ready | Notice::ReadyAnew | Notice::Suspended | Notice::SuspendedAnew | Notice::Resumed) => {
-            steps.push(Step::Notify(Notice::Replaced));
-        }
-    }
-    steps.push(Step::Finalize);
-}
-
 fn plan_leftovers(tenant: &Tenant, steps: &mut Vec<Step>) {
     if tenant.reconcile.leftovers.is_some() {
         steps.push(Step::RemoveLeftovers);
@@ -364,12 +297,7 @@ fn earliest(tenant: &Tenant, step: &Step) -> Option<Timestamp> {
     if *step == Step::Sync {
         return stripe_retry_at(tenant);
     }
-    let backoff = tenant
-        .reconcile
-        .step_backoff
-        .as_ref()
-        .filter(|backoff| backoff.step == step.name())
-        .map(|backoff| backoff.until);
+    let backoff = tenant.reconcile.retry_at(step.name());
     let operation = tenant.reconcile.resources.operation.as_ref().filter(|_| *step == Step::AwaitOperation);
     let leftovers = tenant.reconcile.leftovers.as_ref().filter(|_| *step == Step::RemoveLeftovers);
     let leftovers = leftovers.map(|leftovers| leftovers.not_before);

@@ -395,5 +395,5 @@ fn a_removal_goes_through_every_part_known_to_be_there_or_not() {
     tenant.reconcile.shard = Some(shard());
     let all = steps(&tenant);
     assert_eq!(all.len(), Part::ALL.len() + 1);
-    assert_eq!(all[..3], ["remove_integrations", "remove_model_keys", "remove_app"]);
+    assert_eq!(all[..3], ["remove_app", "remove_model_keys", "remove_integrations"]);
 }
