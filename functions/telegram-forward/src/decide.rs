@@ -4,15 +4,19 @@ use std::time::Duration;
 
 use nbhd::clock::Timestamp;
 use nbhd::domain::backoff::exponential;
-use nbhd::domain::route::{Route, RouteStatus};
+use nbhd::domain::route::{FailingUpdate, Route, RouteStatus};
 use nbhd::providers::runtime::Delivery;
 
 /// A message that was not delivered within this time is dead-lettered; the queue itself would drop it much later.
 const EXPIRES_AFTER: Duration = Duration::from_secs(45 * 60);
+/// A message on which a runtime that is up fails for so long is dead-lettered.
+const FAILS_FOR: Duration = Duration::from_secs(5 * 60);
 /// The queue moves a message away silently after 200 receives; we dead-letter it before that and notify the person.
 const MAX_RECEIVES: u32 = 190;
 /// A person who waits longer than this gets one notice that says why.
 const NOTIFY_AFTER: Duration = Duration::from_secs(10);
+/// A person whose assistant is still being set up after this long gets a second one.
+const NOTIFY_ANEW_AFTER: Duration = Duration::from_secs(30 * 60);
 /// The time between the first two attempts.
 const FIRST_DELAY: Duration = Duration::from_secs(2);
 /// The longest time between two attempts, unless the runtime asks for more.
@@ -65,6 +69,8 @@ pub(crate) enum Reason {
     Suspended,
     /// The runtime refused the bytes: to it they are no update.
     Rejected,
+    /// The runtime, which is up, failed on it for minutes.
+    Failed,
     /// The message waited too long.
     Expired,
 }
@@ -76,6 +82,7 @@ impl Reason {
             Self::NoAssistant => "no_assistant",
             Self::Suspended => "suspended",
             Self::Rejected => "rejected",
+            Self::Failed => "runtime_failed",
             Self::Expired => "expired",
         }
     }
@@ -146,6 +153,10 @@ pub(crate) fn route_target(route: Option<&Route>) -> RouteTarget<'_> {
 /// Decides on a message by the outcome of its delivery.
 pub(crate) fn evaluate_delivery(delivery: Delivery, attempt: Attempt, route: &Route, now: Timestamp) -> Decision {
     match delivery {
+        Delivery::Failed { .. } if route.failing.is_some_and(|failing| now >= failing.since + FAILS_FOR) => {
+            Decision::DeadLetter(Reason::Failed)
+        }
+        Delivery::Failed { retry_after, .. } => retry_or_expire(Wait::Waking, retry_after, attempt, route, now),
         Delivery::Accepted => Decision::Delivered { was_notified: route.waking_notice_at.is_some() },
         Delivery::Rejected => Decision::DeadLetter(Reason::Rejected),
         Delivery::SecretRefused => retry_or_expire(Wait::Waking, None, attempt, route, now),
@@ -169,7 +180,23 @@ pub(crate) fn retry_or_expire(
         return Decision::DeadLetter(Reason::Expired);
     }
     let delay = retry_after.unwrap_or_else(|| backoff(attempt.receives));
-    Decision::Retry { delay, wait, notify: waited >= NOTIFY_AFTER && route.waking_notice_at.is_none() }
+    let notify = match route.waking_notice_at {
+        None => waited >= NOTIFY_AFTER,
+        Some(at) => wait == Wait::Setup && waited >= NOTIFY_ANEW_AFTER && at < waiting_since + NOTIFY_ANEW_AFTER,
+    };
+    Decision::Retry { delay, wait, notify }
+}
+
+/// The update on which the runtime fails, after this outcome of a delivery of `update_id`.
+pub(crate) fn failing_update(
+    delivery: Delivery,
+    update_id: i64,
+    known: Option<FailingUpdate>,
+    now: Timestamp,
+) -> Option<FailingUpdate> {
+    let is_failing = matches!(delivery, Delivery::Failed { .. });
+    let same = known.filter(|known| known.update_id == update_id);
+    is_failing.then(|| same.unwrap_or(FailingUpdate { update_id, since: now }))
 }
 
 /// The delay before the next attempt: 2, 4, 8 … 60 seconds after the first, second, third … one.
@@ -244,6 +271,31 @@ mod tests {
         assert!(!notifies(not_accepted(1, &route(), Duration::from_millis(9_999))));
         assert!(notifies(not_accepted(1, &route(), Duration::from_secs(10))));
         assert!(!notifies(not_accepted(1, &notified, Duration::from_secs(10))));
+    }
+
+    #[test]
+    fn set_up_brings_a_second_notice_after_half_an_hour_and_no_third() {
+        let notifies = |told: u64, age: u64| {
+            let route = Route { waking_notice_at: Some(SENT + Duration::from_secs(told)), ..route() };
+            let attempt = Attempt { sent_at: SENT, receives: 40 };
+            let decision = retry_or_expire(Wait::Setup, None, attempt, &route, SENT + Duration::from_secs(age));
+            matches!(decision, Decision::Retry { notify: true, .. })
+        };
+        assert!(!notifies(10, 1_799) && notifies(10, 1_800) && !notifies(1_800, 9_000));
+    }
+
+    #[test]
+    fn only_five_minutes_of_failures_of_one_update_are_final() {
+        let failed = Delivery::Failed { status: 500, retry_after: None };
+        let since = |seconds| FailingUpdate { update_id: 7, since: SENT + Duration::from_secs(seconds) };
+        assert_eq!(failing_update(failed, 7, None, SENT), Some(since(0)));
+        assert_eq!(failing_update(failed, 7, Some(since(0)), SENT + MINUTE), Some(since(0)));
+        assert_eq!(failing_update(failed, 7, Some(FailingUpdate { update_id: 6, ..since(0) }), SENT), Some(since(0)));
+        assert_eq!(failing_update(Delivery::SecretRefused, 7, Some(since(0)), SENT), None);
+        let route = Route { failing: Some(since(0)), ..route() };
+        let decide = |age| evaluate_delivery(failed, Attempt { sent_at: SENT, receives: 9 }, &route, SENT + age);
+        assert!(matches!(decide(5 * MINUTE - Duration::from_millis(1)), Decision::Retry { .. }));
+        assert_eq!(decide(5 * MINUTE), Decision::DeadLetter(Reason::Failed));
     }
 
     #[test]

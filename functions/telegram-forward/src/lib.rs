@@ -160,13 +160,13 @@ async fn forward_update(app: &App, queued: &QueuedUpdate) -> Result<Decision, Er
             app.dead_letters.send(queued.chat, queued.update_id, &queued.update).await?;
             metric("UpdatesDeadLettered", 1);
             // Without a route or in suspension, nothing is wrong with the tenant.
-            if let (Some(route), Reason::Rejected | Reason::Expired) = (&route, reason) {
+            if let (Some(route), Reason::Rejected | Reason::Failed | Reason::Expired) = (&route, reason) {
                 count_trouble(app, route, Trouble::Loss).await;
             }
             notice::notify_dead_lettered(app, queued, reason).await.map_err(Error::Telegram)?;
         }
         Decision::Retry { delay, wait, notify } => {
-            notice::notify_waiting(app, queued, wait, notify).await;
+            notice::notify_waiting(app, queued, wait, route.as_ref().filter(|_| notify)).await;
             delay_redelivery(app, queued, delay).await;
         }
     }
@@ -192,9 +192,25 @@ async fn decide_next(app: &App, queued: &QueuedUpdate, route: Option<&Route>) ->
                 detail = delivery.cause().map(display),
                 "the delivery attempt to the runtime has ended"
             );
-            decide::evaluate_delivery(delivery, queued.attempt, route, app.clock.now())
+            let route = record_failing(app, queued, delivery, route).await;
+            decide::evaluate_delivery(delivery, queued.attempt, &route, app.clock.now())
         }
     }
+}
+
+/// Writes down whether the runtime fails on this update; the route as it is then. Mostly nothing changes.
+async fn record_failing(app: &App, queued: &QueuedUpdate, delivery: Delivery, route: &Route) -> Route {
+    let failing = decide::failing_update(delivery, queued.update_id, route.failing, app.clock.now());
+    if failing != route.failing
+        && let Err(error) = app.store.record_failing_update(queued.chat, failing).await
+    {
+        tracing::warn!(
+            code = "failing_update_not_recorded",
+            error = %error,
+            "the first failure of a runtime on an update was not written down; the next one counts as the first"
+        );
+    }
+    Route { failing, ..route.clone() }
 }
 
 /// Posts the update with each valid generation of the tenant's secret until the runtime accepts one of them; `None`

@@ -1,6 +1,6 @@
 //! The bot's own messages to a person whose message waits, or was dead-lettered.
 
-use nbhd::domain::ids::ChatId;
+use nbhd::domain::route::Route;
 use nbhd::providers::telegram::MessageOptions;
 use nbhd::providers::{Error, NetworkFailure};
 
@@ -8,9 +8,9 @@ use crate::App;
 use crate::decide::{Reason, Wait};
 use crate::message::QueuedUpdate;
 
-/// Shows `typing` while the container wakes up and, if `notify`, sends one notice. A failure here is logged and never
-/// fails the message.
-pub(crate) async fn notify_waiting(app: &App, queued: &QueuedUpdate, wait: Wait, notify: bool) {
+/// Shows `typing` while the container wakes up and, if the person of `notified` is to hear of it, sends a notice. A
+/// failure here is logged and never fails the message.
+pub(crate) async fn notify_waiting(app: &App, queued: &QueuedUpdate, wait: Wait, notified: Option<&Route>) {
     let topic = queued.content().and_then(|update| update.topic);
     if wait == Wait::Waking
         && let Err(error) = app.bot.send_chat_action(queued.chat, "typing", topic).await
@@ -21,7 +21,9 @@ pub(crate) async fn notify_waiting(app: &App, queued: &QueuedUpdate, wait: Wait,
             "Telegram did not take the chat action; the chat shows no `typing`"
         );
     }
-    if notify && let Err(error) = send_waiting_notice(app, queued.chat, topic, wait).await {
+    if let Some(route) = notified
+        && let Err(error) = send_waiting_notice(app, route, topic, wait).await
+    {
         tracing::warn!(
             code = "waiting_notice_failed",
             error = %error,
@@ -32,11 +34,16 @@ pub(crate) async fn notify_waiting(app: &App, queued: &QueuedUpdate, wait: Wait,
 
 /// Marks the route, then sends the notice: a crash between the two loses the notice and never repeats it. The mark is
 /// cleared again if Telegram certainly did not show the notice.
-async fn send_waiting_notice(app: &App, chat: ChatId, topic: Option<i64>, wait: Wait) -> Result<(), crate::Error> {
-    if !app.store.record_waking_notice(chat, app.clock.now()).await? {
+async fn send_waiting_notice(app: &App, route: &Route, topic: Option<i64>, wait: Wait) -> Result<(), crate::Error> {
+    if !app.store.record_waking_notice(route, app.clock.now()).await? {
         return Ok(());
     }
+    let chat = route.chat_id;
     let text = match wait {
+        Wait::Setup if route.waking_notice_at.is_some() => {
+            "Setting up your assistant takes longer than usual. Your messages are safe: they will be delivered as soon \
+             as it is ready, and you need not send them again."
+        }
         Wait::Setup => {
             "Your assistant is still being set up. Your message is safe: it will be delivered as soon as it is ready."
         }
@@ -91,6 +98,10 @@ const fn dead_letter_text(reason: Reason) -> &'static str {
         }
         Reason::Rejected => {
             "This message was not delivered: your assistant could not read it. Please send it in another form."
+        }
+        Reason::Failed => {
+            "This message was not delivered: your assistant failed on it again and again. Please send it in another \
+             form."
         }
         Reason::Expired => {
             "This message was not delivered: your assistant could not be reached for a long time. Please send it again \

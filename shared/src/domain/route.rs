@@ -61,6 +61,9 @@ pub struct Route {
     /// The time of the notice that the assistant is waking up; the next delivery clears it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waking_notice_at: Option<Timestamp>,
+    /// The update on which the runtime, which is up, fails each time; any other outcome of its delivery clears it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing: Option<FailingUpdate>,
     /// When the tenant was last counted among those whose messages were given up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_counted_at: Option<Timestamp>,
@@ -76,6 +79,15 @@ pub enum Trouble {
     Loss,
     /// It refuses our secret.
     Refusal,
+}
+
+/// An update on which a runtime that is up fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailingUpdate {
+    /// Telegram's number of it.
+    pub update_id: i64,
+    /// When it first did.
+    pub since: Timestamp,
 }
 
 /// The mark of a notice to slow down, by which it is sent once a window.
@@ -102,6 +114,7 @@ impl Route {
             last_update: None,
             throttle_notice: None,
             waking_notice_at: None,
+            failing: None,
             loss_counted_at: None,
             refusal_counted_at: None,
         }

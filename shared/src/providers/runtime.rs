@@ -7,7 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::CONTENT_TYPE;
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Response, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -17,6 +17,9 @@ const PATH: &str = "telegram-webhook";
 const SECRET: &str = "x-telegram-bot-api-secret-token";
 const ACCEPTED: &str = "x-openclaw-delivery-accepted";
 const DURABLE: &str = "durable";
+/// What the container's front sets on every answer of its own: `ready`, or `starting` while it is not up. An answer
+/// without it comes from something in between, such as the platform's edge, and says nothing about the update.
+const FRONT: &str = "x-nbhd-front";
 
 /// The limit of a delivery. A runtime that is up answers within 300 ms.
 const TIMEOUT: Duration = Duration::from_secs(25);
@@ -31,10 +34,17 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 pub enum Delivery {
     /// The runtime stored the update: never send it again.
     Accepted,
-    /// The runtime does not know this secret (401, 403).
+    /// The runtime's front does not know this secret (401, 403).
     SecretRefused,
-    /// The runtime says that this is not an update (400), which is permanent.
+    /// The runtime's front says that this is not an update (400), which is permanent.
     Rejected,
+    /// The runtime's front is ready, and the runtime fails on this update (5xx).
+    Failed {
+        /// The HTTP status.
+        status: u16,
+        /// How long the runtime asks us to wait: 1 s to 60 s.
+        retry_after: Option<Duration>,
+    },
     /// The runtime may accept the update later.
     Deferred {
         /// Why it was not accepted now.
@@ -42,6 +52,17 @@ pub enum Delivery {
         /// How long the runtime asks us to wait: 1 s to 60 s.
         retry_after: Option<Duration>,
     },
+}
+
+/// Who gave an answer, by its mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Author {
+    /// The container's front, which is up.
+    ReadyFront,
+    /// The container's front, which is not up yet.
+    StartingFront,
+    /// Something in between.
+    Other,
 }
 
 /// Why a runtime cannot accept an update.
@@ -64,6 +85,7 @@ impl Delivery {
             Self::Accepted => "accepted",
             Self::SecretRefused => "secret_refused",
             Self::Rejected => "rejected",
+            Self::Failed { .. } => "failed",
             Self::Deferred { .. } => "deferred",
         }
     }
@@ -72,6 +94,7 @@ impl Delivery {
     pub const fn cause(self) -> Option<RuntimeFailure> {
         match self {
             Self::Deferred { cause, .. } => Some(cause),
+            Self::Failed { status, .. } => Some(RuntimeFailure::Status(status)),
             Self::Accepted | Self::SecretRefused | Self::Rejected => None,
         }
     }
@@ -139,13 +162,27 @@ impl Client {
 }
 
 fn interpret_answer(answer: &Response) -> Delivery {
-    let deferred = |cause| Delivery::Deferred { cause, retry_after: retry_after(answer) };
-    match answer.status() {
-        StatusCode::OK if is_durable(answer) => Delivery::Accepted,
-        StatusCode::OK => deferred(RuntimeFailure::NotDurable),
-        StatusCode::BAD_REQUEST => Delivery::Rejected,
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Delivery::SecretRefused,
-        status => deferred(RuntimeFailure::Status(status.as_u16())),
+    let (status, author, retry_after) = (answer.status(), author(answer), retry_after(answer));
+    let deferred = |cause| Delivery::Deferred { cause, retry_after };
+    match (status, author) {
+        (StatusCode::OK, _) if is_durable(answer) => Delivery::Accepted,
+        (StatusCode::OK, _) => deferred(RuntimeFailure::NotDurable),
+        (StatusCode::BAD_REQUEST, Author::ReadyFront) => Delivery::Rejected,
+        (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, Author::ReadyFront) => Delivery::SecretRefused,
+        (status, Author::ReadyFront) if status.is_server_error() => {
+            Delivery::Failed { status: status.as_u16(), retry_after }
+        }
+        (status, Author::ReadyFront | Author::StartingFront | Author::Other) => {
+            deferred(RuntimeFailure::Status(status.as_u16()))
+        }
+    }
+}
+
+fn author(answer: &Response) -> Author {
+    match answer.headers().get(FRONT).map(HeaderValue::as_bytes) {
+        Some(b"ready") => Author::ReadyFront,
+        Some(b"starting") => Author::StartingFront,
+        Some(_) | None => Author::Other,
     }
 }
 

@@ -11,7 +11,7 @@ use super::{Error, Item, Store, UpdateOutcome, decode, encode, keys, number, una
 use crate::clock::Timestamp;
 use crate::domain::ids::ChatId;
 use crate::domain::rate::{Gcra, Verdict};
-use crate::domain::route::{Route, ThrottleNotice, Trouble};
+use crate::domain::route::{FailingUpdate, Route, ThrottleNotice, Trouble};
 
 /// A person over the limit is notified once in this time.
 const SLOW_DOWN_WINDOW: Duration = Duration::from_secs(60);
@@ -130,16 +130,23 @@ impl Store {
         Ok(matches!(self.try_update(request).await?, UpdateOutcome::Applied(_)))
     }
 
-    /// Records that the person is notified that the assistant is waking up; `false` when that was recorded before.
+    /// Records that the person is notified that a message waits; `false` when that was recorded since the one that
+    /// the caller has read.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
-    pub async fn record_waking_notice(&self, chat: ChatId, now: Timestamp) -> Result<bool, Error> {
+    pub async fn record_waking_notice(&self, route: &Route, now: Timestamp) -> Result<bool, Error> {
         let request = self
-            .route_update(chat)
+            .route_update(route.chat_id)
             .update_expression("SET waking_notice_at = :now")
             .condition_expression("attribute_exists(pk) AND attribute_not_exists(waking_notice_at)")
             .expression_attribute_values(":now", number(now.millis()));
+        let request = match route.waking_notice_at {
+            None => request,
+            Some(known) => request
+                .condition_expression("waking_notice_at = :known")
+                .expression_attribute_values(":known", number(known.millis())),
+        };
         Ok(matches!(self.try_update(request).await?, UpdateOutcome::Applied(_)))
     }
 
@@ -152,6 +159,23 @@ impl Store {
             .route_update(chat)
             .update_expression("REMOVE waking_notice_at")
             .condition_expression("attribute_exists(pk)");
+        self.try_update(request).await.map(|_| ())
+    }
+
+    /// Records on which update the runtime fails, or that it fails on none.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn record_failing_update(&self, chat: ChatId, failing: Option<FailingUpdate>) -> Result<(), Error> {
+        let request = self.route_update(chat).condition_expression("attribute_exists(pk)");
+        let request = match failing {
+            None => request.update_expression("REMOVE failing"),
+            Some(failing) => {
+                let mark = serde_dynamo::to_attribute_value(failing)
+                    .map_err(|error| Error::Corrupt { what: "route", reason: error.to_string() })?;
+                request.update_expression("SET failing = :mark").expression_attribute_values(":mark", mark)
+            }
+        };
         self.try_update(request).await.map(|_| ())
     }
 

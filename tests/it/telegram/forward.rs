@@ -219,7 +219,7 @@ async fn while_provisioning_time_does_not_count_and_then_it_does() {
         assert!(world.attempt().await.is_some(), "it waits");
     }
     assert_eq!((runtime.attempts(), world.dead_letters().len()), (0, 0));
-    assert_eq!(world.telegram.texts_to(ANA).len(), 1);
+    assert_eq!(world.telegram.texts_to(ANA).len(), 2);
     assert!(world.telegram.texts_to(ANA)[0].contains("still being set up"));
 
     runtime.stops();
@@ -247,7 +247,7 @@ async fn before_the_queue_would_drop_it_silently_it_is_dead_lettered_with_a_noti
     let report = world.run_until_idle().await;
     assert_eq!((report.reported, report.done), (189, 1));
     assert_eq!(world.dead_letters(), [1]);
-    assert!(world.telegram.texts_to(ANA)[1].contains("not delivered"));
+    assert!(world.telegram.texts_to(ANA)[2].contains("not delivered"));
 }
 
 #[tokio::test]

@@ -1,5 +1,8 @@
 //! What `telegram-forward` says about a message is said where the message is.
 
+use std::time::Duration;
+
+use nbhd::domain::route::RouteStatus;
 use nbhd_sim::runtime::Failure;
 use nbhd_sim::telegram;
 
@@ -50,4 +53,30 @@ async fn a_text_cut_within_an_emoji_arrives_and_a_notice_still_names_it() {
     world.run_until_idle().await;
     assert_eq!(runtime.accepted_bodies(), [bytes::Bytes::from(cut(2))]);
     assert_eq!(world.telegram.sent_to(ANA)[0].reply_to, Some(1));
+}
+
+#[tokio::test]
+async fn a_set_up_that_takes_hours_is_spoken_of_twice_and_loses_nothing() {
+    let world = World::start().await;
+    let runtime = world.add_chat(ANA).await;
+    world.set_route(ANA, |route| route.status = RouteStatus::Provisioning).await;
+    for update_id in 1..=12 {
+        world.says(ANA, update_id).await;
+    }
+    let start = world.clock.now();
+    while world.clock.now().since(start) < Duration::from_secs(150 * 60) {
+        assert!(world.attempt().await.is_some(), "it waits");
+    }
+    let told = world.telegram.texts_to(ANA);
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].contains("still being set up") && told[1].contains("longer than usual"), "{told:?}");
+    let activated = world.clock.now();
+    world
+        .set_route(ANA, |route| {
+            (route.status, route.activated_at) = (RouteStatus::Active, Some(activated));
+        })
+        .await;
+    world.run_until_idle().await;
+    assert_eq!(runtime.update_ids(), (1..=12).collect::<Vec<_>>());
+    assert_eq!(runtime.accepted_bodies(), (1..=12).map(|id| update(ANA, id).into()).collect::<Vec<bytes::Bytes>>());
 }

@@ -23,10 +23,15 @@ use super::{Failure, Inner};
 const PATH: &str = "/telegram-webhook";
 const SECRET: &str = "x-telegram-bot-api-secret-token";
 const ACCEPTED: &str = "x-openclaw-delivery-accepted";
+const FRONT: &str = "x-nbhd-front";
 const MINUTE: Duration = Duration::from_secs(60);
 const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 const MOST_UNAUTHORISED: usize = 120;
 const MAX_UPDATE_BYTES: usize = 1 << 20;
+
+/// An answer that something in between gave.
+#[derive(Clone, Copy)]
+struct FromEdge;
 
 /// Serves the webhook until the task is dropped; turns run one after the other beside it.
 pub(super) async fn serve(listener: TcpListener, inner: Arc<Inner>) {
@@ -44,7 +49,7 @@ pub(super) async fn serve(listener: TcpListener, inner: Arc<Inner>) {
         let (inner, turns) = (Arc::clone(&inner), turns.clone());
         let service = TowerToHyperService::new(service_fn(move |request| {
             let (inner, turns) = (Arc::clone(&inner), turns.clone());
-            async move { answer(&inner, request, |update| drop(turns.send(update))).await }
+            async move { answer_marked(&inner, request, |update| drop(turns.send(update))).await }
         }));
         connections.spawn(async move {
             // An error is a connection that closed without an answer: a failure asked for, or a caller that went away.
@@ -52,6 +57,20 @@ pub(super) async fn serve(listener: TcpListener, inner: Arc<Inner>) {
         });
         while connections.try_join_next().is_some() {}
     }
+}
+
+/// Every answer of the front's own has its mark; one of the edge in front of it has none.
+async fn answer_marked<B>(inner: &Inner, request: Request<B>, turn: impl Fn(Value)) -> io::Result<Response<Body>>
+where
+    B: axum::body::HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<axum::BoxError>,
+{
+    let mut response = answer(inner, request, turn).await?;
+    if response.extensions_mut().remove::<FromEdge>().is_none() {
+        let state = if inner.state().starting { "starting" } else { "ready" };
+        response.headers_mut().insert(FRONT, header::HeaderValue::from_static(state));
+    }
+    Ok(response)
 }
 
 /// An `Err` closes the connection without an answer.
@@ -66,6 +85,7 @@ where
     }
     let (head, body) = request.into_parts();
     match (&head.method, head.uri.path()) {
+        (&Method::GET, "/healthz") if inner.state().starting => return Ok(status(StatusCode::SERVICE_UNAVAILABLE)),
         (&Method::GET, "/healthz") => return Ok(status(StatusCode::OK)),
         (&Method::POST, PATH) => {}
         _ => return Ok(status(StatusCode::NOT_FOUND)),
@@ -89,6 +109,11 @@ where
         Some(Failure::ConnectionLost) => return Err(connection_reset()),
         Some(Failure::Status(code)) => {
             return Ok(status(StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)));
+        }
+        Some(Failure::EdgeStatus(code)) => {
+            let mut response = status(StatusCode::from_u16(code).unwrap_or(StatusCode::BAD_GATEWAY));
+            response.extensions_mut().insert(FromEdge);
+            return Ok(response);
         }
         Some(Failure::Throttled(seconds)) => {
             let mut response = status(StatusCode::TOO_MANY_REQUESTS);

@@ -50,8 +50,10 @@ impl fmt::Debug for Settings {
 pub enum Failure {
     /// The connection closes without an answer, and nothing was taken.
     ConnectionLost,
-    /// This status; nothing was taken.
+    /// The front's own answer with this status; nothing was taken.
     Status(u16),
+    /// The same status from something in between, such as the platform's edge; nothing reached the front.
+    EdgeStatus(u16),
     /// 429 with this `Retry-After`, in seconds; nothing was taken.
     Throttled(u32),
     /// No answer for as long as the caller waits; nothing was taken.
@@ -85,6 +87,8 @@ struct Inner {
 #[derive(Default)]
 struct State {
     stopped: bool,
+    /// Whether the front answers and says that what it stands before is not up yet.
+    starting: bool,
     /// When each update was first taken: repeats are dropped for 30 days.
     accepted: HashMap<i64, Timestamp>,
     log: Vec<Bytes>,
@@ -141,6 +145,11 @@ impl Runtime {
     /// The container is up again; it remembers what it has taken.
     pub fn starts(&self) {
         self.inner.state().stopped = false;
+    }
+
+    /// From now on the front says that it is starting, or that it is ready.
+    pub fn is_starting(&self, starting: bool) {
+        self.inner.state().starting = starting;
     }
 
     /// The updates taken, each once, in the order in which they came.
