@@ -7,6 +7,7 @@ use nbhd::domain::plan::StepName;
 use nbhd::domain::step_error::{StepError, WaitReason};
 use nbhd::domain::tenant::Tenant;
 use nbhd::providers;
+use nbhd::providers::azure::resource_manager::Obstacle;
 use nbhd::telemetry::metric;
 use nbhd::{queue, store};
 
@@ -14,6 +15,15 @@ use nbhd::{queue, store};
 const STUCK_AFTER: u32 = 5;
 /// So is a step that has waited this long.
 const STUCK_FOR: Duration = Duration::from_secs(60 * 60);
+
+/// How long to leave a resource alone that is busy with another operation, at first.
+pub(crate) const BUSY_SECONDS: u64 = 10;
+/// How long to wait for a role that has not taken effect, at first.
+pub(crate) const ROLE_SECONDS: u64 = 20;
+/// The longest wait between two tries of what waits for Azure.
+const LONGEST_WAIT: Duration = Duration::from_secs(5 * 60);
+/// The time between two tries of what is locked.
+pub(crate) const LOCKED_FOR: Duration = Duration::from_secs(10 * 60);
 
 /// Why a step did not end.
 #[derive(Debug)]
@@ -24,6 +34,11 @@ pub(crate) enum Failure {
         reason: WaitReason,
         /// How long until it is retried.
         delay: Duration,
+    },
+    /// Somebody locked the resource, or what it lies in: nothing has failed, and an operator has to act.
+    Locked {
+        /// The name of what is locked, where Azure says it.
+        scope: Option<String>,
     },
     /// It failed, or nobody knows: it is retried, later each time.
     Failed {
@@ -67,6 +82,14 @@ impl From<providers::Error> for Failure {
     /// A call without an answer has an unknown outcome; its step is repeated, and finds what it made.
     fn from(error: providers::Error) -> Self {
         use providers::{Error, NetworkFailure};
+        match Obstacle::of(&error) {
+            Some(Obstacle::Locked { scope }) => return Self::Locked { scope },
+            Some(Obstacle::Busy) => return Self::waiting(WaitReason::ResourceBusy, BUSY_SECONDS),
+            Some(Obstacle::SecretUnreadable) => {
+                return Self::waiting(WaitReason::RoleNotEffective, ROLE_SECONDS);
+            }
+            Some(Obstacle::ImageUnreadable) | None => {}
+        }
         let (error, retry_after) = match error {
             Error::RateLimited { retry_after } => (StepError::Throttled, retry_after),
             Error::Unreachable { cause: NetworkFailure::TimedOut } => (StepError::TimedOut, None),
@@ -95,6 +118,26 @@ pub(crate) fn report_failure(error: &StepError, step: StepName, failures: u32) {
         cause = %error,
         failures,
         "a step of the reconciler failed; it is retried later"
+    );
+}
+
+/// How long until a step is tried again that has waited since `since`: an eighth of that, within bounds.
+pub(crate) fn wait_again(reason: WaitReason, delay: Duration, since: Option<Timestamp>, now: Timestamp) -> Duration {
+    if !reason.is_at_azure() {
+        return delay;
+    }
+    let waited = since.map_or(Duration::ZERO, |since| now.since(since));
+    (waited / 8).min(LONGEST_WAIT).max(delay)
+}
+
+/// Reports what is locked; `scope` is its name, as far as Azure says it.
+pub(crate) fn report_lock(scope: Option<&str>, what: &str) {
+    metric("ScopesLocked", 1);
+    tracing::error!(
+        code = "scope_locked",
+        what,
+        scope = scope.unwrap_or("unknown"),
+        "a lock at Azure keeps the reconciler from a change; it is tried again every ten minutes"
     );
 }
 

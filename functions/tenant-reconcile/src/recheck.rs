@@ -17,7 +17,7 @@ use nbhd::store;
 use nbhd::telemetry::metric;
 
 use crate::App;
-use crate::failure::Failure;
+use crate::failure::{Failure, LOCKED_FOR, report_lock};
 use crate::steps::{StepContext, parts_to_recheck, remove_by_name, report_late_effect};
 
 /// When a recheck that a vendor could not serve is tried again.
@@ -92,6 +92,10 @@ async fn postpone(app: &App, tombstone: Tombstone, part: Part, failure: Failure)
             let (code, what) = (reason.as_str(), part.description());
             tracing::info!(code, what, "what was found after a removal is being deleted; it is rechecked");
             delay
+        }
+        Failure::Locked { scope } => {
+            report_lock(scope.as_deref(), part.description());
+            LOCKED_FOR
         }
         Failure::Failed { error, retry_after } => {
             metric("RechecksFailed", 1);

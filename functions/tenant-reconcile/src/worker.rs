@@ -7,7 +7,7 @@ use nbhd::domain::due::{Due, Kind};
 use nbhd::domain::ids::TenantId;
 use nbhd::domain::plan::{Outcome as StepOutcome, Plan, Spec, Step, StepScope, plan, record_outcome};
 use nbhd::domain::reconcile_status::Lease;
-use nbhd::domain::step_error::StepError;
+use nbhd::domain::step_error::{StepError, WaitReason};
 use nbhd::domain::tenant::{Tenant, TenantRecord};
 use nbhd::domain::time_limits::{INVOCATION_LIMIT, LEASE};
 use nbhd::queue::{LifecycleJob, MAX_DELAY};
@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::App;
 use crate::container_spec::TenantParameters;
-use crate::failure::{Failure, report_failure, report_wait};
+use crate::failure::{Failure, LOCKED_FOR, report_failure, report_lock, report_wait, wait_again};
 use crate::recheck;
 use crate::steps::{StepContext, StepResult};
 
@@ -222,7 +222,14 @@ impl Worker<'_> {
                 if step != Step::ChooseRelease {
                     report_wait(&tenant, reason, step.name(), now);
                 }
+                let delay = wait_again(reason, delay, tenant.reconcile.waiting_since(step.name()), now);
                 StepResult::of(StepOutcome::Waiting { reason, until: now + delay })
+            }
+            Err(Failure::Locked { scope }) => {
+                report_lock(scope.as_deref(), step.name().as_str());
+                let result =
+                    StepResult::of(StepOutcome::Waiting { reason: WaitReason::ScopeLocked, until: now + LOCKED_FOR });
+                if let Some(scope) = scope { result.with_detail(scope) } else { result }
             }
             Err(Failure::Failed { error, retry_after }) => {
                 let status = &tenant.reconcile;

@@ -140,9 +140,9 @@ impl LastError {
     /// Throttling, an outage or a lost answer says nothing about it.
     pub fn counts_against_release(&self) -> bool {
         match (self.step, &self.error) {
-            (StepName::PutApp | StepName::StartApp, StepError::OperationFailed { .. })
-            | (StepName::PutApp, StepError::Refused { status: 400, .. })
-            | (StepName::CheckHealth, StepError::Unhealthy { .. }) => true,
+            (StepName::PutApp | StepName::StartApp, StepError::OperationFailed { code })
+            | (StepName::PutApp, StepError::Refused { status: 400, code }) => StepError::may_be_of_release(code),
+            (StepName::CheckHealth, StepError::Unhealthy { .. }) => true,
             (_, _) => false,
         }
     }

@@ -5,11 +5,24 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// Azure's code for a scope that somebody locked.
+pub const SCOPE_LOCKED: &str = "ScopeLocked";
+/// After Azure's code and a slash: the app's identity cannot read a secret.
+pub const SECRET_UNREADABLE: &str = "secret";
+/// After Azure's code and a slash: the app's identity cannot pull the image.
+pub const IMAGE_UNREADABLE: &str = "image";
+
 named_enum! {
     /// What a step waits for; nothing has failed.
     pub enum WaitReason {
         /// Azure works on another change of the app.
         AppBusy = "app_busy",
+        /// Azure works on another change of the resource.
+        ResourceBusy = "resource_busy",
+        /// A role of the app's identity has not taken effect yet.
+        RoleNotEffective = "role_not_effective",
+        /// Somebody locked the resource, or what it lies in.
+        ScopeLocked = "scope_locked",
         /// Azure is deleting the app.
         AppBeingDeleted = "app_is_being_deleted",
         /// A replica of the stopped app is still running.
@@ -32,6 +45,14 @@ named_enum! {
         LeaseEnded = "lease_ended",
         /// Somebody else changed the row.
         RowChanged = "row_changed",
+    }
+}
+
+impl WaitReason {
+    /// Whether it is Azure's state that the step waits for, of which the row may have a wrong idea. Such a step is
+    /// tried less and less often.
+    pub const fn is_at_azure(self) -> bool {
+        matches!(self, Self::AppBusy | Self::ResourceBusy | Self::RoleNotEffective)
     }
 }
 
@@ -86,6 +107,12 @@ impl StepError {
     /// Of something of our own that is missing or full.
     pub const fn precondition(code: &'static str) -> Self {
         Self::Precondition { code: Cow::Borrowed(code) }
+    }
+
+    /// Whether Azure's permanent error may be the release's fault: neither a lock nor a secret that cannot be read is.
+    pub fn may_be_of_release(code: &str) -> bool {
+        let (code, detail) = code.split_once('/').unwrap_or((code, ""));
+        code != SCOPE_LOCKED && detail != SECRET_UNREADABLE
     }
 
     /// Whether nobody knows what became of the request: it may have taken effect, or may do so yet.

@@ -50,7 +50,7 @@ async fn what_comes_late_is_removed_minutes_and_a_day_after_and_the_receipt_says
     comes_late(&world);
     world.lives_on(20 * MINUTE).await;
     world.assert_nothing_is_left();
-    let expected = [Part::ModelKeys, Part::App, Part::Share, Part::Identity];
+    let expected = [Part::App, Part::ModelKeys, Part::Share, Part::Identity];
     assert_eq!(late(&world).await, expected);
     assert!(world.tombstone().await.recheck.is_last);
 

@@ -3,5 +3,6 @@
 mod change;
 mod kill;
 mod late;
+mod obstacles;
 mod provisioning;
 pub(crate) mod world;

@@ -165,22 +165,36 @@ impl World {
     /// Works both queues off, moving the clock to when the next message comes up.
     pub(crate) async fn run_until_idle(&self) {
         for _ in 0..500 {
-            let limits = Limits::default();
-            let lifecycle = |event: SqsEvent| async move {
-                Ok::<SqsBatchResponse, Infallible>(tenant_reconcile::handle(&self.app, event, "a-request").await.1)
-            };
-            let refresh = |event: SqsEvent| async move {
-                Ok::<SqsBatchResponse, Infallible>(
-                    scheduled_refresh::process_batch(&self.refresh, event, "a-request").await.1,
-                )
-            };
-            Pump::new(&self.sqs, LIFECYCLE, &self.clock, limits, lifecycle).drain().await;
-            Pump::new(&self.sqs, REFRESH, &self.clock, limits, refresh).drain().await;
-            let waiting = [LIFECYCLE, REFRESH].map(|queue| self.sqs.messages(queue)).concat();
-            let Some(next) = waiting.iter().map(|message| message.visible_at).min() else { return };
+            let Some(next) = self.work_off().await else { return };
             self.clock.advance(next.since(self.clock.now()));
         }
         panic!("it does not come to rest: {:?}", self.steps().await);
+    }
+
+    /// The same for this long, also where something does not end.
+    pub(crate) async fn runs_for(&self, time: Duration) {
+        let end = self.clock.now() + time;
+        while self.clock.now() < end {
+            let next = self.work_off().await.unwrap_or(end).min(end);
+            self.clock.advance(next.since(self.clock.now()));
+        }
+    }
+
+    /// Works off what can be received of both queues; when the next message comes up.
+    async fn work_off(&self) -> Option<Timestamp> {
+        let limits = Limits::default();
+        let lifecycle = |event: SqsEvent| async move {
+            Ok::<SqsBatchResponse, Infallible>(tenant_reconcile::handle(&self.app, event, "a-request").await.1)
+        };
+        let refresh = |event: SqsEvent| async move {
+            Ok::<SqsBatchResponse, Infallible>(
+                scheduled_refresh::process_batch(&self.refresh, event, "a-request").await.1,
+            )
+        };
+        Pump::new(&self.sqs, LIFECYCLE, &self.clock, limits, lifecycle).drain().await;
+        Pump::new(&self.sqs, REFRESH, &self.clock, limits, refresh).drain().await;
+        let waiting = [LIFECYCLE, REFRESH].map(|queue| self.sqs.messages(queue)).concat();
+        waiting.iter().map(|message| message.visible_at).min()
     }
 
     /// Time passes, with a sweep every ten minutes.

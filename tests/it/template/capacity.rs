@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
+use super::literals_after;
 use super::reading::{Template, list};
 
 /// An account's concurrent executions, unless they were raised.
@@ -159,4 +160,31 @@ fn members(template: &Template) -> Vec<(Value, String)> {
 /// `X` of `!GetAtt X.Arn`.
 fn attribute_owner(value: &Value) -> String {
     value["Fn::GetAtt"].as_str().unwrap_or_default().trim_end_matches(".Arn").to_owned()
+}
+
+/// A schedule that stops leaves no error: only what is missing shows it, in the function's own count or, where nothing
+/// else calls it, in its invocations.
+pub(super) fn every_schedule_is_missed_when_it_stops(template: &Template) {
+    let (mut scheduled, alarms) = (0, template.alarms());
+    for (name, (id, function)) in template.functions() {
+        let events = function["Properties"]["Events"].as_object().cloned().unwrap_or_default();
+        if !events.values().any(|event| event["Type"] == "ScheduleV2") {
+            continue;
+        }
+        scheduled += 1;
+        let counts = literals_after(&format!("functions/{name}"), "metric(\"");
+        let is_alone = !template
+            .of_type("AWS::Lambda::EventSourceMapping")
+            .iter()
+            .any(|(_, mapping)| mapping["Properties"]["FunctionName"].to_string().contains(&format!("\"{id}")));
+        let dimensions = json!([{ "Name": "FunctionName", "Value": { "Ref": id } }]);
+        let watches = |alarm: &&Value| {
+            let metric = alarm["MetricName"].as_str().unwrap_or_default();
+            let is_own = alarm["Namespace"] == "NBHD" && counts.contains(metric);
+            let is_call = is_alone && metric == "Invocations" && alarm["Dimensions"] == dimensions;
+            alarm["TreatMissingData"] == "breaching" && (is_own || is_call)
+        };
+        assert!(alarms.iter().any(|alarm| watches(&alarm)), "nobody hears that the clock no longer calls {name}");
+    }
+    assert_eq!(scheduled, 2);
 }

@@ -19,9 +19,9 @@ use tower::ServiceExt as _;
 use crate::tidy::{functions, root, sources};
 use capacity::{
     a_queue_hands_out_one_message_and_takes_back_what_failed, every_function_has_its_share_of_the_concurrency,
-    every_route_but_telegrams_has_a_throttle, nobody_speaks_to_a_queue_without_tls,
-    the_api_calls_a_function_by_its_own_routes_alone, throttles_and_times_of_every_function_are_watched,
-    what_holds_rows_or_words_outlives_the_stack,
+    every_route_but_telegrams_has_a_throttle, every_schedule_is_missed_when_it_stops,
+    nobody_speaks_to_a_queue_without_tls, the_api_calls_a_function_by_its_own_routes_alone,
+    throttles_and_times_of_every_function_are_watched, what_holds_rows_or_words_outlives_the_stack,
 };
 use reading::{Template, actions, list, statements, variables};
 use starting::{has_a_default, router, settings, start};
@@ -85,6 +85,8 @@ checks! {
         "MetricName: RowsCorrupt" => "MetricName: RowsBroken";
     no_lease_ends_before_the_invocation_that_took_it:
         "Timeout: 170" => "Timeout: 200";
+    every_schedule_is_missed_when_it_stops:
+        "MetricName: Invocations" => "MetricName: Duration";
     the_clock_ticks_and_somebody_hears_when_it_does_not:
         "rate(5 minutes)" => "rate(5 hours)";
     every_route_is_served_and_every_path_served_has_a_route:

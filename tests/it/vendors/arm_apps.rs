@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use nbhd::providers::Error;
 use nbhd::providers::azure::resource_manager::container_app::{ProvisioningState, RunningState};
-use nbhd::providers::azure::resource_manager::{Operation, PollOutcome, StartOutcome};
-use nbhd_sim::arm::{ContainerEvent, Failure, Operation as Asked, OperationUrl, Pace, StateSpelling};
+use nbhd::providers::azure::resource_manager::{Obstacle, Operation, PollOutcome, StartOutcome};
+use nbhd_sim::arm::{ContainerEvent, Failure, LockLevel, Operation as Asked, OperationUrl, Pace, StateSpelling};
 use nbhd_sim::azure::VAULT;
 use nbhd_sim::server::Server;
 use serde_json::json;
@@ -205,20 +205,35 @@ async fn a_lost_answer_to_a_put_shows_in_the_app_itself() {
 }
 
 #[tokio::test]
-async fn an_app_that_cannot_read_its_secret_does_not_come_up() {
+async fn an_app_that_cannot_read_its_secret_is_refused_and_its_reason_told_apart() {
     let world = World::start().await;
     let app = world.prepare_app().await;
     world.client.revoke_role(&world.group.vault_secret(VAULT, SECRET), ROLE).await.expect("revoked");
     let (client, group) = (&world.client, &world.group);
-    let mut operation = pending(client.put_app(group, NAME, &app).await.expect("begun"));
-    let code = loop {
-        match client.poll(&operation).await.expect("an answer") {
-            PollOutcome::Pending(next) => operation = next,
-            PollOutcome::Failed { code } => break code,
-            other @ (PollOutcome::Done | PollOutcome::Unknown) => panic!("{other:?}"),
-        }
-    };
-    assert_eq!(code, "ContainerAppSecretKeyVaultUnreadable");
+    let refused = client.put_app(group, NAME, &app).await.expect_err("it is refused");
+    assert_eq!(Obstacle::of(&refused), Some(Obstacle::SecretUnreadable), "{refused}");
+    assert!(world.arm.app(NAME).is_none());
+    world.assert_contract();
+}
+
+#[tokio::test]
+async fn a_lock_forbids_what_its_level_says_and_is_named_by_its_scope() {
+    let world = World::start().await;
+    let app = world.deploy_app().await;
+    let (client, group) = (&world.client, &world.group);
+    let scope = format!("/subscriptions/{}/resourceGroups/{}", group.subscription_id, group.name);
+    world.arm.locks(&scope.to_ascii_uppercase(), LockLevel::CanNotDelete);
+    let refused = client.delete_app(group, NAME).await.expect_err("it is locked");
+    let name = Some(group.name.to_ascii_uppercase());
+    assert_eq!(Obstacle::of(&refused), Some(Obstacle::Locked { scope: name }), "{refused}");
+    let stopped = client.stop_app(group, NAME).await.expect("a lock against deletion allows it");
+    world.await_operation(stopped).await;
+    world.arm.unlocks();
+    world.arm.locks(group.app(NAME).as_str(), LockLevel::ReadOnly);
+    let refused = client.put_app(group, NAME, &app).await.expect_err("it is locked");
+    assert_eq!(Obstacle::of(&refused), Some(Obstacle::Locked { scope: Some(NAME.to_owned()) }));
+    assert!(client.delete_storage(group, "nbhd-env", NAME).await.expect("it is outside of the lock"));
+    world.assert_contract();
 }
 
 #[tokio::test]

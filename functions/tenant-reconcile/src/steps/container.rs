@@ -1,19 +1,21 @@
 //! The container app: changed by operations that outlast their call.
 
-use nbhd::domain::plan::{HEALTHY_WITHIN, Learned, Part};
+use std::time::Duration;
+
+use nbhd::domain::plan::{HEALTHY_WITHIN, Learned, Part, StepName};
 use nbhd::domain::release::Release;
 use nbhd::domain::resources::{AppChange, Operation};
 use nbhd::domain::step_error::{StepError, WaitReason};
 use nbhd::providers::Error;
 use nbhd::providers::azure::resource_manager::container_app::{ProvisioningState, RunningState};
-use nbhd::providers::azure::resource_manager::{self as arm, ContainerAppSpec, PollOutcome, StartOutcome};
+use nbhd::providers::azure::resource_manager::{self as arm, ContainerAppSpec, Obstacle, PollOutcome, StartOutcome};
 
 use super::{Site, StepContext, StepResult};
 use crate::container_spec::{self, TenantParameters};
-use crate::failure::{Failure, report_failure};
+use crate::failure::{BUSY_SECONDS, Failure, ROLE_SECONDS, report_failure};
 
-/// How long to leave an app alone that is busy with another operation.
-const BUSY_SECONDS: u64 = 10;
+/// A role takes 10 minutes at most; this is more.
+const ROLE_EFFECTIVE_WITHIN: Duration = Duration::from_secs(30 * 60);
 /// How often a container is asked whether it is up, and an app for its replicas.
 const POLL_SECONDS: u64 = 5;
 
@@ -26,8 +28,15 @@ pub(crate) async fn put_app<'a>(context: &StepContext<'a>) -> Result<StepResult<
     }
     let app = intended_app(context, &release, &parameters);
     let change = AppChange::Put { fingerprint: parameters.fingerprint(), release: id };
-    let started = context.app.arm.put_app(&site.group, &context.names.resource, &app).await?;
-    track_operation(context, started, change).await
+    let started = context.app.arm.put_app(&site.group, &context.names.resource, &app).await;
+    match started {
+        Ok(started) => track_operation(context, started, change, Some(&app)).await,
+        // The role of the identity that pulls may be new as well; but a release can also name what nobody may pull.
+        Err(error) if Obstacle::of(&error) == Some(Obstacle::ImageUnreadable) && !is_role_old(context) => {
+            Err(Failure::waiting(WaitReason::RoleNotEffective, ROLE_SECONDS))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 pub(crate) async fn start_app<'a>(context: &StepContext<'a>) -> Result<StepResult<'a>, Failure> {
@@ -42,7 +51,7 @@ pub(crate) async fn stop_app<'a>(context: &StepContext<'a>) -> Result<StepResult
 
 pub(crate) async fn delete_app<'a>(context: &StepContext<'a>) -> Result<StepResult<'a>, Failure> {
     let started = context.app.arm.delete_app(&context.site()?.group, &context.names.resource).await?;
-    track_operation(context, started, AppChange::Delete).await
+    track_operation(context, started, AppChange::Delete, None).await
 }
 
 /// Deletes whatever app bears the tenant's name; whether there was one. Until it is gone, this waits.
@@ -125,12 +134,40 @@ async fn track_operation<'a>(
     context: &StepContext<'a>,
     started: StartOutcome,
     change: AppChange,
+    intended: Option<&ContainerAppSpec>,
 ) -> Result<StepResult<'a>, Failure> {
     match started {
         StartOutcome::Done => read_result(context, change).await,
         StartOutcome::Pending(operation) => Ok(operation_started(context, &operation, change).with_detail("begun")),
+        StartOutcome::Busy if is_already(context, &change, intended).await? => read_result(context, change).await,
         StartOutcome::Busy => Err(Failure::waiting(WaitReason::AppBusy, BUSY_SECONDS)),
     }
+}
+
+/// Whether the app, which Azure would not change, already is as the change makes it.
+async fn is_already(
+    context: &StepContext<'_>,
+    change: &AppChange,
+    intended: Option<&ContainerAppSpec>,
+) -> Result<bool, Failure> {
+    let seen = match context.app.arm.get_app(&context.site()?.group, &context.names.resource).await {
+        Ok(seen) => seen,
+        Err(Error::NotFound) => return Ok(*change == AppChange::Delete),
+        Err(error) => return Err(error.into()),
+    };
+    let is_so = match change {
+        AppChange::Put { .. } => intended.is_some_and(|intended| seen.find_drift(intended).is_empty()),
+        AppChange::Start => seen.running == RunningState::Running,
+        AppChange::Stop => seen.running == RunningState::Stopped,
+        AppChange::Delete => false,
+    };
+    Ok(is_so && seen.provisioning == ProvisioningState::Succeeded)
+}
+
+/// Whether the app's PUT has waited for longer than any role takes.
+fn is_role_old(context: &StepContext<'_>) -> bool {
+    let since = context.tenant.reconcile.waiting_since(StepName::PutApp);
+    since.is_some_and(|since| context.app.clock.now() >= since + ROLE_EFFECTIVE_WITHIN)
 }
 
 /// Starting or stopping an app that somebody deleted finds it missing.
@@ -140,7 +177,7 @@ async fn track_if_found<'a>(
     change: AppChange,
 ) -> Result<StepResult<'a>, Failure> {
     match started {
-        Ok(started) => track_operation(context, started, change).await,
+        Ok(started) => track_operation(context, started, change, None).await,
         Err(Error::NotFound) => Ok(app_missing()),
         Err(error) => Err(error.into()),
     }

@@ -57,9 +57,13 @@ async fn answer(State(inner): State<Arc<Inner>>, request: Request) -> Response {
         Some(Failure::Status(status)) => {
             return Refusal(status, "ServerError", "Azure failed, as it was told to.").into_response();
         }
+        Some(Failure::Refused(status, code)) => return Refusal(status, code, "Azure refuses it.").into_response(),
         Some(Failure::ConnectionLost) => return broken_answer(),
         Some(Failure::NotJson) => return "<html>not Azure</html>".into_response(),
         Some(Failure::AnswerLost | Failure::Provisioning) | None => {}
+    }
+    if let Some(scope) = inner.lock().locked_scope(head.method.as_str(), path) {
+        return locked(path, scope);
     }
     let answer = match parse_request(&inner, &head, body, target, failure).await {
         Ok(asked) => {
@@ -296,6 +300,15 @@ fn put_header(answer: &mut Response, name: &str, value: &str) {
     if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(value)) {
         answer.headers_mut().insert(name, value);
     }
+}
+
+/// <https://github.com/Azure/azure-cli/issues/20232>
+fn locked(path: &str, scope: &str) -> Response {
+    let message = format!(
+        "The scope '{path}' cannot perform the operation because following scope(s) are locked: '{scope}'. Please \
+         remove the lock and try again."
+    );
+    (StatusCode::CONFLICT, Json(json!({"error": {"code": "ScopeLocked", "message": message}}))).into_response()
 }
 
 fn throttled(seconds: u32) -> Response {

@@ -37,6 +37,15 @@ pub enum Operation {
     List,
 }
 
+/// What a lock forbids. <https://learn.microsoft.com/azure/azure-resource-manager/management/lock-resources>
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockLevel {
+    /// To delete what is locked, and what lies in it.
+    CanNotDelete,
+    /// To change it as well.
+    ReadOnly,
+}
+
 /// How a request fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
@@ -44,6 +53,8 @@ pub enum Failure {
     Throttled(u32),
     /// This status, without an effect.
     Status(StatusCode),
+    /// This status with this code of Azure's, without an effect.
+    Refused(StatusCode, &'static str),
     /// The request has its effect, and the connection breaks before its answer is there.
     AnswerLost,
     /// The connection breaks, without an effect.

@@ -32,7 +32,7 @@ use crate::key_vault::KeyVault;
 use crate::tls::{Authority, TlsServer};
 
 pub use apps::AppView;
-pub use faults::{Failure, Operation};
+pub use faults::{Failure, LockLevel, Operation};
 use ingress::Ingresses;
 use state::State;
 
@@ -216,6 +216,21 @@ impl Arm {
     /// Sets how long a new principal stays unknown to role assignments; by default no time.
     pub fn delays_principals(&self, pace: Pace) {
         self.inner.lock().principals_pace = pace;
+    }
+
+    /// Sets how long a new role has no effect for apps yet ([`Pace::Polls`] counts none); by default no time.
+    pub fn delays_roles(&self, pace: Pace) {
+        self.inner.lock().roles_pace = pace;
+    }
+
+    /// Somebody locks a scope and all below it; [`Self::unlocks`] ends it.
+    pub fn locks(&self, scope: &str, level: LockLevel) {
+        self.inner.lock().locks.push((scope.to_owned(), level));
+    }
+
+    /// Every lock is removed.
+    pub fn unlocks(&self) {
+        self.inner.lock().locks.clear();
     }
 
     /// Sets how many role assignments a subscription allows; by default 4,000.

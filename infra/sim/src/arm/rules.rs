@@ -194,20 +194,27 @@ impl State {
                 ));
             }
         }
+        self.check_secrets(properties, now)?;
         let fails = fails.or_else(|| self.find_deploy_failure(&environment, &body));
         self.begin((ChangeKind::Put, id), Some(body), fails, now)
+    }
+
+    /// An app's identity reads its secrets while the PUT is answered; a new role has no effect for minutes.
+    /// <https://github.com/microsoft/azure-container-apps/issues/1159>
+    fn check_secrets(&self, properties: &Value, now: Timestamp) -> RuleResult<()> {
+        let secrets = items(&properties["configuration"]["secrets"]);
+        let mut known = secrets.iter().filter(|secret| secret["keyVaultUrl"].is_string() && !self.vaults.is_empty());
+        if known.all(|secret| self.is_secret_readable(secret, now)) {
+            return Ok(());
+        }
+        let message = "The following field(s) are either invalid or missing. Field 'configuration.secrets' is invalid \
+                       with details: 'Unable to get value using Managed identity.'";
+        Err(invalid("InvalidParameterValueInContainerTemplate", message))
     }
 
     /// Why an app will not start although its PUT is accepted.
     fn find_deploy_failure(&self, environment: &str, body: &Value) -> Option<&'static str> {
         let properties = &body["properties"];
-        let secrets = items(&properties["configuration"]["secrets"]);
-        let known = |secret: &&Value| secret["keyVaultUrl"].is_string() && !self.vaults.is_empty();
-        for secret in secrets.iter().filter(known) {
-            if self.secret_value(secret).is_none() {
-                return Some("ContainerAppSecretKeyVaultUnreadable");
-            }
-        }
         for volume in items(&properties["template"]["volumes"]) {
             let storage = volume["storageName"].as_str().unwrap_or_default();
             let storage = self.find(&format!("{environment}/storages/{storage}"))?;

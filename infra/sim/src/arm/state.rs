@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::apps::Apps;
 use super::target::Target;
-use super::{ACCOUNT, ENVIRONMENT, OperationUrl, Pace, Resource, Secrets, StateSpelling};
+use super::{ACCOUNT, ENVIRONMENT, LockLevel, OperationUrl, Pace, Resource, Secrets, StateSpelling};
 use crate::key_vault::KeyVault;
 
 /// <https://learn.microsoft.com/azure/role-based-access-control/troubleshoot-limits>
@@ -24,6 +24,9 @@ pub(super) struct State {
     resources: BTreeMap<String, StoredResource>,
     pub(super) operations_pace: Pace,
     pub(super) principals_pace: Pace,
+    pub(super) roles_pace: Pace,
+    /// Locked scopes.
+    pub(super) locks: Vec<(String, LockLevel)>,
     pub(super) operation_url: OperationUrl,
     pub(super) state_spelling: StateSpelling,
     pub(super) retry_after: u32,
@@ -62,6 +65,8 @@ impl State {
             resources: BTreeMap::new(),
             operations_pace: Pace::Polls(1),
             principals_pace: Pace::Immediate,
+            roles_pace: Pace::Immediate,
+            locks: Vec::new(),
             operation_url: OperationUrl::Documented,
             state_spelling: StateSpelling::Documented,
             retry_after: 1,
@@ -195,8 +200,41 @@ impl State {
         self.assignments().filter(concerns).map(|resource| self.render(resource)).collect()
     }
 
+    /// The scope whose lock forbids a request.
+    pub(super) fn locked_scope(&self, method: &str, path: &str) -> Option<&str> {
+        let forbids = |level| match level {
+            LockLevel::CanNotDelete => method == "DELETE",
+            LockLevel::ReadOnly => method != "GET",
+        };
+        let path = path.to_ascii_lowercase();
+        let locked = |scope: &str| is_scope_of(&scope.to_ascii_lowercase(), &path);
+        self.locks.iter().find(|(scope, level)| forbids(*level) && locked(scope)).map(|(scope, _)| scope.as_str())
+    }
+
     /// The principals that may read a secret. A role on a scope above the secret counts as well.
     pub(super) fn readers(&self, vault: &str, secret: &str) -> Vec<String> {
+        let principal =
+            |resource: &StoredResource| resource.body["properties"]["principalId"].as_str().map(str::to_owned);
+        self.reader_roles(vault, secret).into_iter().filter_map(principal).collect()
+    }
+
+    /// Whether the role by which an app's identity reads a secret has taken effect.
+    pub(super) fn is_secret_readable(&self, secret: &Value, now: Timestamp) -> bool {
+        let identity = secret["identity"].as_str().and_then(|id| self.find(id));
+        let principal = identity.map(|identity| &identity.body["properties"]["principalId"]);
+        let named = secret["keyVaultUrl"].as_str().and_then(|url| url.split_once("/secrets/"));
+        let Some((vault_url, path)) = named else { return false };
+        let vault = self.vaults.iter().find(|(_, server)| server.base_url() == vault_url);
+        let name = path.split('/').next().unwrap_or_default();
+        let is_effective = |role: &StoredResource| {
+            Some(&role.body["properties"]["principalId"]) == principal
+                && has_settled(self.roles_pace, role.polls, role.created, now)
+        };
+        let roles = vault.map(|(vault, _)| self.reader_roles(vault, name)).unwrap_or_default();
+        roles.into_iter().any(is_effective) && self.secret_value(secret).is_some()
+    }
+
+    fn reader_roles(&self, vault: &str, secret: &str) -> Vec<&StoredResource> {
         let below = format!("/providers/microsoft.keyvault/vaults/{vault}/secrets/{secret}").to_ascii_lowercase();
         let secrets = self.groups.iter().map(|group| {
             let (subscription, name) = (&group.subscription_id, &group.name);
@@ -210,9 +248,7 @@ impl State {
             role.to_ascii_lowercase().ends_with(&KEY_VAULT_SECRETS_USER.to_string())
                 && secrets.iter().any(|secret| is_scope_of(&on, secret))
         };
-        let principal =
-            |resource: &StoredResource| resource.body["properties"]["principalId"].as_str().map(str::to_owned);
-        self.assignments().filter(reads).filter_map(principal).collect()
+        self.assignments().filter(reads).collect()
     }
 
     /// The values behind an app's secrets, those that the identities they name may read.

@@ -8,7 +8,7 @@ use crate::domain::tenant::Tenant;
 /// A stopped assistant keeps everything, and its model key pays for nothing.
 pub(super) fn plan_suspended(tenant: &Tenant, now: Timestamp, steps: &mut Vec<Step>) {
     let status = &tenant.reconcile;
-    if is_in_doubt(tenant) {
+    if is_in_doubt(tenant, now) {
         steps.push(Step::Observe);
     }
     take_turns(tenant, now, [stop_app(tenant), disable_model_keys(tenant)], steps);
@@ -49,8 +49,8 @@ pub(super) fn plan_removal(tenant: &Tenant, now: Timestamp, steps: &mut Vec<Step
         steps.push(Step::FreeRolloutSlot { healthy: true });
     }
     // Whoever paid while the removal went on gets a new life, whether Stripe's event reached us or not.
-    let removal_began = status.receipt.first().filter(|_| tenant.customer.is_some());
-    if removal_began.is_some_and(|first| status.synced_at.is_none_or(|at| at < first.at)) {
+    let removed_last = status.receipt.last().filter(|_| tenant.customer.is_some());
+    if removed_last.is_some_and(|last| status.synced_at.is_none_or(|at| at < last.at)) {
         steps.push(Step::Sync);
     }
     plan_leftovers(tenant, steps);

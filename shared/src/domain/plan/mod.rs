@@ -19,7 +19,7 @@ use std::time::Duration;
 use super::backoff::jitter;
 use super::generation::KeyId;
 use super::gift::Gift;
-use super::reconcile_status::{LastError, Notice, ReconcileStatus};
+use super::reconcile_status::{BackoffReason, LastError, Notice, ReconcileStatus};
 use super::resources::{ContainerApp, Resources};
 use super::subscription::{Entitlement, Subscription};
 use super::tenant::{Lifecycle, Tenant};
@@ -37,6 +37,8 @@ pub const OBSERVED_EVERY: Duration = Duration::from_secs(60 * 60);
 pub const SYNCED_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 /// A container that does not answer for so long after a change is unhealthy.
 pub const HEALTHY_WITHIN: Duration = Duration::from_secs(15 * 60);
+/// A step that waits for Azure's state for so long has the row looked at, and again after as long.
+const DOUBTED_FOR: Duration = Duration::from_secs(30 * 60);
 /// After so many failures in a row the row is not believed until it was looked at.
 const DOUBTED_AFTER: u32 = 3;
 
@@ -145,7 +147,7 @@ fn plan_running(tenant: &Tenant, lifecycle: Lifecycle, spec: &Spec, now: Timesta
     if status.shard.is_none() {
         steps.push(Step::ChooseShard);
     }
-    if is_in_doubt(tenant) {
+    if is_in_doubt(tenant, now) {
         steps.push(Step::Observe);
     }
     if resources.identity.is_none() {
@@ -253,9 +255,17 @@ fn is_running(resources: &Resources) -> bool {
     resources.app.as_ref().is_some_and(|app| app.running)
 }
 
-/// Failures that repeat may come from a row that is wrong.
-fn is_in_doubt(tenant: &Tenant) -> bool {
+/// Failures that repeat, and waits that do not end, may come from a row that is wrong.
+fn is_in_doubt(tenant: &Tenant, now: Timestamp) -> bool {
     let status = &tenant.reconcile;
+    let waits = status
+        .step_backoff
+        .as_ref()
+        .filter(|backoff| matches!(backoff.reason, BackoffReason::Waiting(reason) if reason.is_at_azure()));
+    let looked_at = |since: Timestamp| status.observed_at.map_or(since, |at| at.max(since));
+    if status.shard.is_some() && waits.is_some_and(|backoff| now >= looked_at(backoff.since) + DOUBTED_FOR) {
+        return true;
+    }
     let failed_since = status.last_error.as_ref().is_some_and(|last| status.observed_at.is_none_or(|at| at < last.at));
     status.shard.is_some() && failed_since && status.failures > 0 && status.failures.is_multiple_of(DOUBTED_AFTER)
 }

@@ -11,6 +11,7 @@ mod drift;
 mod identity;
 mod ids;
 mod operation;
+mod refusal;
 mod role;
 mod share;
 
@@ -30,6 +31,7 @@ pub use container_app::{ContainerApp, ContainerAppSpec};
 pub use identity::Identity;
 pub use ids::{Group, KEY_VAULT_SECRETS_USER, ResourceId};
 pub use operation::{Operation, PollOutcome, StartOutcome};
+pub use refusal::Obstacle;
 pub use role::{GrantOutcome, RoleAssignment};
 pub use share::{Share, Storage};
 
@@ -91,7 +93,14 @@ impl Client {
     }
 
     async fn put<T: DeserializeOwned>(&self, id: &ResourceId, api_version: &str, body: &Value) -> Result<T, Error> {
-        parse(&self.send(Method::PUT, &resource_path(id, api_version)?, Some(body)).await?.body)
+        match self.send(Method::PUT, &resource_path(id, api_version)?, Some(body)).await {
+            Ok(answer) => parse(&answer.body),
+            // Such as `ShareAlreadyExists`: it is there, and an observation finds how it differs.
+            Err(Error::Refused { status: 409, reason }) if reason.ends_with("AlreadyExists") => {
+                self.get(id, api_version).await
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Deletes a resource without an operation to follow, and returns whether there was one. Azure answers 204 when
@@ -116,6 +125,7 @@ impl Client {
         let answer = match self.send(method, &resource_path(&target, api_version)?, body).await {
             Ok(answer) => answer,
             Err(Error::NotFound) if is_delete => return Ok(StartOutcome::Done),
+            Err(error) if matches!(Obstacle::of(&error), Some(Obstacle::Locked { .. })) => return Err(error),
             Err(Error::Refused { status: 409, .. }) => return Ok(StartOutcome::Busy),
             Err(error) => return Err(error),
         };
@@ -193,7 +203,7 @@ fn accept(answer: Answer) -> Result<Answer, Error> {
             let is_resource_absent = !NOT_THE_RESOURCE.contains(&reason.as_str());
             Err(if is_resource_absent { Error::NotFound } else { Error::Refused { status: 404, reason } })
         }
-        _ => answer.into_success(super::parse_code),
+        _ => answer.into_success(refusal::parse_reason),
     }
 }
 

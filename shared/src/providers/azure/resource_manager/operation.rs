@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::ResourceId;
 use super::container_app::ProvisioningState;
+use super::refusal::parse_operation_error;
 use crate::providers::Error;
 use crate::providers::http::{self, Answer};
 
@@ -24,7 +25,8 @@ pub enum StartOutcome {
     Done,
     /// The operation goes on: save it and [`poll`](super::Client::poll) it later.
     Pending(Operation),
-    /// Another operation on the same app is under way (409), and this one did not start: fetch the app and retry later.
+    /// The app is in a state that rules the change out (409): another operation is under way, or it already is as it
+    /// would be. Nothing was started: fetch the app, and retry later.
     Busy,
 }
 
@@ -175,9 +177,7 @@ pub(super) fn interpret_poll(
     };
     match state {
         Some(ProvisioningState::Succeeded) => Ok(PollOutcome::Done),
-        Some(ProvisioningState::Failed) => {
-            Ok(PollOutcome::Failed { code: http::loggable_code(body["error"]["code"].as_str()) })
-        }
+        Some(ProvisioningState::Failed) => Ok(PollOutcome::Failed { code: parse_operation_error(&body["error"]) }),
         // The documentation says that any other value means that the operation goes on.
         Some(ProvisioningState::InProgress | ProvisioningState::Deleting) => Ok(pending()),
         None => Err(Error::malformed("no state of the operation")),
