@@ -138,7 +138,7 @@ impl Office {
             match outcome {
                 Outcome::Converged => return calls,
                 Outcome::Waiting { until } => self.world.clock.set(until.max(self.world.clock.now())),
-                Outcome::Leased { .. } | Outcome::NotFound => panic!("{outcome:?}"),
+                Outcome::Leased { .. } | Outcome::NotFound | Outcome::Inventoried => panic!("{outcome:?}"),
             }
         }
         panic!("the rotation has no end")

@@ -7,6 +7,7 @@ use futures::future::join_all;
 use nbhd::clock::{Clock, Timestamp};
 use nbhd::config::{ConfigError, Env};
 use nbhd::domain::due::Kind;
+use nbhd::domain::inventory::Place;
 use nbhd::queue::{Jobs, LifecycleJob, Queues};
 use nbhd::store::Store;
 use nbhd::telemetry::metric;
@@ -50,6 +51,15 @@ pub async fn queue_due(app: &App, request_id: &str) -> Report {
         .fold(Report::default(), |sum, part| Report { due: sum.due + part.due, queued: sum.queued + part.queued });
     tracing::info!(request_id, due = report.due, queued = report.queued, "swept the tenants that are due");
     report
+}
+
+/// Queues an inventory of everything, from which `tenant-reconcile` makes a job for each place. One that cannot be
+/// queued now is left out: the next comes within the hour.
+pub async fn queue_inventory(app: &App, request_id: &str) {
+    if let Err(error) = app.queue.send(&LifecycleJob::Inventory(Place::All)).await {
+        metric("SweepsFailed", 1);
+        tracing::warn!(code = "inventory_not_queued", request_id, %error, "an hour's inventory was not queued");
+    }
 }
 
 /// Queues a shard's tenants page by page, so that memory does not grow with their number.

@@ -9,6 +9,7 @@
 mod bundle;
 mod container_spec;
 mod failure;
+mod inventory;
 mod recheck;
 mod settings;
 mod steps;
@@ -66,6 +67,8 @@ pub struct Report {
     pub leased: usize,
     /// Tenants that do not exist, or no longer.
     pub not_found: usize,
+    /// Jobs that are about no single tenant: inventories, and removals of orphans.
+    pub inventories: usize,
     /// Jobs that are redelivered because the table could not serve.
     pub failed: usize,
 }
@@ -128,13 +131,14 @@ pub async fn handle(app: &App, event: SqsEvent, request_id: &str) -> (Report, Sq
             Some(Outcome::Waiting { .. }) => report.waiting += 1,
             Some(Outcome::Leased { .. }) => report.leased += 1,
             Some(Outcome::NotFound) => report.not_found += 1,
+            Some(Outcome::Inventoried) => report.inventories += 1,
             None => {
                 report.failed += 1;
                 response.add_failure(record.message_id.unwrap_or_default());
             }
         }
     }
-    let Report { found, converged, waiting, leased, not_found, failed } = report;
+    let Report { found, converged, waiting, leased, not_found, inventories, failed } = report;
     tracing::info!(
         request_id,
         found,
@@ -142,6 +146,7 @@ pub async fn handle(app: &App, event: SqsEvent, request_id: &str) -> (Report, Sq
         waiting,
         leased,
         not_found,
+        inventories,
         failed,
         "a batch of lifecycle jobs is processed"
     );
@@ -158,9 +163,18 @@ async fn process_job(app: &App, record: &SqsMessage) -> Option<Outcome> {
         );
         return None;
     };
-    let LifecycleJob::Reconcile { tenant_id } = job;
-    tracing::Span::current().record("tenant_id", display(tenant_id));
-    match reconcile(app, tenant_id).await {
+    let ended = match job {
+        LifecycleJob::Reconcile { tenant_id } => {
+            tracing::Span::current().record("tenant_id", display(tenant_id));
+            reconcile(app, tenant_id).await
+        }
+        // Boxed: the SDK's futures are kilobytes.
+        LifecycleJob::Inventory(place) => Box::pin(inventory::take(app, place)).await,
+        LifecycleJob::RemoveOrphan { inventory: of, orphan } => {
+            Box::pin(inventory::remove_orphan(app, &of, &orphan)).await
+        }
+    };
+    match ended {
         Ok(outcome) => {
             tracing::info!(code = outcome.code(), "lifecycle job done: {}", outcome.sentence());
             Some(outcome)

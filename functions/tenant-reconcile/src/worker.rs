@@ -53,6 +53,8 @@ pub enum Outcome {
     },
     /// There is none, or none any more.
     NotFound,
+    /// It was about what there is at a vendor, not about a tenant.
+    Inventoried,
 }
 
 impl Outcome {
@@ -63,6 +65,7 @@ impl Outcome {
             Self::Waiting { .. } => "the tenant waits for something else; a later job goes on",
             Self::Leased { .. } => "another worker holds the tenant; this job ends",
             Self::NotFound => "the tenant does not exist, or no longer; this job ends",
+            Self::Inventoried => "what there is was held against the rows",
         }
     }
 
@@ -73,6 +76,7 @@ impl Outcome {
             Self::Waiting { .. } => "waiting",
             Self::Leased { .. } => "leased",
             Self::NotFound => "not_found",
+            Self::Inventoried => "inventoried",
         }
     }
 }

@@ -6,6 +6,7 @@ mod customer;
 mod deadletters;
 mod grant;
 mod integrations;
+mod orphans;
 mod output;
 mod rotation;
 mod tenant;
@@ -82,6 +83,8 @@ enum Command {
         #[arg(long)]
         state: Option<integrations::State>,
     },
+    /// List what bears our names at Azure and the model gateway and no row knows, with its age and what it costs
+    Orphans(orphans::OrphansArgs),
     /// List the dead letters of each queue, without their content
     Deadletters {
         #[command(subcommand)]
@@ -119,6 +122,7 @@ pub async fn run(args: Args, clock: Clock) -> anyhow::Result<String> {
         Command::Grant(grant) => grant::run(&operator, &grant).await?,
         Command::ForgetCustomer { customer, force } => customer::forget(&operator, &customer, force).await?,
         Command::Integrations { state } => integrations::list(&operator, state).await?,
+        Command::Orphans(orphans) => orphans::run(&operator, &orphans).await?,
         Command::Deadletters { action } => deadletters::run(&operator, action).await?,
     };
     Ok(if args.json { output.to_json() } else { output.to_text() })

@@ -133,6 +133,16 @@ impl Table {
         Ok(())
     }
 
+    /// Loses an item past the store, as a table that is restored to an earlier time does.
+    ///
+    /// # Errors
+    /// When the engine cannot write its file.
+    pub fn delete(&self, partition: &str, sort: &str) -> anyhow::Result<()> {
+        let key = json!({ "pk": { "S": partition }, "sk": { "S": sort } });
+        self.database.delete_item(serde_json::from_value(json!({ "TableName": NAME, "Key": key }))?)?;
+        Ok(())
+    }
+
     /// Writes many items past the store and past every meter: tens of thousands a second.
     ///
     /// # Errors

@@ -34,6 +34,7 @@ pub mod generation;
 pub mod gift;
 pub mod ids;
 pub mod integration;
+pub mod inventory;
 pub mod key_list;
 pub mod keyboards;
 pub mod late_effects;

@@ -140,6 +140,20 @@ impl Client {
         Err(Error::malformed("the list of keys changed while it was read"))
     }
 
+    /// Lists at most 100 keys after the first `offset` ones, also disabled ones, the newest first; none after the end.
+    /// A key that is made meanwhile moves the others down, and one that is deleted moves those after it up.
+    ///
+    /// # Errors
+    /// The gateway cannot serve now, or refuses our management key.
+    pub async fn list_keys(&self, offset: usize) -> Result<Vec<Key>, Error> {
+        let mut url = self.url(&[]);
+        url.query_pairs_mut()
+            .append_pair("include_disabled", "true")
+            .append_pair("include_expired", "true")
+            .append_pair("offset", &offset.to_string());
+        Ok(parse::<Data<Vec<Key>>>(self.send(self.http.get(url), None).await?)?.data)
+    }
+
     /// Fetches a key.
     ///
     /// # Errors
@@ -176,12 +190,7 @@ impl Client {
     async fn read_list(&self, is_wanted: impl Fn(&str) -> bool, since: Timestamp) -> Result<Option<Vec<Key>>, Error> {
         let (mut found, mut seen) = (Vec::new(), HashSet::new());
         loop {
-            let mut url = self.url(&[]);
-            url.query_pairs_mut()
-                .append_pair("include_disabled", "true")
-                .append_pair("include_expired", "true")
-                .append_pair("offset", &seen.len().saturating_sub(1).to_string());
-            let Data { data: page } = parse::<Data<Vec<Key>>>(self.send(self.http.get(url), None).await?)?;
+            let page = self.list_keys(seen.len().saturating_sub(1)).await?;
             if !seen.is_empty() && page.first().is_none_or(|first| !seen.contains(&first.hash)) {
                 return Ok(None);
             }

@@ -22,6 +22,7 @@ use crate::aws::Service;
 use crate::config::{ConfigError, Env};
 use crate::domain::ids::{ChatId, TenantId};
 use crate::domain::integration::Provider;
+use crate::domain::inventory::Place;
 
 pub use dead_letters::{DeadLetter, DeadLetters};
 
@@ -186,6 +187,15 @@ pub enum LifecycleJob {
         /// The tenant to reconcile.
         tenant_id: TenantId,
     },
+    /// Compare what there is at vendors with the rows.
+    Inventory(Place),
+    /// Remove what no row knows, at an operator's word.
+    RemoveOrphan {
+        /// The inventory that has it: an Azure subscription's id, or [`GATEWAY`](crate::domain::inventory::GATEWAY).
+        inventory: String,
+        /// Which one: [`Orphan::id`](crate::domain::inventory::Orphan::id).
+        orphan: String,
+    },
 }
 
 /// A queue of one function's jobs, delivered in any order and each at least once.
@@ -260,6 +270,18 @@ mod tests {
         let wire = serde_json::to_value(&job).expect("serializable");
         assert_eq!(wire["connections"][0], serde_json::json!([tenant, "gmail"]));
         assert_eq!(serde_json::from_value::<RefreshJob>(wire).expect("readable"), job);
+    }
+
+    #[test]
+    fn a_lifecycle_job_reads_back_from_its_wire_form() {
+        let began = crate::clock::Timestamp::from_seconds(1_795_240_000);
+        let reconcile = LifecycleJob::Reconcile { tenant_id: TenantId::random() };
+        let places = [Place::All, Place::Subscription { id: "s".to_owned() }, Place::Gateway { offset: 99, began }];
+        let orphan = LifecycleJob::RemoveOrphan { inventory: "s".to_owned(), orphan: "o".to_owned() };
+        for job in places.map(LifecycleJob::Inventory).into_iter().chain([reconcile, orphan]) {
+            let wire = serde_json::to_string(&job).expect("serializable");
+            assert_eq!(serde_json::from_str::<LifecycleJob>(&wire).expect("readable"), job, "{wire}");
+        }
     }
 
     #[test]

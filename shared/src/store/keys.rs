@@ -88,6 +88,14 @@ pub(super) fn rollout() -> Key {
     Key::new("ROLLOUT", "NEWEST")
 }
 
+/// The sort key of every inventory.
+pub(super) const ORPHANS: &str = "ORPHANS";
+
+/// What the last inventory of an Azure subscription or of the model gateway found that no row knows.
+pub(super) fn inventory(of: &str) -> Key {
+    Key::new(format!("INVENTORY#{of}"), ORPHANS)
+}
+
 pub(super) fn route(chat: ChatId) -> Key {
     Key::new(format!("CHAT#{chat}"), "ROUTE")
 }

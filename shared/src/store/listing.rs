@@ -4,8 +4,9 @@ use aws_sdk_dynamodb::operation::scan::{Scan, ScanError, ScanInput, ScanOutput};
 use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
 
 use super::tenants::record;
-use super::{Error, Item, Store, decode, text, unavailable};
+use super::{Error, Item, Store, decode, keys, text, unavailable};
 use crate::domain::integration::Integration;
+use crate::domain::inventory::Inventory;
 use crate::domain::tenant::TenantRecord;
 
 crate::aws::impl_requests! {
@@ -28,6 +29,15 @@ impl Store {
     pub async fn list_integrations(&self) -> Result<Vec<Integration>, Error> {
         let items = self.scan("begins_with(sk, :kind)", "INTEGRATION#").await?;
         items.into_iter().map(|item| decode("integration", item)).collect()
+    }
+
+    /// Lists what the last inventories found; a scan.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] or [`Error::Corrupt`].
+    pub async fn list_inventories(&self) -> Result<Vec<Inventory>, Error> {
+        let items = self.scan("sk = :kind", keys::ORPHANS).await?;
+        items.into_iter().map(|item| decode("inventory", item)).collect()
     }
 
     async fn scan(&self, filter: &str, kind: &str) -> Result<Vec<Item>, Error> {

@@ -7,6 +7,7 @@ mod billing;
 mod due;
 mod google_accounts;
 mod integrations;
+mod inventories;
 mod keys;
 mod listing;
 mod nonces;

@@ -2,6 +2,7 @@
 
 mod customer;
 mod grant;
+mod orphans;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -291,7 +291,7 @@ impl World {
     }
 }
 
-fn key() -> IdentityKey {
+pub(crate) fn key() -> IdentityKey {
     IdentityKey::new(&SecretString::from(TENANT_ID_KEY)).expect("long enough")
 }
 

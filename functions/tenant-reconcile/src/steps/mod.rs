@@ -22,6 +22,7 @@ use crate::App;
 use crate::failure::Failure;
 
 pub(crate) use leftovers::{parts_to_recheck, report_late_effect};
+pub(crate) use observe::has_drifted;
 pub(crate) use removal::remove_by_name;
 
 /// A step's result, to be saved.

@@ -86,7 +86,7 @@ async fn observe_model_key(context: &StepContext<'_>, keys: &Keys) -> Result<Opt
 }
 
 /// Whether the app differs from what was put; known only of a release whose form this code knows.
-async fn has_drifted(context: &StepContext<'_>, seen: &ContainerApp) -> Result<bool, Failure> {
+pub(crate) async fn has_drifted(context: &StepContext<'_>, seen: &ContainerApp) -> Result<bool, Failure> {
     let known = context.tenant.reconcile.resources.app.as_ref();
     let known = known.zip(container::tenant_parameters(context).ok());
     let Some((known, parameters)) = known.filter(|(known, own)| known.fingerprint == own.fingerprint()) else {

@@ -240,6 +240,8 @@ impl ParsedRequest<'_> {
         let below = |kind: &str| state.list_below(&format!("{}/", self.path), kind);
         let all = match self.target {
             Target::Roles { scope } => state.list_assignments(scope),
+            Target::Identities => below("Microsoft.ManagedIdentity/userAssignedIdentities"),
+            Target::Apps => below("Microsoft.App/containerApps"),
             Target::Shares => below("Microsoft.Storage/storageAccounts/fileServices/shares"),
             Target::Storages => below("Microsoft.App/managedEnvironments/storages"),
             Target::Resources => {

@@ -6,6 +6,7 @@ use super::Operation;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Target<'a> {
     Identity,
+    Identities,
     Role {
         scope: &'a str,
     },
@@ -17,6 +18,7 @@ pub(super) enum Target<'a> {
     Storage,
     Storages,
     App,
+    Apps,
     /// `start` or `stop` of the app before it.
     Action {
         app: &'a str,
@@ -63,11 +65,13 @@ impl<'a> Target<'a> {
             }
             ["resourcegroups", _, "resources"] => Self::Resources,
             ["resourcegroups", _, "providers", below @ ..] => match below {
+                ["microsoft.managedidentity", "userassignedidentities"] => Self::Identities,
                 ["microsoft.managedidentity", "userassignedidentities", _] => Self::Identity,
                 ["microsoft.storage", "storageaccounts", _, "fileservices", "default", "shares"] => Self::Shares,
                 ["microsoft.storage", "storageaccounts", _, "fileservices", "default", "shares", _] => Self::Share,
                 ["microsoft.app", "managedenvironments", _, "storages"] => Self::Storages,
                 ["microsoft.app", "managedenvironments", _, "storages", _] => Self::Storage,
+                ["microsoft.app", "containerapps"] => Self::Apps,
                 ["microsoft.app", "containerapps", _] => Self::App,
                 ["microsoft.app", "containerapps", _, "start"] => Self::Action { app: up(1), starts: true },
                 ["microsoft.app", "containerapps", _, "stop"] => Self::Action { app: up(1), starts: false },
@@ -99,6 +103,8 @@ impl<'a> Target<'a> {
             (
                 "GET",
                 Self::Roles { .. }
+                | Self::Identities
+                | Self::Apps
                 | Self::Shares
                 | Self::Storages
                 | Self::Revisions { .. }
@@ -118,6 +124,8 @@ impl<'a> Target<'a> {
             Self::Storage => Some("Microsoft.App/managedEnvironments/storages"),
             Self::App => Some("Microsoft.App/containerApps"),
             Self::Roles { .. }
+            | Self::Identities
+            | Self::Apps
             | Self::Shares
             | Self::Storages
             | Self::Action { .. }

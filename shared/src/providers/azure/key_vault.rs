@@ -210,6 +210,25 @@ impl Vault {
         }
     }
 
+    /// Lists the names of all secrets and the tenants on their tags, 25 a page.
+    /// <https://learn.microsoft.com/rest/api/keyvault/secrets/get-secrets/get-secrets>
+    ///
+    /// # Errors
+    /// The vault cannot serve now.
+    pub async fn list_secrets(&self) -> Result<Vec<(String, Option<TenantId>)>, Error> {
+        let pager = self.secrets.list_secret_properties(None);
+        let mut pages = pager.map_err(|error| super::map_sdk_error(&error))?.into_pages();
+        let mut secrets = Vec::new();
+        while let Some(page) = self.call(async { pages.try_next().await }).await? {
+            let page = page.into_model().map_err(|_| Error::malformed("not a list of secrets"))?;
+            for secret in page.value {
+                let tenant = secret.tags.as_ref().and_then(|tags| tags.get(TENANT_TAG)?.parse().ok());
+                secrets.extend(secret.resource_id().ok().map(|id| (id.name, tenant)));
+            }
+        }
+        Ok(secrets)
+    }
+
     /// Soft-deletes a secret with all its versions, and returns whether there was one.
     ///
     /// # Errors

@@ -183,6 +183,16 @@ impl Client {
         ContainerApp::from_json(body).ok_or_else(|| Error::malformed("no container app"))
     }
 
+    /// Lists the apps of a group; what is no app is left out.
+    /// <https://learn.microsoft.com/rest/api/resource-manager/containerapps/container-apps/list-by-resource-group>
+    ///
+    /// # Errors
+    /// Azure cannot serve now.
+    pub async fn list_apps(&self, group: &Group) -> Result<Vec<ContainerApp>, Error> {
+        let all: Vec<Value> = self.list(&group.apps(), API_VERSION).await?;
+        Ok(all.into_iter().filter_map(ContainerApp::from_json).collect())
+    }
+
     /// Deletes an app; [`StartOutcome::Done`] also when there is none.
     ///
     /// # Errors

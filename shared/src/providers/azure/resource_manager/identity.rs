@@ -45,6 +45,15 @@ impl Client {
         self.get::<wire::Identity>(&group.identity(name), API_VERSION).await.map(Into::into)
     }
 
+    /// Lists the identities of a group.
+    /// <https://learn.microsoft.com/rest/api/managedidentity/user-assigned-identities/list-by-resource-group>
+    ///
+    /// # Errors
+    /// Azure cannot serve now.
+    pub async fn list_identities(&self, group: &Group) -> Result<Vec<Identity>, Error> {
+        Ok(self.list::<wire::Identity>(&group.identities(), API_VERSION).await?.into_iter().map(Into::into).collect())
+    }
+
     /// Deletes an identity, and returns whether there was one. Its role assignments stay.
     ///
     /// # Errors

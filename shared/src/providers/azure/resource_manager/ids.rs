@@ -39,6 +39,31 @@ impl Group {
         self.resource("Microsoft.ManagedIdentity/userAssignedIdentities", name)
     }
 
+    /// The list of its user-assigned identities.
+    pub(super) fn identities(&self) -> ResourceId {
+        ResourceId(format!("{}/providers/Microsoft.ManagedIdentity/userAssignedIdentities", self.id()))
+    }
+
+    /// The list of its container apps.
+    pub(super) fn apps(&self) -> ResourceId {
+        ResourceId(format!("{}/providers/Microsoft.App/containerApps", self.id()))
+    }
+
+    /// The list of the shares of a storage account.
+    pub(super) fn shares(&self, account: &str) -> ResourceId {
+        ResourceId(format!("{}/shares", self.file_service(account)))
+    }
+
+    /// The list of the storages of an environment.
+    pub(super) fn storages(&self, environment: &str) -> ResourceId {
+        ResourceId(format!("{}/storages", self.environment(environment)))
+    }
+
+    /// The list of the role assignments on the group, above it and below it.
+    pub(super) fn role_assignments(&self) -> ResourceId {
+        ResourceId(format!("{}/providers/Microsoft.Authorization/roleAssignments", self.id()))
+    }
+
     /// The id of one secret of a vault, which is the scope of a role.
     /// <https://learn.microsoft.com/azure/key-vault/general/rbac-guide>
     pub fn vault_secret(&self, vault: &str, secret: &str) -> ResourceId {
@@ -88,6 +113,11 @@ impl ResourceId {
     /// The id as text, in the case that it was made or returned with.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The last segment: the name of the resource.
+    pub fn name(&self) -> &str {
+        self.0.rsplit('/').next().unwrap_or_default()
     }
 
     /// The id of the Azure subscription, which is the second segment.

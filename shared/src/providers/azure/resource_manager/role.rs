@@ -3,7 +3,7 @@
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Client, Error, KEY_VAULT_SECRETS_USER, ResourceId};
+use super::{Client, Error, Group, KEY_VAULT_SECRETS_USER, ResourceId};
 
 const API_VERSION: &str = "2022-04-01";
 
@@ -76,6 +76,16 @@ impl Client {
     /// [`Error::NotFound`] when there is none of this name.
     pub async fn get_role_assignment(&self, scope: &ResourceId, name: Uuid) -> Result<RoleAssignment, Error> {
         self.get::<wire::RoleAssignment>(&scope.role_assignment(name), API_VERSION).await.map(Into::into)
+    }
+
+    /// Lists the role assignments on a group and everything in it, and those above it.
+    /// <https://learn.microsoft.com/rest/api/authorization/role-assignments/list-for-resource-group>
+    ///
+    /// # Errors
+    /// Azure cannot serve now.
+    pub async fn list_role_assignments(&self, group: &Group) -> Result<Vec<RoleAssignment>, Error> {
+        let all = self.list::<wire::RoleAssignment>(&group.role_assignments(), API_VERSION).await?;
+        Ok(all.into_iter().map(Into::into).collect())
     }
 
     /// Deletes a role assignment, and returns whether there was one of this name.

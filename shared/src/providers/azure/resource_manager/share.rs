@@ -51,6 +51,15 @@ impl Client {
         self.get::<wire::Share>(&group.share(account, name), API_VERSION).await.map(Into::into)
     }
 
+    /// Lists the names of an account's shares, those that are soft-deleted left out.
+    /// <https://learn.microsoft.com/rest/api/storagerp/file-shares/list>
+    ///
+    /// # Errors
+    /// Azure cannot serve now.
+    pub async fn list_shares(&self, group: &Group, account: &str) -> Result<Vec<String>, Error> {
+        Ok(self.list::<wire::Named>(&group.shares(account), API_VERSION).await?.into_iter().map(|it| it.name).collect())
+    }
+
     /// Deletes a share with its files, and returns whether there was one. An account with soft delete for shares keeps
     /// it for its retention.
     ///
@@ -91,6 +100,16 @@ impl Client {
         self.get::<wire::Storage>(&group.storage(environment, name), container_app::API_VERSION).await.map(Into::into)
     }
 
+    /// Lists the names of an environment's storages.
+    /// <https://learn.microsoft.com/rest/api/resource-manager/containerapps/managed-environments-storages/list>
+    ///
+    /// # Errors
+    /// Azure cannot serve now.
+    pub async fn list_storages(&self, group: &Group, environment: &str) -> Result<Vec<String>, Error> {
+        let all = self.list::<wire::Named>(&group.storages(environment), container_app::API_VERSION).await?;
+        Ok(all.into_iter().map(|it| it.name).collect())
+    }
+
     /// Deletes a storage of an environment, and returns whether there was one of this name.
     ///
     /// # Errors
@@ -105,6 +124,12 @@ mod wire {
     use serde::Deserialize;
 
     use super::{ResourceId, Tags};
+
+    /// An item of a list of which only the name counts.
+    #[derive(Deserialize)]
+    pub(super) struct Named {
+        pub(super) name: String,
+    }
 
     #[derive(Deserialize)]
     pub(super) struct Share {
