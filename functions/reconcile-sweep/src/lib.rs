@@ -11,6 +11,7 @@ use nbhd::domain::inventory::Place;
 use nbhd::queue::{Jobs, LifecycleJob, Queues};
 use nbhd::store::Store;
 use nbhd::telemetry::metric;
+use serde_json::{Value, json};
 
 /// The clients of this function.
 pub struct App {
@@ -38,6 +39,17 @@ impl App {
             .lifecycle_jobs(env.required("LIFECYCLE_QUEUE_URL", "the address of the queue with lifecycle jobs")?);
         Ok(Self { store: Store::from_env(env)?, queue, clock })
     }
+}
+
+/// Does what a schedule of `template.yaml` asks for by its input, `{"job": "inventory"}` or anything else for a sweep;
+/// what it returns is for whoever invokes it by hand.
+pub async fn handle(app: &App, input: &Value, request_id: &str) -> Value {
+    if input["job"] == "inventory" {
+        queue_inventory(app, request_id).await;
+        return Value::Null;
+    }
+    let report = queue_due(app, request_id).await;
+    json!({ "due": report.due, "queued": report.queued })
 }
 
 /// Queues every tenant that is due, from all shards at the same time, so that none waits for another. What cannot be

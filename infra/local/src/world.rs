@@ -306,14 +306,6 @@ impl World {
         }
     }
 
-    /// Queues an inventory, as the clock does every hour; [`Self::run_until_idle`] takes it.
-    pub async fn queue_inventory(&self) {
-        let started = Instant::now();
-        reconcile_sweep::queue_inventory(&self.functions.sweep, &Uuid::new_v4().to_string()).await;
-        let outcome = "queued the inventory".to_owned();
-        self.trace.record("reconcile-sweep", Trigger::Schedule("inventory"), outcome, started.elapsed());
-    }
-
     /// Runs the scheduled tick, which queues what is due for a refresh; [`Self::run_until_idle`] works it off.
     pub async fn tick_refresh(&self) -> scheduled_refresh::Report {
         let started = Instant::now();

@@ -78,8 +78,8 @@ fn show<'a>(args: &OrphansArgs, orphans: impl Iterator<Item = (&'a Inventory, &'
     Output::Rows { head, rows: orphans.map(row).collect() }
 }
 
-/// What it may cost a month: of a model key its limit. Identities, roles, storages of an environment and secrets at rest
-/// cost nothing; the price of what else there is an operator has to give, or the sum is unknown.
+/// What it may cost a month: of a model key its limit. Identities, roles, storages of an environment and secrets at
+/// rest cost nothing; the price of what else there is an operator has to give, or the sum is unknown.
 /// <https://azure.microsoft.com/pricing/details/key-vault/>
 fn monthly_cost(args: &OrphansArgs, orphan: &Orphan) -> Value {
     let of_part = |part: &Part| match part {

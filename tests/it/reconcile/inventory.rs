@@ -19,7 +19,7 @@ const HASH: &str = "0123456789abcdef";
 
 impl World {
     async fn takes_inventory(&self) {
-        reconcile_sweep::queue_inventory(&self.sweep, "sweep").await;
+        reconcile_sweep::handle(&self.sweep, &json!({ "job": "inventory" }), "sweep").await;
         self.run_until_idle().await;
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures::future::try_join4;
 use nbhd::clock::Timestamp;
 use nbhd::domain::due::{Due, Kind};
 use nbhd::domain::ids::TenantId;
@@ -72,23 +73,32 @@ async fn list(app: &App, azure_subscription: &str) -> Result<BTreeMap<Label, See
     let shards = || app.settings.shards.iter().filter(|shard| shard.azure_subscription == azure_subscription);
     let first = shards().next().ok_or_else(|| StepError::precondition("no_shard"))?;
     let group = app.settings.group(first);
+    // Side by side: of thousands of tenants each takes many pages, and an invocation has minutes.
+    let (arm, environment) = (&app.arm, &app.settings.environment);
+    let (apps, identities, storages, roles) = try_join4(
+        arm.list_apps(&group),
+        arm.list_identities(&group),
+        arm.list_storages(&group, environment),
+        arm.list_role_assignments(&group),
+    )
+    .await?;
     let mut seen = BTreeMap::<Label, Seen>::new();
-    for found in app.arm.list_apps(&group).await? {
+    for found in apps {
         let Some(label) = Label::of_resource(found.id.name()) else { continue };
         let tenant = tagged(app, &found.tags, &label);
         note(&mut seen, label, Part::App, tenant).app = Some(found);
     }
-    for identity in app.arm.list_identities(&group).await? {
+    for identity in identities {
         let Some(label) = Label::of_resource(identity.id.name()) else { continue };
         let tenant = tagged(app, &identity.tags, &label);
         note(&mut seen, label, Part::Identity, tenant);
     }
-    for name in app.arm.list_storages(&group, &app.settings.environment).await? {
+    for name in storages {
         if let Some(label) = Label::of_resource(&name) {
             note(&mut seen, label, Part::Storage, None);
         }
     }
-    for role in app.arm.list_role_assignments(&group).await? {
+    for role in roles {
         if let Some(label) = Label::of_secret(role.scope.name()) {
             note(&mut seen, label, Part::Role, None).role = role.name;
         }
