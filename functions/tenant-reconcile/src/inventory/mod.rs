@@ -128,6 +128,7 @@ fn describe(failure: &Failure) -> String {
     match failure {
         Failure::Store(error) => error.to_string(),
         Failure::Waiting { reason, .. } => reason.to_string(),
+        Failure::Locked { .. } => "locked".to_owned(),
         Failure::Failed { error, .. } => error.to_string(),
     }
 }
