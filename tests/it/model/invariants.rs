@@ -328,13 +328,16 @@ fn lives_are_announced(told: &[String]) -> bool {
         Ready,
         Removed,
         Replaced,
+        PausedAnew,
     }
     let mut heard = Heard::Nothing;
     told.iter().all(|text| {
         let (is_in_place, next) = if text.starts_with("Your assistant is ready") {
             (matches!(heard, Heard::Nothing | Heard::Replaced), Heard::Ready)
         } else if text.starts_with("Your new assistant is ready") {
-            (heard == Heard::Removed, Heard::Ready)
+            (matches!(heard, Heard::Removed | Heard::PausedAnew), Heard::Ready)
+        } else if text.starts_with("Your new assistant is paused") {
+            (heard == Heard::Removed, Heard::PausedAnew)
         } else if text.starts_with("Your assistant was removed") {
             (heard != Heard::Removed, Heard::Removed)
         } else if text.starts_with("Your former assistant was removed") {

@@ -180,6 +180,7 @@ recorded! {
     left_in_azure_479
     left_in_azure_856
     not_asked_yet_30012
+    paused_anew_10
     ready_told_twice_129
     ready_told_twice_145
     ready_told_twice_255
