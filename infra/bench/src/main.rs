@@ -5,11 +5,13 @@
 mod artifact;
 mod cold;
 mod cores;
+mod economics;
 mod functions;
 mod instructions;
 mod isolation;
 mod lambda;
 mod mail;
+mod prices;
 mod process;
 mod refresh;
 mod refresh_load;
@@ -36,9 +38,10 @@ async fn main() -> anyhow::Result<ExitCode> {
             measure_update(&mut report, &webhook, &forward)?;
         }
         Some("refresh") => measure_refresh(&mut report, &Artifact::build_named("scheduled-refresh")?).await?,
+        Some("economics") => economics::measure(&mut report).await?,
         Some("html") => mail::measure_html(&mut report)?,
         Some(unknown) => {
-            anyhow::bail!("`{unknown}` is no part of the bench: `update`, `refresh`, `html`, or none for all")
+            anyhow::bail!("`{unknown}` is no part of the bench: `update`, `refresh`, `economics`, `html`, or none")
         }
     }
     Ok(report.verdict())

@@ -13,6 +13,7 @@ use nbhd_local::{Options, World};
 use nbhd_sim::item;
 use serde_json::{Value, json};
 
+use crate::prices as price;
 use crate::report::Report;
 
 /// Connections in the table, of which [`DUE`] are due.
@@ -37,22 +38,6 @@ const VAULT_WRITES_A_SECOND: f64 = 30.0;
 const DAYS_A_MONTH: f64 = 30.0;
 /// Notes of use by runtimes' calls: one in six hours for each connection in use.
 const NOTES_A_DAY: u64 = 4;
-
-/// List prices in US dollars, us-east-1 and Azure's public cloud.
-mod price {
-    /// A million requests on arm64. <https://aws.amazon.com/lambda/pricing/>
-    pub(super) const LAMBDA_REQUESTS: f64 = 0.20;
-    /// A GB-second on arm64. <https://aws.amazon.com/lambda/pricing/>
-    pub(super) const LAMBDA_GB_SECOND: f64 = 0.000_013_333_4;
-    /// A million requests of a standard queue. <https://aws.amazon.com/sqs/pricing/>
-    pub(super) const SQS_REQUESTS: f64 = 0.40;
-    /// A million write units on demand. <https://aws.amazon.com/dynamodb/pricing/on-demand/>
-    pub(super) const TABLE_WRITES: f64 = 0.625;
-    /// A million read units on demand. <https://aws.amazon.com/dynamodb/pricing/on-demand/>
-    pub(super) const TABLE_READS: f64 = 0.125;
-    /// Ten thousand operations on secrets. <https://azure.microsoft.com/pricing/details/key-vault/>
-    pub(super) const VAULT_OPERATIONS: f64 = 0.03;
-}
 
 /// What one refresh takes, as measured.
 #[derive(Clone, Copy, Debug)]
