@@ -52,7 +52,10 @@ impl WaitReason {
     /// Whether it is Azure's state that the step waits for, of which the row may have a wrong idea. Such a step is
     /// tried less and less often.
     pub const fn is_at_azure(self) -> bool {
-        matches!(self, Self::AppBusy | Self::ResourceBusy | Self::RoleNotEffective)
+        matches!(
+            self,
+            Self::AppBusy | Self::ResourceBusy | Self::RoleNotEffective | Self::AppBeingDeleted | Self::ReplicaLeft
+        )
     }
 }
 

@@ -52,6 +52,25 @@ async fn a_change_that_azure_is_busy_with_waits_is_looked_at_and_is_no_failure()
 }
 
 #[tokio::test]
+async fn a_replica_that_does_not_leave_since_the_app_was_started_again_is_looked_at() {
+    let world = World::active().await;
+    // A start that arrived late: the row takes the app for stopped.
+    world
+        .change(|tenant| {
+            let app = tenant.reconcile.resources.app.as_mut().expect("an app");
+            (app.running, app.drained) = (false, false);
+            tenant.rotation_requested = true;
+        })
+        .await;
+    world.nudge().await;
+    world.runs_for(70 * MINUTE).await;
+    let row = world.row().await;
+    assert_eq!((row.lifecycle, row.reconcile.failures), (Lifecycle::Active, 0), "{:#?}", world.steps().await);
+    assert!(row.other_generation.is_none() && !row.rotation_requested, "{:#?}", world.steps().await);
+    assert!(!world.container().is_stopped);
+}
+
+#[tokio::test]
 async fn what_is_already_so_is_done_after_a_look() {
     let world = World::active().await;
     world.pays(Status::Unpaid).await;
