@@ -56,9 +56,9 @@ pub struct Env {
 }
 
 impl Env {
-    /// The settings of the process environment, with `ssm:` values as they are.
+    /// The settings of the process environment, with `ssm:` values as they are; [`Env::load`] replaces those.
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
-    pub(crate) fn from_process() -> Self {
+    pub fn from_process() -> Self {
         Self::from_pairs(std::env::vars())
     }
 

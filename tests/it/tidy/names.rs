@@ -62,7 +62,7 @@ struct Item {
 }
 
 fn lines_naming(source: &Source, is_forbidden: impl Fn(&Item) -> bool) -> Vec<usize> {
-    const HELD: [&str; 4] = ["shared/src/", "functions/", "infra/", "tests/"];
+    const HELD: [&str; 5] = ["shared/src/", "functions/", "infra/", "runtime/", "tests/"];
     if !source.path.ends_with(".rs") || !HELD.iter().any(|folder| source.path.starts_with(folder)) {
         return Vec::new();
     }

@@ -28,7 +28,7 @@ impl Source {
 
     /// What runs in production, whose tests are left to the lints.
     pub(super) fn is_production(&self) -> bool {
-        self.path.starts_with("shared/src/") || self.path.starts_with("functions/")
+        ["shared/src/", "functions/", "runtime/"].iter().any(|folder| self.path.starts_with(folder))
     }
 
     pub(super) fn lines(&self, breaks: impl Fn(&str) -> bool) -> Vec<usize> {

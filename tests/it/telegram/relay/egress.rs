@@ -145,3 +145,13 @@ fn texts(method: &Method) -> Vec<MarkedText> {
     }
     found
 }
+
+#[test]
+fn the_front_of_a_container_passes_the_methods_that_the_relay_answers_and_no_others() {
+    let listed = METHODS.iter().map(|method| method.name).chain(telegram_relay::stubs::METHODS);
+    let mut listed: Vec<&str> = listed.chain(telegram_relay::rules::RICH_METHODS).collect();
+    let mut passed = nbhd_front::doors::BOT_METHODS.to_vec();
+    listed.sort_unstable();
+    passed.sort_unstable();
+    assert_eq!(passed, listed);
+}
