@@ -8,6 +8,7 @@
 pub mod doors;
 pub mod handover;
 pub mod journal;
+pub mod lease;
 pub mod notice;
 pub mod readiness;
 pub mod secrets;

@@ -20,8 +20,6 @@ pub struct Secrets {
     pub internal_key: SecretString,
     /// Opens the relay: `<digits>:<secret>`, as a bot's token.
     pub relay_token: SecretString,
-    /// Opens `OpenClaw`'s gateway.
-    pub gateway_token: SecretString,
     /// Opens the model gateway.
     pub model_key: SecretString,
     webhook_secrets: Vec<SecretString>,
@@ -59,7 +57,6 @@ impl Secrets {
         Some(Self {
             internal_key: secret(newest, "internal_key")?,
             relay_token,
-            gateway_token: secret(newest, "gateway_token")?,
             model_key: secret(newest, "model_key")?,
             webhook_secrets: webhook_secrets?,
         })
@@ -87,6 +84,8 @@ pub struct LocalSecrets {
     pub internal_key: SecretString,
     /// Opens the models' door.
     pub model_key: SecretString,
+    /// Opens `OpenClaw`'s own gateway, which nothing outside the container reaches.
+    pub gateway_token: SecretString,
     /// With it the front hands updates over.
     pub webhook_secret: SecretString,
 }
@@ -102,6 +101,7 @@ impl LocalSecrets {
             relay_token: format!("{bot}:{}", random()?.expose_secret()).into(),
             internal_key: random()?,
             model_key: random()?,
+            gateway_token: random()?,
             webhook_secret: random()?,
         })
     }
@@ -160,7 +160,7 @@ mod tests {
             value[field] = json!("");
             value.to_string()
         };
-        let fields = ["internal_key", "webhook_secret", "relay_token", "gateway_token", "model_key"];
+        let fields = ["internal_key", "webhook_secret", "relay_token", "model_key"];
         let mut wrong: Vec<String> = fields.map(without).into();
         let mut split = generation("secret-word");
         split["internal_key"] = json!("secret-word\r\nx: y");

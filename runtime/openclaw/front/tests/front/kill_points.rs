@@ -1,9 +1,10 @@
 //! The front stopped between any two of its effects, and started anew.
 
+use std::collections::HashMap;
 use std::io::ErrorKind;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use nbhd_front::Front;
 use nbhd_front::journal;
@@ -13,20 +14,25 @@ use super::support::{WEBHOOK_SECRET, World, is_update};
 
 const UPDATES: [i64; 3] = [7, 3, 5];
 
-/// Lets effects take place up to one, and none from there on.
+/// Lets effects take place up to one, and none from there on; what was not synced by then is lost.
 #[derive(Clone, Default)]
 struct Stop {
     effects: Arc<AtomicUsize>,
     is_stopped: Arc<AtomicBool>,
+    synced: Arc<Mutex<HashMap<PathBuf, u64>>>,
 }
 
 impl Stop {
     /// `at` is counted from 1; the last write is torn there if it is one.
-    fn effects(&self, at: usize) -> Effects {
-        let stop = self.clone();
+    fn effects(&self, at: usize, share: &Path) -> Effects {
+        let (stop, journal) = (self.clone(), share.join("journal"));
         Effects::hook(move |effect| {
             let count = stop.effects.fetch_add(1, Ordering::SeqCst) + 1;
             if count < at {
+                // The front writes one file at a time: this sync is of all that was written.
+                if effect == Effect::Sync {
+                    *stop.synced.lock().expect("whole") = sizes(&journal);
+                }
                 return Fault::None;
             }
             stop.is_stopped.store(true, Ordering::SeqCst);
@@ -38,27 +44,42 @@ impl Stop {
     fn is_stopped(&self) -> bool {
         self.is_stopped.load(Ordering::SeqCst)
     }
+
+    /// The share without what was never synced to it.
+    fn lose_unsynced(&self, share: &Path) {
+        let synced = self.synced.lock().expect("whole");
+        for path in sizes(&share.join("journal")).into_keys() {
+            let file = std::fs::OpenOptions::new().write(true).open(&path).expect("a file");
+            file.set_len(synced.get(&path).copied().unwrap_or_default()).expect("truncated");
+        }
+    }
+}
+
+fn sizes(folder: &Path) -> HashMap<PathBuf, u64> {
+    let files = std::fs::read_dir(folder).into_iter().flatten().map(|file| file.expect("readable"));
+    files.map(|file| (file.path(), file.metadata().expect("a file").len())).collect()
 }
 
 #[tokio::test]
 async fn nothing_acknowledged_is_lost_nothing_ended_comes_again_and_the_order_stays() {
     let undisturbed = Stop::default();
-    assert!(!play(usize::MAX, &undisturbed).await);
+    assert!(!play(usize::MAX, &undisturbed, false).await);
     let count = undisturbed.effects.load(Ordering::SeqCst);
     assert!(count > 25, "only {count} effects");
     let mut stopped = 0;
     for at in 1..=count {
-        stopped += usize::from(play(at, &Stop::default()).await);
+        stopped += usize::from(play(at, &Stop::default(), false).await);
+        play(at, &Stop::default(), true).await;
     }
     // How often the share is read depends on how the tasks take turns; the other effects come every time.
     assert!(stopped + 5 > count, "stopped {stopped} of {count} times");
 }
 
-/// Plays two boots, the first up to the effect `at`; whether that came.
-async fn play(at: usize, stop: &Stop) -> bool {
+/// Plays two boots, the first up to the effect `at`, after which what was not synced is lost or not; whether it came.
+async fn play(at: usize, stop: &Stop, is_lossy: bool) -> bool {
     let world = World::new().await;
     drop(world.start().await);
-    let front = world.start_with(stop.effects(at)).await;
+    let front = world.start_with(stop.effects(at, world.share())).await;
     let mut acknowledged = Vec::new();
     for (turn, id) in UPDATES.into_iter().enumerate() {
         // As the queue does: the next one only after this one.
@@ -71,6 +92,9 @@ async fn play(at: usize, stop: &Stop) -> bool {
     }
     while !stop.is_stopped() && waiting_of(&world, &front).await != 0 {}
     drop(front);
+    if is_lossy {
+        stop.lose_unsynced(world.share());
+    }
     let before = world.handed_over();
     let ended = ended_among(&acknowledged, world.share()).await;
 
