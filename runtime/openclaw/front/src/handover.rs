@@ -79,7 +79,8 @@ impl HandOver {
     pub async fn run(self, mut permit: watch::Receiver<bool>) {
         let mut failures = Failures::default();
         let mut pause = Pause::default();
-        while permit.wait_for(|permitted| *permitted).await.is_ok() {
+        // Whoever went away may have permitted it last.
+        while permit.has_changed().is_ok() && permit.wait_for(|permitted| *permitted).await.is_ok() {
             let adopted = self.journal.adopt().await;
             let waiting = match adopted {
                 Ok(()) => self.journal.waiting().await,

@@ -47,7 +47,7 @@ impl Uptime {
         Self(Arc::new(hook))
     }
 
-    fn now(&self) -> Duration {
+    pub(crate) fn now(&self) -> Duration {
         (self.0)()
     }
 }

@@ -4,6 +4,8 @@
 //!   from the time on that this release's configuration was validated (`readiness`).
 //! - *Over*: they are handed to `OpenClaw` on loopback, in order (`handover`).
 //! - *Out*: `OpenClaw` speaks to three doors on loopback, with secrets that are good for nothing else (`doors`).
+//! - *One of them*: a lease on the share (`lease`) says which replica's `OpenClaw` is run (`supervisor`); who starts the
+//!   front joins the two.
 
 pub mod doors;
 pub mod handover;
@@ -15,6 +17,7 @@ pub mod secrets;
 pub mod server;
 pub mod settings;
 pub mod share;
+pub mod supervisor;
 pub mod webhook;
 
 use std::net::SocketAddr;
