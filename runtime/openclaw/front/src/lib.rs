@@ -3,9 +3,9 @@
 //! - *In*: updates come in on one port and are kept on the share before they are acknowledged (`webhook`, `journal`),
 //!   from the time on that this release's configuration was validated (`readiness`).
 //! - *Over*: they are handed to `OpenClaw` on loopback, in order (`handover`).
-//! - *Out*: `OpenClaw` speaks to three doors on loopback, with secrets that are good for nothing else (`doors`).
-//! - *One of them*: a lease on the share (`lease`) says which replica's `OpenClaw` is run (`supervisor`); who starts the
-//!   front joins the two.
+//! - *Out*: `OpenClaw` speaks to three doors on loopback, with secrets good for nothing else (`doors`).
+//! - *One of them*: a lease on the share (`lease`) says which replica's `OpenClaw` is run (`supervisor`); who starts
+//!   the front joins the two.
 
 pub mod doors;
 pub mod handover;

@@ -93,7 +93,12 @@ impl Webhook {
                 tracing::info!(update_id = id, is_repeat, "the update is kept on the share");
             }
             Err(error) => {
-                tracing::error!(code = "update_not_kept", %error, update_id = id, "an update is not kept; it comes again");
+                tracing::error!(
+                    code = "update_not_kept",
+                    %error,
+                    update_id = id,
+                    "the share does not keep the update; it comes again"
+                );
                 return wait_and_retry();
             }
         }
