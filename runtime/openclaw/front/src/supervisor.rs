@@ -160,7 +160,7 @@ mod tests {
         trap '' TERM
         /bin/sh -c 'while :; do /bin/sleep 0.02; done' & echo $! >> "$FOLDER/children"
         if [ "$HEEDS" = yes ]; then trap 'echo >> "$FOLDER/terminated"; exit 0' TERM; fi
-        echo >> "$FOLDER/starts"
+        echo $$ >> "$FOLDER/starts"
         if [ -e "$FOLDER/fails" ]; then exit 3; fi
         while :; do /bin/sleep 0.02; done
     "#;
@@ -277,12 +277,12 @@ mod tests {
         let scene = Scene::start("no", false);
         scene.orders.send_replace(Order::Run);
         scene.has_lines("starts", 1).await;
-        let child = scene.lines("children").remove(0);
-        let environment = std::fs::read(Path::new("/proc").join(child).join("environ")).expect("ours");
+        let program = scene.lines("starts").remove(0);
+        let environment = std::fs::read(Path::new("/proc").join(program).join("environ")).expect("ours");
         let text = String::from_utf8_lossy(&environment);
         let mut names: Vec<_> = text.split('\0').filter_map(|pair| Some(pair.split_once('=')?.0)).collect();
         names.sort_unstable();
-        assert_eq!(names, ["FOLDER", "HEEDS", "PWD"]);
+        assert_eq!(names, ["FOLDER", "HEEDS"]);
         scene.orders.send_replace(Order::Halt);
         scene.nothing_runs().await;
     }
