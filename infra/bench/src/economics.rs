@@ -126,7 +126,7 @@ struct Month {
 }
 
 pub(crate) async fn measure(report: &mut Report) -> anyhow::Result<()> {
-    let month = measure_month().await?;
+    let month = Box::pin(measure_month()).await?;
     report.section("A tenant's month at list prices, in US dollars (prices.rs has sources, dates and parameters)");
     for unknown in prices::UNKNOWN {
         report.figure(unknown, "unknown, counted as 0");

@@ -38,7 +38,7 @@ async fn main() -> anyhow::Result<ExitCode> {
             measure_update(&mut report, &webhook, &forward)?;
         }
         Some("refresh") => measure_refresh(&mut report, &Artifact::build_named("scheduled-refresh")?).await?,
-        Some("economics") => economics::measure(&mut report).await?,
+        Some("economics") => Box::pin(economics::measure(&mut report)).await?,
         Some("html") => mail::measure_html(&mut report)?,
         Some(unknown) => {
             anyhow::bail!("`{unknown}` is no part of the bench: `update`, `refresh`, `economics`, `html`, or none")

@@ -1,5 +1,6 @@
 //! What bears our names and no row knows, and what the lists say of tenants that there are.
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use nbhd::domain::ids::{ChatId, TenantId};
@@ -238,7 +239,8 @@ async fn lists_cost_as_many_calls_for_four_tenants_as_for_one_and_observing_each
         world.lives_on(HOUR + 10 * MINUTE).await;
         counted.push((tenants, arm, all, calls(&world).0));
     }
-    eprintln!("tenants, ARM calls of one inventory, all its calls, ARM calls of observing each: {counted:?}");
+    let what = "tenants, ARM calls of one inventory, all its calls, ARM calls of observing each";
+    let _ = writeln!(std::io::stderr(), "{what}: {counted:?}");
     let [(_, one, _, observed), (_, four, _, all_observed)] = counted[..] else { panic!("{counted:?}") };
     assert_eq!(one, four, "{counted:?}");
     assert!(all_observed >= 3 * observed && observed >= 5, "{counted:?}");

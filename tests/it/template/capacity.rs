@@ -184,7 +184,7 @@ pub(super) fn every_schedule_is_missed_when_it_stops(template: &Template) {
             let is_call = is_alone && metric == "Invocations" && alarm["Dimensions"] == dimensions;
             alarm["TreatMissingData"] == "breaching" && (is_own || is_call)
         };
-        assert!(alarms.iter().any(|alarm| watches(&alarm)), "nobody hears that the clock no longer calls {name}");
+        assert!(alarms.iter().any(watches), "nobody hears that the clock no longer calls {name}");
     }
     assert_eq!(scheduled, 2);
 }
