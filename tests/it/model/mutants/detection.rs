@@ -19,10 +19,17 @@ fn assert_detected(mutant: Mutant, as_one_of: &[&str]) {
     assert!(is_expected, "{mutant:?} is seen as something else: {violation:?}\n  {story}");
 }
 
+/// Plays worlds with a bug that does many kinds of harm until this one is the first to be seen.
+fn assert_harm_detected(mutant: Mutant, harm: &str) {
+    let is_harm = |found: Found| found.violation.broke.contains(harm);
+    let is_seen = (1..=100).any(|seed| play(seed, Some(mutant)).1.is_some_and(is_harm));
+    assert!(is_seen, "{mutant:?} is not seen by the promise that it breaks: {harm}");
+}
+
 #[test]
 fn a_write_without_its_fence_is_seen() {
-    // What a stopped worker writes late undoes what was learned of Stripe, or the step of another worker.
-    assert_detected(Mutant::SkipsTheFence, &["an old word", "an active route to a tenant"]);
+    // What a stopped worker writes late undoes what was learned of Stripe, and any step of another worker.
+    assert_harm_detected(Mutant::SkipsTheFence, "an old word");
 }
 
 #[test]
